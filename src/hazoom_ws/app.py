@@ -1,0 +1,74 @@
+"""The one place where the parts are joined."""
+
+import logging
+import time
+
+import flask_socketio
+from flask import Flask
+from flask_cors import CORS
+
+from hazoom_ws.chat.hub import Hub
+from hazoom_ws.llm_bridge import LlmBridge
+from hazoom_ws.message_log.memory import MemoryLog
+from hazoom_ws.namespaces.base import Parts
+from hazoom_ws.namespaces.delivery import Delivery
+from hazoom_ws.namespaces.expiry import TypingExpiry
+from hazoom_ws.namespaces.root import build_namespaces
+from hazoom_ws.origins import OriginCheck
+from hazoom_ws.settings import Settings, load_settings
+from hazoom_ws.statistics import Statistics
+from hazoom_ws.transport.packet import Packet
+from hazoom_ws.web.routes import create_blueprint
+
+
+def create_app(settings: Settings | None = None, *, async_mode: str = "threading") -> Flask:
+    """Build an application that shares nothing with any other.
+
+    ``settings`` None means the defaults with the ``HAZOOM_*`` environment over them. ``async_mode`` is Flask-SocketIO's:
+    "threading", or "eventlet" in a process that is monkey-patched and served by eventlet, as ``python -m hazoom_ws`` does.
+    The Socket.IO side is ``app.extensions["socketio"]``, whose ``test_client(app)`` works as Flask-SocketIO documents it.
+    Raises `SettingsError` for a bad environment.
+    """
+    settings = load_settings() if settings is None else settings
+    app = Flask("hazoom_ws", template_folder="web/templates", static_folder="web/static")
+    CORS(app, origins=list(settings.cors_origins), always_send=False)
+    engine_options = {
+        "cors_allowed_origins": OriginCheck(settings),
+        "ping_interval": settings.ping_interval_s,
+        "ping_timeout": settings.ping_timeout_s,
+    }
+    socketio = flask_socketio.SocketIO(
+        app,
+        async_mode=async_mode,
+        async_handlers=False,  # one client's events in the order sent
+        logger=_quiet_logger("socketio"),
+        engineio_logger=_quiet_logger("engineio"),
+        manage_session=False,
+        serializer=Packet,
+        **engine_options,
+    )
+    delivery = Delivery(socketio.server)
+    log = MemoryLog(room_limit_count=settings.history_room_limit_count, limit_bytes=settings.history_limit_bytes)
+    hub = Hub(settings, log, delivery.add, clock=time.monotonic, wall_clock=time.time)
+    bridge = LlmBridge(settings, start_task=socketio.start_background_task)
+    statistics = Statistics(hub, bridge)
+    typing_expiry = TypingExpiry(hub, delivery, start_task=socketio.start_background_task, sleep=socketio.sleep)
+    parts = Parts(settings, hub, bridge, statistics, delivery, typing_expiry)
+    for namespace in build_namespaces(parts):
+        socketio.on_namespace(namespace)
+    app.extensions["hazoom_ws"] = parts
+    app.register_blueprint(create_blueprint(parts.hub, parts.statistics, parts.delivery))
+    return app
+
+
+def _quiet_logger(name: str) -> logging.Logger:
+    """Return a logger for a library that passes on crashes only.
+
+    Below that level the libraries log whole packets, which hold messages and tokens; their refused requests are ours to
+    report (`OriginCheck`) or nobody's concern.
+    """
+    logger = logging.getLogger(f"hazoom_ws.{name}")
+    logger.setLevel(logging.ERROR)
+    if not logger.filters:
+        logger.addFilter(lambda record: record.exc_info is not None)
+    return logger

@@ -1,0 +1,312 @@
+"""The verbs of chat: connect, join, publish, type, leave, disconnect; and who is where.
+
+The one place that knows users, connections and rooms. It changes its state and then says what is to be sent, as effects
+given to ``deliver`` in the order in which they became true; it does not know how they travel. Not thread-safe: every call
+is made within a turn (`hazoom_ws.namespaces.delivery`).
+"""
+
+import secrets
+import string
+from collections.abc import Callable
+from itertools import islice
+from typing import Literal, NamedTuple
+
+from msgspec import UNSET, UnsetType
+
+from hazoom_ws.chat.presence import Connection, Members, TypingIndicators, TypingKey, User
+from hazoom_ws.errors import NotInRoom, TooManyRooms
+from hazoom_ws.message_log.memory import MemoryLog
+from hazoom_ws.schemas import (
+    HistoryPage,
+    NewMessage,
+    Published,
+    RoomJoined,
+    RoomLeft,
+    ServerEvent,
+    UserJoined,
+    UserLeft,
+    UserTyping,
+)
+from hazoom_ws.settings import Settings
+
+LISTED_USERS = 200
+LISTED_ROOMS = 1000
+FALLBACK_ROOM = "general"
+_GUEST_ALPHABET = string.ascii_lowercase + string.digits
+
+
+class Enter(NamedTuple):
+    """From here on ``connection`` gets what is broadcast to ``room``."""
+
+    connection: Connection
+    room: str
+
+
+class Leave(NamedTuple):
+    """From here on ``connection`` gets nothing of ``room``."""
+
+    connection: Connection
+    room: str
+
+
+class Push(NamedTuple):
+    """Send ``event`` to one connection."""
+
+    connection: Connection
+    event: ServerEvent
+
+
+class Broadcast(NamedTuple):
+    """Send ``event`` to every connection in ``room`` but those in ``skip``."""
+
+    room: str
+    event: ServerEvent
+    skip: tuple[Connection, ...] = ()
+
+
+Effect = Enter | Leave | Push | Broadcast
+
+
+class Hub:
+    """Everybody who is connected, and what they may do to each other."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        log: MemoryLog,
+        deliver: Callable[[Effect], None],
+        *,
+        clock: Callable[[], float],
+        wall_clock: Callable[[], float],
+    ) -> None:
+        """``clock`` is monotonic, ``wall_clock`` counts from the epoch; both in seconds."""
+        self.deliver = deliver
+        self._settings = settings
+        self._log = log
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._connections: dict[str, Connection] = {}
+        self._users = Members()
+        self._guest_names: set[str] = set()
+        self._rooms: dict[str, Members] = {}
+        self._typing = TypingIndicators(settings.typing_expiry_s)
+
+    # Who is where
+
+    @property
+    def connection_count(self) -> int:
+        return len(self._connections)
+
+    @property
+    def user_count(self) -> int:
+        return len(self._users)
+
+    @property
+    def room_count(self) -> int:
+        """Rooms with somebody in them."""
+        return len(self._rooms)
+
+    @property
+    def messages_total(self) -> int:
+        return self._log.messages_total
+
+    def room_sizes(self) -> dict[str, int]:
+        """Return users per room, of the thousand oldest rooms: their number is the clients' choice."""
+        return {name: len(members) for name, members in islice(self._rooms.items(), LISTED_ROOMS)}
+
+    def resolve_room(self, room: str | UnsetType) -> str:
+        """Return the room that a payload means."""
+        return self._settings.default_room or FALLBACK_ROOM if room is UNSET else room
+
+    def require_member(self, connection: Connection, room: str) -> None:
+        """Raise `NotInRoom` unless ``connection`` is in ``room``."""
+        if room not in connection.rooms:
+            raise NotInRoom(room)
+
+    # Coming and going
+
+    def connect(self, connection_id: str, user_name: str | UnsetType) -> Connection:
+        """Admit a connection and put it in the default room. A blank name means none."""
+        if user_name is UNSET or not user_name.strip():
+            user = User(f"guest:{connection_id}", self._guest_name())
+            self._guest_names.add(user.name)
+        else:
+            user = User(f"name:{user_name}", user_name)
+        connection = Connection(connection_id, user, session_id=secrets.token_hex(16))
+        self._connections[connection_id] = connection
+        self._users.add(connection)
+        if self._settings.default_room:
+            self._enter(connection, self._settings.default_room)
+        return connection
+
+    def disconnect(self, connection: Connection) -> None:
+        """End a connection and its memberships; calling it again changes nothing."""
+        if not connection.is_open:
+            return
+        connection.is_open = False
+        for room in list(connection.rooms):
+            self._exit(connection, room)
+        if self._users.remove(connection):
+            self._guest_names.discard(connection.user.name)
+        del self._connections[connection.id]
+
+    def join(self, connection: Connection, room: str, *, since: int | None, history: int) -> RoomJoined:
+        """Make ``connection`` a member, once, and return (and push) who is there and what was said.
+
+        With ``since`` the newest ``history`` messages after it are replayed, and ``complete`` says that they are all.
+        Raises `TooManyRooms`.
+        """
+        self._enter(connection, room)
+        page = self._log.read(room, after=since, limit=history, newest=True)
+        members = self._rooms[room]
+        joined = RoomJoined(
+            room=room,
+            user_count=len(members),
+            users=[user.name for user in islice(members.users(), LISTED_USERS)],
+            messages=page.messages,
+            complete=not (page.more or page.gap),
+        )
+        self.deliver(Push(connection, joined))
+        return joined
+
+    def leave(self, connection: Connection, room: str) -> RoomLeft:
+        """End a membership and return (and push) what is left. Raises `NotInRoom`."""
+        self.require_member(connection, room)
+        self._exit(connection, room)
+        left = RoomLeft(room=room, user_count=len(self._rooms.get(room, ())))
+        self.deliver(Push(connection, left))
+        return left
+
+    # Talking
+
+    def publish(
+        self,
+        connection: Connection,
+        room: str,
+        message: str,
+        *,
+        user_name: str | UnsetType = UNSET,
+        client_id: str | UnsetType = UNSET,
+    ) -> Published:
+        """Log and broadcast a message; a ``client_id`` that its sender used before in the room returns the first one.
+
+        Raises `NotInRoom`.
+        """
+        self.require_member(connection, room)
+        sender = self._sender(connection, user_name)
+        entry = self._log.find_resent(room, sender, client_id)
+        duplicate = entry is not None
+        if entry is None:
+            self._stop_typing(TypingKey(connection, room, sender))
+            entry = self._say(room, sender, message, client_id=client_id)
+        return Published(id=entry.id, seq=entry.seq, timestamp=entry.timestamp, duplicate=duplicate)
+
+    def publish_prompt(self, connection: Connection, room: str, message: str, request_id: str) -> None:
+        """Show a room the question that one of its members asks the AI. Raises `NotInRoom`."""
+        self.require_member(connection, room)
+        sender = connection.user.name
+        self._stop_typing(TypingKey(connection, room, sender))
+        self._say(room, sender, message, kind="prompt", request_id=request_id)
+
+    def publish_answer(self, room: str, message: str, request_id: str) -> None:
+        """Keep the AI's whole answer in the room's history and show it."""
+        self._say(room, self._settings.assistant_name, message, kind="assistant", request_id=request_id)
+
+    def history(
+        self, connection: Connection, room: str, *, before: int | None, after: int | None, limit: int
+    ) -> HistoryPage:
+        """Return a page of what was said: the oldest after ``after``, else the newest (before ``before``).
+
+        Raises `NotInRoom`: history is for those who may read on.
+        """
+        self.require_member(connection, room)
+        page = self._log.read(room, after=after, before=before, limit=limit, newest=after is None)
+        return HistoryPage(room=room, messages=page.messages, complete=not page.more)
+
+    # Typing
+
+    def type(self, connection: Connection, room: str, *, is_typing: bool, user_name: str | UnsetType = UNSET) -> None:
+        """Tell the others in the room that somebody types or stopped to. Raises `NotInRoom`."""
+        self.require_member(connection, room)
+        key = TypingKey(connection, room, self._sender(connection, user_name))
+        if is_typing:
+            self._typing.start(key, self._clock())
+        else:
+            self._typing.stop(key)
+        self._show_typing(key, is_typing=is_typing)
+
+    def expire_typing(self) -> float | None:
+        """End the indicators whose time is over; return the seconds until the next one ends, None if there is none."""
+        now_s = self._clock()
+        for key in self._typing.expire(now_s):
+            self._show_typing(key, is_typing=False)
+        next_end_s = self._typing.next_end_s()
+        return None if next_end_s is None else next_end_s - now_s
+
+    # Inside
+
+    def _enter(self, connection: Connection, room: str) -> None:
+        if room in connection.rooms:
+            return
+        limit = self._settings.rooms_per_connection_limit
+        if len(connection.rooms) >= limit:
+            raise TooManyRooms(limit)
+        connection.rooms[room] = None
+        members = self._rooms.setdefault(room, Members())
+        is_new = members.add(connection)
+        self.deliver(Enter(connection, room))
+        if is_new:
+            event = UserJoined(room=room, user=connection.user.name, user_count=len(members))
+            self.deliver(Broadcast(room, event, skip=(connection,)))
+
+    def _exit(self, connection: Connection, room: str) -> None:
+        for key in self._typing.stop_all(connection, room):
+            self._show_typing(key, is_typing=False)
+        del connection.rooms[room]
+        self.deliver(Leave(connection, room))
+        members = self._rooms[room]
+        if members.remove(connection):
+            event = UserLeft(room=room, user=connection.user.name, user_count=len(members))
+            self.deliver(Broadcast(room, event))
+        if not members:
+            del self._rooms[room]
+
+    def _say(
+        self,
+        room: str,
+        user: str,
+        message: str,
+        *,
+        client_id: str | UnsetType = UNSET,
+        kind: Literal["prompt", "assistant"] | UnsetType = UNSET,
+        request_id: str | UnsetType = UNSET,
+    ) -> NewMessage:
+        entry = self._log.append(
+            room=room,
+            user=user,
+            message=message,
+            timestamp=self._wall_clock(),
+            client_id=client_id,
+            kind=kind,
+            request_id=request_id,
+        )
+        self.deliver(Broadcast(room, entry))
+        return entry
+
+    def _stop_typing(self, key: TypingKey) -> None:
+        if self._typing.stop(key):
+            self._show_typing(key, is_typing=False)
+
+    def _show_typing(self, key: TypingKey, *, is_typing: bool) -> None:
+        members = self._rooms[key.room]
+        event = UserTyping(user=key.user_name, is_typing=is_typing, room=key.room)
+        self.deliver(Broadcast(key.room, event, skip=members.connections_of(key.connection.user)))
+
+    def _sender(self, connection: Connection, user_name: str | UnsetType) -> str:
+        return connection.user.name if user_name is UNSET or not user_name.strip() else user_name
+
+    def _guest_name(self) -> str:
+        while True:
+            name = "Guest-" + "".join(secrets.choice(_GUEST_ALPHABET) for _ in range(4))
+            if name not in self._guest_names:
+                return name

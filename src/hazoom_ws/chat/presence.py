@@ -1,0 +1,114 @@
+"""Users and their connections, and who is typing until when. Pure bookkeeping; the clock is an argument."""
+
+from collections import OrderedDict
+from typing import NamedTuple
+
+
+class User(NamedTuple):
+    """Who somebody is. In open mode the name is the user; a guest without a name is one of its own."""
+
+    id: str
+    name: str
+
+
+class Connection:
+    """One client's connection, whatever namespaces it uses. ``id`` is opaque here."""
+
+    __slots__ = ("id", "is_open", "rooms", "session_id", "user")
+
+    def __init__(self, connection_id: str, user: User, session_id: str) -> None:
+        self.id = connection_id
+        self.user = user
+        self.session_id = session_id  # the conversation that the AI backend remembers for this connection
+        self.rooms: dict[str, None] = {}  # in the order of joining
+        self.is_open = True
+
+
+class Members:
+    """The users of one place (a room, or the whole server), each with the connections it is there with."""
+
+    __slots__ = ("_connections",)
+
+    def __init__(self) -> None:
+        self._connections: dict[User, dict[Connection, None]] = {}
+
+    def __len__(self) -> int:
+        """Return the number of users."""
+        return len(self._connections)
+
+    def add(self, connection: Connection) -> bool:
+        """Add ``connection`` and return whether its user was not here before."""
+        connections = self._connections.setdefault(connection.user, {})
+        connections[connection] = None
+        return len(connections) == 1
+
+    def remove(self, connection: Connection) -> bool:
+        """Remove ``connection`` and return whether its user is gone with it."""
+        connections = self._connections[connection.user]
+        del connections[connection]
+        if connections:
+            return False
+        del self._connections[connection.user]
+        return True
+
+    def connections_of(self, user: User) -> tuple[Connection, ...]:
+        return tuple(self._connections.get(user, ()))
+
+    def users(self) -> list[User]:
+        """Return the users, longest here first."""
+        return list(self._connections)
+
+
+class TypingKey(NamedTuple):
+    """One indicator: a connection may name different senders in its payloads."""
+
+    connection: Connection
+    room: str
+    user_name: str
+
+
+class TypingIndicators:
+    """Who is typing where, until a moment of the monotonic clock. All last equally long, so the first one ends first."""
+
+    def __init__(self, expiry_s: float) -> None:
+        self._expiry_s = expiry_s
+        self._ends_at_s: OrderedDict[TypingKey, float] = OrderedDict()
+        self._of: dict[Connection, set[TypingKey]] = {}
+
+    def start(self, key: TypingKey, now_s: float) -> None:
+        """Start or renew an indicator."""
+        self._ends_at_s[key] = now_s + self._expiry_s
+        self._ends_at_s.move_to_end(key)
+        self._of.setdefault(key.connection, set()).add(key)
+
+    def stop(self, key: TypingKey) -> bool:
+        """End an indicator and return whether it was on."""
+        if self._ends_at_s.pop(key, None) is None:
+            return False
+        keys = self._of[key.connection]
+        keys.remove(key)
+        if not keys:
+            del self._of[key.connection]
+        return True
+
+    def stop_all(self, connection: Connection, room: str) -> list[TypingKey]:
+        """End every indicator of ``connection`` in ``room`` and return them."""
+        ended = [key for key in self._of.get(connection, ()) if key.room == room]
+        for key in ended:
+            self.stop(key)
+        return ended
+
+    def expire(self, now_s: float) -> list[TypingKey]:
+        """End the indicators whose time is over and return them."""
+        ended = []
+        while self._ends_at_s:
+            key, ends_at_s = next(iter(self._ends_at_s.items()))
+            if ends_at_s > now_s:
+                break
+            self.stop(key)
+            ended.append(key)
+        return ended
+
+    def next_end_s(self) -> float | None:
+        """Return the moment at which the next indicator ends, None if there is none."""
+        return next(iter(self._ends_at_s.values()), None)

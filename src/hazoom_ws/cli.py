@@ -1,0 +1,202 @@
+"""Options, binding, the ready line, signals: everything around the application.
+
+Runs in the main thread (or main greenlet) and returns the exit status: 0 after a signal, 2 for anything that the user can
+mend, said in one line on stderr.
+"""
+
+import argparse
+import errno
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NoReturn
+
+import msgspec
+from flask import Flask
+
+from hazoom_ws import __version__
+from hazoom_ws.app import create_app
+from hazoom_ws.demo import DemoBackend
+from hazoom_ws.settings import Settings, SettingsError, load_settings
+
+logger = logging.getLogger(__name__)
+
+PROGRAM = "hazoom_ws"
+_BACKLOG = 4096
+# A WebSocket holds its place in eventlet's pool as long as it lives; when the pool is full the server goes silent.
+_CONNECTION_POOL = 1_000_000
+_HTTP_TIMEOUT_S = 30.0  # a request that takes longer to arrive has no browser behind it
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong in one line, without the usage."""
+        raise SettingsError(f"{message}; see --help")
+
+
+def main(arguments: list[str]) -> int:
+    """Serve until a signal comes; return the exit status."""
+    try:
+        options = _parse(arguments)
+        settings = load_settings(
+            flags={"host": options.host, "port": options.port, "log_level": options.log_level},
+            config_path=options.config,
+        )
+        listener = _listen(settings)
+    except SettingsError as error:
+        sys.stderr.write(f"{PROGRAM}: {error}\n")
+        return 2
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for library in ("urllib3", "werkzeug", "flask_cors"):
+        logging.getLogger(library).setLevel(logging.WARNING)  # below it they log every request
+    with closing(listener):
+        if options.demo:
+            with DemoBackend() as demo:
+                logger.info("AI answers come from the demo backend on %s", demo.url)
+                _serve(msgspec.structs.replace(settings, llm_url=demo.url), listener, options.async_mode)
+        else:
+            logger.info("AI answers come from %s", settings.llm_url)
+            _serve(settings, listener, options.async_mode)
+    return 0
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    defaults = Settings()
+    parser = _Parser(
+        prog=f"python -m {PROGRAM}",
+        description="A real-time chat and AI-streaming server for socket.io-client.",
+        epilog="Every setting can also come from the environment (HAZOOM_PORT=8000) or the config file; "
+        "config/hazoom.toml shows them all.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--host", help=f"address to listen on (default {defaults.host})")
+    parser.add_argument("--port", type=int, help=f"port to listen on, 0 for a free one (default {defaults.port})")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file with settings")
+    parser.add_argument("--demo", action="store_true", help="answer AI requests with a built-in stand-in for Django")
+    parser.add_argument("--log-level", help=f"debug, info, warning or error (default {defaults.log_level})")
+    parser.add_argument(
+        "--async-mode",
+        choices=("eventlet", "threading"),
+        default="eventlet",
+        help="threading runs without eventlet, with a thread per connection (default eventlet)",
+    )
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    return parser.parse_args(arguments)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """Return a listening socket. Raises `SettingsError`, which says what to do."""
+    host, port = settings.host, settings.port
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except OSError as error:
+        raise SettingsError(f"cannot listen on {host!r}: {error.strerror or error}; choose another --host") from None
+    listener = socket.socket(family, kind, protocol)
+    # On Windows the option of this name lets two programs take the same port.
+    if os.name == "posix":
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # Accepted sockets inherit it. Without it small frames wait for the peer's delayed acknowledgement, 40 ms.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    try:
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise SettingsError(_why_not_bound(error, host, port)) from None
+    return listener
+
+
+def _why_not_bound(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"port {port} on {host} is taken by another program; stop it, "
+            f"or choose another port: --port {port + 1 if port < 65535 else 0}"
+        )
+    if error.errno == errno.EACCES:
+        return f"port {port} on {host} may not be used by this user; choose one above 1023: --port 5000"
+    return f"cannot listen on {host} port {port}: {error.strerror or error}; choose another --host or --port"
+
+
+def _serve(settings: Settings, listener: socket.socket, async_mode: str) -> None:
+    app = create_app(settings, async_mode=async_mode)
+    with closing(_Signals()) as signals:
+        serve = _serve_with_eventlet if async_mode == "eventlet" else _serve_with_threads
+        serve(app, listener)
+        host, port = listener.getsockname()[:2]
+        sys.stdout.write(f"{PROGRAM} ready on http://{f'[{host}]' if ':' in host else host}:{port}\n")
+        sys.stdout.flush()
+        if not host.startswith("127.") and host != "::1":
+            logger.warning("open to everyone who can reach %s port %s: this version asks for no keys", host, port)
+        if "*" in settings.cors_origins:
+            logger.warning("cors_origins holds '*': pages of any origin may use this server")
+        logger.info("stopping on %s", signals.wait())
+
+
+class _Signals:
+    """Waits for the signal that ends the server, from the moment it is made.
+
+    A handler runs only when the interpreter gets to run, which an event loop that sleeps in the kernel does not allow on
+    every platform; the byte that Python writes into the wakeup descriptor wakes it everywhere.
+    """
+
+    def __init__(self) -> None:
+        self._receiver, self._sender = socket.socketpair()
+        self._sender.setblocking(False)
+        self._numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]
+        for number in self._numbers:
+            signal.signal(number, lambda *_: None)
+        signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
+
+    def wait(self) -> str:
+        """Return the name of the signal that came; other tasks run meanwhile."""
+        while True:
+            number = self._receiver.recv(1)[0]
+            if number in self._numbers:
+                return signal.Signals(number).name
+
+    def close(self) -> None:
+        """Give the signals back, so that a second one ends the process even if stopping hangs."""
+        signal.set_wakeup_fd(-1)
+        for number in self._numbers:
+            signal.signal(number, signal.SIG_DFL)
+        self._receiver.close()
+        self._sender.close()
+
+
+def _serve_with_eventlet(app: Flask, listener: socket.socket) -> None:
+    """Start to accept. There is no stopping: eventlet waits for every connection to end, the process ends them all."""
+    import eventlet
+    import eventlet.wsgi
+
+    eventlet.spawn(
+        eventlet.wsgi.server,
+        listener,
+        app,
+        log=logging.getLogger("hazoom_ws.http"),
+        log_output=False,
+        max_size=_CONNECTION_POOL,
+        socket_timeout=_HTTP_TIMEOUT_S,
+        keepalive=_HTTP_TIMEOUT_S,
+        debug=False,  # tracebacks are for the log, not for clients
+    )
+    eventlet.sleep(0)  # let it get to its first accept
+
+
+def _serve_with_threads(app: Flask, listener: socket.socket) -> None:
+    """Start to accept, with a daemon thread per connection, which end with the process."""
+    from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
+
+    class QuietHandler(WSGIRequestHandler):
+        def log_request(self, *_: Any) -> None:
+            """Log nothing per request."""
+
+    host, port = listener.getsockname()[:2]
+    server = ThreadedWSGIServer(host, port, app, handler=QuietHandler, fd=listener.fileno())
+    threading.Thread(target=server.serve_forever, daemon=True, name="http").start()

@@ -1,0 +1,135 @@
+"""The codes of the contract and the exceptions behind them.
+
+An exception carries data (the field, the limit, the actual value); its text is made here, at the edge, and is safe to
+show to a user. Three roots say who is to blame: the client, the AI backend (upstream), or we. Log level and, later,
+metrics follow the root.
+"""
+
+from typing import ClassVar
+
+CODES = frozenset(
+    {
+        "bad_payload",
+        "unknown_event",
+        "not_in_room",
+        "forbidden",
+        "unauthorized",
+        "too_large",
+        "rate_limited",
+        "too_many_rooms",
+        "too_many_streams",
+        "llm_unavailable",
+        "llm_failed",
+        "llm_timeout",
+        "not_found",
+        "shutting_down",
+        "internal",
+    }
+)
+
+
+class HazoomError(Exception):
+    """The root of all refusals: ``code`` is one of `CODES`, ``retry`` says whether the same call can succeed later."""
+
+    code: ClassVar[str] = "internal"
+    retry: bool = False
+
+
+class ClientFault(HazoomError):
+    """The client sent what it may not send."""
+
+
+class UpstreamFault(HazoomError):
+    """The AI backend did not do its part. The text never holds the backend's own words: they may name addresses."""
+
+
+class OurFault(HazoomError):
+    """We failed; the log has the reason under a reference that the user can quote."""
+
+
+class BadPayload(ClientFault):
+    code = "bad_payload"
+
+    def __init__(self, field: str, problem: str) -> None:
+        """Refuse ``field`` (its name on the wire) for ``problem``, a phrase that names the limit."""
+        super().__init__(f"{field}: {problem}")
+        self.field = field
+
+
+class UnknownEvent(ClientFault):
+    code = "unknown_event"
+
+    def __init__(self, name: str, namespace: str) -> None:
+        super().__init__(f"there is no event {name!r} on namespace {namespace}")
+
+
+class NotInRoom(ClientFault):
+    code = "not_in_room"
+
+    def __init__(self, room: str) -> None:
+        super().__init__(f"you are not in room {room!r}; send join_room first")
+
+
+class TooLarge(ClientFault):
+    code = "too_large"
+
+    def __init__(self, field: str, limit_bytes: int, actual_bytes: int) -> None:
+        super().__init__(f"{field}: {actual_bytes} bytes of UTF-8, the limit is {limit_bytes}")
+
+
+class RateLimited(ClientFault):
+    code = "rate_limited"
+    retry = True
+
+    def __init__(self, limit_per_s: float, retry_after_s: float) -> None:
+        super().__init__(f"more than {limit_per_s:g} events per second; try again in {retry_after_s:.2f} s")
+        self.retry_after_s = retry_after_s
+
+
+class TooManyRooms(ClientFault):
+    code = "too_many_rooms"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"a connection can be in {limit} rooms at most; leave one first")
+
+
+class TooManyStreams(ClientFault):
+    code = "too_many_streams"
+    retry = True
+
+    def __init__(self, limit: int, scope: str) -> None:
+        """Refuse one more running AI answer; ``scope`` is "you have" or "the server has"."""
+        super().__init__(f"{scope} {limit} AI answers running, which is the limit; try again when one has ended")
+
+
+class LlmUnavailable(UpstreamFault):
+    code = "llm_unavailable"
+    retry = True
+
+    def __init__(self) -> None:
+        super().__init__("the AI service cannot be reached; try again later")
+
+
+class LlmFailed(UpstreamFault):
+    code = "llm_failed"
+
+    def __init__(self, problem: str = "the AI service could not answer", *, retry: bool = True) -> None:
+        super().__init__(problem)
+        self.retry = retry
+
+
+class LlmTimeout(UpstreamFault):
+    code = "llm_timeout"
+    retry = True
+
+    def __init__(self, limit_s: float, waited_for: str) -> None:
+        """Give up after ``limit_s`` seconds of waiting for ``waited_for``."""
+        super().__init__(f"the AI service took longer than {limit_s:g} s for {waited_for}")
+
+
+class Internal(OurFault):
+    code = "internal"
+
+    def __init__(self, reference: str) -> None:
+        super().__init__(f"internal error; the server's log has it under reference {reference}")
+        self.reference = reference

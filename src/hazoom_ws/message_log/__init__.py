@@ -1,0 +1,1 @@
+"""What was said: one total order (``seq``) over the messages of all rooms."""

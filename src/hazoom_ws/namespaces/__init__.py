@@ -1,0 +1,1 @@
+"""The Socket.IO face: payload in, one verb of chat, acknowledgement out."""

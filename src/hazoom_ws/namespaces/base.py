@@ -1,0 +1,213 @@
+"""The one door that every event passes.
+
+Is the connection ours, is it within its rate, is the name ours, is the payload of its type; then the handler; then always
+an answer: an acknowledgement if the client asked for one, else the event ``error`` if it failed. Handlers repeat none of
+it. They run in a turn and outside of Flask's request context, which would cost more than they do.
+
+Called by python-socketio from the greenlet or thread that reads the client, one event at a time and in the order sent.
+"""
+
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, ClassVar, NamedTuple
+
+import flask_socketio
+import msgspec
+from msgspec import UNSET, Struct
+from socketio.exceptions import ConnectionRefusedError as RefusedError
+
+from hazoom_ws import __version__, schemas
+from hazoom_ws.chat.hub import Hub, Push
+from hazoom_ws.chat.limits import TokenBucket
+from hazoom_ws.errors import BadPayload, HazoomError, Internal, RateLimited, UnknownEvent
+from hazoom_ws.llm_bridge import LlmBridge
+from hazoom_ws.namespaces.delivery import Delivery, Link
+from hazoom_ws.namespaces.expiry import TypingExpiry
+from hazoom_ws.settings import Settings
+from hazoom_ws.statistics import Statistics
+from hazoom_ws.transport.packet import ClientEvent
+
+logger = logging.getLogger(__name__)
+
+_SERVER = schemas.ServerInfo(name="hazoom_ws", version=__version__)
+_QUOTED_CHARS = 64  # of an event's name: it is the client's choice and comes back in the refusal
+
+
+class Parts(NamedTuple):
+    """The parts of one application that its handlers use."""
+
+    settings: Settings
+    hub: Hub
+    bridge: LlmBridge
+    statistics: Statistics
+    delivery: Delivery
+    typing_expiry: TypingExpiry
+    clock: Callable[[], float] = time.monotonic
+
+
+Handler = Callable[[Any, Link, Any], Struct | None]
+
+
+def handles(payload_type: type[schemas.ClientPayload]) -> Callable[[Handler], Handler]:
+    """Mark a method as the handler of the event that ``payload_type`` names."""
+
+    def mark(handler: Handler) -> Handler:
+        handler.payload_type = payload_type  # type: ignore[attr-defined]
+        return handler
+
+    return mark
+
+
+class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
+    """A Socket.IO namespace whose events are the methods marked with `handles`, its own and its mixins'.
+
+    No method is called ``on_...`` (the library would let clients call it) or ``error`` (the library would let a refused
+    connection in).
+    """
+
+    _handlers: ClassVar[dict[str, tuple[type[schemas.ClientPayload], Handler]]] = {}
+    parts: Parts
+
+    def __init_subclass__(cls) -> None:
+        cls._handlers = {
+            method.payload_type.event: (method.payload_type, method)
+            for owner in reversed(cls.__mro__)
+            for method in vars(owner).values()
+            if hasattr(method, "payload_type")
+        }
+
+    def __init__(self, namespace: str, parts: Parts) -> None:
+        super().__init__(namespace)
+        self.parts = parts
+
+    def trigger_event(self, event: str, *args: Any) -> Any:
+        """Take what python-socketio dispatches; return the acknowledgement's argument."""
+        if isinstance(event, ClientEvent):
+            return self._answer(event, *args)
+        if event == "connect":
+            return self._admit(*args)
+        if event == "disconnect":
+            return self._dismiss(*args)
+        raise LookupError(f"the library dispatched {event!r}, which it is not known to do")
+
+    # An event of a client
+
+    def _answer(self, event: ClientEvent, sid: str, *args: Any) -> dict[str, Any] | None:
+        parts = self.parts
+        with parts.delivery.turn():
+            link = self._link_of(sid)
+            if link is None:
+                return None  # its connection ended while the event was on its way
+            try:
+                result = self._handle(event, link, args)
+            except HazoomError as error:
+                return self._refuse(event, sid, error)
+            except Exception:
+                return self._refuse(event, sid, _report(f"event {event[:_QUOTED_CHARS]!r}"))
+            if not event.wants_acknowledgement:
+                return None
+            return {"ok": True, **(_fields(result) if result is not None else {})}
+
+    def _handle(self, event: ClientEvent, link: Link, args: tuple[Any, ...]) -> Struct | None:
+        settings = self.parts.settings
+        retry_after_s = link.events.take(self.parts.clock())
+        if retry_after_s:
+            raise RateLimited(settings.rate_limit_per_s, retry_after_s)
+        if event.problem is not None:
+            raise event.problem
+        if event not in self._handlers:
+            raise UnknownEvent(event[:_QUOTED_CHARS], self.namespace)
+        payload_type, handler = self._handlers[event]
+        if not args and not payload_type.required:
+            args = ({},)
+        if len(args) != 1:
+            raise BadPayload("payload", f"expected one JSON object, got {len(args)} arguments")
+        return handler(self, link, schemas.parse(payload_type, args[0], settings))
+
+    def _refuse(self, event: ClientEvent, sid: str, error: HazoomError) -> dict[str, Any] | None:
+        report = _report_of(error, event[:_QUOTED_CHARS])
+        if event.wants_acknowledgement:
+            return {"ok": False, "error": report}
+        # Nobody waits for a typing indicator, and one that comes too late says nothing.
+        if not (isinstance(error, RateLimited) and event == schemas.Typing.event):
+            self.socketio.server.emit("error", report, room=sid, namespace=self.namespace)
+        return None
+
+    # The connection
+
+    def _admit(self, sid: str, _environ: dict[str, Any], auth: object = None) -> bool:
+        """Accept or refuse this namespace for a client. Raises `RefusedError` on every path that does not accept."""
+        try:
+            with self.parts.delivery.turn():
+                self._connect(sid, auth)
+        except HazoomError as error:
+            refusal = error
+        except Exception:
+            refusal = _report("connect")
+            with suppress(Exception):
+                self._dismiss(sid)
+        else:
+            return True
+        raise RefusedError(str(refusal), msgspec.to_builtins(_report_of(refusal, "connect")))
+
+    def _connect(self, sid: str, auth: object) -> None:
+        parts = self.parts
+        if isinstance(auth, HazoomError):
+            raise auth
+        identity = schemas.parse(schemas.Auth, {} if auth is None else auth, parts.settings)
+        connection_id = self._connection_id_of(sid)
+        link = parts.delivery.link_of(connection_id)
+        if link is None:
+            settings = parts.settings
+            events = TokenBucket(settings.rate_limit_per_s, settings.rate_limit_burst_count, parts.clock())
+            link = Link(parts.hub.connect(connection_id, identity.user_name), events)
+            parts.delivery.open(link)
+        parts.delivery.enter_namespace(link, self.namespace, sid)
+        connection = link.connection
+        status = schemas.Status(sid=sid, user=connection.user.name, rooms=list(connection.rooms), server=_SERVER)
+        self.socketio.server.emit(status.event, status, room=sid, namespace=self.namespace)
+
+    def _dismiss(self, sid: str, _reason: str | None = None) -> None:
+        """End this namespace for a client, and the connection with its last namespace."""
+        delivery = self.parts.delivery
+        with delivery.turn():
+            link = self._link_of(sid)
+            if link is None:
+                return
+            if self.namespace in link.sids:
+                delivery.leave_namespace(link, self.namespace)
+            if not link.sids:
+                delivery.close(link)
+                self.parts.hub.disconnect(link.connection)
+
+    def _link_of(self, sid: str) -> Link | None:
+        return self.parts.delivery.link_of(self._connection_id_of(sid))
+
+    def _connection_id_of(self, sid: str) -> str:
+        connection_id: str = self.socketio.server.manager.eio_sid_from_sid(sid, self.namespace)
+        return connection_id
+
+    # For handlers
+
+    def push(self, link: Link, event: schemas.ServerEvent) -> None:
+        """Send ``event`` to a client, once on each of its namespaces that serve the event's feature."""
+        self.parts.delivery.add(Push(link.connection, event))
+
+
+def _fields(result: Struct) -> dict[str, Any]:
+    """Return a struct's fields as they are on the wire, without those that are not set."""
+    return {name: value for name, value in msgspec.structs.asdict(result).items() if value is not UNSET}
+
+
+def _report_of(error: HazoomError, event: str) -> schemas.ErrorReport:
+    return schemas.ErrorReport(code=error.code, message=str(error), event=event, retry=error.retry)
+
+
+def _report(what: str) -> Internal:
+    """Log the exception that is being handled, once, and return the error that refers to it."""
+    error = Internal(secrets.token_hex(4))
+    logger.exception("%s failed, reference %s", what, error.reference)
+    return error

@@ -1,0 +1,15 @@
+"""Typing indicators."""
+
+from hazoom_ws import schemas
+from hazoom_ws.namespaces.base import FeatureNamespace, handles
+from hazoom_ws.namespaces.delivery import Link
+
+
+class TypingNamespace(FeatureNamespace):
+    @handles(schemas.Typing)
+    def typing(self, link: Link, payload: schemas.Typing) -> None:
+        hub = self.parts.hub
+        room = hub.resolve_room(payload.room)
+        hub.type(link.connection, room, is_typing=payload.is_typing, user_name=payload.user_name)
+        if payload.is_typing:
+            self.parts.typing_expiry.ensure_running()

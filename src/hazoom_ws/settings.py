@@ -1,0 +1,221 @@
+"""Every tunable: its unit, its default and the reason for it.
+
+Flags win over ``HAZOOM_*`` environment variables, those over the TOML file, that over the defaults below. An unknown key
+or variable stops the start: a setting that is silently ignored is worse than none. Knows nothing about Flask or sockets.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+
+ENVIRONMENT_PREFIX = "HAZOOM_"
+CHAT_PATH = "/quantum-goose-app/api/llm/chat/"
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used; the text names it, its source and what to do, in one line."""
+
+
+def _seconds(text: str) -> Meta:
+    return Meta(gt=0, description=f"Seconds. {text}")
+
+
+def _count(text: str) -> Meta:
+    return Meta(ge=1, description=text)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All settings. A value out of its range raises `SettingsError` in `load_settings`."""
+
+    host: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="Address to listen on. Local by default: "
+            "without keys anyone who reaches the port can chat. 0.0.0.0 listens on every IPv4 address.",
+        ),
+    ] = "127.0.0.1"
+    port: Annotated[
+        int, Meta(ge=0, le=65535, description="TCP port to listen on; 0 takes a free one, which the ready line names.")
+    ] = 5000
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        Meta(description="Least severe level that is logged: debug, info, warning or error."),
+    ] = "info"
+    cors_origins: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Origins whose pages may use this server, for HTTP and for Socket.IO; the usual ports of "
+            "Vite and Create React App by default. The server's own origin (its address, localhost or an IP address "
+            "with its port) is always allowed; an empty list allows only that. ['*'] allows every page of the web."
+        ),
+    ] = ("http://localhost:5173", "http://localhost:3000")
+    default_room: Annotated[
+        str,
+        Meta(
+            description="Room that every client is put in when it connects and that events without a room mean; "
+            "empty puts nobody anywhere, and events without a room then mean 'general'."
+        ),
+    ] = "general"
+    rate_limit_per_s: Annotated[
+        float,
+        Meta(ge=0, description="Events per second and connection, far above what a person types. 0 turns it off."),
+    ] = 50.0
+    rate_limit_burst_count: Annotated[
+        int,
+        _count("Events that a connection may send at once before rate_limit_per_s holds: a page that loads many rooms."),
+    ] = 100
+    message_limit_bytes: Annotated[
+        int, _count("Bytes of UTF-8 in one message: long enough for a pasted log, short enough to send to a thousand.")
+    ] = 65536
+    room_name_limit_chars: Annotated[int, _count("Characters in a room's name.")] = 128
+    user_name_limit_chars: Annotated[int, _count("Characters in a user's name.")] = 64
+    rooms_per_connection_limit: Annotated[
+        int, _count("Rooms that one connection can be in, so that nobody fills the memory with rooms.")
+    ] = 128
+    typing_expiry_s: Annotated[
+        float,
+        _seconds("A typing indicator ends by itself after this long without renewal: a closed laptop never says so."),
+    ] = 5.0
+    history_room_limit_count: Annotated[int, _count("Messages that are kept per room; the oldest go first.")] = 1000
+    history_limit_bytes: Annotated[
+        int,
+        _count("Bytes of message text that are kept over all rooms, so that memory has a bound; the oldest go first."),
+    ] = 67108864
+    ping_interval_s: Annotated[
+        int,
+        Meta(ge=1, description="Seconds between heartbeats. Whole seconds: the stock Engine.IO announces no fraction."),
+    ] = 25
+    ping_timeout_s: Annotated[float, _seconds("A client that leaves a heartbeat unanswered this long is gone.")] = 20.0
+    llm_url: Annotated[
+        str,
+        Meta(
+            description=f"The chat endpoint of the Django backend; an address without a path means {CHAT_PATH} there.",
+        ),
+    ] = f"http://localhost:9001{CHAT_PATH}"
+    llm_connect_timeout_s: Annotated[
+        float, _seconds("Time to connect to the backend: it is near, so longer means that it is down.")
+    ] = 5.0
+    llm_first_token_timeout_s: Annotated[
+        float, _seconds("Time from the request to the first token: a model may have to be loaded first.")
+    ] = 60.0
+    llm_idle_timeout_s: Annotated[float, _seconds("Time between two pieces of a stream.")] = 30.0
+    llm_total_timeout_s: Annotated[
+        float, _seconds("Time for a whole answer, streamed or not: no stream runs for ever.")
+    ] = 600.0
+    llm_response_limit_bytes: Annotated[
+        int, _count("Bytes of one answer on the wire; a backend that never stops is cut off here.")
+    ] = 8388608
+    llm_streams_per_user_limit: Annotated[
+        int, _count("AI answers of one user that run at once: a fair share of the backend.")
+    ] = 3
+    llm_streams_limit: Annotated[int, _count("AI answers of all users that run at once.")] = 1000
+    assistant_name: Annotated[
+        str, Meta(min_length=1, description="Name under which an AI answer that a room shares is kept in its history.")
+    ] = "Assistant"
+
+
+FIELDS = {field.name: field for field in msgspec.structs.fields(Settings)}
+
+
+def load_settings(
+    *,
+    flags: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+    config_path: str | Path | None = None,
+) -> Settings:
+    """Combine all sources into one `Settings`; later sources win: file, environment, flags.
+
+    ``flags`` holds Python values by field name, None meaning "not given". ``environment`` is `os.environ` by default.
+    Raises `SettingsError` for an unreadable file, an unknown key or a bad value.
+    """
+    values: dict[str, Any] = {}
+    if config_path is not None:
+        values.update(_from_file(Path(config_path)))
+    values.update(_from_environment(os.environ if environment is None else environment))
+    for name, value in (flags or {}).items():
+        if value is not None:
+            values[name] = _convert(name, value, f"--{name.replace('_', '-')}", strict=True)
+    return Settings(**values)
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"cannot read the config file {str(path)!r}: {error.strerror or error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"the config file {str(path)!r} is not TOML: {error}") from None
+    for name in table:
+        if name not in FIELDS:
+            raise SettingsError(f"unknown setting {name!r} in {str(path)!r}{_nearest(name, FIELDS)}")
+    return {name: _convert(name, value, f"{name} in {str(path)!r}", strict=True) for name, value in table.items()}
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    variables = {f"{ENVIRONMENT_PREFIX}{name.upper()}": name for name in FIELDS}
+    values = {}
+    for variable, text in environment.items():
+        if not variable.startswith(ENVIRONMENT_PREFIX):
+            continue
+        if variable not in variables:
+            raise SettingsError(f"unknown environment variable {variable}{_nearest(variable, variables)}")
+        name = variables[variable]
+        value: Any = text
+        if name == "cors_origins":
+            # "[]" is what people write for an empty list; it must never be taken for an origin, or for "no check".
+            items = text.strip().removeprefix("[").removesuffix("]").split(",")
+            value = [item.strip().strip("'\"") for item in items if item.strip()]
+        values[name] = _convert(name, value, variable, strict=False)
+    return values
+
+
+def _nearest(name: str, known: Mapping[str, Any]) -> str:
+    matches = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+    return f"; did you mean {matches[0]}?" if matches else ""
+
+
+def _convert(name: str, value: Any, source: str, *, strict: bool) -> Any:
+    """Check ``value`` for the field ``name``; ``source`` is what the error calls it."""
+    annotation = Settings.__annotations__[name]
+    try:
+        converted = msgspec.convert(value, annotation, strict=strict)
+    except msgspec.ValidationError as error:
+        kind = get_args(annotation)[0]
+        is_choice = get_origin(kind) is Literal
+        problem = f"Expected one of {', '.join(get_args(kind))}" if is_choice else str(error).replace("`", "")
+        raise SettingsError(f"{source} cannot be {value!r}: {problem[0].lower()}{problem[1:]}") from None
+    try:
+        return _NORMALISE[name](converted) if name in _NORMALISE else converted
+    except ValueError as error:
+        raise SettingsError(f"{source} cannot be {value!r}: {error}") from None
+
+
+def _origins(origins: tuple[str, ...]) -> tuple[str, ...]:
+    for origin in origins:
+        if origin == "*":
+            continue
+        parts = urlsplit(origin)
+        exact = f"{parts.scheme}://{parts.netloc}"
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            raise ValueError(f"{origin!r} is not an origin; write it like https://chat.example.com")
+        if origin != exact:
+            raise ValueError(f"an origin has no path and no slash at its end; write {exact}")
+    return tuple(origin.lower() for origin in origins)
+
+
+def _llm_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("it must start with http:// or https:// and name a host")
+    return parts._replace(path=CHAT_PATH).geturl() if parts.path in ("", "/") else url
+
+
+_NORMALISE: dict[str, Callable[[Any], Any]] = {"cors_origins": _origins, "llm_url": _llm_url}

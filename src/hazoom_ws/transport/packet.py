@@ -1,0 +1,148 @@
+"""Socket.IO v5 packets, read with suspicion.
+
+The stock decoder raises on malformed packets, which logs a traceback each and leaves the client without an answer, and it
+lets binary attachments grow without a cap. This one never raises: what cannot be understood becomes an event whose name
+carries its `HazoomError`, and the door refuses it like any other. It also tells the door what the library keeps from its
+handlers: whether the client wants an acknowledgement, and that the event came from a client at all.
+
+Source: Socket.IO protocol revision 5, "Packet encoding".
+"""
+
+import re
+from typing import Any
+
+import msgspec
+from engineio.payload import Payload
+from socketio import packet
+
+from hazoom_ws.errors import BadPayload
+
+# type, [attachments-], [/namespace,], [acknowledgement id], then JSON
+_HEADER = re.compile(r"([0-6])(?:\d{1,9}-)?(?:(/[^,]*)(?:,|$))?(\d{1,15})?")
+_EVENT_NAME = re.compile(r'\s*\[\s*"([^"\\]{1,64})"')
+_MAX_JSON_DEPTH = 32
+_NOT_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[^][{}"]+', re.DOTALL)
+_CURLY_TO_SQUARE = str.maketrans("{}", "[]")
+_NO_ACK_ID = 0
+
+# A polling client sends what it collected in one POST. The library drops all of it, silently, when it is more than 16
+# packets; what bounds a POST is its bytes.
+Payload.max_decode_packets = 1_000_000
+
+
+class ClientEvent(str):
+    """The name of an event that a client sent, with what the door has to know about it.
+
+    The library hands its own "connect" and "disconnect" to a namespace as plain strings; a client's event of that name
+    arrives as this type, so the two cannot be confused.
+    """
+
+    __slots__ = ("problem", "wants_acknowledgement")
+
+    wants_acknowledgement: bool
+    problem: BadPayload | None
+
+    @classmethod
+    def create(cls, name: str, *, wants_acknowledgement: bool, problem: BadPayload | None = None) -> "ClientEvent":
+        event = cls(name)
+        event.wants_acknowledgement = wants_acknowledgement
+        event.problem = problem
+        return event
+
+
+class Packet(packet.Packet):  # type: ignore[misc]
+    """A `socketio.packet.Packet` for ``serializer=``: the wire format is the standard one."""
+
+    data: Any
+    id: int | None
+    namespace: str | None
+    packet_type: int
+
+    uses_binary_events = False  # nothing that we send is binary; spares a walk through every payload
+
+    def __init__(self, *args: Any, encoded_packet: object = None, **kwargs: Any) -> None:
+        super().__init__(*args, encoded_packet=encoded_packet, **kwargs)
+        if encoded_packet == "":  # the library takes it for "nothing to decode"
+            self.decode(encoded_packet)
+
+    def encode(self) -> str:
+        data = self.data
+        if self.packet_type == packet.CONNECT_ERROR and isinstance(data, str):
+            data = {"message": data}  # the protocol asks for an object; the library sends its own refusals bare
+        encoded = str(self.packet_type)
+        if self.namespace is not None and self.namespace != "/":
+            encoded += f"{self.namespace},"
+        if self.id is not None:
+            encoded += str(self.id)
+        return encoded if data is None else encoded + msgspec.json.encode(data).decode()
+
+    def decode(self, encoded_packet: object) -> int:
+        """Fill in this packet; never raise, never ask for attachments (the return value is always 0)."""
+        self.namespace = None
+        self.data = None
+        if isinstance(encoded_packet, bytes | bytearray):
+            # An attachment of an event that was refused when its header came: an acknowledgement of nothing is ignored.
+            self.packet_type, self.id, self.data = packet.ACK, _NO_ACK_ID, []
+            return 0
+        header = _HEADER.match(encoded_packet) if isinstance(encoded_packet, str) else None
+        if header is None:
+            self._refuse("", BadPayload("payload", "is not a Socket.IO packet"))
+            return 0
+        packet_type, namespace, identifier = header.groups()
+        self.packet_type = int(packet_type)
+        self.namespace = namespace.partition("?")[0] if namespace else None
+        self.id = int(identifier) if identifier else None
+        self._read_data(header.string[header.end() :])
+        return 0
+
+    def _read_data(self, text: str) -> None:
+        try:
+            data = _loads(text) if text else None
+        except BadPayload as problem:
+            if self.packet_type == packet.CONNECT:
+                self.data = problem  # where the client's auth would be
+            else:
+                name = _EVENT_NAME.match(text)
+                self._refuse(name[1] if name else "", problem)
+            return
+        if self.packet_type in (packet.EVENT, packet.BINARY_EVENT):
+            self._read_event(data)
+        elif self.packet_type in (packet.CONNECT_ERROR, packet.BINARY_ACK):
+            self._refuse("", BadPayload("payload", "a client cannot send a packet of this type"))
+        else:
+            self.data = data
+
+    def _read_event(self, data: object) -> None:
+        if not isinstance(data, list) or not data:
+            self._refuse("", BadPayload("payload", "an event must be an array that starts with its name"))
+            return
+        name = data[0] if isinstance(data[0], str) else repr(data[0])[:64]
+        if self.packet_type == packet.BINARY_EVENT:
+            self._refuse(name, BadPayload("payload", "must be JSON without binary parts"))
+        else:
+            self.data = [ClientEvent.create(name, wants_acknowledgement=self.id is not None), *data[1:]]
+
+    def _refuse(self, name: str, problem: BadPayload) -> None:
+        self.packet_type = packet.EVENT
+        self.data = [ClientEvent.create(name, wants_acknowledgement=self.id is not None, problem=problem)]
+
+
+def _loads(text: str) -> Any:
+    """Decode JSON, refusing NaN, lone surrogates and a payload nested deeper than 32."""
+    # One more than the payload may have: the array around an event is not the client's.
+    if text.count("[") + text.count("{") > _MAX_JSON_DEPTH + 1:
+        _check_depth(text, _MAX_JSON_DEPTH + (1 if text.startswith("[") else 0))
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.MsgspecError as error:
+        raise BadPayload("payload", f"is not valid JSON: {error}") from None
+
+
+def _check_depth(text: str, limit: int) -> None:
+    """Raise `BadPayload` if brackets nest deeper than ``limit``, by peeling them from the inside (linear per level)."""
+    brackets = _NOT_BRACKETS.sub("", text).translate(_CURLY_TO_SQUARE)
+    for _ in range(limit):
+        brackets = brackets.replace("[]", "")
+        if not brackets:
+            return
+    raise BadPayload("payload", f"is nested too deeply, the limit is {_MAX_JSON_DEPTH} levels")

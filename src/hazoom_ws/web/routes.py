@@ -1,0 +1,66 @@
+"""The HTTP routes: the page, and what monitoring asks."""
+
+from http import HTTPStatus
+from pathlib import Path
+
+import flask
+import msgspec
+from flask import Blueprint, Response
+
+from hazoom_ws import __version__
+from hazoom_ws.chat.hub import Hub
+from hazoom_ws.namespaces.delivery import Delivery
+from hazoom_ws.statistics import Statistics
+
+SERVICE = "hazoom_ws"
+_CLIENT = "vendor/socket.io.min.js"
+# The page runs only its own scripts, talks only to its own origin, and is framed by nobody.
+_PAGE_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+
+
+def create_blueprint(hub: Hub, statistics: Statistics, delivery: Delivery) -> Blueprint:
+    """Return the routes of one application."""
+    blueprint = Blueprint("web", __name__)
+
+    @blueprint.get("/")
+    def page() -> Response:
+        has_client = (Path(flask.current_app.static_folder or "") / _CLIENT).is_file()
+        response = flask.make_response(flask.render_template("index.html", client=_CLIENT if has_client else None))
+        response.headers.update(_PAGE_HEADERS)
+        return response
+
+    @blueprint.get("/health")
+    def health() -> Response:
+        with delivery.turn():
+            return _json(
+                status="healthy",
+                service=SERVICE,
+                version=__version__,
+                active_connections=hub.connection_count,
+                rooms=hub.room_count,
+            )
+
+    @blueprint.get("/ready")
+    def ready() -> Response:
+        # The process accepts connections only once it can serve them, and has nothing yet that could be out of reach.
+        return _json(status="ready")
+
+    @blueprint.get("/api/v1/status")
+    def status() -> Response:
+        with delivery.turn():
+            stats = msgspec.to_builtins(statistics.snapshot())
+        return _json(status="healthy", service=SERVICE, version=__version__, **stats)
+
+    return blueprint
+
+
+def _json(**fields: object) -> Response:
+    headers = {"Cache-Control": "no-store"}
+    return Response(msgspec.json.encode(fields), HTTPStatus.OK, headers, mimetype="application/json")

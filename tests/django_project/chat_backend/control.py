@@ -1,0 +1,50 @@
+"""What the tests steer and ask: gates that hold back tokens, and a report of what was received.
+
+The state is the process's, so the project is served by one process with threads.
+"""
+
+import threading
+from collections import defaultdict
+
+from django.http import HttpRequest, JsonResponse
+from django.views.decorators.http import require_GET, require_POST
+
+_lock = threading.Lock()
+_gates: dict[str, threading.Semaphore] = defaultdict(lambda: threading.Semaphore(0))
+_received: list[dict] = []
+_open_streams: list[str] = []
+
+
+def gate(name: str) -> threading.Semaphore:
+    """Return the gate ``name``: `release` lets one token through."""
+    with _lock:
+        return _gates[name]
+
+
+def record(request: HttpRequest, body: object) -> None:
+    with _lock:
+        _received.append({"body": body, "cookie": request.headers.get("Cookie"), "path": request.path})
+
+
+def stream_opened(message: str) -> None:
+    with _lock:
+        _open_streams.append(message)
+
+
+def stream_closed(message: str) -> None:
+    with _lock:
+        _open_streams.remove(message)
+
+
+@require_POST
+def release(_request: HttpRequest, gate: str) -> JsonResponse:
+    with _lock:
+        _gates[gate].release()
+    return JsonResponse({})
+
+
+@require_GET
+def report(_request: HttpRequest) -> JsonResponse:
+    """Answer with every chat request so far and with the messages whose streams are open."""
+    with _lock:
+        return JsonResponse({"received": list(_received), "open_streams": list(_open_streams)})

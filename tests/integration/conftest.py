@@ -1,0 +1,59 @@
+"""What the integration tests share: both ways to run the server, both ways to run Django."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from servers import (
+    Backend,
+    Hazoom,
+    OfficialClient,
+    django_gunicorn,
+    django_runserver,
+    pytest_runtest_makereport,
+    wait_until,
+)
+
+__all__ = ["pytest_runtest_makereport"]
+
+
+@pytest.fixture(params=["eventlet", "threading"], scope="module")
+def async_mode(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def _runserver() -> Iterator[Backend]:
+    with django_runserver() as backend:
+        yield backend
+
+
+@pytest.fixture(scope="session")
+def _gunicorn() -> Iterator[Backend]:
+    with django_gunicorn() as backend:
+        yield backend
+
+
+@pytest.fixture(params=["runserver", "gunicorn"], scope="module")
+def backend(request: pytest.FixtureRequest) -> Backend:
+    """Return a Django chat backend, without chunked streams and with them."""
+    return request.getfixturevalue(f"_{request.param}")
+
+
+@pytest.fixture
+def client() -> Iterator[OfficialClient]:
+    with OfficialClient() as client:
+        yield client
+
+
+@pytest.fixture
+def neighbour(server: Hazoom, client: OfficialClient) -> Iterator[None]:
+    """An honest user, who must be served before and after, and the number of connections, which must come back."""
+    user = client.connect(server.url, auth={"user_name": "Ann"})
+    before = server.stats()["total_connections"]
+    yield
+    assert user.emit("message", {"message": "still here"})["ok"] is True
+    wait_until(lambda: server.stats()["total_connections"] == before, "hostile connections are gone")
+    assert user.received("disconnect") == []
+    user.disconnect()
+    wait_until(lambda: server.stats()["total_connections"] == before - 1, "the neighbour is gone")

@@ -1,0 +1,51 @@
+"use strict";
+// The official client, driven by JSON lines on stdin; reports on stdout. See OfficialClient in tests/servers.py.
+
+const { createInterface } = require("node:readline");
+const { io } = require("socket.io-client");
+
+const ACK_TIMEOUT_MS = 15000;
+const sockets = new Map();
+const write = (report) => process.stdout.write(`${JSON.stringify(report)}\n`);
+
+function watch(number, socket) {
+  const report = (event, data = null) => write({ socket: number, event, data });
+  sockets.set(number, socket);
+  socket.onAny((event, data) => report(event, data));
+  socket.on("connect", () => report("connect", { sid: socket.id }));
+  socket.on("disconnect", (reason) => report("disconnect", { reason }));
+  socket.on("connect_error", (error) => report("connect_error", { message: error.message, data: error.data }));
+  socket.io.on("open", () => socket.io.engine.on("upgrade", (transport) => report("upgrade", { transport: transport.name })));
+}
+
+const commands = {
+  connect: ({ socket, url, options }) => watch(socket, io(url, options)),
+  open_namespace: ({ socket, over, namespace, options }) => watch(socket, sockets.get(over).io.socket(namespace, options)),
+  emit({ socket, call, event, args }) {
+    sockets
+      .get(socket)
+      .timeout(ACK_TIMEOUT_MS)
+      .emit(event, ...args, (error, reply) => write({ call, reply: error ? { lost: error.message } : reply }));
+  },
+  send({ socket, call, event, args }) {
+    sockets.get(socket).emit(event, ...args);
+    write({ call, reply: null });
+  },
+  transport: ({ socket, call }) => write({ call, reply: sockets.get(socket).io.engine.transport.name }),
+  close({ socket, call }) {
+    sockets.get(socket).io._close();
+    write({ call, reply: null });
+  },
+  disconnect({ socket, call }) {
+    sockets.get(socket).disconnect();
+    write({ call, reply: null });
+  },
+};
+
+createInterface({ input: process.stdin })
+  .on("line", (line) => {
+    const request = JSON.parse(line);
+    commands[request.command](request);
+  })
+  // The process ends by itself once nothing is open any more.
+  .on("close", () => sockets.forEach((socket) => socket.disconnect()));

@@ -1,0 +1,179 @@
+"""The command, as users type it."""
+
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+import requests
+
+import hazoom_ws
+from servers import (
+    DEADLINE_S,
+    OfficialClient,
+    clean_environment,
+    command_of_hazoom,
+    free_port,
+    hazoom,
+    wait_until,
+)
+
+
+def refused(*arguments: object, **variables: str) -> str:
+    """Run a command that must not start; return its one line."""
+    ended = subprocess.run(
+        command_of_hazoom(*arguments),
+        env=clean_environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("hazoom_ws: ")
+    assert ended.stderr.count("\n") == 1, ended.stderr
+    return ended.stderr
+
+
+def test_the_ready_line_comes_first_and_names_the_real_port(async_mode: str) -> None:
+    with hazoom(async_mode=async_mode) as server:
+        assert server.child.stdout == f"hazoom_ws ready on http://127.0.0.1:{server.port}\n"
+        assert server.port != 0
+        assert requests.get(f"{server.url}/ready", timeout=DEADLINE_S).status_code == 200
+
+
+def test_a_start_without_trouble_logs_nothing_but_information(async_mode: str) -> None:
+    with hazoom(async_mode=async_mode) as server:
+        assert [line for line in server.log.splitlines() if " INFO " not in line] == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("transports", [["websocket"], ["polling"]])
+def test_a_signal_ends_it_with_status_0_whoever_is_connected(
+    async_mode: str, number: signal.Signals, transports: list[str], client: OfficialClient
+) -> None:
+    with hazoom(async_mode=async_mode, demo=True) as server:
+        user = client.connect(server.url, transports=transports, reconnection=False)
+        user.emit("llm_request", {"message": "hello"})
+        user.wait_for("llm_token")
+        assert server.child.stop(number) == 0
+        assert user.wait_for("disconnect")["reason"] in ("transport close", "transport error")
+        assert f"stopping on {number.name}" in server.log
+
+
+def test_its_port_is_free_again_at_once(async_mode: str, client: OfficialClient) -> None:
+    with hazoom(async_mode=async_mode) as server:
+        client.connect(server.url, reconnection=False)
+        port = server.port
+        server.child.stop()
+        with hazoom(async_mode=async_mode, port=port) as again:
+            assert again.port == port
+
+
+def test_a_port_that_is_taken_is_named_with_what_to_do() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        line = refused("--port", port)
+    assert f"port {port} on 127.0.0.1 is taken" in line
+    assert "--port" in line.partition("taken")[2]
+
+
+def test_two_servers_cannot_share_a_port() -> None:
+    with hazoom() as server:
+        assert "is taken" in refused("--port", server.port)
+
+
+def test_a_host_that_is_not_ours_is_named() -> None:
+    assert "cannot listen on 192.0.2.1" in refused("--host", "192.0.2.1")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("prot = 1", ["'prot'", "did you mean port"]),
+        ("port = ", ["TOML", "Invalid value"]),
+        ('port = "x"', ["port", "'x'"]),
+        ("port = 70000", ["port", "65535"]),
+    ],
+)
+def test_a_config_that_cannot_be_used_is_explained(tmp_path: Path, text: str, words: list[str]) -> None:
+    config = tmp_path / "hazoom.toml"
+    config.write_text(text, encoding="utf-8")
+    line = refused("--config", config)
+    assert all(word in line for word in words), line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "words"),
+    [
+        (["--config", "nowhere.toml"], {}, ["nowhere.toml", "cannot read"]),
+        ([], {"HAZOOM_PROT": "1"}, ["HAZOOM_PROT", "HAZOOM_PORT"]),
+        ([], {"HAZOOM_PORT": "many"}, ["HAZOOM_PORT", "'many'"]),
+        ([], {"HAZOOM_CORS_ORIGINS": "localhost:3000"}, ["HAZOOM_CORS_ORIGINS", "localhost:3000"]),
+        (["--port", "x"], {}, ["--port", "'x'"]),
+        (["--port"], {}, ["--port"]),
+        (["--prot", "1"], {}, ["--prot"]),
+        (["--async-mode"], {}, ["--async-mode"]),
+        (["--async-mode", "asyncio"], {}, ["asyncio", "eventlet", "threading"]),
+        (["--log-level", "loud"], {}, ["loud", "debug, info"]),
+    ],
+)
+def test_what_cannot_be_used_is_explained(arguments: list[str], variables: dict[str, str], words: list[str]) -> None:
+    line = refused(*arguments, **variables)
+    assert all(word in line for word in words), line
+
+
+def test_a_flag_wins_over_the_environment_over_the_file(tmp_path: Path, client: OfficialClient) -> None:
+    config = tmp_path / "hazoom.toml"
+    config.write_text(f'port = {free_port()}\nhost = "192.0.2.1"\ndefault_room = "lobby"\n', encoding="utf-8")
+    port, other = free_port(), free_port()
+    variables = {"HAZOOM_PORT": str(other), "HAZOOM_HOST": "127.0.0.1"}
+    with hazoom(port=port, env=variables, args=("--config", config)) as server:
+        assert server.port == port
+        assert client.connect(server.url).received("status")[0]["rooms"] == ["lobby"]
+
+
+def test_the_demo_answers_and_says_what_it_is(async_mode: str, client: OfficialClient) -> None:
+    with hazoom(async_mode=async_mode, demo=True) as server:
+        user = client.connect(server.url)
+        user.emit("llm_request", {"message": "Grüße 🦆"})
+        complete = user.wait_for("llm_complete")
+        tokens = user.received("llm_token")
+    assert "demo" in complete["response"]
+    assert "Grüße 🦆" in complete["response"]
+    assert "".join(token["token"] for token in tokens) == complete["response"]
+    assert complete["token_count"] == len(tokens) > 20
+
+
+def test_it_says_that_it_is_open_when_it_is(async_mode: str) -> None:
+    with hazoom(async_mode=async_mode, args=("--host", "0.0.0.0")) as server:
+        wait_until(lambda: "open to everyone" in server.log, "warning")
+
+
+def test_help_and_version() -> None:
+    for flag, words in (
+        ("--help", ["--demo", "--async-mode", "config/hazoom.toml"]),
+        ("--version", [hazoom_ws.__version__]),
+    ):
+        ended = subprocess.run(command_of_hazoom(flag), capture_output=True, text=True, timeout=DEADLINE_S, check=True)
+        assert all(word in ended.stdout for word in words)
+        assert ended.stderr == ""
+
+
+def test_http_routes_tell_what_is_true(async_mode: str, client: OfficialClient) -> None:
+    with hazoom(async_mode=async_mode) as server:
+        user = client.connect(server.url, auth={"user_name": "Ann"})
+        health = requests.get(f"{server.url}/health", timeout=DEADLINE_S).json()
+        assert health == {
+            "status": "healthy",
+            "service": "hazoom_ws",
+            "version": hazoom_ws.__version__,
+            "active_connections": 1,
+            "rooms": 1,
+        }
+        status = server.stats()
+        assert {"ok", *status} == {"service", "version", "status", *user.emit("get_stats")}
+        user.disconnect()
+        wait_until(lambda: server.stats()["total_connections"] == 0, "nobody is connected")
+        assert requests.get(f"{server.url}/nothing", timeout=DEADLINE_S).status_code == 404

@@ -1,0 +1,382 @@
+"""Real servers and the official client for the tests: started as users start them, ended without leftovers.
+
+Everything is a context manager. Helpers wait for a condition, up to `DEADLINE_S`, which matters only when something is
+broken; nothing here depends on how fast the machine is. What a child process logged is shown with a test that fails.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+import requests
+
+ROOT = Path(__file__).resolve().parent.parent
+DEADLINE_S = 20.0
+_POLL_INTERVAL_S = 0.01
+_DJANGO_PROJECT = ROOT / "tests" / "django_project"
+_API = "quantum-goose-app/api"
+
+T = TypeVar("T")
+_children: list["Child"] = []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Show with a failed test what the servers that still run have logged. For import into a conftest.py."""
+    report = yield
+    if report.failed:
+        for child in _children:
+            report.sections.append((f"output of {child.name}, still running", child.output))
+    return report
+
+
+def wait_until(condition: Callable[[], T], what: str) -> T:
+    """Return the first true result of ``condition``."""
+    ends_at_s = time.monotonic() + DEADLINE_S
+    while not (result := condition()):
+        if time.monotonic() > ends_at_s:
+            raise AssertionError(f"not within {DEADLINE_S:g} s: {what}")
+        time.sleep(_POLL_INTERVAL_S)
+    return result
+
+
+def unique(name: str) -> str:
+    """Return a name that no other test uses."""
+    return f"{name}-{uuid.uuid4().hex[:8]}"
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def program(variable: str, *names: str) -> str:
+    """Return a program that the tests need, as scripts/test.py found it; a test without it fails."""
+    found = os.environ.get(variable) or next(filter(None, map(shutil.which, names)), None)
+    return found or pytest.fail(f"{names[0]} is missing; python scripts/test.py installs it", pytrace=False)
+
+
+def clean_environment(**variables: str) -> dict[str, str]:
+    """Return this process's environment without settings of the server, and with ``variables``."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("HAZOOM_")} | variables
+
+
+class Child:
+    """A child process that leads a process group; its output is kept in files, so that no pipe can fill up."""
+
+    def __init__(self, name: str, command: list[str], folder: Path, env: dict[str, str], cwd: Path) -> None:
+        self.name = name
+        self._stdout_path, self._stderr_path = folder / "stdout", folder / "stderr"
+        with self._stdout_path.open("wb") as stdout, self._stderr_path.open("wb") as stderr:
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                env=env,
+                cwd=cwd,
+                start_new_session=True,
+            )
+
+    @property
+    def stdout(self) -> str:
+        return self._stdout_path.read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def log(self) -> str:
+        return self._stderr_path.read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def output(self) -> str:
+        return f"{self.stdout}{self.log}"
+
+    def wait_for_output(self, pattern: str) -> re.Match[str]:
+        """Return the first match of ``pattern`` in what was written so far."""
+        wait_until(lambda: re.search(pattern, self.output) or self.process.poll() is not None, f"{self.name}: {pattern}")
+        match = re.search(pattern, self.output)
+        if match is None:
+            raise AssertionError(f"{self.name} ended with status {self.process.returncode} before it wrote {pattern!r}")
+        return match
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal and return the exit status."""
+        self.process.send_signal(number)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Return the exit status."""
+        return self.process.wait(DEADLINE_S)
+
+    def kill(self) -> None:
+        """End the whole group at once."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.wait()
+
+
+@contextmanager
+def _child(name: str, command: list[str], *, env: dict[str, str], cwd: Path = ROOT) -> Iterator[Child]:
+    with tempfile.TemporaryDirectory() as folder:
+        child = Child(name, command, Path(folder), env, cwd)
+        _children.append(child)
+        try:
+            yield child
+        finally:
+            child.kill()
+            _children.remove(child)
+            print(f"--- output of {name}\n{child.output}--- end of output of {name}")
+
+
+class Hazoom:
+    """A running server."""
+
+    def __init__(self, child: Child, url: str) -> None:
+        self.child = child
+        self.url = url
+        self.port = int(url.rpartition(":")[2])
+        self.log_may_have_traceback = False
+
+    @property
+    def log(self) -> str:
+        return self.child.log
+
+    def stats(self) -> dict[str, Any]:
+        response = requests.get(f"{self.url}/api/v1/status", timeout=DEADLINE_S)
+        response.raise_for_status()
+        return response.json()
+
+
+def command_of_hazoom(*arguments: object) -> list[str]:
+    """Return the command line that users type."""
+    return [sys.executable, "-m", "hazoom_ws", *map(str, arguments)]
+
+
+@contextmanager
+def hazoom(
+    *,
+    async_mode: str = "eventlet",
+    llm_url: str | None = None,
+    demo: bool = False,
+    port: int | None = 0,
+    env: dict[str, str] | None = None,
+    args: tuple[object, ...] = (),
+) -> Iterator[Hazoom]:
+    """Run ``python -m hazoom_ws``. A server that the test leaves running must end with status 0 and log no traceback."""
+    variables = clean_environment(**({"HAZOOM_LLM_URL": llm_url} if llm_url else {}), **(env or {}))
+    flags = ["--async-mode", async_mode]
+    flags += [] if port is None else ["--port", str(port)]
+    flags += ["--demo"] if demo else []
+    with _child(f"hazoom_ws ({async_mode})", command_of_hazoom(*flags, *args), env=variables) as child:
+        ready = child.wait_for_output(r"\Ahazoom_ws ready on (http://\S+:\d+)\n")
+        yield Hazoom(child, ready[1])
+        if child.process.poll() is None:
+            assert child.stop() == 0
+        assert "Traceback" not in child.log, "the server logged a traceback"
+
+
+class Backend:
+    """A running Django chat backend."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.chat_url = f"{url}/{_API}/llm/chat/"
+        self.chat_url_without_session_ids = f"{url}/{_API}/chat/"
+        self.health_url = f"{url}/{_API}/llm/health/"
+
+    def release(self, gate: str) -> None:
+        """Let a gated stream write its next event."""
+        requests.post(f"{self.url}/control/release/{gate}/", timeout=DEADLINE_S).raise_for_status()
+
+    def received(self, message: str) -> list[dict[str, Any]]:
+        """Return what came with ``message``: dicts of body, cookie (the header, or None) and path."""
+        return [request for request in self._report()["received"] if request["body"].get("message") == message]
+
+    def open_streams(self) -> list[str]:
+        """Return the messages that are being answered."""
+        return self._report()["open_streams"]
+
+    def _report(self) -> dict[str, Any]:
+        response = requests.get(f"{self.url}/control/report/", timeout=DEADLINE_S)
+        response.raise_for_status()
+        return response.json()
+
+
+@contextmanager
+def django_runserver() -> Iterator[Backend]:
+    """Run the chat backend as Django developers do: its streams are neither chunked nor have they a length."""
+    command = [sys.executable, "manage.py", "runserver", "--noreload", "--skip-checks", "127.0.0.1:0"]
+    env = clean_environment(PYTHONUNBUFFERED="1")
+    with _child("Django's runserver", command, env=env, cwd=_DJANGO_PROJECT) as child:
+        yield Backend(child.wait_for_output(r"server at (http://127\.0\.0\.1:\d+)/")[1])
+
+
+@contextmanager
+def django_gunicorn() -> Iterator[Backend]:
+    """Run the chat backend under gunicorn, with threads: its streams are chunked."""
+    command = [sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:0", "--worker-class", "gthread", "--threads", "32"]
+    command += ["--no-control-socket", "chat_backend.wsgi"]
+    with _child("gunicorn", command, env=clean_environment(), cwd=_DJANGO_PROJECT) as child:
+        yield Backend(child.wait_for_output(r"Listening at: (http://127\.0\.0\.1:\d+)")[1])
+
+
+class OfficialClient:
+    """socket.io-client in a Node process, which `kill` ends as a crash would. Several users and connections at once."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._sockets: dict[int, Socket] = {}
+        self._replies: dict[int, Any] = {}
+        self._number = 0
+        script = ROOT / "tests" / "integration" / "official_client.cjs"
+        self._process = subprocess.Popen(
+            [program("TEST_NODE", "node"), str(script)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | {"NODE_PATH": str(ROOT / "scripts" / "npm" / "node_modules")},
+            text=True,
+            encoding="utf-8",
+            start_new_session=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def __enter__(self) -> "OfficialClient":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Disconnect every socket and end the process."""
+        with self._process:
+            if self._process.poll() is None:
+                self._process.stdin.close()
+                try:
+                    self._process.wait(DEADLINE_S)
+                finally:
+                    self._process.kill()
+            self._reader.join()
+
+    def connect(self, url: str, namespace: str = "/", **options: Any) -> "Socket":
+        """Open a connection of its own with the options of ``io()`` and wait until the server has sent its status."""
+        return self.try_to_connect(url, namespace, **options).wait_until_connected()
+
+    def try_to_connect(self, url: str, namespace: str = "/", **options: Any) -> "Socket":
+        """Start to open a connection; `Socket.wait_for` tells how it went."""
+        return self._open("connect", url=f"{url}{namespace}", options={"forceNew": True, **options})
+
+    def kill(self) -> None:
+        """End the process without a word to any server."""
+        self._process.kill()
+        self._process.wait(DEADLINE_S)
+
+    def call(self, command: str, socket: "Socket", **arguments: Any) -> Any:
+        """Run a command of official_client.cjs and return its reply."""
+        number = self._send(command, socket=socket.number, **arguments)
+        return self.wait(lambda: [self._replies.pop(number)] if number in self._replies else None, f"reply to {command}")[0]
+
+    def wait(self, condition: Callable[[], T], what: str) -> T:
+        """Return the first true result of ``condition``, which is checked whenever something has arrived."""
+        ends_at_s = time.monotonic() + DEADLINE_S
+        with self._changed:
+            while not (result := condition()):
+                assert self._reader.is_alive(), f"the Node process ended before: {what}"
+                assert self._changed.wait(ends_at_s - time.monotonic()), f"not within {DEADLINE_S:g} s: {what}"
+        return result
+
+    def _open(self, command: str, **arguments: Any) -> "Socket":
+        socket = Socket(self, self._next_number())
+        self._sockets[socket.number] = socket
+        self._send(command, socket=socket.number, **arguments)
+        return socket
+
+    def _next_number(self) -> int:
+        self._number += 1
+        return self._number
+
+    def _send(self, command: str, **arguments: Any) -> int:
+        number = self._next_number()
+        self._process.stdin.write(json.dumps({"command": command, "call": number, **arguments}) + "\n")
+        self._process.stdin.flush()
+        return number
+
+    def _read(self) -> None:
+        for line in self._process.stdout:
+            report = json.loads(line)
+            with self._changed:
+                if "reply" in report:
+                    self._replies[report["call"]] = report["reply"]
+                else:
+                    self._sockets[report["socket"]].history.append((report["event"], report["data"]))
+                self._changed.notify_all()
+        with self._changed:
+            self._changed.notify_all()
+
+
+class Socket:
+    """One namespace of one connection of the official client.
+
+    ``history`` holds everything that arrived, as (event, payload), in order. Beside the server's events it has the client's
+    own: connect, disconnect, connect_error, and upgrade (the connection has changed its transport).
+    """
+
+    def __init__(self, client: OfficialClient, number: int) -> None:
+        self.number = number
+        self.history: list[tuple[str, Any]] = []
+        self._client = client
+        self._taken: set[int] = set()
+
+    def open_namespace(self, namespace: str, **options: Any) -> "Socket":
+        """Connect to one more namespace over the same connection."""
+        socket = self._client._open("open_namespace", over=self.number, namespace=namespace, options=options)
+        return socket.wait_until_connected()
+
+    def wait_until_connected(self) -> "Socket":
+        self.wait_for("status")
+        return self
+
+    def emit(self, event: str, *payload: Any) -> Any:
+        """Send an event and return its acknowledgement."""
+        return self._client.call("emit", self, event=event, args=payload)
+
+    def send(self, event: str, *payload: Any) -> None:
+        """Send an event without asking for an acknowledgement."""
+        self._client.call("send", self, event=event, args=payload)
+
+    def wait_for(self, event: str, where: Callable[[Any], bool] = lambda _: True) -> Any:
+        """Return the payload of the first event of that name and kind that was not returned before."""
+        what = f"{event!r} on socket {self.number}"
+        try:
+            return self._client.wait(lambda: self._take(event, where), what)[0]
+        except AssertionError as error:
+            raise AssertionError(f"{error}; it received {self.history}") from None
+
+    def received(self, event: str) -> list[Any]:
+        """Return the payloads of that event so far, also those that `wait_for` has returned."""
+        return [data for name, data in list(self.history) if name == event]
+
+    def transport(self) -> str:
+        """Return the transport in use."""
+        return self._client.call("transport", self)
+
+    def disconnect(self) -> None:
+        self._client.call("disconnect", self)
+
+    def _take(self, event: str, where: Callable[[Any], bool]) -> list[Any] | None:
+        for position, (name, data) in enumerate(self.history):
+            if name == event and position not in self._taken and where(data):
+                self._taken.add(position)
+                return [data]
+        return None

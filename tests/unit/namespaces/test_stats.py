@@ -1,0 +1,23 @@
+from clients import Client, Connect
+
+
+def test_stats_count_users_connections_and_rooms(ann: Client, bob: Client, connect: Connect):
+    tab = connect(user_name="Ann")
+    tab.call("join_room", {"room": "team"})
+    ann.call("message", {"message": "hi"})
+    ann.received()
+    stats = ann.call("get_stats")
+    assert ann.received("stats") == [{name: value for name, value in stats.items() if name != "ok"}]
+    assert stats["active_users"] == 2
+    assert stats["total_connections"] == 3
+    assert stats["rooms"] == {"general": 2, "team": 1}
+    assert stats["messages_total"] == 1
+    assert stats["llm"] == {"active": 0, "requests_total": 0, "tokens_total": 0, "ttft_ms_p50": 0, "ttft_ms_p99": 0}
+    assert stats["uptime_s"] >= 0
+    assert stats["rss_mb"] > 1
+
+
+def test_who_left_is_not_counted(ann: Client, bob: Client):
+    bob.socket.disconnect()
+    stats = ann.call("get_stats", {})
+    assert (stats["active_users"], stats["total_connections"], stats["rooms"]) == (1, 1, {"general": 1})

@@ -1,0 +1,267 @@
+"""The bridge against real sockets: the demo backend, and small servers that misbehave in ways that Django cannot.
+
+What a real Django sends is tested in tests/integration/test_bridge.py.
+"""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from clients import Client
+from hazoom_ws.demo import DemoBackend
+from hazoom_ws.llm_bridge import _percentile
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+JSON_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n"
+TOKEN = b'event: token\ndata: {"token": "a"}\n\n'
+END = b'event: end\ndata: {"full_response": "a"}\n\n'
+
+
+@contextmanager
+def backend(serve: Callable[[socket.socket], None]) -> Iterator[str]:
+    """Hand each connection, after its request, to ``serve``; yield the URL."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def accept() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                threading.Thread(target=talk, args=(connection,), daemon=True).start()
+
+        def talk(connection: socket.socket) -> None:
+            with connection:
+                received = b""
+                while not received.endswith(b"}"):
+                    received += connection.recv(65536)
+                serve(connection)
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/chat/"
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def answer(*parts: bytes) -> Callable[[socket.socket], None]:
+    return lambda connection: connection.sendall(b"".join(parts))
+
+
+def stall(*parts: bytes) -> Callable[[socket.socket], None]:
+    """Send the parts and then nothing until the peer closes."""
+
+    def serve(connection: socket.socket) -> None:
+        connection.sendall(b"".join(parts))
+        while connection.recv(65536):
+            pass
+
+    return serve
+
+
+def ask(make_app, url: str, *, stream: bool = True, **settings) -> tuple[list[tuple[str, dict]], Client]:
+    """Ask, wait for the end, and return everything that was received."""
+    client = Client(make_app(llm_url=url, rate_limit_per_s=0, **settings), user_name="Ann")
+    client.received()
+    assert client.call("llm_request", {"message": "hi", "request_id": "r", "stream": stream}) == {
+        "ok": True,
+        "request_id": "r",
+    }
+    return client.wait_for_any("llm_error", "llm_complete"), client
+
+
+def test_a_stream_is_relayed_token_by_token_and_completed(make_app):
+    with DemoBackend() as demo:
+        seen, client = ask(make_app, demo.url)
+    tokens = [payload for name, payload in seen if name == "llm_token"]
+    complete = seen[-1][1]
+    assert [token["index"] for token in tokens] == list(range(len(tokens)))
+    assert "".join(token["token"] for token in tokens) == complete["response"]
+    assert "demo" in complete["response"]
+    assert {token["request_id"] for token in tokens} == {"r"}
+    assert complete["message"] == "Response complete"
+    assert complete["finish_reason"] == "stop"
+    assert complete["intelligence_level"] == "super"
+    assert complete["token_count"] == len(tokens)
+    assert 0 < complete["ttft_ms"] <= complete["duration_ms"]
+    assert complete["session_id"]
+    assert "room" not in complete
+    llm = client.call("get_stats")["llm"]
+    assert (llm["active"], llm["requests_total"], llm["tokens_total"]) == (0, 1, len(tokens))
+    assert llm["ttft_ms_p50"] == llm["ttft_ms_p99"] == complete["ttft_ms"]
+
+
+def test_an_answer_without_stream_is_one_response_and_a_completion(make_app):
+    with DemoBackend() as demo:
+        seen, _ = ask(make_app, demo.url, stream=False)
+    assert [name for name, _ in seen] == ["llm_response", "llm_complete"]
+    response, complete = seen[0][1], seen[1][1]
+    assert response["response"] == complete["response"]
+    assert (response["intelligence_level"], response["request_id"]) == ("super", "r")
+    assert complete["token_count"] == 0
+
+
+@pytest.mark.parametrize(
+    ("serve", "code", "retry"),
+    [
+        (answer(HEAD, TOKEN), "llm_failed", True),
+        (answer(HEAD, TOKEN, b"event: token\ndata: {]\n\n", END), "llm_failed", True),
+        (answer(HEAD, TOKEN, b'event: token\ndata: {"tok": 1}\n\n', END), "llm_failed", True),
+        (answer(HEAD, b"event: token\ndata: " + b"[" * 50_000 + b"\n\n", END), "llm_failed", True),
+        (
+            answer(HEAD, b'event: error\ndata: {"error": "HTTPConnectionPool(host=\'10.0.0.7\')"}\n\n', END),
+            "llm_failed",
+            True,
+        ),
+        (answer(HEAD, b"\x00\xff" * 1000), "llm_failed", True),
+        (answer(HEAD, b": nothing but a comment " * 10_000), "llm_failed", False),
+        (answer(HEAD, TOKEN * 5_000), "llm_failed", False),
+        (answer(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<html>"), "llm_failed", False),
+        (answer(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), "llm_failed", False),
+        (answer(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\n{}"), "llm_failed", False),
+        (answer(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"), "llm_failed", False),
+        (answer(b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"), "llm_failed", True),
+        (answer(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"), "llm_unavailable", True),
+        (answer(b"HTTP/1.1 307 Moved\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"), "llm_failed", False),
+        (answer(b"SSH-2.0-OpenSSH_9.2\r\n"), "llm_unavailable", True),
+        (answer(), "llm_unavailable", True),
+        (
+            answer(HEAD.replace(b"Connection: close", b"Transfer-Encoding: chunked"), b"25\r\n" + TOKEN[:9]),
+            "llm_failed",
+            True,
+        ),
+        (answer(HEAD.replace(b"Connection: close", b"Transfer-Encoding: chunked"), b"zz\r\n"), "llm_failed", True),
+        (stall(), "llm_timeout", True),
+        (stall(HEAD), "llm_timeout", True),
+        (stall(HEAD, b": still here\n"), "llm_timeout", True),
+        (stall(HEAD, TOKEN), "llm_timeout", True),
+    ],
+)
+def test_every_failure_is_one_error_with_its_code_and_leaves_nothing_running(make_app, serve, code, retry):
+    with backend(serve) as url:
+        seen, client = ask(
+            make_app, url, llm_first_token_timeout_s=0.3, llm_idle_timeout_s=0.3, llm_response_limit_bytes=100_000
+        )
+    error = seen[-1][1]
+    assert [name for name, _ in seen if name != "llm_token"] == ["llm_error"]
+    assert (error["request_id"], error["code"], error["retry"]) == ("r", code, retry)
+    assert not any(word in error["message"] for word in ("127.0.0.1", "10.0.0.7", "host", "Error", "http"))
+    assert client.call("get_stats")["llm"]["active"] == 0
+
+
+def test_a_backend_that_is_down_is_unavailable(make_app):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    seen, _ = ask(make_app, f"http://127.0.0.1:{port}/")
+    assert [(name, payload["code"]) for name, payload in seen] == [("llm_error", "llm_unavailable")]
+
+
+def test_a_stream_that_never_ends_is_ended_by_the_total_time(make_app):
+    def drip(connection: socket.socket) -> None:
+        connection.sendall(HEAD)
+        closed = threading.Event()
+        try:
+            while not closed.wait(0.01):
+                connection.sendall(TOKEN)
+        except OSError:
+            closed.set()
+
+    with backend(drip) as url:
+        seen, _ = ask(make_app, url, llm_total_timeout_s=0.5)
+    assert seen[-1][1]["code"] == "llm_timeout"
+    assert "0.5 s" in seen[-1][1]["message"]
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"answer": 1}', b""])
+def test_an_answer_without_stream_that_is_none_is_a_failure(make_app, body):
+    with backend(answer(JSON_HEAD, body)) as url:
+        seen, _ = ask(make_app, url, stream=False)
+    assert [(name, payload["code"]) for name, payload in seen] == [("llm_error", "llm_failed")]
+
+
+def test_an_end_without_tokens_answers_with_its_full_response(make_app):
+    with backend(answer(HEAD, END)) as url:
+        seen, _ = ask(make_app, url)
+    assert (seen[-1][1]["response"], seen[-1][1]["token_count"]) == ("a", 0)
+
+
+def test_a_user_has_so_many_answers_at_once_and_not_one_more(make_app):
+    with backend(stall(HEAD)) as url:
+        app = make_app(llm_url=url, llm_streams_per_user_limit=2, llm_streams_limit=3)
+        ann, tab, bob = (Client(app, user_name=name) for name in ("Ann", "Ann", "Bob"))
+        assert ann.call("llm_request", {"message": "1", "request_id": "same"})["ok"]
+        assert bob.call("llm_request", {"message": "1", "request_id": "same"})["error"]["code"] == "bad_payload"
+        assert tab.call("llm_request", {"message": "2"})["ok"]
+        error = ann.call("llm_request", {"message": "3"})["error"]
+        assert (error["code"], error["retry"]) == ("too_many_streams", True)
+        assert bob.call("llm_request", {"message": "1"})["ok"]
+        assert bob.call("llm_request", {"message": "2"})["error"]["code"] == "too_many_streams"
+        assert ann.call("get_stats")["llm"]["active"] == 3
+
+
+def test_the_next_question_may_be_asked_as_soon_as_the_last_one_has_ended(make_app):
+    with backend(answer(HEAD, TOKEN, END)) as url:
+        client = Client(make_app(llm_url=url, llm_streams_per_user_limit=1))
+        for _ in range(5):
+            assert client.call("llm_request", {"message": "x"})["ok"]
+            client.wait_for("llm_complete")
+
+
+def test_a_refused_question_is_not_shown_to_the_room(make_app):
+    with backend(stall(HEAD)) as url:
+        app = make_app(llm_url=url, llm_streams_per_user_limit=1)
+        ann, bob = Client(app, user_name="Ann"), Client(app, user_name="Bob")
+        ann.call("llm_request", {"message": "1"})
+        bob.received()
+        ann.call("llm_request", {"message": "2", "room": "general"})
+        assert bob.received() == []
+
+
+def test_a_shared_answer_is_seen_by_the_room_and_kept(make_app):
+    with backend(answer(HEAD, TOKEN, END)) as url:
+        app = make_app(llm_url=url)
+        ann, bob = Client(app, user_name="Ann"), Client(app, "/llm", user_name="Bob")
+        ann.call("llm_request", {"message": "why?", "room": "general", "request_id": "r"})
+        assert bob.wait_for("llm_token", namespace="/llm")["room"] == "general"
+        assert bob.wait_for("llm_complete", namespace="/llm")["response"] == "a"
+        messages = ann.call("get_history", {})["messages"]
+        assert [(m["user"], m["message"], m["kind"], m["request_id"]) for m in messages] == [
+            ("Ann", "why?", "prompt", "r"),
+            ("Assistant", "a", "assistant", "r"),
+        ]
+
+
+def test_a_private_answer_is_for_the_asker_only(make_app):
+    with backend(answer(HEAD, TOKEN, END)) as url:
+        app = make_app(llm_url=url)
+        ann, bob = Client(app), Client(app)
+        bob.received()
+        ann.call("llm_request", {"message": "why?"})
+        ann.wait_for("llm_complete")
+        assert bob.received() == []
+
+
+def test_a_private_answer_ends_when_its_asker_is_gone(make_app):
+    ended = threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        try:
+            connection.sendall(HEAD)
+            while not ended.wait(0.01):
+                connection.sendall(TOKEN)
+        except OSError:
+            ended.set()
+
+    with backend(drip) as url:
+        client = Client(make_app(llm_url=url))
+        client.call("llm_request", {"message": "why?"})
+        client.wait_for("llm_token")
+        client.socket.disconnect()
+        assert ended.wait(20)
+
+
+def test_percentiles_are_nearest_ranks():
+    assert _percentile([], 0.5) == 0
+    assert _percentile([1.0], 0.99) == 1.0
+    assert _percentile([float(number) for number in range(100)], 0.99) == 99.0
