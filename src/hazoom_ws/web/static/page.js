@@ -1,16 +1,30 @@
 "use strict";
-// The built-in chat page. Everything that comes from the server is put in place with textContent: text is always text.
+// The built-in chat page. Everything that comes from the server is put in place as a text node: text is always text.
 
 const element = (id) => document.getElementById(id);
-const socket = io({ autoConnect: false, transports: ["websocket", "polling"] });
+const TYPING_ENDS_MS = 3000; // after the last key
+const TYPING_RENEWAL_MS = 2000; // the server ends an indicator that is not renewed
+const socket = io({ autoConnect: false, transports: ["websocket", "polling"], tryAllTransports: true });
 const people = new Map(); // name -> <li>
 const typists = new Set();
-const answers = new Map(); // request_id -> <span> that grows
-let room = null;
+const answers = new Map(); // request_id -> <li> that grows
+const shown = new Set(); // ids of the messages in the list
+let wanted = null; // the room that the user asked for last
+let room = null; // the room that the list shows
+let isIn = false; // the server has let us into it
 let me = null;
-let lastSeq;
-let isTyping = false;
+let lastSeq = 0;
+let submitted = null; // the last text that was sent off
+let draftId = null; // stays the same until the text changes
+let typingSentAt = null;
 let typingTimer;
+
+function showConnection() {
+  let text = me === null ? "the server cannot be reached, trying again …" : "connection lost, coming back …";
+  if (socket.connected) text = "connected";
+  else if (!socket.active) text = "not connected"; // and it does not try
+  element("connection").textContent = text;
+}
 
 function showProblem(error) {
   element("problem").textContent = error ? error.message : "";
@@ -28,27 +42,38 @@ function request(event, payload, onSuccess = () => {}) {
   });
 }
 
+// Keeps the end in sight, unless the reader has scrolled away from it.
+function changeMessages(change) {
+  const list = element("messages");
+  const wasAtEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
+  change(list);
+  if (wasAtEnd) list.scrollTop = list.scrollHeight;
+}
+
 function addLine(sender, text, kind) {
   const line = document.createElement("li");
   const name = document.createElement("span");
-  const body = document.createElement("span");
   name.className = "sender";
-  name.textContent = sender;
-  body.textContent = text;
   if (kind) line.className = kind;
-  line.append(name, body);
-  const list = element("messages");
-  const wasAtEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
-  list.append(line);
-  if (wasAtEnd) list.scrollTop = list.scrollHeight;
-  return body;
+  line.append(name, document.createElement("span"));
+  fillLine(line, sender, text);
+  changeMessages((list) => list.append(line));
+  return line;
+}
+
+function fillLine(line, sender, text) {
+  changeMessages(() => {
+    line.firstChild.textContent = sender;
+    line.lastChild.textContent = text;
+  });
 }
 
 function showMessage(message) {
-  if (message.room !== room || message.seq <= lastSeq) return;
   lastSeq = message.seq;
+  if (shown.has(message.id)) return;
+  shown.add(message.id);
   const streamed = message.kind === "assistant" && answers.get(message.request_id);
-  if (streamed) streamed.textContent = message.message;
+  if (streamed) fillLine(streamed, message.user, message.message);
   else addLine(message.user, message.message, message.kind);
 }
 
@@ -74,52 +99,77 @@ function showTypists() {
 
 function setTyping(value) {
   clearTimeout(typingTimer);
-  if (value) typingTimer = setTimeout(() => setTyping(false), 3000);
-  if (value !== isTyping) {
-    isTyping = value;
-    socket.volatile.emit("typing", { room, is_typing: value });
-  }
+  if (!isIn) return;
+  if (value) typingTimer = setTimeout(() => setTyping(false), TYPING_ENDS_MS);
+  const isOn = typingSentAt !== null;
+  if (value ? isOn && Date.now() - typingSentAt < TYPING_RENEWAL_MS : !isOn) return;
+  typingSentAt = value ? Date.now() : null;
+  socket.volatile.emit("typing", { room, is_typing: value });
+}
+
+// Whoever is not in the room can send nothing, and gets what is said there with the answer to join_room.
+function setIn(value) {
+  isIn = value;
+  element("send").disabled = element("ask").disabled = !value;
+  if (value) return;
+  clearTimeout(typingTimer);
+  typingSentAt = null; // leaving and dropping end it on the server
+  typists.clear();
+  showTypists();
 }
 
 function enter(name) {
-  const back = name === room;
-  if (!back) {
-    if (room !== null) request("leave_room", { room });
+  setIn(false);
+  if (name !== room) {
+    room = name;
     element("messages").replaceChildren();
     answers.clear();
+    shown.clear();
     lastSeq = 0;
   }
-  room = name;
-  typists.clear();
-  showTypists();
-  request("join_room", { room, ...(back && lastSeq ? { since: lastSeq } : {}) });
+  request("join_room", lastSeq ? { room, since: lastSeq } : { room });
+}
+
+function submit(event, payload) {
+  const field = element("text");
+  const message = field.value;
+  if (!message.trim()) return;
+  const attempt = (submitted = {});
+  setTyping(false);
+  request(event, { room, message, ...payload }, () => {
+    // What was typed since then stays.
+    if (submitted === attempt && field.value.startsWith(message)) field.value = field.value.slice(message.length);
+  });
 }
 
 socket.on("connect", () => {
-  element("connection").textContent = "connected";
+  showConnection();
   showProblem(null);
 });
 socket.on("disconnect", () => {
-  element("connection").textContent = "connection lost, coming back …";
-  isTyping = false;
+  showConnection();
+  setIn(false);
 });
 socket.on("connect_error", (error) => {
-  element("connection").textContent = "not connected";
-  showProblem(error);
+  showConnection();
+  if (!socket.active) showProblem(error);
 });
 socket.on("status", (status) => {
   me = status.user;
   element("name").placeholder = me;
-  const wanted = room || element("room").value || status.rooms[0] || "general";
-  element("room").value = wanted;
+  wanted ||= element("room").value.trim() || status.rooms[0] || "general";
+  element("room").value ||= wanted;
   status.rooms.filter((name) => name !== wanted).forEach((name) => request("leave_room", { room: name }));
   enter(wanted);
 });
 socket.on("room_joined", (joined) => {
   if (joined.room !== room) return;
-  // A seq from before the server lost its memory would hide everything that is said now.
-  if (joined.messages.length && joined.messages[joined.messages.length - 1].seq < lastSeq) lastSeq = 0;
+  setIn(true);
   showPeople(joined.users, joined.user_count);
+  if (!joined.complete) {
+    lastSeq = 0; // it may be from before the server lost its memory
+    addLine("", "… earlier messages are not shown …", "gap");
+  }
   joined.messages.forEach(showMessage);
 });
 socket.on("user_joined", (joined) => {
@@ -133,7 +183,9 @@ socket.on("user_left", (left) => {
   people.delete(left.user);
   element("count").textContent = left.user_count;
 });
-socket.on("new_message", showMessage);
+socket.on("new_message", (message) => {
+  if (isIn && message.room === room) showMessage(message);
+});
 socket.on("user_typing", ({ user, is_typing: active, room: where }) => {
   if (where !== room) return;
   if (active) typists.add(user);
@@ -141,11 +193,9 @@ socket.on("user_typing", ({ user, is_typing: active, room: where }) => {
   showTypists();
 });
 socket.on("llm_token", ({ request_id: id, token, room: where }) => {
-  if (where !== room) return;
-  if (!answers.has(id)) answers.set(id, addLine("AI", "", "assistant"));
-  answers.get(id).textContent += token;
-  const list = element("messages");
-  list.scrollTop = list.scrollHeight;
+  if (!isIn || where !== room) return;
+  if (!answers.has(id)) answers.set(id, addLine("Assistant", "", "assistant"));
+  changeMessages(() => answers.get(id).lastChild.append(token));
 });
 socket.on("llm_complete", ({ request_id: id }) => answers.delete(id));
 socket.on("llm_error", ({ request_id: id, message }) => {
@@ -157,45 +207,26 @@ socket.on("error", showProblem);
 element("entrance").addEventListener("submit", (event) => {
   event.preventDefault();
   const name = element("name").value.trim();
-  const wanted = element("room").value.trim();
-  if (!wanted) return;
-  if (name && name !== me) {
+  if (!element("room").value.trim()) return;
+  wanted = element("room").value.trim();
+  if ((name && name !== me) || !socket.active) {
     // A name belongs to a connection, so a new name takes a new one.
-    if (wanted !== room) {
-      room = null;
-      element("messages").replaceChildren();
-      answers.clear();
-      lastSeq = 0;
-    }
-    socket.auth = { user_name: name };
+    if (name) socket.auth = { user_name: name };
     socket.disconnect().connect();
-  } else if (wanted !== room) {
+  } else if (socket.connected && (wanted !== room || !isIn)) {
+    if (room !== null && wanted !== room) request("leave_room", { room });
     enter(wanted);
   }
 });
 element("composer").addEventListener("submit", (event) => {
   event.preventDefault();
-  const message = element("text").value;
-  if (!message.trim()) return;
   // The same id on a second try makes the server keep the message once.
-  const id = (element("text").dataset.clientId ||= Array.from(crypto.getRandomValues(new Uint32Array(4))).join("-"));
-  setTyping(false);
-  request("message", { room, message, client_id: id }, () => {
-    if (element("text").dataset.clientId !== id) return;
-    element("text").value = "";
-    delete element("text").dataset.clientId;
-  });
+  draftId ||= Array.from(crypto.getRandomValues(new Uint32Array(4))).join("-");
+  submit("message", { client_id: draftId });
 });
-element("ask").addEventListener("click", () => {
-  const message = element("text").value;
-  if (!message.trim()) return;
-  setTyping(false);
-  request("llm_request", { room, message }, () => {
-    element("text").value = "";
-  });
-});
+element("ask").addEventListener("click", () => submit("llm_request"));
 element("text").addEventListener("input", () => {
-  delete element("text").dataset.clientId;
+  draftId = null;
   setTyping(element("text").value !== "");
 });
 
