@@ -17,6 +17,8 @@ from hazoom_ws.namespaces.root import build_namespaces
 from hazoom_ws.origins import OriginCheck
 from hazoom_ws.settings import Settings, load_settings
 from hazoom_ws.statistics import Statistics
+from hazoom_ws.transport.engine import Engine
+from hazoom_ws.transport.fan_out import FanOut
 from hazoom_ws.transport.packet import Packet
 from hazoom_ws.web.routes import create_blueprint
 
@@ -32,21 +34,29 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
     settings = load_settings() if settings is None else settings
     app = Flask("hazoom_ws", template_folder="web/templates", static_folder="web/static")
     CORS(app, origins=list(settings.cors_origins), always_send=False)
-    engine_options = {
-        "cors_allowed_origins": OriginCheck(settings),
-        "ping_interval": settings.ping_interval_s,
-        "ping_timeout": settings.ping_timeout_s,
-    }
     socketio = flask_socketio.SocketIO(
         app,
         async_mode=async_mode,
         async_handlers=False,  # one client's events in the order sent
         logger=_quiet_logger("socketio"),
-        engineio_logger=_quiet_logger("engineio"),
         manage_session=False,
         serializer=Packet,
-        **engine_options,
+        client_manager=FanOut(),
+        monitor_clients=False,
     )
+    engine = Engine(
+        async_mode=async_mode,
+        async_handlers=False,
+        logger=_quiet_logger("engineio"),
+        monitor_clients=False,
+        cors_allowed_origins=OriginCheck(settings),
+        ping_interval=settings.ping_interval_s,
+        ping_timeout=settings.ping_timeout_s,
+        connect_timeout_s=settings.connect_timeout_s,
+        outbox_limit_bytes=settings.outbox_limit_bytes,
+        outbox_total_limit_bytes=settings.outbox_total_limit_bytes,
+    )
+    engine.install(socketio.server)
     delivery = Delivery(socketio.server)
     log = MemoryLog(room_limit_count=settings.history_room_limit_count, limit_bytes=settings.history_limit_bytes)
     hub = Hub(settings, log, delivery.add, clock=time.monotonic, wall_clock=time.time)

@@ -28,9 +28,6 @@ logger = logging.getLogger(__name__)
 
 PROGRAM = "hazoom_ws"
 _BACKLOG = 4096
-# A WebSocket holds its place in eventlet's pool as long as it lives; when the pool is full the server goes silent.
-_CONNECTION_POOL = 1_000_000
-_HTTP_TIMEOUT_S = 30.0  # a request that takes longer to arrive has no browser behind it
 
 
 class _Parser(argparse.ArgumentParser):
@@ -127,7 +124,7 @@ def _why_not_bound(error: OSError, host: str, port: int) -> str:
 def _serve(settings: Settings, listener: socket.socket, async_mode: str) -> None:
     app = create_app(settings, async_mode=async_mode)
     with closing(_Signals()) as signals:
-        serve = _serve_with_eventlet if async_mode == "eventlet" else _serve_with_threads
+        serve = serve_with_eventlet if async_mode == "eventlet" else serve_with_threads
         serve(app, listener)
         host, port = listener.getsockname()[:2]
         sys.stdout.write(f"{PROGRAM} ready on http://{f'[{host}]' if ':' in host else host}:{port}\n")
@@ -170,26 +167,24 @@ class _Signals:
         self._sender.close()
 
 
-def _serve_with_eventlet(app: Flask, listener: socket.socket) -> None:
-    """Start to accept. There is no stopping: eventlet waits for every connection to end, the process ends them all."""
+def serve_with_eventlet(app: Flask, listener: socket.socket) -> None:
+    """Start to accept. There is no stopping: the process ends every connection."""
     import eventlet
-    import eventlet.wsgi
+    from eventlet import patcher
 
-    eventlet.spawn(
-        eventlet.wsgi.server,
-        listener,
-        app,
-        log=logging.getLogger("hazoom_ws.http"),
-        log_output=False,
-        max_size=_CONNECTION_POOL,
-        socket_timeout=_HTTP_TIMEOUT_S,
-        keepalive=_HTTP_TIMEOUT_S,
-        debug=False,  # tracebacks are for the log, not for clients
-    )
+    from hazoom_ws.transport.wsgi import HttpServer
+
+    http = HttpServer(app, listener)
+    if hasattr(patcher.original("select"), "epoll"):
+        from hazoom_ws.transport.loop import Loop
+
+        Loop(app.extensions["socketio"].server.eio).serve(listener, http.take)
+    else:
+        eventlet.spawn(http.serve)
     eventlet.sleep(0)  # let it get to its first accept
 
 
-def _serve_with_threads(app: Flask, listener: socket.socket) -> None:
+def serve_with_threads(app: Flask, listener: socket.socket) -> None:
     """Start to accept, with a daemon thread per connection, which end with the process."""
     from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 

@@ -97,10 +97,11 @@ class GetStats(ClientPayload, frozen=True, kw_only=True):
 
 
 class ServerEvent(Struct, frozen=True, kw_only=True):
-    """What the server sends on the namespaces of a feature."""
+    """What the server sends on the namespaces of a feature. ``is_droppable``: a slow reader may miss it."""
 
     event: ClassVar[str]
     feature: ClassVar[Feature]
+    is_droppable: ClassVar[bool] = False
 
 
 class ServerInfo(Struct, frozen=True, kw_only=True):
@@ -159,6 +160,7 @@ class RoomLeft(ServerEvent, frozen=True, kw_only=True):
 class UserJoined(ServerEvent, frozen=True, kw_only=True):
     event = "user_joined"
     feature = "rooms"
+    is_droppable = True
     room: str
     user: str
     user_count: int
@@ -167,6 +169,7 @@ class UserJoined(ServerEvent, frozen=True, kw_only=True):
 class UserLeft(ServerEvent, frozen=True, kw_only=True):
     event = "user_left"
     feature = "rooms"
+    is_droppable = True
     room: str
     user: str
     user_count: int
@@ -175,6 +178,7 @@ class UserLeft(ServerEvent, frozen=True, kw_only=True):
 class UserTyping(ServerEvent, frozen=True, kw_only=True):
     event = "user_typing"
     feature = "typing"
+    is_droppable = True
     user: str
     is_typing: bool
     room: str
@@ -244,6 +248,7 @@ class Stats(ServerEvent, frozen=True, kw_only=True):
 
     event = "stats"
     feature = "stats"
+    is_droppable = True
     active_users: int
     rooms: dict[str, int]
     total_connections: int

@@ -90,10 +90,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         _count("Bytes of message text that are kept over all rooms, so that memory has a bound; the oldest go first."),
     ] = 67108864
     ping_interval_s: Annotated[
-        int,
-        Meta(ge=1, description="Seconds between heartbeats. Whole seconds: the stock Engine.IO announces no fraction."),
-    ] = 25
+        float, _seconds("Time between heartbeats: proxies close connections that are silent for a minute.")
+    ] = 25.0
     ping_timeout_s: Annotated[float, _seconds("A client that leaves a heartbeat unanswered this long is gone.")] = 20.0
+    connect_timeout_s: Annotated[
+        float, _seconds("A connection that is in no namespace for this long is closed: it costs memory and does nothing.")
+    ] = 20.0
+    outbox_limit_bytes: Annotated[
+        int,
+        _count(
+            "Unsent bytes of one connection. Over it typing, presence and statistics are dropped, then the connection is "
+            "closed, so that a reader that stops costs no more; its client comes back."
+        ),
+    ] = 1048576
+    outbox_total_limit_bytes: Annotated[
+        int, _count("Unsent bytes of all connections together, with the same consequence.")
+    ] = 268435456
     llm_url: Annotated[
         str,
         Meta(

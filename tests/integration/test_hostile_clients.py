@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from websockets.frames import Opcode
+from websockets.frames import CloseCode, Opcode
 
 from raw_client import frame, raw_client
 from servers import Hazoom, hazoom
@@ -32,22 +32,27 @@ def test_a_forged_connect_or_disconnect_is_an_unknown_event(server: Hazoom, neig
         '42["message",' + '{"x":' * 40 + "1" + "}" * 40 + "]",
         '42["message",' + "[" * 3000 + "]" * 3000 + "]",
         '451-["message",{"message":{"_placeholder":true,"num":0}}]',
-        "42[]",
-        "42{}",
-        "42",
-        "44{}",
-        "4",
-        "4x",
         '42["message",{"message":"\\ud800"}]',
     ],
 )
-def test_a_packet_that_is_none_is_refused_and_the_next_one_is_served(server: Hazoom, neighbour: None, text: str) -> None:
+def test_a_payload_that_may_not_be_is_refused_and_the_next_one_is_served(
+    server: Hazoom, neighbour: None, text: str
+) -> None:
     with raw_client(server) as raw:
         raw.send(text)
         assert raw.receive_event("error")["code"] == "bad_payload"
         raw.send_bytes(frame(Opcode.BINARY, b"an attachment of the refused event"))
         raw.send('42["message",{"message":"hi"}]')
         assert raw.receive_event("new_message")["message"] == "hi"
+
+
+@pytest.mark.parametrize(
+    "text", ["42[]", "42{}", "42", "44{}", "4", "4x", '42abc["message",{}]', '42["message",', "41{}", "x", ""]
+)
+def test_a_packet_that_is_none_ends_the_session(server: Hazoom, neighbour: None, text: str) -> None:
+    with raw_client(server) as raw:
+        raw.send(text)
+        assert raw.wait_until_closed() == CloseCode.PROTOCOL_ERROR
 
 
 def test_a_namespace_that_is_not_there_is_refused_with_an_object(server: Hazoom, neighbour: None) -> None:

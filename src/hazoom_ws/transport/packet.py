@@ -1,33 +1,31 @@
 """Socket.IO v5 packets, read with suspicion.
 
-The stock decoder raises on malformed packets, which logs a traceback each and leaves the client without an answer, and it
-lets binary attachments grow without a cap. This one never raises: what cannot be understood becomes an event whose name
-carries its `HazoomError`, and the door refuses it like any other. It also tells the door what the library keeps from its
-handlers: whether the client wants an acknowledgement, and that the event came from a client at all.
+What is no packet of the protocol raises `MalformedPacket`, which ends the session. What is one, but holds what ours may
+not (binary parts, NaN, JSON nested too deeply), becomes an event that carries its `HazoomError`, and the door refuses it
+like any other. The decoder also tells the door what the library keeps from its handlers: whether the client wants an
+acknowledgement, and that the event came from a client at all.
 
 Source: Socket.IO protocol revision 5, "Packet encoding".
 """
 
+import json
 import re
 from typing import Any
 
 import msgspec
-from engineio.payload import Payload
 from socketio import packet
 
 from hazoom_ws.errors import BadPayload
+from hazoom_ws.transport.session import MalformedPacket
 
-# type, [attachments-], [/namespace,], [acknowledgement id], then JSON
-_HEADER = re.compile(r"([0-6])(?:\d{1,9}-)?(?:(/[^,]*)(?:,|$))?(\d{1,15})?")
+# type, attachments- (of a binary type), [/namespace,], [acknowledgement id], then JSON
+_HEADER = re.compile(r"(?:([0-4])|([56])\d{1,9}-)(?:(/[^,]*)(?:,|$))?(\d{1,15})?")
 _EVENT_NAME = re.compile(r'\s*\[\s*"([^"\\]{1,64})"')
 _MAX_JSON_DEPTH = 32
 _NOT_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[^][{}"]+', re.DOTALL)
 _CURLY_TO_SQUARE = str.maketrans("{}", "[]")
 _NO_ACK_ID = 0
-
-# A polling client sends what it collected in one POST. The library drops all of it, silently, when it is more than 16
-# packets; what bounds a POST is its bytes.
-Payload.max_decode_packets = 1_000_000
+_UNKNOWN_NAMESPACE = "Invalid namespace"  # what the reference server says
 
 
 class ClientEvent(str):
@@ -68,7 +66,7 @@ class Packet(packet.Packet):  # type: ignore[misc]
     def encode(self) -> str:
         data = self.data
         if self.packet_type == packet.CONNECT_ERROR and isinstance(data, str):
-            data = {"message": data}  # the protocol asks for an object; the library sends its own refusals bare
+            data = {"message": _UNKNOWN_NAMESPACE}  # the library says this bare, and in words of its own
         encoded = str(self.packet_type)
         if self.namespace is not None and self.namespace != "/":
             encoded += f"{self.namespace},"
@@ -77,7 +75,7 @@ class Packet(packet.Packet):  # type: ignore[misc]
         return encoded if data is None else encoded + msgspec.json.encode(data).decode()
 
     def decode(self, encoded_packet: object) -> int:
-        """Fill in this packet; never raise, never ask for attachments (the return value is always 0)."""
+        """Fill in this packet; never ask for attachments (the return value is always 0). Raises `MalformedPacket`."""
         self.namespace = None
         self.data = None
         if isinstance(encoded_packet, bytes | bytearray):
@@ -86,10 +84,9 @@ class Packet(packet.Packet):  # type: ignore[misc]
             return 0
         header = _HEADER.match(encoded_packet) if isinstance(encoded_packet, str) else None
         if header is None:
-            self._refuse("", BadPayload("payload", "is not a Socket.IO packet"))
-            return 0
-        packet_type, namespace, identifier = header.groups()
-        self.packet_type = int(packet_type)
+            raise MalformedPacket("it has no Socket.IO header")
+        packet_type, binary_type, namespace, identifier = header.groups()
+        self.packet_type = int(packet_type or binary_type)
         self.namespace = namespace.partition("?")[0] if namespace else None
         self.id = int(identifier) if identifier else None
         self._read_data(header.string[header.end() :])
@@ -107,15 +104,19 @@ class Packet(packet.Packet):  # type: ignore[misc]
             return
         if self.packet_type in (packet.EVENT, packet.BINARY_EVENT):
             self._read_event(data)
-        elif self.packet_type in (packet.CONNECT_ERROR, packet.BINARY_ACK):
-            self._refuse("", BadPayload("payload", "a client cannot send a packet of this type"))
-        else:
-            self.data = data
+            return
+        is_valid = {
+            packet.CONNECT: True,  # the door refuses an auth that is no object, in words
+            packet.DISCONNECT: data is None,
+            packet.ACK: isinstance(data, list) and self.id is not None,
+        }
+        if not is_valid.get(self.packet_type, False):
+            raise MalformedPacket(f"a packet of type {self.packet_type} cannot be like that")
+        self.data = data
 
     def _read_event(self, data: object) -> None:
         if not isinstance(data, list) or not data:
-            self._refuse("", BadPayload("payload", "an event must be an array that starts with its name"))
-            return
+            raise MalformedPacket("an event must be an array that starts with its name")
         name = data[0] if isinstance(data[0], str) else repr(data[0])[:64]
         if self.packet_type == packet.BINARY_EVENT:
             self._refuse(name, BadPayload("payload", "must be JSON without binary parts"))
@@ -128,14 +129,20 @@ class Packet(packet.Packet):  # type: ignore[misc]
 
 
 def _loads(text: str) -> Any:
-    """Decode JSON, refusing NaN, lone surrogates and a payload nested deeper than 32."""
+    """Decode JSON, refusing NaN, lone surrogates and a payload nested deeper than 32. Raises `MalformedPacket` too."""
     # One more than the payload may have: the array around an event is not the client's.
     if text.count("[") + text.count("{") > _MAX_JSON_DEPTH + 1:
         _check_depth(text, _MAX_JSON_DEPTH + (1 if text.startswith("[") else 0))
     try:
         return msgspec.json.decode(text)
     except msgspec.MsgspecError as error:
-        raise BadPayload("payload", f"is not valid JSON: {error}") from None
+        problem = str(error)
+    try:
+        json.loads(text)
+    except ValueError:
+        raise MalformedPacket(f"it is not JSON: {problem}") from None
+    # The standard library takes it, so it is JSON but for what JSON has no word for.
+    raise BadPayload("payload", f"is not valid JSON: {problem}")
 
 
 def _check_depth(text: str, limit: int) -> None:

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 from socketio import packet as stock
 
 from hazoom_ws.transport.packet import ClientEvent, Packet
+from hazoom_ws.transport.session import MalformedPacket
 
 header = st.from_regex(r"\A[0-9](\d{1,3}-)?(/[a-z]*,?)?\d{0,20}", fullmatch=True)
 bodies = st.sampled_from(
@@ -12,8 +13,11 @@ bodies = st.sampled_from(
 
 
 @given(text=st.text() | st.builds(str.__add__, header, bodies) | st.binary() | st.dictionaries(st.text(), st.none()))
-def test_no_packet_raises_and_every_event_has_a_name(text):
-    packet = Packet(encoded_packet=text)
+def test_a_packet_is_malformed_or_its_event_has_a_name(text):
+    try:
+        packet = Packet(encoded_packet=text)
+    except MalformedPacket:
+        return
     if packet.packet_type == stock.EVENT and text not in (b"", {}):
         assert isinstance(packet.data[0], ClientEvent)
         assert packet.data[0].wants_acknowledgement == (packet.id is not None)
@@ -43,9 +47,15 @@ def test_the_wire_format_is_the_standard_one(name, payload, namespace, identifie
 
 
 @pytest.mark.parametrize(
-    ("text", "name"), [('2["message",NaN]', "message"), ('251["message",[', "message"), ("2[NaN]", "")]
+    ("text", "name"),
+    [
+        ('2["message",NaN]', "message"),
+        ('2["message","\\ud800"]', "message"),
+        ('2["message",' + "[" * 40 + "]" * 40 + "]", "message"),
+        ("2[NaN]", ""),
+    ],
 )
-def test_the_name_is_known_even_if_the_payload_is_not_json(text, name):
+def test_the_name_is_known_even_if_the_payload_may_not_be(text, name):
     event = Packet(encoded_packet=text).data[0]
     assert event == name
     assert event.problem.code == "bad_payload"
@@ -56,3 +66,35 @@ def test_an_announced_attachment_is_not_waited_for():
     assert packet.packet_type == stock.EVENT
     assert packet.attachment_count == 0
     assert packet.data[0].problem is not None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "x",
+        "7",
+        "2",
+        "2{}",
+        "2[]",
+        '2["message",[',
+        '2abc["message"]',
+        '4{"message":"x"}',
+        "3[]",
+        "31{}",
+        "1{}",
+        '6["x"]',
+        '61-["x"]',
+        '5["x"]',
+        "51-{}",
+        "0abc",
+    ],
+)
+def test_what_is_no_packet_is_malformed(text):
+    with pytest.raises(MalformedPacket):
+        Packet(encoded_packet=text)
+
+
+def test_a_namespace_that_is_not_there_is_refused_as_the_reference_server_does_it():
+    refusal = Packet(stock.CONNECT_ERROR, data="Unable to connect", namespace="/random")
+    assert refusal.encode() == '4/random,{"message":"Invalid namespace"}'

@@ -1,0 +1,139 @@
+"""WebSockets where there is no event loop of ours: Windows, macOS, ``--async-mode threading``, other WSGI servers.
+
+A connection blocks in the thread or greenlet of its WSGI request, which reads it; a second one writes. The same protocol
+as in the loop, slower: for a few hundred clients.
+"""
+
+import socket
+import threading
+from collections.abc import Collection
+from contextlib import suppress
+from typing import Any
+
+from hazoom_ws.transport.engine import Engine
+from hazoom_ws.transport.frames import CloseCode, FrameError, close_frame
+from hazoom_ws.transport.handshake import BAD_REQUEST, Refused
+from hazoom_ws.transport.session import SLOW_READER, Carrier, Session
+
+_READ_BYTES = 65536
+_WRITE_BYTES = 65536
+_LINGER_S = 2.0
+
+
+def carry(engine: Engine, session: Session | None, answer: bytes, environ: dict[str, Any]) -> Collection[bytes]:
+    """Accept a WebSocket that came through WSGI with ``answer`` and serve it, for ``session`` or a new one.
+
+    Returns when it has ended, or at once if the engine's outlet is a loop, which adopts the socket. Raises `Refused` on a
+    WSGI server that does not give its socket away, and ConnectionError where the server expects that after a WebSocket.
+    """
+    from_eventlet = environ.get("eventlet.input")
+    connection = (
+        from_eventlet.get_socket() if from_eventlet else environ.get("werkzeug.socket", environ.get("gunicorn.socket"))
+    )
+    if connection is None:
+        raise Refused(BAD_REQUEST)
+    connection.settimeout(None)
+    connection.sendall(answer)
+    adopt = getattr(engine.outlet, "adopt", None)
+    if adopt is not None:
+        adopt(connection, session)
+    else:
+        is_new = session is None
+        carrier = BlockingCarrier(engine, engine.open() if session is None else session, connection)
+        carrier.serve(is_new=is_new)
+    if from_eventlet:
+        from eventlet.wsgi import ALREADY_HANDLED  # not an import at the top: this module serves without eventlet too
+
+        return ALREADY_HANDLED  # type: ignore[no-any-return]
+    raise ConnectionError("the WebSocket has ended")
+
+
+class BlockingCarrier(Carrier):
+    """One connection with a reader, which is the caller of `serve`, and a writer."""
+
+    __slots__ = ("_changed", "_closing", "_connection", "_outbox")
+
+    def __init__(self, engine: Engine, session: Session, connection: socket.socket) -> None:
+        super().__init__(engine, session)
+        self._connection = connection
+        self._changed = threading.Condition()
+        self._outbox = engine.new_outbox()
+        self._closing: bytes | None = None  # the close frame, once there is one
+
+    def serve(self, *, is_new: bool) -> None:
+        """Carry the session until either side ends it."""
+        engine = self.engine
+        writer = engine.start_background_task(self._write)
+        if is_new:
+            self.session.carrier = self
+            engine.greet(self.session)
+        else:
+            engine.start_upgrade(self)
+        try:
+            self._read()
+        finally:
+            self.lost(engine.reason.TRANSPORT_CLOSE, CloseCode.NORMAL)
+            self._linger()
+            writer.join()
+
+    def deliver(self, framed: bytes) -> None:
+        with self._changed:
+            if self._closing is not None:
+                return
+            keeps_up = self._outbox.add(framed)
+            self._changed.notify()
+        if not keeps_up:
+            self.engine.close(self.session, SLOW_READER)
+            self._shut(socket.SHUT_RDWR)  # nothing more will fit: wake the writer out of its send
+
+    def close(self, code: CloseCode) -> None:
+        with self._changed:
+            if self._closing is None:
+                self._closing = close_frame(code)
+            self._changed.notify()
+
+    def _read(self) -> None:
+        try:
+            while self._closing is None:
+                data = self._connection.recv(_READ_BYTES)
+                if not data:
+                    return
+                self.reader.feed(data)
+                while self._closing is None and (message := self.reader.next_message()) is not None:
+                    self.take(message)
+        except FrameError as error:
+            self.fail(error)
+        except OSError:
+            return
+
+    def _write(self) -> None:
+        try:
+            while True:
+                with self._changed:
+                    while not self._outbox and self._closing is None:
+                        self._changed.wait()
+                    data = self._outbox.take(_WRITE_BYTES) if self._outbox else None
+                if data is None:
+                    break
+                self._connection.sendall(data)
+            assert self._closing is not None
+            self._connection.sendall(self._closing)
+        except OSError:
+            self._shut(socket.SHUT_RDWR)  # the reader finds out
+        else:
+            self._shut(socket.SHUT_WR)
+        finally:
+            with self._changed:
+                self._outbox.clear()
+
+    def _linger(self) -> None:
+        """Read over what the client still sends, so that the close frame is not lost to a reset."""
+        with suppress(OSError):
+            self._connection.settimeout(_LINGER_S)
+            while self._connection.recv(_READ_BYTES):
+                pass
+        self._shut(socket.SHUT_RDWR)
+
+    def _shut(self, how: int) -> None:
+        with suppress(OSError):
+            self._connection.shutdown(how)

@@ -1,0 +1,273 @@
+"""What the loop reads and writes: newcomers, WebSockets, and connections that have heard the last words.
+
+Everything here runs in a turn of the `Loop`, or in a greenlet between two turns, and never waits.
+"""
+
+import socket
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from hazoom_ws.transport import frames
+from hazoom_ws.transport.frames import CloseCode, FrameError
+from hazoom_ws.transport.outbox import Outbox
+from hazoom_ws.transport.session import SLOW_READER, Carrier, Session
+
+if TYPE_CHECKING:
+    from hazoom_ws.transport.loop import Loop
+
+_MESSAGES_PER_CLIENT = 16  # in one turn, so that a flood from one keeps nobody waiting
+_READ_BYTES = 65536
+_WRITE_BYTES = 262_144
+_HEAD_LIMIT_BYTES = 8192
+
+
+class Endpoint(Protocol):
+    """A socket that the loop reads. ``is_ready``: it waits for its share of a turn."""
+
+    connection: Any
+    is_ready: bool
+
+    def on_readable(self) -> bool:
+        """Read a share; return whether there is more that needs no new bytes."""
+
+    def on_writable(self) -> None:
+        """Send what was held back."""
+
+    def forget(self) -> None:
+        """Close the socket without a word."""
+
+
+class _Passing:
+    """An endpoint that is no WebSocket: not yet, or no longer."""
+
+    __slots__ = ("connection", "is_ready", "loop")
+
+    def __init__(self, loop: "Loop", connection: Any) -> None:
+        self.loop = loop
+        self.connection = connection
+        self.is_ready = False
+
+    def on_writable(self) -> None:
+        """Nothing is ever held back for it."""
+
+    def forget(self) -> None:
+        self.loop.unwatch(cast(Endpoint, self))
+        self.connection.close()
+
+
+class Newcomer(_Passing):
+    """A connection that has not said yet what it wants."""
+
+    __slots__ = ("address",)
+
+    def __init__(self, loop: "Loop", connection: Any, address: Any) -> None:
+        super().__init__(loop, connection)
+        self.address = address
+
+    def on_readable(self) -> bool:
+        try:
+            head = self.connection.recv(_HEAD_LIMIT_BYTES, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            head = b""
+        if head:
+            self.loop.welcome(self, head)
+        else:
+            self.forget()
+        return False
+
+    def say_last(self, data: bytes) -> None:
+        """Send an answer and end."""
+        try:
+            self.connection.send(data)
+            self.connection.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.forget()
+        else:
+            self.loop.linger(self)
+
+
+class Lingerer(_Passing):
+    """A connection that has heard our last words."""
+
+    __slots__ = ()
+
+    def on_readable(self) -> bool:
+        try:
+            if self.connection.recv(_READ_BYTES):
+                return False
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass
+        self.forget()
+        return False
+
+
+class SocketCarrier(Carrier):
+    """A WebSocket in the loop. ``outbox`` is None as long as its client takes everything at once."""
+
+    __slots__ = ("connection", "is_closed", "is_ready", "loop", "outbox")
+
+    def __init__(self, loop: "Loop", connection: Any, session: Session) -> None:
+        super().__init__(loop.engine, session)
+        self.loop = loop
+        self.connection = connection
+        self.outbox: Outbox | None = None
+        self.is_ready = False
+        self.is_closed = False
+
+    def on_readable(self) -> bool:
+        if self.is_closed:
+            return False
+        reader = self.reader
+        try:
+            if not reader.has_frame:
+                try:
+                    data = self.connection.recv(_READ_BYTES)
+                except BlockingIOError:
+                    return False
+                except OSError:
+                    data = b""
+                if not data:
+                    self.forget()
+                    self.lost(self.engine.reason.TRANSPORT_CLOSE)
+                    return False
+                reader.feed(data)
+            for _ in range(_MESSAGES_PER_CLIENT):
+                message = reader.next_message()
+                if message is None or self.is_closed:
+                    return False
+                self.take(message)
+            return reader.has_frame
+        except FrameError as error:
+            self.fail(error)
+            return False
+
+    def hold(self, framed: Iterable[bytes], sent: int) -> None:
+        """Keep those frames for later, without the ``sent`` bytes that have left."""
+        if self.outbox is None:
+            self.outbox = self.engine.new_outbox()
+            self.loop.want_to_write(self, wanted=True)
+        started = False
+        for one in framed:
+            if sent >= len(one):
+                sent -= len(one)
+            elif sent and not started:
+                started = True
+                self.outbox.put_back(one[sent:])
+                sent = 0
+            elif not self.outbox.add(one):
+                self._is_too_slow()
+                return
+
+    def deliver(self, framed: bytes) -> None:
+        """Send at once, ahead of what is pending in the loop; this is how what was kept while polling gets here."""
+        if self.is_closed:
+            return
+        if self.outbox is not None:
+            if not self.outbox.add(framed):
+                self._is_too_slow()
+            return
+        try:
+            sent = self.connection.send(framed)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            return  # reading finds it out
+        if sent != len(framed):
+            self.hold([framed], sent)
+
+    def on_writable(self) -> None:
+        outbox = self.outbox
+        if outbox is None or self.is_closed:
+            return
+        try:
+            while outbox:
+                data = outbox.take(_WRITE_BYTES)
+                sent = self.connection.send(data)
+                if sent != len(data):
+                    outbox.put_back(data[sent:])
+                    return
+        except BlockingIOError:
+            outbox.put_back(data)
+            return
+        except OSError:
+            self.forget()
+            self.lost(self.engine.reason.TRANSPORT_ERROR)
+            return
+        self.outbox = None
+        self.loop.want_to_write(self, wanted=False)
+
+    def close(self, code: CloseCode) -> None:
+        if self.is_closed:
+            return
+        pending, self.session.pending = self.session.pending, []
+        if self.session.carrier is self:
+            for framed in pending:
+                self.deliver(framed)
+        if self.is_closed:
+            return
+        if self.outbox is not None:
+            self.forget()  # its client reads nothing, last words included
+            return
+        self.is_closed = True
+        try:
+            self.connection.send(frames.close_frame(code))
+            self.connection.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.is_closed = False
+            self.forget()
+        else:
+            self.loop.linger(self)
+
+    def forget(self) -> None:
+        """Close the connection without a word."""
+        if self.is_closed:
+            return
+        self.is_closed = True
+        if self.session.carrier is self:
+            self.session.pending.clear()
+        if self.outbox is not None:
+            self.outbox.clear()
+            self.outbox = None
+        self.loop.unwatch(self)
+        self.connection.close()
+
+    def _is_too_slow(self) -> None:
+        """Close without a word: nothing more fits, and a client whose connection just ends comes back."""
+        self.forget()
+        self.lost(SLOW_READER)
+
+
+def flush(sessions: Iterable[Session], broken: list[SocketCarrier]) -> None:
+    """Send each session what is pending for it, with one system call, and collect those whose connection is gone."""
+    joined: list[bytes] = []  # the frames of the one before, who often gets the same
+    data = b""
+    for session in sessions:
+        pending = session.pending
+        if not pending:
+            continue
+        carrier = cast(SocketCarrier | None, session.carrier)
+        if carrier is None or carrier.outbox is not None:
+            framed, session.pending = pending, []
+            for one in framed:
+                session.deliver(one)
+            continue
+        if len(pending) == 1:
+            data, joined = pending[0], []
+        elif pending != joined:
+            joined = pending.copy()
+            data = b"".join(joined)
+        try:
+            sent = carrier.connection.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            pending.clear()
+            broken.append(carrier)
+            continue
+        if sent != len(data):
+            carrier.hold(pending, sent)
+        pending.clear()

@@ -1,0 +1,206 @@
+"""Who is in which Socket.IO room, and how an event gets to all of them.
+
+A `socketio.Manager` whose every operation costs what the client's own rooms cost, however many rooms and clients there
+are, and whose broadcast is encoded and framed once: each recipient gets the same bytes. An event for a namespace or a room
+without members costs nothing.
+
+The stock manager walks all rooms of a namespace when a client leaves, and keeps a two-way dictionary for each room.
+"""
+
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import socketio
+from engineio import packet as eio_packet
+from socketio import packet
+
+from hazoom_ws.transport.engine import Engine, message_frame
+from hazoom_ws.transport.frames import opened
+from hazoom_ws.transport.outbox import DroppableFrame
+from hazoom_ws.transport.session import Recipient
+
+
+class _Client:
+    """One namespace of one connection. Until its connect handler has accepted it, it gets nothing of a broadcast."""
+
+    __slots__ = ("eio_sid", "is_connected", "namespace", "recipient", "rooms", "sid")
+
+    def __init__(self, sid: str, eio_sid: str, namespace: str, recipient: Recipient) -> None:
+        self.sid = sid
+        self.eio_sid = eio_sid
+        self.namespace = namespace
+        self.recipient = recipient
+        self.rooms: dict[str, None] = {}
+        self.is_connected = False
+
+
+class _TestRecipient:
+    """A client of Flask-SocketIO's test client, which has no session and wants packets instead of frames."""
+
+    def __init__(self, server: Any, eio_sid: str) -> None:
+        self._server = server
+        self._eio_sid = eio_sid
+        self.pending: list[bytes] = []
+
+    def deliver(self, framed: bytes) -> None:
+        self._server._send_eio_packet(self._eio_sid, eio_packet.Packet(eio_packet.MESSAGE, opened(framed).data[1:]))
+
+
+class FanOut(socketio.Manager):  # type: ignore[misc]
+    """The ``client_manager`` of a `socketio.Server` with our `Engine` below. The server's threads take turns."""
+
+    callbacks: dict[str, Any]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rooms: dict[str, dict[str, dict[str, Recipient]]] = {}  # [namespace][room][sid]
+        self._clients: dict[str, _Client] = {}  # [sid]
+        self._by_session: dict[str, dict[str, _Client]] = {}  # [eio_sid][namespace]
+
+    @property
+    def _engine(self) -> Engine:
+        engine: Engine = self.server.eio
+        return engine
+
+    # Coming and going
+
+    def get_namespaces(self) -> Collection[str]:
+        return {client.namespace: None for client in self._clients.values()}
+
+    def pre_connect(self, eio_sid: str, namespace: str) -> str | None:
+        """Register a client that is still to be accepted; return its sid, None if it is here already."""
+        clients = self._by_session.setdefault(eio_sid, {})
+        if namespace in clients:
+            return None
+        engine = self._engine
+        sid: str = engine.generate_id()
+        recipient = engine.sessions.get(eio_sid) or _TestRecipient(self.server, eio_sid)
+        clients[namespace] = self._clients[sid] = _Client(sid, eio_sid, namespace, recipient)
+        return sid
+
+    def connect(self, sid: str, namespace: str) -> str:
+        client = self._clients[sid]
+        client.is_connected = True
+        self._engine.joined(client.eio_sid)
+        return sid
+
+    def is_connected(self, sid: str, namespace: str) -> bool:
+        client = self._clients.get(sid)
+        return client is not None and client.is_connected and client.namespace == namespace
+
+    def is_pre_connected(self, sid: str, namespace: str) -> bool:
+        client = self._clients.get(sid)
+        return client is not None and not client.is_connected
+
+    def sid_from_eio_sid(self, eio_sid: str, namespace: str) -> str | None:
+        client = self._by_session.get(eio_sid, {}).get(namespace)
+        return None if client is None else client.sid
+
+    def eio_sid_from_sid(self, sid: str, namespace: str) -> str | None:
+        client = self._clients.get(sid)
+        return None if client is None else client.eio_sid
+
+    def pre_disconnect(self, sid: str, namespace: str) -> str | None:
+        """Send a client nothing more, though its disconnect handler may still ask who it was."""
+        client = self._clients.get(sid)
+        if client is None:
+            return None
+        client.is_connected = False
+        return client.eio_sid
+
+    def disconnect(self, sid: str, namespace: str, **_: Any) -> None:
+        client = self._clients.pop(sid, None)
+        if client is None:
+            return
+        for room in list(client.rooms):
+            self._leave(client, room)
+        self.callbacks.pop(sid, None)
+        clients = self._by_session[client.eio_sid]
+        del clients[client.namespace]
+        if not clients:
+            del self._by_session[client.eio_sid]
+            self._engine.unjoined(client.eio_sid)
+
+    # Rooms
+
+    def enter_room(self, sid: str, namespace: str, room: str, eio_sid: str | None = None) -> None:
+        """Add a client to a room. Raises ValueError for one that is not here."""
+        client = self._clients.get(sid)
+        if client is None or client.namespace != namespace:
+            raise ValueError("sid is not connected to requested namespace")
+        client.rooms[room] = None
+        self.rooms.setdefault(namespace, {}).setdefault(room, {})[sid] = client.recipient
+
+    def leave_room(self, sid: str, namespace: str, room: str) -> None:
+        client = self._clients.get(sid)
+        if client is not None and room in client.rooms:
+            self._leave(client, room)
+
+    def close_room(self, room: str, namespace: str) -> None:
+        for sid in list(self.rooms.get(namespace, {}).get(room, ())):
+            self._leave(self._clients[sid], room)
+
+    def get_rooms(self, sid: str, namespace: str) -> list[str]:
+        client = self._clients.get(sid)
+        return [] if client is None else [sid, *client.rooms]
+
+    def get_participants(self, namespace: str, room: str | None) -> Iterator[tuple[str, str]]:
+        """Yield (sid, eio_sid) of a room, of the one client that ``room`` names, or of the whole namespace."""
+        for sid in self._recipients(namespace, room):
+            yield sid, self._clients[sid].eio_sid
+
+    # Sending
+
+    def emit(
+        self,
+        event: str,
+        data: Any,
+        namespace: str,
+        room: str | None = None,
+        skip_sid: Any = None,
+        callback: Any = None,
+        to: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Send an event to one client, a room, or a namespace, as `socketio.Server.emit` documents it."""
+        room = to or room
+        recipients = self._recipients(namespace, room)
+        if skip_sid and recipients:
+            skipped = skip_sid if isinstance(skip_sid, list) else [skip_sid]
+            recipients = {sid: recipient for sid, recipient in recipients.items() if sid not in skipped}
+        if not recipients:
+            return
+        arguments = list(data) if isinstance(data, tuple) else [] if data is None else [data]
+        if callback:
+            # Each recipient's packet has an acknowledgement id of its own: the stock way.
+            super().emit(event, data, namespace, room=room, skip_sid=skip_sid, callback=callback, **kwargs)
+            return
+        encoded = self.server.packet_class(packet.EVENT, namespace=namespace, data=[event, *arguments]).encode()
+        outlet = self._engine.outlet
+        for part in encoded if isinstance(encoded, list) else [encoded]:
+            framed = message_frame(part)
+            if getattr(data, "is_droppable", False):
+                framed = DroppableFrame(framed)
+            outlet.broadcast(recipients.values(), framed)
+
+    def _recipients(self, namespace: str, room: str | None) -> dict[str, Recipient]:
+        if room is None:
+            return {
+                client.sid: client.recipient
+                for client in self._clients.values()
+                if client.namespace == namespace and client.is_connected
+            }
+        client = self._clients.get(room)
+        if client is not None and client.namespace == namespace:
+            return {room: client.recipient}
+        rooms = self.rooms.get(namespace)
+        return rooms.get(room, {}) if rooms else {}
+
+    def _leave(self, client: _Client, room: str) -> None:
+        del client.rooms[room]
+        rooms = self.rooms[client.namespace]
+        del rooms[room][client.sid]
+        if not rooms[room]:
+            del rooms[room]
+            if not rooms:
+                del self.rooms[client.namespace]

@@ -1,0 +1,117 @@
+"""The opening handshake of a WebSocket, and what an Engine.IO request must look like. No I/O.
+
+Source: RFC 6455, section 4.2; Engine.IO protocol revision 4, "Handshake". The error codes are those of the reference
+server: 0 unknown transport, 1 unknown session, 2 bad handshake method, 3 bad request, 4 forbidden, 5 unsupported version.
+"""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+from websockets.utils import accept_key
+
+from hazoom_ws.transport.engine import BAD_PACKET, Engine
+from hazoom_ws.transport.session import Session
+
+UNKNOWN_TRANSPORT = (0, "Transport unknown")
+UNKNOWN_SESSION = (1, "Session ID unknown")
+BAD_METHOD = (2, "Bad handshake method")
+BAD_REQUEST = (3, "Bad request")
+FORBIDDEN = (4, "Forbidden")
+UNSUPPORTED_VERSION = (5, "Unsupported protocol version")
+
+
+class Refused(Exception):
+    """A request that is answered with an HTTP error: ``status`` and a JSON ``body``."""
+
+    def __init__(self, error: tuple[int, str], status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> None:
+        super().__init__(error[1])
+        self.status = status
+        self.body = msgspec.json.encode({"code": error[0], "message": error[1]})
+
+
+def check_origin(engine: Engine, environ: Mapping[str, Any]) -> None:
+    """Raise `Refused` for a page that may not use this server."""
+    origin = environ.get("HTTP_ORIGIN")
+    if origin is None or engine.cors_allowed_origins == []:
+        return
+    allowed = engine._cors_allowed_origins(environ)
+    if allowed is not None and origin not in allowed:
+        raise Refused(FORBIDDEN)
+
+
+def query_of(environ: Mapping[str, Any]) -> dict[str, str]:
+    """Return the query's parameters; of one that is repeated the first."""
+    return dict(reversed(parse_qsl(environ.get("QUERY_STRING", ""))))
+
+
+def find_session(engine: Engine, query: Mapping[str, str]) -> Session | None:
+    """Return the session that a request belongs to, None if it wants to open one. Raises `Refused`."""
+    if query.get("transport") not in engine.transports:
+        raise Refused(UNKNOWN_TRANSPORT)
+    sid = query.get("sid")
+    if sid is None:
+        if query.get("EIO") != "4":
+            raise Refused(UNSUPPORTED_VERSION)
+        return None
+    session = engine.sessions.get(sid)
+    if session is None or not session.is_open:
+        raise Refused(UNKNOWN_SESSION)
+    if engine.is_overdue(session):
+        engine.close(session, engine.reason.PING_TIMEOUT)
+        raise Refused(UNKNOWN_SESSION)
+    return session
+
+
+def is_websocket(environ: Mapping[str, Any]) -> bool:
+    """Return whether a request asks for a WebSocket."""
+    return (
+        environ.get("HTTP_UPGRADE", "").lower() == "websocket" and "upgrade" in environ.get("HTTP_CONNECTION", "").lower()
+    )
+
+
+def accept_websocket(engine: Engine, environ: Mapping[str, Any], query: Mapping[str, str]) -> tuple[Session | None, bytes]:
+    """Return the polling session that wants to upgrade (None: open one), and the bytes of the HTTP answer.
+
+    Extensions that the client offers are not negotiated: compression costs 100 KB a client and one run per recipient.
+    Raises `Refused`.
+    """
+    session = find_session(engine, query)
+    if query["transport"] != "websocket" or environ.get("REQUEST_METHOD") != "GET":
+        raise Refused(BAD_REQUEST)
+    key = environ.get("HTTP_SEC_WEBSOCKET_KEY", "")
+    if environ.get("HTTP_SEC_WEBSOCKET_VERSION") != "13" or len(key) != 24:
+        raise Refused(BAD_REQUEST)
+    if session is not None and (session.carrier is not None or session.candidate is not None):
+        raise Refused(BAD_REQUEST)
+    answer = (
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Accept: {accept_key(key)}\r\n\r\n"
+    )
+    return session, answer.encode("ascii")
+
+
+def refuse_session(engine: Engine, session: Session) -> Refused:
+    """Close the session of a client that broke the protocol over HTTP, and return what to answer it."""
+    engine.close(session, BAD_PACKET)
+    return Refused(BAD_REQUEST)
+
+
+def environ_of(head: bytes) -> dict[str, str] | None:
+    """Return what the handshake needs of a WebSocket's request, None for any other request or an unusual one."""
+    if not head.startswith(b"GET /socket.io/?") or not head.endswith(b"\r\n\r\n"):
+        return None
+    lines = head[:-4].decode("latin-1").split("\r\n")
+    request = lines[0].split(" ")
+    if len(request) != 3 or request[2] != "HTTP/1.1":
+        return None
+    environ = {"REQUEST_METHOD": "GET", "QUERY_STRING": request[1].partition("?")[2], "wsgi.url_scheme": "http"}
+    for line in lines[1:]:
+        name, colon, value = line.partition(":")
+        name = f"HTTP_{name.upper().replace('-', '_')}"
+        if not colon or name in environ or name == "HTTP_CONTENT_LENGTH":
+            return None
+        environ[name] = value.strip()
+    return environ if is_websocket(environ) else None

@@ -1,0 +1,278 @@
+"""The event loop under every WebSocket, on Linux with eventlet.
+
+One greenlet reads all sockets through an epoll object of its own, which eventlet's hub watches like any other socket. It
+works in turns. A turn reads what has arrived, a bounded share from each client, handles it in order, and then sends: what
+was broadcast or pushed meanwhile is joined into one ``send`` for each recipient, so the busier the server, the more a turn
+carries and the less a message costs. A large broadcast is cut into slices, between which the loop reads on and serves
+what concerns few.
+
+It accepts the connections too. A WebSocket's handshake is answered here; any other request is handed, unread, to
+`eventlet.wsgi`. Nothing in a turn may wait. Everything runs in the thread of eventlet's hub.
+"""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Collection
+from typing import Any, cast
+
+from eventlet import greenio, greenthread, hubs, patcher
+
+from hazoom_ws.transport import handshake
+from hazoom_ws.transport.deadlines import Deadlines
+from hazoom_ws.transport.endpoints import Endpoint, Lingerer, Newcomer, SocketCarrier, flush
+from hazoom_ws.transport.engine import Engine
+from hazoom_ws.transport.handshake import Refused
+from hazoom_ws.transport.session import Recipient, Session
+
+logger = logging.getLogger(__name__)
+_select: Any = patcher.original("select")
+_original_socket: Any = patcher.original("socket").socket
+
+_READ: int = _select.EPOLLIN
+_WRITE: int = _select.EPOLLOUT
+
+# A turn's shares. The times bound how long everybody else waits; the counts are what one client may have of a turn.
+_READING_S = 0.002
+_SENDING_S = 0.003
+_POLLED_COUNT = 256
+_ACCEPTED_COUNT = 32
+_SENDS_BETWEEN_CLOCKS = 64
+# A broadcast to so few is sent at once, before the slices of larger ones.
+_SMALL_BROADCAST = 32
+
+_HEAD_TIMEOUT_S = 10.0
+_LINGER_S = 2.0
+_ACCEPT_PAUSE_S = 1.0
+
+HandOver = Callable[[Any, Any], None]
+
+
+class Loop:
+    """The loop of one application, and the engine's outlet. Start it with `serve`."""
+
+    def __init__(self, engine: Engine, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.engine = engine
+        self.clock = clock
+        self._epoll = _select.epoll()
+        self._endpoints: dict[int, Endpoint] = {}
+        self._ready: deque[Endpoint] = deque()
+        self._urgent: list[Session] = []
+        self._bulk: deque[Session] = deque()
+        self._broken: list[SocketCarrier] = []
+        self._newcomers: Deadlines[Endpoint] = Deadlines(_HEAD_TIMEOUT_S)
+        self._lingering: Deadlines[Endpoint] = Deadlines(_LINGER_S)
+        self._listener: Any = None
+        self._is_accepting = False
+        self._hand_over: HandOver | None = None
+        self._is_idle = False
+        self._greenlet: Any = None
+
+    def serve(self, listener: Any, hand_over: HandOver) -> None:
+        """Start to accept on ``listener``; ``hand_over(socket, address)`` gets whatever is not a WebSocket.
+
+        ``socket`` is eventlet's, around one that nothing was read from. Returns at once; the loop ends with the process.
+        """
+        self._listener = listener.fd  # the raw socket under eventlet's
+        self._hand_over = hand_over
+        self.engine.outlet = self
+        self.engine.sweeps.append(self._sweep)
+        self.engine.start_sweeping()
+        self._start_accepting()
+        self._greenlet = greenthread.spawn(self._run)
+
+    # The outlet
+
+    def push(self, recipient: Recipient, framed: bytes) -> None:
+        """Send to one, at the end of this turn or in the next."""
+        recipient.pending.append(framed)
+        self._urgent.append(cast(Session, recipient))
+        if self._is_idle:
+            self._wake()
+
+    def broadcast(self, recipients: Collection[Recipient], framed: bytes) -> None:
+        """Send to many, in slices."""
+        if len(recipients) <= _SMALL_BROADCAST:
+            for recipient in recipients:
+                recipient.pending.append(framed)
+            self._urgent += cast(Collection[Session], recipients)
+        else:
+            add = self._bulk.append
+            for recipient in recipients:
+                pending = recipient.pending
+                if not pending:
+                    add(cast(Session, recipient))
+                pending.append(framed)
+        if self._is_idle:
+            self._wake()
+
+    def adopt(self, green_socket: Any, session: Session | None) -> None:
+        """Take over a socket whose handshake WSGI has answered, for ``session`` (an upgrade) or for a new one."""
+        raw = green_socket.fd
+        connection = _original_socket(raw.family, raw.type, raw.proto, fileno=raw.detach())
+        self._carry(connection, session)
+
+    # Turns
+
+    def _run(self) -> None:
+        hub = hubs.get_hub()
+        hub.add(hub.READ, self._epoll.fileno(), self._on_readable, hub.squelch_exception, lambda: None)
+        while True:
+            try:
+                self._turn()
+            except Exception:
+                logger.exception("a turn of the loop failed")
+            if self._ready or self._urgent or self._bulk or self._broken:
+                greenthread.sleep(0)  # everybody else has a turn as well
+            else:
+                self._is_idle = True
+                hub.switch()
+
+    def _on_readable(self, _fileno: int) -> None:
+        if self._is_idle:
+            self._is_idle = False
+            self._greenlet.switch()
+
+    def _wake(self) -> None:
+        self._is_idle = False
+        hubs.get_hub().schedule_call_global(0, self._greenlet.switch)
+
+    def _turn(self) -> None:
+        ready, endpoints = self._ready, self._endpoints
+        for fd, events in self._epoll.poll(0, _POLLED_COUNT):
+            endpoint = endpoints.get(fd)
+            if endpoint is None:
+                self._accept()
+                continue
+            if events & _WRITE:
+                endpoint.on_writable()
+            if events & ~_WRITE and not endpoint.is_ready:
+                endpoint.is_ready = True
+                ready.append(endpoint)
+        ends_at_s = self.clock() + _READING_S
+        while ready:
+            endpoint = ready.popleft()
+            if endpoint.on_readable():
+                ready.append(endpoint)
+            else:
+                endpoint.is_ready = False
+            if self.clock() > ends_at_s:
+                break
+        self._send()
+        while self._broken:
+            self._broken.pop().lost(self.engine.reason.TRANSPORT_ERROR)
+
+    def _send(self) -> None:
+        """Send all that is urgent, and a slice of the rest."""
+        if self._urgent:
+            urgent, self._urgent = self._urgent, []
+            flush(urgent, self._broken)
+        bulk = self._bulk
+        if bulk:
+            take = bulk.popleft
+            ends_at_s = self.clock() + _SENDING_S
+            while bulk:
+                flush([take() for _ in range(min(_SENDS_BETWEEN_CLOCKS, len(bulk)))], self._broken)
+                if self.clock() > ends_at_s:
+                    return
+
+    def _sweep(self, now_s: float) -> None:
+        """End those who take too long to say what they want, or to go."""
+        for deadlines in (self._newcomers, self._lingering):
+            for endpoint, _ in list(deadlines.take_due(now_s)):
+                endpoint.forget()
+        if not self._is_accepting:
+            self._start_accepting()
+
+    # Connections
+
+    def _start_accepting(self) -> None:
+        self._is_accepting = True
+        self._epoll.register(self._listener.fileno(), _select.EPOLLIN)
+
+    def _accept(self) -> None:
+        for _ in range(_ACCEPTED_COUNT):
+            try:
+                connection, address = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                # Most likely there are no file descriptors left. Trying again at once would be all that the loop does.
+                logger.warning("cannot accept connections for a moment: %s", error.strerror or error)
+                self._epoll.unregister(self._listener.fileno())
+                self._is_accepting = False
+                return
+            connection.setblocking(False)
+            newcomer = Newcomer(self, connection, address)
+            self.watch(newcomer)
+            self._newcomers.start(newcomer, self.clock())
+
+    def watch(self, endpoint: Endpoint) -> None:
+        """Read from an endpoint from now on."""
+        fd = endpoint.connection.fileno()
+        self._endpoints[fd] = endpoint
+        self._epoll.register(fd, _READ)
+
+    def replace(self, endpoint: Endpoint) -> None:
+        """Let an endpoint read in the place of the one that had its socket."""
+        fd = endpoint.connection.fileno()
+        self._endpoints[fd] = endpoint
+        self._epoll.modify(fd, _READ)
+
+    def unwatch(self, endpoint: Endpoint) -> None:
+        fd = endpoint.connection.fileno()
+        del self._endpoints[fd]
+        self._epoll.unregister(fd)
+        self._newcomers.stop(endpoint)
+        self._lingering.stop(endpoint)
+
+    def want_to_write(self, endpoint: Endpoint, *, wanted: bool) -> None:
+        """Start or stop to be told that an endpoint can take more."""
+        self._epoll.modify(endpoint.connection.fileno(), _READ | _WRITE if wanted else _READ)
+
+    def linger(self, endpoint: Endpoint) -> None:
+        """Read over what a client still sends, so that the last words to it are not lost to a reset."""
+        lingerer = Lingerer(self, endpoint.connection)
+        self.replace(lingerer)
+        self._lingering.start(lingerer, self.clock())
+
+    def welcome(self, newcomer: Newcomer, head: bytes) -> None:
+        """Answer the handshake of a WebSocket, or hand over what is none."""
+        environ = handshake.environ_of(head)
+        if environ is None:
+            self.unwatch(newcomer)
+            assert self._hand_over is not None
+            self._hand_over(greenio.GreenSocket(newcomer.connection), newcomer.address)
+            return
+        connection = newcomer.connection
+        connection.recv(len(head))  # what was only looked at
+        self._newcomers.stop(newcomer)
+        try:
+            handshake.check_origin(self.engine, environ)
+            session, answer = handshake.accept_websocket(self.engine, environ, handshake.query_of(environ))
+        except Refused as refusal:
+            answer = (
+                f"HTTP/1.1 {refusal.status.value} {refusal.status.phrase}\r\nContent-Type: application/json\r\n"
+                f"Content-Length: {len(refusal.body)}\r\nConnection: close\r\n\r\n"
+            ).encode()
+            newcomer.say_last(answer + refusal.body)
+            return
+        self.unwatch(newcomer)
+        try:
+            connection.send(answer)
+        except OSError:
+            connection.close()
+            return
+        self._carry(connection, session)
+
+    def _carry(self, connection: Any, session: Session | None) -> None:
+        engine = self.engine
+        if session is None:
+            session = engine.open()
+            carrier = SocketCarrier(self, connection, session)
+            session.carrier = carrier
+            engine.greet(session)
+        else:
+            carrier = SocketCarrier(self, connection, session)
+            engine.start_upgrade(carrier)
+        self.watch(carrier)

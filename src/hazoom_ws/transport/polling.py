@@ -1,0 +1,134 @@
+"""Engine.IO over HTTP: long polling, and a WebSocket's handshake as it comes through WSGI.
+
+A poll waits in its WSGI request's thread or greenlet. Frames are kept as they would leave over a WebSocket, and unpacked
+here: the polling client is the rare one.
+
+Source: Engine.IO protocol revision 4, "HTTP long-polling".
+"""
+
+import base64
+import binascii
+from collections.abc import Callable, Collection
+from http import HTTPStatus
+from typing import Any
+
+from hazoom_ws.transport import blocking, frames, handshake
+from hazoom_ws.transport.engine import Engine
+from hazoom_ws.transport.handshake import BAD_METHOD, BAD_REQUEST, Refused, refuse_session
+from hazoom_ws.transport.session import Session
+
+_SEPARATOR = "\x1e"
+_NOOP = b"6"
+_OK = b"ok"
+
+
+def handle_request(engine: Engine, environ: dict[str, Any], start_response: Callable[..., Any]) -> Collection[bytes]:
+    """Serve one request as WSGI asks. A WebSocket may end before this returns, or live on in the loop."""
+    try:
+        handshake.check_origin(engine, environ)
+        if environ["REQUEST_METHOD"] == "OPTIONS":
+            status, body = HTTPStatus.OK, b""
+        else:
+            query = handshake.query_of(environ)
+            if handshake.is_websocket(environ):
+                session, answer = handshake.accept_websocket(engine, environ, query)
+                return blocking.carry(engine, session, answer, environ)
+            status, body = HTTPStatus.OK, _serve(engine, environ, query)
+    except Refused as refusal:
+        status, body = refusal.status, refusal.body
+    headers = [
+        ("Content-Type", "text/plain; charset=UTF-8" if status == HTTPStatus.OK else "application/json"),
+        ("Content-Length", str(len(body))),
+        ("Cache-Control", "no-store"),
+        *engine._cors_headers(environ),
+    ]
+    start_response(f"{status.value} {status.phrase}", headers)
+    return [body]
+
+
+def _serve(engine: Engine, environ: dict[str, Any], query: dict[str, str]) -> bytes:
+    session = handshake.find_session(engine, query)
+    method = environ["REQUEST_METHOD"]
+    if query["transport"] != "polling":
+        raise Refused(BAD_REQUEST)
+    if session is None:
+        if method != "GET":
+            raise Refused(BAD_METHOD)
+        session = engine.open()
+        session.start_polling()
+        engine.greet(session)
+        return _poll(engine, session)
+    if session.carrier is not None:
+        raise Refused(BAD_REQUEST)  # it has been upgraded
+    if method == "GET":
+        return _poll(engine, session)
+    if method == "POST":
+        return _post(engine, session, environ)
+    raise Refused(BAD_REQUEST)
+
+
+def _poll(engine: Engine, session: Session) -> bytes:
+    """Wait for something to send and return it."""
+    assert session.changed is not None
+    assert session.outbox is not None
+    with session.changed:
+        is_alone, session.is_polled = not session.is_polled, True
+    if not is_alone:
+        raise refuse_session(engine, session)
+    with session.changed:
+        try:
+            while session.is_open and not session.outbox and not _is_upgrading(session):
+                session.changed.wait()
+            if not session.is_open:
+                return session.farewell
+            if _is_upgrading(session):
+                return _NOOP
+            return _payload(session.outbox.take_frames())
+        finally:
+            session.is_polled = False
+
+
+def _is_upgrading(session: Session) -> bool:
+    """Return whether polls have to end, because a WebSocket has answered the probe or has taken over."""
+    return session.carrier is not None or (session.candidate is not None and session.candidate.has_probed)
+
+
+def _payload(framed: list[bytes]) -> bytes:
+    packets = []
+    for opcode, data in map(frames.opened, framed):
+        packets.append(data if opcode == frames.TEXT else "b" + base64.b64encode(data).decode())  # type: ignore[arg-type]
+    return _SEPARATOR.join(packets).encode()  # type: ignore[arg-type]
+
+
+def _post(engine: Engine, session: Session, environ: dict[str, Any]) -> bytes:
+    """Take the packets that a client sends."""
+    assert session.changed is not None
+    with session.changed:
+        is_alone, session.is_posting = not session.is_posting, True
+    if not is_alone:
+        raise refuse_session(engine, session)
+    try:
+        for packet in _packets(engine, session, environ):
+            engine.receive(session, packet)
+            if not session.is_open:
+                if session.farewell == _NOOP:
+                    return _OK  # it said so itself
+                raise Refused(BAD_REQUEST)
+    finally:
+        session.is_posting = False
+    return _OK
+
+
+def _packets(engine: Engine, session: Session, environ: dict[str, Any]) -> list[str | bytes]:
+    length = environ.get("CONTENT_LENGTH") or "0"
+    if not length.isdecimal():
+        raise refuse_session(engine, session)
+    if int(length) > engine.max_http_buffer_size:
+        refuse_session(engine, session)
+        raise Refused(BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+    body = environ["wsgi.input"].read(int(length))
+    try:
+        texts = body.decode().split(_SEPARATOR)
+        return [base64.b64decode(text[1:], validate=True) if text.startswith("b") else text for text in texts]
+    except (UnicodeDecodeError, binascii.Error):
+        raise refuse_session(engine, session) from None

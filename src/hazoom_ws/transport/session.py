@@ -1,0 +1,157 @@
+"""A session, the WebSocket that carries it, and how frames get to either. The rules are the `Engine`'s."""
+
+import logging
+import threading
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any, Protocol
+
+from hazoom_ws.transport import frames
+from hazoom_ws.transport.frames import CloseCode, FrameError, FrameReader, Message, frame
+from hazoom_ws.transport.outbox import Outbox
+
+if TYPE_CHECKING:
+    from hazoom_ws.transport.engine import Engine
+
+logger = logging.getLogger(__name__)
+
+SLOW_READER = "slow reader"
+
+
+class MalformedPacket(ValueError):
+    """What a client sent is no packet of the protocol; its session is closed."""
+
+
+class Recipient(Protocol):
+    """Who a frame can be sent to."""
+
+    pending: list[bytes]
+
+    def deliver(self, framed: bytes) -> None:
+        """Send ``framed`` soon and after what was delivered before."""
+
+
+class Outlet(Protocol):
+    """How frames leave: at once (`DirectOutlet`), or with what else its loop turn sends (`loop.Loop`)."""
+
+    def push(self, recipient: Recipient, framed: bytes) -> None: ...
+
+    def broadcast(self, recipients: Collection[Recipient], framed: bytes) -> None: ...
+
+
+class DirectOutlet:
+    """Hand each frame to its recipients at once. Thread-safe if they are."""
+
+    def push(self, recipient: Recipient, framed: bytes) -> None:
+        recipient.deliver(framed)
+
+    def broadcast(self, recipients: Collection[Recipient], framed: bytes) -> None:
+        for recipient in list(recipients):  # a slow reader leaves the room when it is closed
+            recipient.deliver(framed)
+
+
+class Session:
+    """One Engine.IO session. ``carrier`` is its WebSocket, None while it polls; ``candidate`` the one it upgrades to.
+
+    ``pending`` belongs to the loop: frames that leave at the end of the turn. A polling session keeps its frames in
+    ``outbox`` until the next poll; ``changed`` guards them and wakes that poll.
+    """
+
+    __slots__ = (
+        "candidate",
+        "carrier",
+        "changed",
+        "engine",
+        "farewell",
+        "is_open",
+        "is_polled",
+        "is_posting",
+        "outbox",
+        "pending",
+        "sid",
+        "state",
+    )
+
+    def __init__(self, engine: "Engine", sid: str) -> None:
+        self.engine = engine
+        self.sid = sid
+        self.is_open = True
+        self.carrier: Carrier | None = None
+        self.candidate: Carrier | None = None
+        self.pending: list[bytes] = []
+        self.state: dict[str, Any] | None = None  # what `Engine.get_session` returns
+        # Of a session that polls, see `start_polling`:
+        self.changed: threading.Condition | None = None
+        self.outbox: Outbox | None = None
+        self.is_polled = self.is_posting = False
+        self.farewell = b"1"
+
+    def start_polling(self) -> None:
+        """Prepare for polls, before anything is delivered."""
+        self.changed = threading.Condition()
+        self.outbox = self.engine.new_outbox()
+
+    def deliver(self, framed: bytes) -> None:
+        """Send a frame soon; a session that is closed loses it."""
+        if self.carrier is None:
+            assert self.changed is not None
+            with self.changed:
+                if self.carrier is None:  # still: an upgrade holds the lock while it takes the frames along
+                    assert self.outbox is not None
+                    keeps_up = self.outbox.add(framed)
+                    self.changed.notify_all()
+                    if keeps_up:
+                        return
+        if self.carrier is None:
+            self.engine.close(self, SLOW_READER)
+        else:
+            self.carrier.deliver(framed)
+
+
+class Carrier:
+    """A WebSocket that carries a session, or a candidate that a polling session tries (``session.carrier`` is another).
+
+    Not thread-safe but for `deliver` and `close`.
+    """
+
+    __slots__ = ("engine", "has_probed", "reader", "session")
+
+    def __init__(self, engine: "Engine", session: Session) -> None:
+        self.engine = engine
+        self.session = session
+        self.has_probed = False
+        self.reader = FrameReader(engine.max_http_buffer_size)
+
+    def deliver(self, framed: bytes) -> None:
+        """Send a frame soon and in order; close the session if its reader is too slow for that."""
+        raise NotImplementedError
+
+    def close(self, code: CloseCode) -> None:
+        """Send what was delivered, then a close frame, and end the connection; calling it again changes nothing."""
+        raise NotImplementedError
+
+    def take(self, message: Message) -> None:
+        """Act on what the client sent. Raises `FrameError`."""
+        opcode, data = message
+        if opcode in (frames.TEXT, frames.BINARY):
+            if self.session.carrier is self:
+                self.engine.receive(self.session, data)
+            else:
+                self.engine.take_probe(self, data)
+        elif opcode == frames.PING:
+            assert isinstance(data, bytes)
+            self.deliver(frame(frames.PONG, data))
+        elif opcode == frames.CLOSE:
+            self.lost(self.engine.reason.TRANSPORT_CLOSE, CloseCode.NORMAL)
+
+    def fail(self, error: FrameError) -> None:
+        """Close the connection of a client that broke the WebSocket protocol."""
+        logger.info("a client broke the WebSocket protocol: %s", error)
+        self.lost(self.engine.reason.TRANSPORT_ERROR, error.code)
+
+    def lost(self, reason: str, code: CloseCode = CloseCode.GOING_AWAY) -> None:
+        """End the connection, and with it the session if this is its carrier, else the attempt to upgrade it."""
+        if self.session.carrier is self:
+            self.engine.close(self.session, reason, code=code)
+        elif self.session.candidate is self:
+            self.engine.end_upgrade(self)
+        self.close(code)
