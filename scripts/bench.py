@@ -1,0 +1,43 @@
+"""Compare hazoom_ws with socket.io on Node and with stock Flask-SocketIO: ``python scripts/bench.py [scenario] [options]``.
+
+Scenarios: fanout, rooms, latency, connections, fairness, all. Linux only; needs two cores and a C compiler.
+
+Method
+- Each server runs alone, pinned to one core, as its user starts it: ``python -m hazoom_ws`` with its defaults, only the
+  rate limit off; socket.io with its default options; Flask-SocketIO on eventlet as its documentation shows it, with the
+  one option without which it goes silent at 1,024 connections. All get the same limit of open files. The peers know only
+  join_room and message: they tell nobody who joined and keep no history, which makes their joins cheaper.
+- The load client (bench/load.c) runs on another core: WebSocket, Engine.IO and Socket.IO spoken directly, up to 20,000
+  clients in one thread. It reports its own CPU time as a share of the window; above 90 % the row says ``client-bound``,
+  because then the load client may be what was measured. CPU time that others took from either core is shown too.
+- Runs are interleaved: run 1 of every server, then run 2. Every run has a fresh server. Rows show the median of the runs,
+  their range, and the ratio of the medians to Node's. Absolute values belong to the machine; ratios travel.
+- A server's CPU time is read from its process clocks at both ends of the measured window, after joining has gone quiet and
+  after a second of warm-up.
+- In flight: a room's sender sends its next message when one has reached every member. With a window of 4 or 16 that many
+  are under way. Messages have 200 bytes: a stamp and words, so that compressing them is honest work.
+- Latency is one-way, on one clock, from the sender's write to each receiver's read.
+- "Offering deflate" is what browsers do: the WebSocket handshake offers permessage-deflate, the server may accept.
+- rooms, connections and fairness run hazoom_ws without its default room: thousands of clients in one room would tell each
+  other of every arrival, which is not what these scenarios are about.
+- connections: memory is the resident memory after all are open and have idled, less that of the fresh server. Idle CPU
+  is taken over one heartbeat interval. Then the client closes all sockets but one, polls ``GET /health`` until it says 1,
+  and meanwhile sends acknowledged messages from the one that stays.
+- fairness: the probe sends every 5 ms whatever the answers do, so a stall counts for every message that it delays.
+- The floor is a C program that answers each message with one send() per client: what a system call per delivery costs here.
+"""
+
+import sys
+
+
+def main() -> int:
+    if not sys.platform.startswith("linux"):
+        print("bench: this runs on Linux only: it needs epoll, pinned cores and /proc", file=sys.stderr)
+        return 2
+    from bench import command  # its imports exist on Linux only
+
+    return command.main(str(__doc__))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

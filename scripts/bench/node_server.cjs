@@ -1,0 +1,31 @@
+// The reference: socket.io on Node with its default options, speaking what the benchmark needs of the wire contract.
+"use strict";
+
+const { createServer } = require("node:http");
+const { Server } = require("socket.io");
+
+const httpServer = createServer((request, response) => {
+  const found = request.url === "/health";
+  response.writeHead(found ? 200 : 404, { "Content-Type": "application/json" });
+  response.end(found ? JSON.stringify({ status: "healthy", active_connections: io.engine.clientsCount }) : "{}");
+});
+const io = new Server(httpServer);
+let seq = 0;
+
+io.on("connection", (socket) => {
+  const user = socket.handshake.auth.user_name ?? `Guest-${socket.id.slice(0, 4)}`;
+  socket.emit("status", { connected: true, message: "Connected", sid: socket.id, user });
+
+  socket.on("join_room", ({ room = "general" } = {}, acknowledge) => {
+    socket.join(room);
+    acknowledge?.({ ok: true, room, user_count: io.sockets.adapter.rooms.get(room).size });
+  });
+
+  socket.on("message", ({ room = "general", message }, acknowledge) => {
+    const entry = { user, message, timestamp: Date.now() / 1000, room, id: `${process.pid}-${++seq}`, seq };
+    io.to(room).emit("new_message", entry);
+    acknowledge?.({ ok: true, id: entry.id, seq, timestamp: entry.timestamp, duplicate: false });
+  });
+});
+
+httpServer.listen(0, "127.0.0.1", () => console.log(`node ready on http://127.0.0.1:${httpServer.address().port}`));

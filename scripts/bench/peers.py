@@ -1,0 +1,170 @@
+"""The servers that are compared, and how each is started: alone on one core, in a process group that is killed at the end.
+
+Linux only. Nothing here knows what is measured.
+"""
+
+import os
+import re
+import resource
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import environment
+
+HERE = Path(__file__).resolve().parent
+_START_LIMIT_S = 30.0
+_READY = re.compile(r"ready on http://127\.0\.0\.1:(\d+)\s")
+
+
+class BenchError(Exception):
+    """Something that could not be measured; the text says why in one line."""
+
+
+class Cores(NamedTuple):
+    """One core for the server under test, one for the load client and for the harness, which sleeps meanwhile."""
+
+    server: int
+    load: int
+
+
+class Server(NamedTuple):
+    """A running server. ``pids``: all of its processes."""
+
+    port: int
+    pids: list[int]
+
+
+class Peer(NamedTuple):
+    """A kind of server. ``speaks``: it does the handshakes of Socket.IO and answers ``GET /health``."""
+
+    name: str
+    title: str
+    command: list[str]
+    variables: Mapping[str, str] = {}
+    speaks: bool = True
+
+
+def all_peers(floor: Path, clients: int) -> dict[str, Peer]:
+    """Return the peers by name; ``floor`` is the compiled floor.c, which waits for ``clients``."""
+    python = str(environment.PYTHON)
+    node_variables = {"NODE_ENV": "production", "NODE_PATH": str(environment.NPM / "node_modules")}
+    peers = (
+        Peer(
+            "hazoom",
+            "hazoom_ws, its defaults but for the rate limit, which is off",
+            [python, "-m", "hazoom_ws", "--port", "0"],
+            {"HAZOOM_RATE_LIMIT_PER_S": "0"},
+        ),
+        Peer(
+            "node",
+            "socket.io 4.8.3 on Node, its defaults",
+            [environment.node_command(), str(HERE / "node_server.cjs")],
+            node_variables,
+        ),
+        Peer(
+            "stock",
+            "Flask-SocketIO on eventlet, as it comes",
+            [python, str(HERE / "stock_server.py"), "{port}"],
+        ),
+        Peer("floor", "a bare send() loop in C: one system call per delivery", [str(floor), str(clients)], speaks=False),
+    )
+    return {peer.name: peer for peer in peers}
+
+
+def choose_cores() -> Cores:
+    """Return the first two cores that this process may use. Raises `BenchError`."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        raise BenchError("two cores are needed, one for the server and one for the load client; this process may use one")
+    return Cores(*cores[:2])
+
+
+def raise_file_limit() -> None:
+    """Let this process and its children open as many files as the system allows, the same for every peer."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+@contextmanager
+def running(peer: Peer, cores: Cores, **variables: str) -> Iterator[Server]:
+    """Run a server pinned to its core until the block ends. Raises `BenchError` if it does not get ready."""
+    command = [part.format(port=_free_port()) for part in peer.command]
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("HAZOOM_")}
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
+        os.sched_setaffinity(0, {cores.server})  # a child is born where its parent is
+        try:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**inherited, **peer.variables, **variables},
+                cwd=environment.ROOT,
+                start_new_session=True,
+            )
+        finally:
+            os.sched_setaffinity(0, {cores.load})
+        try:
+            port = _wait_until_ready(peer, process, output)
+            yield Server(port, _pids_of_group(process.pid))
+            if process.poll() is not None:
+                raise BenchError(f"the server ended by itself with status {process.returncode}: {_last_line(output)}")
+        finally:
+            _kill_group(process)
+
+
+def _wait_until_ready(peer: Peer, process: subprocess.Popen, output: tempfile._TemporaryFileWrapper) -> int:
+    ends_at_s = time.monotonic() + _START_LIMIT_S
+    while time.monotonic() < ends_at_s and process.poll() is None:
+        output.seek(0)
+        if ready := _READY.search(output.read()):
+            port = int(ready[1])
+            if not peer.speaks or _is_healthy(port):
+                return port
+        time.sleep(0.05)
+    raise BenchError(f"the server did not get ready within {_START_LIMIT_S:g} s: {_last_line(output)}")
+
+
+def _is_healthy(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as response:
+            return response.status == 200
+    except OSError:
+        return False
+
+
+def _last_line(output: tempfile._TemporaryFileWrapper) -> str:
+    output.seek(0)
+    lines = output.read().strip().splitlines()
+    return lines[-1] if lines else "it wrote nothing"
+
+
+def _pids_of_group(group: int) -> list[int]:
+    pids = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        except OSError:
+            continue  # it has ended
+        if int(fields[2]) == group:
+            pids.append(int(stat.parent.name))
+    return pids
+
+
+def _kill_group(process: subprocess.Popen) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
