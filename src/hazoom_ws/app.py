@@ -1,7 +1,9 @@
 """The one place where the parts are joined."""
 
 import logging
+import threading
 import time
+from contextlib import nullcontext
 
 import flask_socketio
 from flask import Flask
@@ -17,6 +19,7 @@ from hazoom_ws.namespaces.root import build_namespaces
 from hazoom_ws.origins import OriginCheck
 from hazoom_ws.settings import Settings, load_settings
 from hazoom_ws.statistics import Statistics
+from hazoom_ws.transport.dispatch import Dispatcher
 from hazoom_ws.transport.engine import Engine
 from hazoom_ws.transport.fan_out import FanOut
 from hazoom_ws.transport.packet import Packet
@@ -34,6 +37,7 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
     settings = load_settings() if settings is None else settings
     app = Flask("hazoom_ws", template_folder="web/templates", static_folder="web/static")
     CORS(app, origins=list(settings.cors_origins), always_send=False)
+    fan_out = FanOut()
     socketio = flask_socketio.SocketIO(
         app,
         async_mode=async_mode,
@@ -41,7 +45,7 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
         logger=_quiet_logger("socketio"),
         manage_session=False,
         serializer=Packet,
-        client_manager=FanOut(),
+        client_manager=fan_out,
         monitor_clients=False,
     )
     engine = Engine(
@@ -57,7 +61,10 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
         outbox_total_limit_bytes=settings.outbox_total_limit_bytes,
     )
     engine.install(socketio.server)
-    delivery = Delivery(socketio.server)
+    engine.on("message", Dispatcher(socketio.server, engine, fan_out).take)
+    # Greenlets change places only where they wait, and nothing in a turn does; eventlet's lock costs more than a turn.
+    lock = threading.RLock() if async_mode == "threading" else nullcontext()
+    delivery = Delivery(fan_out, lock)
     log = MemoryLog(room_limit_count=settings.history_room_limit_count, limit_bytes=settings.history_limit_bytes)
     hub = Hub(settings, log, delivery.add, clock=time.monotonic, wall_clock=time.time)
     bridge = LlmBridge(settings, start_task=socketio.start_background_task)

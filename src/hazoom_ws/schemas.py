@@ -122,7 +122,7 @@ class Status(Struct, frozen=True, kw_only=True):
     recovered: bool = False
 
 
-class NewMessage(ServerEvent, frozen=True, kw_only=True):
+class NewMessage(ServerEvent, frozen=True, kw_only=True, gc=False):
     """One message, as it is broadcast, kept and replayed. ``timestamp``: seconds since the epoch, UTC."""
 
     event = "new_message"

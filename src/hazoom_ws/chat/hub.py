@@ -197,7 +197,8 @@ class Hub:
         entry = self._log.find_resent(room, sender, client_id)
         duplicate = entry is not None
         if entry is None:
-            self._stop_typing(TypingKey(connection, room, sender))
+            if self._typing.has_any(connection):
+                self._stop_typing(TypingKey(connection, room, sender))
             entry = self._say(room, sender, message, client_id=client_id)
         return Published(id=entry.id, seq=entry.seq, timestamp=entry.timestamp, duplicate=duplicate)
 

@@ -81,6 +81,10 @@ class TypingIndicators:
         self._ends_at_s.move_to_end(key)
         self._of.setdefault(key.connection, set()).add(key)
 
+    def has_any(self, connection: Connection) -> bool:
+        """Return whether a connection types anywhere."""
+        return connection in self._of
+
     def stop(self, key: TypingKey) -> bool:
         """End an indicator and return whether it was on."""
         if self._ends_at_s.pop(key, None) is None:

@@ -98,7 +98,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
     def _answer(self, event: ClientEvent, sid: str, *args: Any) -> dict[str, Any] | None:
         parts = self.parts
         with parts.delivery.turn():
-            link = self._link_of(sid)
+            link = parts.delivery.link_of_sid(sid)
             if link is None:
                 return None  # its connection ended while the event was on its way
             try:
@@ -174,7 +174,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
         """End this namespace for a client, and the connection with its last namespace."""
         delivery = self.parts.delivery
         with delivery.turn():
-            link = self._link_of(sid)
+            link = delivery.link_of(self._connection_id_of(sid))
             if link is None:
                 return
             if self.namespace in link.sids:
@@ -182,9 +182,6 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
             if not link.sids:
                 delivery.close(link)
                 self.parts.hub.disconnect(link.connection)
-
-    def _link_of(self, sid: str) -> Link | None:
-        return self.parts.delivery.link_of(self._connection_id_of(sid))
 
     def _connection_id_of(self, sid: str) -> str:
         connection_id: str = self.socketio.server.manager.eio_sid_from_sid(sid, self.namespace)

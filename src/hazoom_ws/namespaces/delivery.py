@@ -1,8 +1,8 @@
 """Turns, and what is sent in them.
 
-A turn is the unit in which the state of an application changes: one event, one token, one expiry. It holds the lock, so
-that threads take turns (greenlets do anyway: nothing in a turn waits), and at its end what the hub wants sent goes out in
-the order in which it became true. Sending to a dead peer may run our own disconnect handling in the middle of a
+A turn is the unit in which the state of an application changes: one event, one token, one expiry. Threads take turns by a
+lock, greenlets do anyway: nothing in a turn waits. At its end what the hub wants sent goes out in the order in which it
+became true. Sending to a dead peer may run our own disconnect handling in the middle of a
 broadcast; that is a turn within a turn, whose effects queue behind those that are being sent.
 
 Maps the hub's connections and rooms to Socket.IO's: one sid per namespace that a client uses, and rooms that do not cross
@@ -10,16 +10,16 @@ namespaces. Room names get a prefix, because Socket.IO puts every client in a ro
 """
 
 import logging
-import threading
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
+from types import TracebackType
 from typing import Any
 
 from hazoom_ws.chat.hub import Broadcast, Effect, Enter, Leave, Push
 from hazoom_ws.chat.limits import TokenBucket
 from hazoom_ws.chat.presence import Connection
 from hazoom_ws.schemas import FEATURES, Feature
+from hazoom_ws.transport.fan_out import FanOut
 
 logger = logging.getLogger(__name__)
 
@@ -39,31 +39,42 @@ class Link:
 
 
 class Delivery:
-    """Runs turns and sends their effects through one Socket.IO server."""
+    """Runs turns and sends their effects through one fan-out."""
 
-    def __init__(self, server: Any) -> None:
-        """``server`` is the `socketio.Server` to send through."""
-        self._server = server
-        self._lock = threading.RLock()
+    def __init__(self, fan_out: FanOut, lock: AbstractContextManager[Any]) -> None:
+        """``lock`` is a reentrant one where threads take turns."""
+        self._fan_out = fan_out
+        self._lock = lock
         self._effects: deque[Effect] = deque()
         self._is_sending = False
-        self._links: dict[str, Link] = {}
+        self._links: dict[str, Link] = {}  # by the connection's id
+        self._links_by_sid: dict[str, Link] = {}
 
     def add(self, effect: Effect) -> None:
         """Queue ``effect`` until the turn ends."""
         self._effects.append(effect)
 
-    @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Run the body alone, then send what it queued, also if it raised: its state has changed."""
-        with self._lock:
-            try:
-                yield
-            finally:
-                self._send_all()
+    def turn(self) -> "Delivery":
+        """Run the body of a ``with`` alone, then send what it queued, also if it raised: its state has changed."""
+        return self
+
+    def __enter__(self) -> None:
+        self._lock.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            self._send_all()
+        finally:
+            self._lock.__exit__(kind, error, traceback)
 
     def link_of(self, connection_id: str) -> Link | None:
         return self._links.get(connection_id)
+
+    def link_of_sid(self, sid: str) -> Link | None:
+        """Return the link of a client that has entered a namespace as ``sid``."""
+        return self._links_by_sid.get(sid)
 
     def open(self, link: Link) -> None:
         self._links[link.connection.id] = link
@@ -74,22 +85,25 @@ class Delivery:
     def enter_namespace(self, link: Link, namespace: str, sid: str) -> None:
         """Let ``sid`` receive what its connection gets; membership holds across namespaces."""
         link.sids[namespace] = sid
+        self._links_by_sid[sid] = link
         for room in link.connection.rooms:
-            self._server.enter_room(sid, _room_key(room), namespace=namespace)
+            self._fan_out.enter_room(sid, namespace, _room_key(room))
 
     def leave_namespace(self, link: Link, namespace: str) -> None:
         """Stop sending to this namespace of the connection."""
         sid = link.sids.pop(namespace)
+        del self._links_by_sid[sid]
         for room in link.connection.rooms:
-            self._server.leave_room(sid, _room_key(room), namespace=namespace)
+            self._fan_out.leave_room(sid, namespace, _room_key(room))
 
     def _send_all(self) -> None:
         if self._is_sending:
             return
         self._is_sending = True
+        effects = self._effects
         try:
-            while self._effects:
-                effect = self._effects.popleft()
+            while effects:
+                effect = effects.popleft()
                 try:
                     self._send(effect)
                 except Exception:
@@ -98,23 +112,23 @@ class Delivery:
             self._is_sending = False
 
     def _send(self, effect: Effect) -> None:
-        server = self._server
-        match effect:
-            case Broadcast(room, event, skip):
-                for namespace in _NAMESPACES_OF[event.feature]:
+        if type(effect) is Broadcast:
+            room, event, skip = effect
+            for namespace in _NAMESPACES_OF[event.feature]:
+                if namespace in self._fan_out.rooms:
                     sids = [self._sids_of(connection).get(namespace) for connection in skip]
-                    server.emit(event.event, event, room=_room_key(room), namespace=namespace, skip_sid=sids)
-            case Push(connection, event):
-                sids_by_namespace = self._sids_of(connection)
-                for namespace in _NAMESPACES_OF[event.feature]:
-                    if namespace in sids_by_namespace:
-                        server.emit(event.event, event, room=sids_by_namespace[namespace], namespace=namespace)
-            case Enter(connection, room):
-                for namespace, sid in self._sids_of(connection).items():
-                    server.enter_room(sid, _room_key(room), namespace=namespace)
-            case Leave(connection, room):
-                for namespace, sid in self._sids_of(connection).items():
-                    server.leave_room(sid, _room_key(room), namespace=namespace)
+                    self._fan_out.send(event, namespace, _room_key(room), sids)
+        elif type(effect) is Push:
+            sids_by_namespace = self._sids_of(effect.connection)
+            for namespace in _NAMESPACES_OF[effect.event.feature]:
+                if namespace in sids_by_namespace:
+                    self._fan_out.send(effect.event, namespace, sids_by_namespace[namespace])
+        elif type(effect) is Enter:
+            for namespace, sid in self._sids_of(effect.connection).items():
+                self._fan_out.enter_room(sid, namespace, _room_key(effect.room))
+        elif type(effect) is Leave:
+            for namespace, sid in self._sids_of(effect.connection).items():
+                self._fan_out.leave_room(sid, namespace, _room_key(effect.room))
 
     def _sids_of(self, connection: Connection) -> dict[str, str]:
         """Return the sids of a connection by namespace, none if it is gone."""

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from hazoom_ws.transport.loop import Loop
 
 _MESSAGES_PER_CLIENT = 16  # in one turn, so that a flood from one keeps nobody waiting
-_READ_BYTES = 65536
 _WRITE_BYTES = 262_144
 _HEAD_LIMIT_BYTES = 8192
 
@@ -95,7 +94,7 @@ class Lingerer(_Passing):
 
     def on_readable(self) -> bool:
         try:
-            if self.connection.recv(_READ_BYTES):
+            if self.connection.recv_into(self.loop.inbox):
                 return False
         except BlockingIOError:
             return False
@@ -122,40 +121,38 @@ class SocketCarrier(Carrier):
         if self.is_closed:
             return False
         reader = self.reader
+        if not reader.has_frame:
+            try:
+                size_bytes = self.connection.recv_into(self.loop.inbox)
+            except BlockingIOError:
+                return False
+            except OSError:
+                size_bytes = 0
+            if not size_bytes:
+                self.forget()
+                self.lost(self.engine.reason.TRANSPORT_CLOSE)
+                return False
+            reader.feed(bytes(self.loop.inbox[:size_bytes]))
         try:
-            if not reader.has_frame:
-                try:
-                    data = self.connection.recv(_READ_BYTES)
-                except BlockingIOError:
-                    return False
-                except OSError:
-                    data = b""
-                if not data:
-                    self.forget()
-                    self.lost(self.engine.reason.TRANSPORT_CLOSE)
-                    return False
-                reader.feed(data)
             for _ in range(_MESSAGES_PER_CLIENT):
                 message = reader.next_message()
-                if message is None or self.is_closed:
+                if message is not None:
+                    self.take(message)
+                if not reader.has_frame or self.is_closed:
                     return False
-                self.take(message)
-            return reader.has_frame
         except FrameError as error:
             self.fail(error)
-            return False
+        return reader.has_frame and not self.is_closed
 
     def hold(self, framed: Iterable[bytes], sent: int) -> None:
         """Keep those frames for later, without the ``sent`` bytes that have left."""
         if self.outbox is None:
             self.outbox = self.engine.new_outbox()
             self.loop.want_to_write(self, wanted=True)
-        started = False
         for one in framed:
             if sent >= len(one):
                 sent -= len(one)
-            elif sent and not started:
-                started = True
+            elif sent:
                 self.outbox.put_back(one[sent:])
                 sent = 0
             elif not self.outbox.add(one):
@@ -249,7 +246,7 @@ def flush(sessions: Iterable[Session], broken: list[SocketCarrier]) -> None:
         pending = session.pending
         if not pending:
             continue
-        carrier = cast(SocketCarrier | None, session.carrier)
+        carrier: Any = session.carrier
         if carrier is None or carrier.outbox is not None:
             framed, session.pending = pending, []
             for one in framed:

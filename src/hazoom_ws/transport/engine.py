@@ -200,6 +200,8 @@ class Engine(engineio.Server):  # type: ignore[misc]
             if carrier is not None:
                 carrier.close(code)
         self.handlers["disconnect"](session.sid, reason)
+        # A session and its carriers refer to each other: parted, they are freed at once and not by the garbage collector.
+        session.carrier = session.candidate = None
 
     def is_overdue(self, session: Session) -> bool:
         """Return whether a session has missed its heartbeat, though no sweep has seen it yet."""
@@ -289,4 +291,9 @@ class Engine(engineio.Server):  # type: ignore[misc]
 
 def message_frame(data: str | bytes) -> bytes:
     """Return the frame of a message packet."""
-    return frame(frames.TEXT, b"4" + data.encode()) if isinstance(data, str) else frame(frames.BINARY, data)
+    return text_message_frame(data.encode()) if isinstance(data, str) else frame(frames.BINARY, data)
+
+
+def text_message_frame(utf8: bytes) -> bytes:
+    """Return the frame of a message packet whose text is given in UTF-8."""
+    return frame(frames.TEXT, b"4" + utf8)

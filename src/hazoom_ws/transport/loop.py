@@ -14,7 +14,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Collection
-from typing import Any, cast
+from typing import Any
 
 from eventlet import greenio, greenthread, hubs, patcher
 
@@ -23,7 +23,7 @@ from hazoom_ws.transport.deadlines import Deadlines
 from hazoom_ws.transport.endpoints import Endpoint, Lingerer, Newcomer, SocketCarrier, flush
 from hazoom_ws.transport.engine import Engine
 from hazoom_ws.transport.handshake import Refused
-from hazoom_ws.transport.session import Recipient, Session
+from hazoom_ws.transport.session import Session
 
 logger = logging.getLogger(__name__)
 _select: Any = patcher.original("select")
@@ -38,6 +38,7 @@ _SENDING_S = 0.003
 _POLLED_COUNT = 256
 _ACCEPTED_COUNT = 32
 _SENDS_BETWEEN_CLOCKS = 64
+_READ_BYTES = 65536
 # A broadcast to so few is sent at once, before the slices of larger ones.
 _SMALL_BROADCAST = 32
 
@@ -54,6 +55,8 @@ class Loop:
     def __init__(self, engine: Engine, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.engine = engine
         self.clock = clock
+        # What is read lands here first: a new object of this size for each read costs more than all the rest of it.
+        self.inbox = memoryview(bytearray(_READ_BYTES))
         self._epoll = _select.epoll()
         self._endpoints: dict[int, Endpoint] = {}
         self._ready: deque[Endpoint] = deque()
@@ -83,25 +86,25 @@ class Loop:
 
     # The outlet
 
-    def push(self, recipient: Recipient, framed: bytes) -> None:
+    def push(self, recipient: Any, framed: bytes) -> None:
         """Send to one, at the end of this turn or in the next."""
         recipient.pending.append(framed)
-        self._urgent.append(cast(Session, recipient))
+        self._urgent.append(recipient)
         if self._is_idle:
             self._wake()
 
-    def broadcast(self, recipients: Collection[Recipient], framed: bytes) -> None:
+    def broadcast(self, recipients: Collection[Any], framed: bytes) -> None:
         """Send to many, in slices."""
         if len(recipients) <= _SMALL_BROADCAST:
             for recipient in recipients:
                 recipient.pending.append(framed)
-            self._urgent += cast(Collection[Session], recipients)
+            self._urgent += recipients
         else:
             add = self._bulk.append
             for recipient in recipients:
                 pending = recipient.pending
                 if not pending:
-                    add(cast(Session, recipient))
+                    add(recipient)
                 pending.append(framed)
         if self._is_idle:
             self._wake()
@@ -119,10 +122,11 @@ class Loop:
         hub.add(hub.READ, self._epoll.fileno(), self._on_readable, hub.squelch_exception, lambda: None)
         while True:
             try:
-                self._turn()
+                is_busy = self._turn()
             except Exception:
                 logger.exception("a turn of the loop failed")
-            if self._ready or self._urgent or self._bulk or self._broken:
+                is_busy = True
+            if is_busy:
                 greenthread.sleep(0)  # everybody else has a turn as well
             else:
                 self._is_idle = True
@@ -137,7 +141,8 @@ class Loop:
         self._is_idle = False
         hubs.get_hub().schedule_call_global(0, self._greenlet.switch)
 
-    def _turn(self) -> None:
+    def _turn(self) -> bool:
+        """Read, handle, send; return whether something of it is left to do."""
         ready, endpoints = self._ready, self._endpoints
         for fd, events in self._epoll.poll(0, _POLLED_COUNT):
             endpoint = endpoints.get(fd)
@@ -161,6 +166,7 @@ class Loop:
         self._send()
         while self._broken:
             self._broken.pop().lost(self.engine.reason.TRANSPORT_ERROR)
+        return bool(ready or self._urgent or self._bulk)
 
     def _send(self) -> None:
         """Send all that is urgent, and a slice of the rest."""

@@ -56,14 +56,32 @@ class Packet(packet.Packet):  # type: ignore[misc]
     namespace: str | None
     packet_type: int
 
+    attachment_count = 0
     uses_binary_events = False  # nothing that we send is binary; spares a walk through every payload
 
-    def __init__(self, *args: Any, encoded_packet: object = None, **kwargs: Any) -> None:
-        super().__init__(*args, encoded_packet=encoded_packet, **kwargs)
-        if encoded_packet == "":  # the library takes it for "nothing to decode"
+    def __init__(  # noqa: PLR0917 - as the library calls it
+        self,
+        packet_type: int = packet.EVENT,
+        data: Any = None,
+        namespace: str | None = None,
+        id: int | None = None,  # noqa: A002 - the library's name
+        binary: bool | None = None,  # noqa: ARG002
+        encoded_packet: object = None,
+    ) -> None:
+        """Make a packet to send, or read ``encoded_packet``. Does without the stock one's bookkeeping for binary parts."""
+        if encoded_packet is not None:
             self.decode(encoded_packet)
+            return
+        self.packet_type = packet_type
+        self.data = data
+        self.namespace = namespace
+        self.id = id
 
     def encode(self) -> str:
+        return self.encode_bytes().decode()
+
+    def encode_bytes(self) -> bytes:
+        """Return what `encode` returns, in UTF-8."""
         data = self.data
         if self.packet_type == packet.CONNECT_ERROR and isinstance(data, str):
             data = {"message": _UNKNOWN_NAMESPACE}  # the library says this bare, and in words of its own
@@ -72,7 +90,7 @@ class Packet(packet.Packet):  # type: ignore[misc]
             encoded += f"{self.namespace},"
         if self.id is not None:
             encoded += str(self.id)
-        return encoded if data is None else encoded + msgspec.json.encode(data).decode()
+        return encoded.encode() if data is None else encoded.encode() + msgspec.json.encode(data)
 
     def decode(self, encoded_packet: object) -> int:
         """Fill in this packet; never ask for attachments (the return value is always 0). Raises `MalformedPacket`."""
@@ -81,6 +99,10 @@ class Packet(packet.Packet):  # type: ignore[misc]
         if isinstance(encoded_packet, bytes | bytearray):
             # An attachment of an event that was refused when its header came: an acknowledgement of nothing is ignored.
             self.packet_type, self.id, self.data = packet.ACK, _NO_ACK_ID, []
+            return 0
+        if isinstance(encoded_packet, str) and encoded_packet.startswith('2["'):  # most of what clients send
+            self.packet_type, self.id = packet.EVENT, None
+            self._read_data(encoded_packet[1:])
             return 0
         header = _HEADER.match(encoded_packet) if isinstance(encoded_packet, str) else None
         if header is None:
@@ -102,7 +124,7 @@ class Packet(packet.Packet):  # type: ignore[misc]
                 name = _EVENT_NAME.match(text)
                 self._refuse(name[1] if name else "", problem)
             return
-        if self.packet_type in (packet.EVENT, packet.BINARY_EVENT):
+        if self.packet_type == packet.EVENT or self.packet_type == packet.BINARY_EVENT:  # noqa: PLR1714 - it is quicker
             self._read_event(data)
             return
         is_valid = {

@@ -92,19 +92,21 @@ class Session:
 
     def deliver(self, framed: bytes) -> None:
         """Send a frame soon; a session that is closed loses it."""
-        if self.carrier is None:
+        if not self.is_open:
+            return
+        carrier = self.carrier
+        if carrier is None:
             assert self.changed is not None
+            assert self.outbox is not None
             with self.changed:
-                if self.carrier is None:  # still: an upgrade holds the lock while it takes the frames along
-                    assert self.outbox is not None
+                carrier = self.carrier  # an upgrade holds the lock while it takes the frames along
+                if carrier is None:
                     keeps_up = self.outbox.add(framed)
                     self.changed.notify_all()
-                    if keeps_up:
-                        return
-        if self.carrier is None:
+        if carrier is not None:
+            carrier.deliver(framed)
+        elif not keeps_up:
             self.engine.close(self, SLOW_READER)
-        else:
-            self.carrier.deliver(framed)
 
 
 class Carrier:

@@ -1,0 +1,37 @@
+"""The way of an event from the engine to its namespace, and of the acknowledgement back.
+
+Does what python-socketio does with an event of a class namespace, in a quarter of the time: it asks for no handlers of
+single events and logs no packets. Everything that is not an event goes the library's way.
+"""
+
+from typing import Any
+
+from socketio import packet
+
+from hazoom_ws.transport.engine import Engine, text_message_frame
+from hazoom_ws.transport.fan_out import FanOut
+from hazoom_ws.transport.packet import Packet
+
+
+class Dispatcher:
+    """The engine's message handler for a `socketio.Server` whose handlers are class namespaces."""
+
+    def __init__(self, server: Any, engine: Engine, fan_out: FanOut) -> None:
+        self._server = server
+        self._engine = engine
+        self._client_of = fan_out.client_of
+        self._namespaces: dict[str, Any] = server.namespace_handlers
+
+    def take(self, eio_sid: str, data: str | bytes) -> None:
+        """Act on one Socket.IO packet. Raises `MalformedPacket`."""
+        received = Packet(encoded_packet=data)
+        if received.packet_type != packet.EVENT:
+            self._server._handle_eio_message(eio_sid, data)
+            return
+        client = self._client_of(eio_sid, received.namespace or "/")
+        if client is None or not client.is_connected:
+            return  # it has left, or has not been let in
+        reply = self._namespaces[client.namespace].trigger_event(received.data[0], client.sid, *received.data[1:])
+        if received.id is not None:
+            answer = Packet(packet.ACK, [] if reply is None else [reply], received.namespace, received.id)
+            self._engine.outlet.push(client.recipient, text_message_frame(answer.encode_bytes()))
