@@ -14,8 +14,8 @@ from hazoom_ws.llm_bridge import LlmBridge
 from hazoom_ws.message_log.memory import MemoryLog
 from hazoom_ws.namespaces.base import Parts
 from hazoom_ws.namespaces.delivery import Delivery
-from hazoom_ws.namespaces.expiry import TypingExpiry
 from hazoom_ws.namespaces.root import build_namespaces
+from hazoom_ws.namespaces.timers import Timers
 from hazoom_ws.origins import OriginCheck
 from hazoom_ws.settings import Settings, load_settings
 from hazoom_ws.statistics import Statistics
@@ -66,11 +66,18 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
     lock = threading.RLock() if async_mode == "threading" else nullcontext()
     delivery = Delivery(fan_out, lock)
     log = MemoryLog(room_limit_count=settings.history_room_limit_count, limit_bytes=settings.history_limit_bytes)
-    hub = Hub(settings, log, delivery.add, clock=time.monotonic, wall_clock=time.time)
+    hub = Hub(
+        settings,
+        log,
+        delivery.add,
+        wake=lambda: timers.ensure_running(),  # noqa: PLW0108 - it does not exist yet
+        clock=time.monotonic,
+        wall_clock=time.time,
+    )
+    timers = Timers(hub, delivery, start_task=socketio.start_background_task, sleep=socketio.sleep)
     bridge = LlmBridge(settings, start_task=socketio.start_background_task)
     statistics = Statistics(hub, bridge)
-    typing_expiry = TypingExpiry(hub, delivery, start_task=socketio.start_background_task, sleep=socketio.sleep)
-    parts = Parts(settings, hub, bridge, statistics, delivery, typing_expiry)
+    parts = Parts(settings, hub, bridge, statistics, delivery)
     for namespace in build_namespaces(parts):
         socketio.on_namespace(namespace)
     app.extensions["hazoom_ws"] = parts

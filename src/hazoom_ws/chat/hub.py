@@ -11,6 +11,7 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Literal, NamedTuple
 
+import msgspec
 from msgspec import UNSET, UnsetType
 
 from hazoom_ws.chat.presence import Connection, Members, TypingIndicators, TypingKey, User
@@ -29,7 +30,8 @@ from hazoom_ws.schemas import (
 )
 from hazoom_ws.settings import Settings
 
-LISTED_USERS = 200
+LISTED_USERS = 200  # names that a room tells; over it everybody's coming and going is not told to everybody
+NOTICE_INTERVAL_S = 1.0
 LISTED_ROOMS = 1000
 FALLBACK_ROOM = "general"
 _GUEST_ALPHABET = string.ascii_lowercase + string.digits
@@ -76,10 +78,14 @@ class Hub:
         log: MemoryLog,
         deliver: Callable[[Effect], None],
         *,
+        wake: Callable[[], None],
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
     ) -> None:
-        """``clock`` is monotonic, ``wall_clock`` counts from the epoch; both in seconds."""
+        """``clock`` is monotonic, ``wall_clock`` counts from the epoch; both in seconds.
+
+        ``wake`` is called when there is something that `run_due` has to do later.
+        """
         self.deliver = deliver
         self._settings = settings
         self._log = log
@@ -90,6 +96,9 @@ class Hub:
         self._guest_names: set[str] = set()
         self._rooms: dict[str, Members] = {}
         self._typing = TypingIndicators(settings.typing_expiry_s)
+        self._wake = wake
+        self._notices: dict[str, Broadcast] = {}  # the last arrival or departure of each crowded room, not told yet
+        self._notices_due_at_s = 0.0
 
     # Who is where
 
@@ -232,17 +241,27 @@ class Hub:
         key = TypingKey(connection, room, self._sender(connection, user_name))
         if is_typing:
             self._typing.start(key, self._clock())
+            self._wake()
         else:
             self._typing.stop(key)
         self._show_typing(key, is_typing=is_typing)
 
-    def expire_typing(self) -> float | None:
-        """End the indicators whose time is over; return the seconds until the next one ends, None if there is none."""
+    # Time
+
+    def run_due(self) -> float | None:
+        """End typing indicators, and tell crowded rooms, when it is time; return the seconds until the next time."""
         now_s = self._clock()
         for key in self._typing.expire(now_s):
             self._show_typing(key, is_typing=False)
-        next_end_s = self._typing.next_end_s()
-        return None if next_end_s is None else next_end_s - now_s
+        if self._notices and self._notices_due_at_s <= now_s:
+            notices, self._notices = self._notices, {}
+            for room, (_, event, skip) in notices.items():
+                count = msgspec.structs.replace(event, user_count=len(self._rooms[room]))
+                self.deliver(Broadcast(room, count, skip))
+        next_due_at_s = [at_s for at_s in (self._typing.next_end_s(),) if at_s is not None]
+        if self._notices:
+            next_due_at_s.append(self._notices_due_at_s)
+        return min(next_due_at_s) - now_s if next_due_at_s else None
 
     # Inside
 
@@ -258,7 +277,7 @@ class Hub:
         self.deliver(Enter(connection, room))
         if is_new:
             event = UserJoined(room=room, user=connection.user.name, user_count=len(members))
-            self.deliver(Broadcast(room, event, skip=(connection,)))
+            self._announce(Broadcast(room, event, skip=(connection,)), len(members))
 
     def _exit(self, connection: Connection, room: str) -> None:
         for key in self._typing.stop_all(connection, room):
@@ -268,9 +287,20 @@ class Hub:
         members = self._rooms[room]
         if members.remove(connection):
             event = UserLeft(room=room, user=connection.user.name, user_count=len(members))
-            self.deliver(Broadcast(room, event))
+            self._announce(Broadcast(room, event), len(members))
         if not members:
             del self._rooms[room]
+            self._notices.pop(room, None)
+
+    def _announce(self, notice: Broadcast, user_count: int) -> None:
+        """Tell a room who came or went; a crowded one only of the last, at most once in `NOTICE_INTERVAL_S`."""
+        if user_count <= LISTED_USERS:
+            self.deliver(notice)
+            return
+        if not self._notices:
+            self._notices_due_at_s = self._clock() + NOTICE_INTERVAL_S
+        self._notices[notice.room] = notice
+        self._wake()
 
     def _say(
         self,

@@ -25,7 +25,6 @@ from hazoom_ws.chat.limits import TokenBucket
 from hazoom_ws.errors import BadPayload, HazoomError, Internal, RateLimited, UnknownEvent
 from hazoom_ws.llm_bridge import LlmBridge
 from hazoom_ws.namespaces.delivery import Delivery, Link
-from hazoom_ws.namespaces.expiry import TypingExpiry
 from hazoom_ws.settings import Settings
 from hazoom_ws.statistics import Statistics
 from hazoom_ws.transport.packet import ClientEvent
@@ -44,7 +43,6 @@ class Parts(NamedTuple):
     bridge: LlmBridge
     statistics: Statistics
     delivery: Delivery
-    typing_expiry: TypingExpiry
     clock: Callable[[], float] = time.monotonic
 
 

@@ -11,5 +11,3 @@ class TypingNamespace(FeatureNamespace):
         hub = self.parts.hub
         room = hub.resolve_room(payload.room)
         hub.type(link.connection, room, is_typing=payload.is_typing, user_name=payload.user_name)
-        if payload.is_typing:
-            self.parts.typing_expiry.ensure_running()

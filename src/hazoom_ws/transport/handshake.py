@@ -4,6 +4,7 @@ Source: RFC 6455, section 4.2; Engine.IO protocol revision 4, "Handshake". The e
 server: 0 unknown transport, 1 unknown session, 2 bad handshake method, 3 bad request, 4 forbidden, 5 unsupported version.
 """
 
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -14,6 +15,12 @@ from websockets.utils import accept_key
 
 from hazoom_ws.transport.engine import BAD_PACKET, Engine
 from hazoom_ws.transport.session import Session
+
+# A request that is not exactly like this goes to WSGI, which knows what to make of it. A name with an underscore would
+# be taken for the one with a hyphen, a folded header for two, a bare line feed for none.
+_REQUEST = re.compile(r"GET /socket\.io/\?([!-~]*) HTTP/1\.1")
+_HEADER = re.compile(r"([!#$%&'*+.^`|~0-9A-Za-z-]+):[ \t]*([\t -~\x80-\xff]*)")
+_BODY_HEADERS = frozenset({"HTTP_CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING"})
 
 UNKNOWN_TRANSPORT = (0, "Transport unknown")
 UNKNOWN_SESSION = (1, "Session ID unknown")
@@ -104,14 +111,16 @@ def environ_of(head: bytes) -> dict[str, str] | None:
     if not head.startswith(b"GET /socket.io/?") or not head.endswith(b"\r\n\r\n"):
         return None
     lines = head[:-4].decode("latin-1").split("\r\n")
-    request = lines[0].split(" ")
-    if len(request) != 3 or request[2] != "HTTP/1.1":
+    request = _REQUEST.fullmatch(lines[0])
+    if request is None:
         return None
-    environ = {"REQUEST_METHOD": "GET", "QUERY_STRING": request[1].partition("?")[2], "wsgi.url_scheme": "http"}
+    environ = {"REQUEST_METHOD": "GET", "QUERY_STRING": request[1], "wsgi.url_scheme": "http"}
     for line in lines[1:]:
-        name, colon, value = line.partition(":")
-        name = f"HTTP_{name.upper().replace('-', '_')}"
-        if not colon or name in environ or name == "HTTP_CONTENT_LENGTH":
+        header = _HEADER.fullmatch(line)
+        if header is None:
             return None
-        environ[name] = value.strip()
+        name = f"HTTP_{header[1].upper().replace('-', '_')}"
+        if name in environ or name in _BODY_HEADERS:
+            return None
+        environ[name] = header[2].rstrip(" \t")
     return environ if is_websocket(environ) else None

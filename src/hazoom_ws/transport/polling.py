@@ -20,6 +20,7 @@ from hazoom_ws.transport.session import Session
 _SEPARATOR = "\x1e"
 _NOOP = b"6"
 _OK = b"ok"
+_CROSSING_S = 0.1  # how long a poll that crossed the probe's answer waits for the upgrade; the reference server's time
 
 
 def handle_request(engine: Engine, environ: dict[str, Any], start_response: Callable[..., Any]) -> Collection[bytes]:
@@ -68,7 +69,12 @@ def _serve(engine: Engine, environ: dict[str, Any], query: dict[str, str]) -> by
 
 
 def _poll(engine: Engine, session: Session) -> bytes:
-    """Wait for something to send and return it."""
+    """Wait for something to send and return it.
+
+    A poll that waits when a WebSocket has answered the probe ends at once, so that the client can finish the upgrade. One
+    that comes later either crossed that answer, or is of a client that has finished already and may poll no more; which of
+    them shows in a moment.
+    """
     assert session.changed is not None
     assert session.outbox is not None
     with session.changed:
@@ -77,6 +83,10 @@ def _poll(engine: Engine, session: Session) -> bytes:
         raise refuse_session(engine, session)
     with session.changed:
         try:
+            if _is_upgrading(session):
+                session.changed.wait_for(lambda: session.carrier is not None or not session.is_open, _CROSSING_S)
+                if session.carrier is not None:
+                    raise Refused(BAD_REQUEST)
             while session.is_open and not session.outbox and not _is_upgrading(session):
                 session.changed.wait()
             if not session.is_open:

@@ -1,14 +1,14 @@
-"""Ends typing indicators on time: one task that lives while somebody types and sleeps until the next indicator ends."""
+"""Does on time what the hub does without being asked: one task, which lives while there is something to wait for."""
 
 from collections.abc import Callable
 from typing import Any
 
-from hazoom_ws.chat.hub import Hub
+from hazoom_ws.chat.hub import NOTICE_INTERVAL_S, Hub
 from hazoom_ws.namespaces.delivery import Delivery
 
 
-class TypingExpiry:
-    """Runs `Hub.expire_typing` when it is due."""
+class Timers:
+    """Runs `Hub.run_due` when it is due."""
 
     def __init__(
         self, hub: Hub, delivery: Delivery, *, start_task: Callable[..., Any], sleep: Callable[[float], Any]
@@ -20,7 +20,7 @@ class TypingExpiry:
         self._is_running = False
 
     def ensure_running(self) -> None:
-        """Start the task unless it runs; call within the turn in which an indicator starts."""
+        """Start the task unless it runs; call within the turn in which something becomes due."""
         if not self._is_running:
             self._is_running = True
             self._start_task(self._run)
@@ -28,8 +28,10 @@ class TypingExpiry:
     def _run(self) -> None:
         while True:
             with self._delivery.turn():
-                next_end_in_s = self._hub.expire_typing()
-                if next_end_in_s is None:
+                next_due_in_s = self._hub.run_due()
+                if next_due_in_s is None:
                     self._is_running = False
                     return
-            self._sleep(next_end_in_s)
+            self._sleep(
+                min(next_due_in_s, NOTICE_INTERVAL_S)
+            )  # what becomes due meanwhile is due after that at the earliest
