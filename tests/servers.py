@@ -33,6 +33,18 @@ _API = "quantum-goose-app/api"
 T = TypeVar("T")
 _children: list["Child"] = []
 
+# The ways to serve; the second is what eventlet does on Windows and macOS.
+ASYNC_MODES = ("eventlet", "eventlet without epoll", "threading")
+_WITHOUT_EPOLL = """
+import runpy, sys, warnings
+with warnings.catch_warnings(action="ignore"):
+    from eventlet import patcher
+select = patcher.original("select")
+del select.epoll, select.poll
+sys.argv.pop(0)
+{run}
+"""
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
@@ -166,6 +178,29 @@ def command_of_hazoom(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "hazoom_ws", *map(str, arguments)]
 
 
+def _without_epoll(command: list[str]) -> list[str]:
+    """Return a Python command line for the same as on a system whose ``select`` is all that it has."""
+    python, *arguments = command
+    run = "runpy.run_path(sys.argv[0], run_name='__main__')"
+    if arguments[0] == "-m":
+        arguments = arguments[1:]
+        run = "runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)"
+    return [python, "-c", _WITHOUT_EPOLL.format(run=run), *arguments]
+
+
+@contextmanager
+def _server(
+    name: str, async_mode: str, command: list[str], *arguments: str, env: dict[str, str]
+) -> Iterator[tuple[Child, str]]:
+    """Run a server of ours; yield it with its URL once it is ready."""
+    command = [*command, "--async-mode", async_mode.partition(" ")[0], *arguments]
+    command = _without_epoll(command) if async_mode == "eventlet without epoll" else command
+    with _child(f"{name} ({async_mode})", command, env=env) as child:
+        ready = child.wait_for_output(rf"\A{name} ready on (http://\S+:\d+)\n")
+        yield child, ready[1]
+        assert "Traceback" not in child.log, "the server logged a traceback"
+
+
 @contextmanager
 def hazoom(
     *,
@@ -176,17 +211,30 @@ def hazoom(
     env: dict[str, str] | None = None,
     args: tuple[object, ...] = (),
 ) -> Iterator[Hazoom]:
-    """Run ``python -m hazoom_ws``. A server that the test leaves running must end with status 0 and log no traceback."""
+    """Run ``python -m hazoom_ws``. A server that the test leaves running must end with status 0 and log no traceback.
+
+    ``async_mode`` is one of `ASYNC_MODES`.
+    """
     variables = clean_environment(**({"HAZOOM_LLM_URL": llm_url} if llm_url else {}), **(env or {}))
-    flags = ["--async-mode", async_mode]
-    flags += [] if port is None else ["--port", str(port)]
+    flags = [] if port is None else ["--port", str(port)]
     flags += ["--demo"] if demo else []
-    with _child(f"hazoom_ws ({async_mode})", command_of_hazoom(*flags, *args), env=variables) as child:
-        ready = child.wait_for_output(r"\Ahazoom_ws ready on (http://\S+:\d+)\n")
-        yield Hazoom(child, ready[1])
+    with _server("hazoom_ws", async_mode, command_of_hazoom(), *flags, *map(str, args), env=variables) as (child, url):
+        yield Hazoom(child, url)
         if child.process.poll() is None:
             assert child.stop() == 0
-        assert "Traceback" not in child.log, "the server logged a traceback"
+
+
+@contextmanager
+def protocol_server(async_mode: str, protocol: str, **times_s: float) -> Iterator[str]:
+    """Run protocol_server.py and yield its URL; the ``times_s`` are its options."""
+    command = [sys.executable, str(ROOT / "tests" / "protocol_server.py")]
+    times_s = {"ping_interval_s": 300, "ping_timeout_s": 300, "connect_timeout_s": 300} | times_s
+    times = [f"--{name.replace('_', '-')}={value:g}" for name, value in times_s.items()]
+    with _server("protocol_server", async_mode, command, f"--protocol={protocol}", *times, env=clean_environment()) as (
+        _,
+        url,
+    ):
+        yield url
 
 
 class Backend:

@@ -3,7 +3,6 @@
 import logging
 import threading
 import time
-from contextlib import nullcontext
 
 import flask_socketio
 from flask import Flask
@@ -63,7 +62,7 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
     engine.install(socketio.server)
     engine.on("message", Dispatcher(socketio.server, engine, fan_out).take)
     # Greenlets change places only where they wait, and nothing in a turn does; eventlet's lock costs more than a turn.
-    lock = threading.RLock() if async_mode == "threading" else nullcontext()
+    lock = threading.RLock() if async_mode == "threading" else None
     delivery = Delivery(fan_out, lock)
     log = MemoryLog(room_limit_count=settings.history_room_limit_count, limit_bytes=settings.history_limit_bytes)
     hub = Hub(

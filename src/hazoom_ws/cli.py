@@ -12,10 +12,9 @@ import os
 import signal
 import socket
 import sys
-import threading
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import msgspec
 from flask import Flask
@@ -161,7 +160,7 @@ def _serve(settings: Settings, listener: socket.socket, async_mode: str) -> None
     _tune_garbage_collection()
     with closing(_Signals()) as signals:
         serve = serve_with_eventlet if async_mode == "eventlet" else serve_with_threads
-        serve(app, listener)
+        serve(app, listener, request_timeout_s=settings.request_timeout_s)
         host, port = listener.getsockname()[:2]
         sys.stdout.write(f"{PROGRAM} ready on http://{f'[{host}]' if ':' in host else host}:{port}\n")
         sys.stdout.flush()
@@ -203,31 +202,25 @@ class _Signals:
         self._sender.close()
 
 
-def serve_with_eventlet(app: Flask, listener: socket.socket) -> None:
+def serve_with_eventlet(app: Flask, listener: socket.socket, *, request_timeout_s: float = 10.0) -> None:
     """Start to accept. There is no stopping: the process ends every connection."""
     import eventlet
     from eventlet import patcher
 
     from hazoom_ws.transport.wsgi import HttpServer
 
-    http = HttpServer(app, listener)
+    http = HttpServer(app, listener, request_timeout_s=request_timeout_s)
     if hasattr(patcher.original("select"), "epoll"):
         from hazoom_ws.transport.loop import Loop
 
-        Loop(app.extensions["socketio"].server.eio).serve(listener, http.take)
+        Loop(app.extensions["socketio"].server.eio, request_timeout_s=request_timeout_s).serve(listener, http.take)
     else:
         eventlet.spawn(http.serve)
     eventlet.sleep(0)  # let it get to its first accept
 
 
-def serve_with_threads(app: Flask, listener: socket.socket) -> None:
+def serve_with_threads(app: Flask, listener: socket.socket, *, request_timeout_s: float = 10.0) -> None:
     """Start to accept, with a daemon thread per connection, which end with the process."""
-    from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
+    from hazoom_ws.transport.threads import ThreadServer
 
-    class QuietHandler(WSGIRequestHandler):
-        def log_request(self, *_: Any) -> None:
-            """Log nothing per request."""
-
-    host, port = listener.getsockname()[:2]
-    server = ThreadedWSGIServer(host, port, app, handler=QuietHandler, fd=listener.fileno())
-    threading.Thread(target=server.serve_forever, daemon=True, name="http").start()
+    ThreadServer(app, app.extensions["socketio"].server.eio, listener, request_timeout_s=request_timeout_s).start()

@@ -96,6 +96,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     connect_timeout_s: Annotated[
         float, _seconds("A connection that is in no namespace for this long is closed: it costs memory and does nothing.")
     ] = 20.0
+    request_timeout_s: Annotated[
+        float,
+        _seconds(
+            "A new connection has to begin a request within this time, and the request line and then the headers have to "
+            "arrive within it, however slowly: a browser needs a moment, and who sends a byte now and then is none."
+        ),
+    ] = 10.0
     outbox_limit_bytes: Annotated[
         int,
         _count(
@@ -104,7 +111,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         ),
     ] = 1048576
     outbox_total_limit_bytes: Annotated[
-        int, _count("Unsent bytes of all connections together, with the same consequence.")
+        int,
+        _count("Unsent bytes of all connections together, with the same consequence for those that hold more than 16 KB."),
     ] = 268435456
     llm_url: Annotated[
         str,

@@ -1,10 +1,11 @@
-"""What the integration tests share: both ways to run the server, both ways to run Django."""
+"""What the integration tests share: the ways to run the server, both ways to run Django."""
 
 from collections.abc import Iterator
 
 import pytest
 
 from servers import (
+    ASYNC_MODES,
     Backend,
     Hazoom,
     OfficialClient,
@@ -17,7 +18,7 @@ from servers import (
 __all__ = ["pytest_runtest_makereport"]
 
 
-@pytest.fixture(params=["eventlet", "threading"], scope="module")
+@pytest.fixture(params=ASYNC_MODES, scope="module")
 def async_mode(request: pytest.FixtureRequest) -> str:
     return request.param
 

@@ -2,7 +2,11 @@
 
 import http.client
 import inspect
+import os
+import select
 import socket
+import subprocess
+import sys
 import threading
 
 import engineio
@@ -13,7 +17,12 @@ import pytest
 import requests
 import socketio
 from flask_socketio import SocketIO
+from hypothesis import given
+from hypothesis import strategies as st
 from socketio import packet
+from websockets import frames as websockets_frames
+
+from hazoom_ws.transport.fan_out import FanOut
 
 
 @pytest.fixture
@@ -153,3 +162,146 @@ def test_the_socket_is_where_the_bridge_looks_for_it_and_read1_gives_what_arrive
 
 def test_a_response_that_closes_takes_the_socket_from_its_connection():
     assert "will_close" in inspect.getsource(http.client.HTTPConnection.getresponse)
+
+
+def test_the_methods_of_the_manager_that_the_fan_out_overrides_are_those_we_know():
+    signatures = {
+        "get_namespaces": "self",
+        "pre_connect": "self eio_sid namespace",
+        "connect": "self sid namespace",
+        "is_connected": "self sid namespace",
+        "is_pre_connected": "self sid namespace",
+        "sid_from_eio_sid": "self eio_sid namespace",
+        "eio_sid_from_sid": "self sid namespace",
+        "pre_disconnect": "self sid namespace",
+        "disconnect": "self sid namespace kwargs",
+        "enter_room": "self sid namespace room eio_sid",
+        "leave_room": "self sid namespace room",
+        "close_room": "self room namespace",
+        "get_rooms": "self sid namespace",
+        "get_participants": "self namespace room",
+        "emit": "self event data namespace room skip_sid callback to kwargs",
+    }
+    stock = {name: " ".join(inspect.signature(getattr(socketio.Manager, name)).parameters) for name in signatures}
+    assert stock == signatures
+    overridden = {name for name in vars(FanOut) if hasattr(socketio.Manager, name) and not name.startswith("__")}
+    assert overridden == set(signatures)
+
+
+def test_what_else_the_manager_keeps_and_the_fan_out_does_without_is_what_we_know():
+    """A new method or attribute may read the stock rooms, which ours does not have."""
+    public = {name for name in dir(socketio.Manager) if not name.startswith("_")}
+    assert public - set(vars(FanOut)) == {
+        "basic_close_room",
+        "basic_disconnect",
+        "basic_enter_room",
+        "basic_leave_room",
+        "can_disconnect",
+        "initialize",
+        "is_sid_room",
+        "set_server",
+        "trigger_callback",
+    }
+    assert set(vars(socketio.Manager())) == {
+        "logger",
+        "server",
+        "rooms",
+        "eio_to_sid",
+        "callbacks",
+        "pending_connect",
+        "pending_disconnect",
+        "json",
+    }
+
+
+def test_the_server_registers_three_handlers_with_its_engine_which_are_those_that_ours_registers():
+    server = socketio.Server(async_mode="threading")
+    assert server.eio.handlers == {
+        "connect": server._handle_eio_connect,
+        "message": server._handle_eio_message,
+        "disconnect": server._handle_eio_disconnect,
+    }
+    assert list(inspect.signature(server._handle_eio_connect).parameters) == ["eio_sid", "environ"]
+    assert list(inspect.signature(server._handle_eio_message).parameters) == ["eio_sid", "data"]
+    assert list(inspect.signature(server._handle_eio_disconnect).parameters) == ["eio_sid", "reason"]
+
+
+@given(data=st.binary(max_size=300), mask=st.binary(min_size=4, max_size=4))
+def test_masking_is_an_exclusive_or_whatever_holds_the_bytes(data, mask):
+    expected = bytes(byte ^ mask[position % 4] for position, byte in enumerate(data))
+    for kind in (bytes, bytearray):
+        masked = websockets_frames.apply_mask(kind(data), kind(mask))
+        assert type(masked) is bytes
+        assert masked == expected
+
+
+def test_masking_is_done_in_c():
+    assert inspect.isbuiltin(websockets_frames.apply_mask)
+
+
+@pytest.fixture(scope="module")
+def of_eventlet():
+    """What we rely on in eventlet; asked in a process of its own, as importing it here would warn."""
+    script = """
+import inspect, socket, warnings
+warnings.simplefilter("ignore")
+import eventlet
+from eventlet import greenio, hubs, patcher, wsgi
+
+def names(function):
+    return " ".join(inspect.signature(function).parameters)
+
+print("hub.add", names(hubs.hub.BaseHub.add), "/", len(inspect.signature(hubs.get_hub().add).parameters))
+print("schedule_call_global", names(hubs.get_hub().schedule_call_global))
+print("wsgi.Server", names(wsgi.Server.__init__))
+print("HttpProtocol", names(wsgi.HttpProtocol.__init__))
+print("process_request", names(wsgi.Server.process_request))
+print("overridden", *(name in dir(wsgi.HttpProtocol) for name in
+    ("_read_request_line", "parse_request", "finish", "log_request", "log_error")))
+print("state", wsgi.STATE_IDLE, "WSGI_LOCAL.already_handled" in inspect.getsource(wsgi.HttpProtocol.handle_one_response))
+
+ours, theirs = socket.socketpair()
+green = greenio.GreenSocket(ours)
+print("fd", green.fd is ours, ours.getblocking())
+moved = socket.socket(ours.family, ours.type, ours.proto, fileno=green.fd.detach())
+greenio.shutdown_safe(green)
+green.close()
+theirs.sendall(b"x")
+print("moved", moved.recv(1).decode(), green.fileno())
+"""
+    lines = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    return dict(line.split(" ", 1) for line in lines.splitlines())
+
+
+def test_the_signatures_of_eventlet_that_we_call_or_override_are_those_we_know(of_eventlet):
+    assert of_eventlet["hub.add"] == "self evtype fileno cb tb mark_as_closed / 5"
+    assert of_eventlet["schedule_call_global"] == "seconds cb args kw"
+    assert of_eventlet["HttpProtocol"] == "self conn_state server"
+    assert of_eventlet["process_request"] == "self conn_state"
+    options = of_eventlet["wsgi.Server"].split(" ")
+    assert options[:4] == ["self", "socket", "address", "app"]
+    assert {"log", "log_output", "socket_timeout", "debug", "protocol", "keepalive"} <= set(options)
+    assert of_eventlet["overridden"] == "True True True True True"
+    assert of_eventlet["state"] == "idle True"
+
+
+def test_a_socket_can_be_taken_from_under_a_green_one_which_then_closes_nothing(of_eventlet):
+    assert of_eventlet["fd"] == "True False"
+    assert of_eventlet["moved"] == "x -1"
+
+
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="epoll exists on Linux only")
+def test_an_epoll_object_is_readable_for_another_one_when_one_of_its_members_is():
+    inner, outer = select.epoll(), select.epoll()
+    reading, writing = os.pipe()
+    try:
+        inner.register(reading, select.EPOLLIN)
+        outer.register(inner.fileno(), select.EPOLLIN)
+        assert outer.poll(0) == []
+        os.write(writing, b"x")
+        assert outer.poll(0) == [(inner.fileno(), select.EPOLLIN)]
+    finally:
+        os.close(reading)
+        os.close(writing)
+        outer.close()
+        inner.close()

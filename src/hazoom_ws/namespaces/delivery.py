@@ -41,8 +41,8 @@ class Link:
 class Delivery:
     """Runs turns and sends their effects through one fan-out."""
 
-    def __init__(self, fan_out: FanOut, lock: AbstractContextManager[Any]) -> None:
-        """``lock`` is a reentrant one where threads take turns."""
+    def __init__(self, fan_out: FanOut, lock: AbstractContextManager[Any] | None) -> None:
+        """``lock`` is a reentrant one where threads take turns, None where nothing runs beside a turn."""
         self._fan_out = fan_out
         self._lock = lock
         self._effects: deque[Effect] = deque()
@@ -59,7 +59,8 @@ class Delivery:
         return self
 
     def __enter__(self) -> None:
-        self._lock.__enter__()
+        if self._lock is not None:
+            self._lock.__enter__()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -67,7 +68,8 @@ class Delivery:
         try:
             self._send_all()
         finally:
-            self._lock.__exit__(kind, error, traceback)
+            if self._lock is not None:
+                self._lock.__exit__(kind, error, traceback)
 
     def link_of(self, connection_id: str) -> Link | None:
         return self._links.get(connection_id)
@@ -97,10 +99,10 @@ class Delivery:
             self._fan_out.leave_room(sid, namespace, _room_key(room))
 
     def _send_all(self) -> None:
-        if self._is_sending:
+        effects = self._effects
+        if self._is_sending or not effects:
             return
         self._is_sending = True
-        effects = self._effects
         try:
             while effects:
                 effect = effects.popleft()
@@ -116,7 +118,7 @@ class Delivery:
             room, event, skip = effect
             for namespace in _NAMESPACES_OF[event.feature]:
                 if namespace in self._fan_out.rooms:
-                    sids = [self._sids_of(connection).get(namespace) for connection in skip]
+                    sids = [self._sids_of(connection).get(namespace) for connection in skip] if skip else ()
                     self._fan_out.send(event, namespace, _room_key(room), sids)
         elif type(effect) is Push:
             sids_by_namespace = self._sids_of(effect.connection)

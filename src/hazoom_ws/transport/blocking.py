@@ -6,6 +6,7 @@ as in the loop, slower: for a few hundred clients.
 
 import socket
 import threading
+import time
 from collections.abc import Collection
 from contextlib import suppress
 from typing import Any
@@ -17,6 +18,9 @@ from hazoom_ws.transport.session import SLOW_READER, Carrier, Session
 
 _READ_BYTES = 65536
 _WRITE_BYTES = 65536
+_MESSAGES_PER_TURN = 16
+# How soon who waits for a client that does nothing finds out that the session has ended meanwhile.
+_WAIT_S = 2.0
 _LINGER_S = 2.0
 
 
@@ -24,7 +28,8 @@ def carry(engine: Engine, session: Session | None, answer: bytes, environ: dict[
     """Accept a WebSocket that came through WSGI with ``answer`` and serve it, for ``session`` or a new one.
 
     Returns when it has ended, or at once if the engine's outlet is a loop, which adopts the socket. Raises `Refused` on a
-    WSGI server that does not give its socket away, and ConnectionError where the server expects that after a WebSocket.
+    WSGI server that does not give its socket away and for a session that another WebSocket tries to take over, and
+    ConnectionError where the server expects that after a WebSocket.
     """
     from_eventlet = environ.get("eventlet.input")
     connection = (
@@ -32,19 +37,26 @@ def carry(engine: Engine, session: Session | None, answer: bytes, environ: dict[
     )
     if connection is None:
         raise Refused(BAD_REQUEST)
-    connection.settimeout(None)
-    connection.sendall(answer)
     adopt = getattr(engine.outlet, "adopt", None)
     if adopt is not None:
+        connection.settimeout(None)
+        connection.sendall(answer)
         adopt(connection, session)
+    elif session is None:
+        session = engine.open()
+        session.carrier = carrier = BlockingCarrier(engine, session, connection)
+        engine.greet(session)
+        carrier.serve(answer)
     else:
-        is_new = session is None
-        carrier = BlockingCarrier(engine, engine.open() if session is None else session, connection)
-        carrier.serve(is_new=is_new)
+        carrier = BlockingCarrier(engine, session, connection)
+        if not engine.start_upgrade(carrier):
+            raise Refused(BAD_REQUEST)
+        carrier.serve(answer)
     if from_eventlet:
-        from eventlet.wsgi import ALREADY_HANDLED  # not an import at the top: this module serves without eventlet too
+        from eventlet.wsgi import WSGI_LOCAL  # not an import at the top: this module serves without eventlet too
 
-        return ALREADY_HANDLED  # type: ignore[no-any-return]
+        WSGI_LOCAL.already_handled = True
+        return []
     raise ConnectionError("the WebSocket has ended")
 
 
@@ -60,21 +72,20 @@ class BlockingCarrier(Carrier):
         self._outbox = engine.new_outbox()
         self._closing: bytes | None = None  # the close frame, once there is one
 
-    def serve(self, *, is_new: bool) -> None:
-        """Carry the session until either side ends it."""
+    def serve(self, answer: bytes) -> None:
+        """Send ``answer``, and carry the session until either side ends it."""
         engine = self.engine
+        self._outbox.put_back(answer)
+        self._connection.settimeout(_WAIT_S)
         writer = engine.start_background_task(self._write)
-        if is_new:
-            self.session.carrier = self
-            engine.greet(self.session)
-        else:
-            engine.start_upgrade(self)
         try:
             self._read()
         finally:
             self.lost(engine.reason.TRANSPORT_CLOSE, CloseCode.NORMAL)
             self._linger()
             writer.join()
+            with self._changed:
+                self._outbox.clear()
 
     def deliver(self, framed: bytes) -> None:
         with self._changed:
@@ -95,16 +106,32 @@ class BlockingCarrier(Carrier):
     def _read(self) -> None:
         try:
             while self._closing is None:
-                data = self._connection.recv(_READ_BYTES)
+                try:
+                    data = self._connection.recv(_READ_BYTES)
+                except TimeoutError:
+                    continue
                 if not data:
                     return
                 self.reader.feed(data)
-                while self._closing is None and (message := self.reader.next_message()) is not None:
-                    self.take(message)
+                self._take_turns()
         except FrameError as error:
             self.fail(error)
         except OSError:
             return
+
+    def _take_turns(self) -> None:
+        """Act on what has arrived, and let the others have theirs: a greenlet that never waits keeps everybody waiting."""
+        while True:
+            for _ in range(_MESSAGES_PER_TURN):
+                message = self.reader.next_message()
+                if message is None:
+                    break
+                self.take(message)
+                if self._closing is not None:
+                    return
+            self.engine.sleep(0)
+            if not self.reader.has_frame:
+                return
 
     def _write(self) -> None:
         try:
@@ -115,23 +142,30 @@ class BlockingCarrier(Carrier):
                     data = self._outbox.take(_WRITE_BYTES) if self._outbox else None
                 if data is None:
                     break
-                self._connection.sendall(data)
+                self._send(data)
             assert self._closing is not None
-            self._connection.sendall(self._closing)
+            self._send(self._closing)
         except OSError:
             self._shut(socket.SHUT_RDWR)  # the reader finds out
         else:
             self._shut(socket.SHUT_WR)
-        finally:
-            with self._changed:
-                self._outbox.clear()
+
+    def _send(self, data: bytes) -> None:
+        """Send all of it, however long that takes. Raises OSError, also if the session ends while the client takes none."""
+        rest = memoryview(data)
+        while rest:
+            try:
+                rest = rest[self._connection.send(rest) :]
+            except TimeoutError:
+                if self._closing is not None:
+                    raise
 
     def _linger(self) -> None:
         """Read over what the client still sends, so that the close frame is not lost to a reset."""
+        ends_at_s = time.monotonic() + _LINGER_S
         with suppress(OSError):
-            self._connection.settimeout(_LINGER_S)
-            while self._connection.recv(_READ_BYTES):
-                pass
+            while time.monotonic() < ends_at_s and self._connection.recv(_READ_BYTES):
+                self.engine.sleep(0)
         self._shut(socket.SHUT_RDWR)
 
     def _shut(self, how: int) -> None:

@@ -50,8 +50,9 @@ class _Passing:
         """Nothing is ever held back for it."""
 
     def forget(self) -> None:
-        self.loop.unwatch(cast(Endpoint, self))
-        self.connection.close()
+        if self.connection.fileno() >= 0:  # else a sweep has been here since its last bytes came
+            self.loop.unwatch(cast(Endpoint, self))
+            self.connection.close()
 
 
 class Newcomer(_Passing):
@@ -200,8 +201,8 @@ class SocketCarrier(Carrier):
     def close(self, code: CloseCode) -> None:
         if self.is_closed:
             return
-        pending, self.session.pending = self.session.pending, []
         if self.session.carrier is self:
+            pending, self.session.pending = self.session.pending, []
             for framed in pending:
                 self.deliver(framed)
         if self.is_closed:

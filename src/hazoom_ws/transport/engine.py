@@ -191,10 +191,14 @@ class Engine(engineio.Server):  # type: ignore[misc]
             self.closed_by_reason[reason] += 1
             for deadlines in (self._pings, self._pongs, self._unjoined):
                 deadlines.stop(session)
+            if session.candidate is not None:
+                self._upgrades_until.stop(session.candidate)
         if reason == SLOW_READER:
             logger.warning("session %s is closed: it reads too slowly", session.sid)
         if session.changed is not None:
+            assert session.outbox is not None
             with session.changed:
+                session.outbox.clear()
                 session.changed.notify_all()
         for carrier in (session.carrier, session.candidate):
             if carrier is not None:
@@ -217,11 +221,15 @@ class Engine(engineio.Server):  # type: ignore[misc]
 
     # Upgrade
 
-    def start_upgrade(self, carrier: Carrier) -> None:
-        """Let ``carrier`` try to take over its polling session."""
-        carrier.session.candidate = carrier
+    def start_upgrade(self, carrier: Carrier) -> bool:
+        """Let ``carrier`` try to take over its polling session; return False if another does, or has done it."""
+        session = carrier.session
         with self._lock:
+            if session.candidate is not None or session.carrier is not None:
+                return False
+            session.candidate = carrier
             self._upgrades_until.start(carrier, self.clock())
+            return True
 
     def take_probe(self, carrier: Carrier, packet: str | bytes) -> None:
         """Act on what a candidate sent: first "2probe", then "5". Raises `FrameError` for anything else."""
@@ -247,8 +255,8 @@ class Engine(engineio.Server):  # type: ignore[misc]
 
     def end_upgrade(self, carrier: Carrier) -> None:
         """Note that ``carrier`` has taken over, or has failed to."""
-        carrier.session.candidate = None
         with self._lock:
+            carrier.session.candidate = None
             self._upgrades_until.stop(carrier)
 
     # Time

@@ -7,6 +7,7 @@ without members costs nothing.
 The stock manager walks all rooms of a namespace when a client leaves, and keeps a two-way dictionary for each room.
 """
 
+import threading
 from collections import Counter
 from collections.abc import Collection, Iterator
 from typing import Any
@@ -21,6 +22,8 @@ from hazoom_ws.transport.engine import Engine, message_frame, text_message_frame
 from hazoom_ws.transport.frames import opened
 from hazoom_ws.transport.outbox import DroppableFrame
 from hazoom_ws.transport.session import Recipient
+
+_encode_json = msgspec.json.Encoder().encode
 
 
 class Client:
@@ -60,6 +63,7 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
         self._clients: dict[str, Client] = {}  # [sid]
         self._by_session: dict[str, dict[str, Client]] = {}  # [eio_sid][namespace]
         self._namespaces: Counter[str] = Counter()  # clients in each that has any
+        self._lock = threading.RLock()  # over all of these; the library connects and disconnects outside of turns
 
     @property
     def _engine(self) -> Engine:
@@ -73,14 +77,15 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
 
     def pre_connect(self, eio_sid: str, namespace: str) -> str | None:
         """Register a client that is still to be accepted; return its sid, None if it is here already."""
-        clients = self._by_session.setdefault(eio_sid, {})
-        if namespace in clients:
-            return None
         engine = self._engine
-        sid: str = engine.generate_id()
         recipient = engine.sessions.get(eio_sid) or _TestRecipient(self.server, eio_sid)
-        clients[namespace] = self._clients[sid] = Client(sid, eio_sid, namespace, recipient)
-        self._namespaces[namespace] += 1
+        with self._lock:
+            clients = self._by_session.setdefault(eio_sid, {})
+            if namespace in clients:
+                return None
+            sid: str = engine.generate_id()
+            clients[namespace] = self._clients[sid] = Client(sid, eio_sid, namespace, recipient)
+            self._namespaces[namespace] += 1
         return sid
 
     def connect(self, sid: str, namespace: str) -> str:
@@ -119,19 +124,21 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
         return client.eio_sid
 
     def disconnect(self, sid: str, namespace: str, **_: Any) -> None:
-        client = self._clients.pop(sid, None)
-        if client is None:
-            return
-        for room in list(client.rooms):
-            self._leave(client, room)
-        self.callbacks.pop(sid, None)
-        self._namespaces[client.namespace] -= 1
-        if not self._namespaces[client.namespace]:
-            del self._namespaces[client.namespace]
-        clients = self._by_session[client.eio_sid]
-        del clients[client.namespace]
+        with self._lock:
+            client = self._clients.pop(sid, None)
+            if client is None:
+                return
+            for room in list(client.rooms):
+                self._leave(client, room)
+            self.callbacks.pop(sid, None)
+            self._namespaces[client.namespace] -= 1
+            if not self._namespaces[client.namespace]:
+                del self._namespaces[client.namespace]
+            clients = self._by_session[client.eio_sid]
+            del clients[client.namespace]
+            if not clients:
+                del self._by_session[client.eio_sid]
         if not clients:
-            del self._by_session[client.eio_sid]
             self._engine.unjoined(client.eio_sid)
 
     # Rooms
@@ -141,17 +148,20 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
         client = self._clients.get(sid)
         if client is None or client.namespace != namespace:
             raise ValueError("sid is not connected to requested namespace")
-        client.rooms[room] = None
-        self.rooms.setdefault(namespace, {}).setdefault(room, {})[sid] = client.recipient
+        with self._lock:
+            client.rooms[room] = None
+            self.rooms.setdefault(namespace, {}).setdefault(room, {})[sid] = client.recipient
 
     def leave_room(self, sid: str, namespace: str, room: str) -> None:
         client = self._clients.get(sid)
-        if client is not None and room in client.rooms:
-            self._leave(client, room)
+        with self._lock:
+            if client is not None and room in client.rooms:
+                self._leave(client, room)
 
     def close_room(self, room: str, namespace: str) -> None:
-        for sid in list(self.rooms.get(namespace, {}).get(room, ())):
-            self._leave(self._clients[sid], room)
+        with self._lock:
+            for sid in list(self.rooms.get(namespace, {}).get(room, ())):
+                self._leave(self._clients[sid], room)
 
     def get_rooms(self, sid: str, namespace: str) -> list[str]:
         client = self._clients.get(sid)
@@ -159,7 +169,7 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
 
     def get_participants(self, namespace: str, room: str | None) -> Iterator[tuple[str, str]]:
         """Yield (sid, eio_sid) of a room, of the one client that ``room`` names, or of the whole namespace."""
-        for sid in self._recipients(namespace, room):
+        for sid in list(self._recipients(namespace, room)):
             yield sid, self._clients[sid].eio_sid
 
     # Sending
@@ -180,7 +190,7 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
         recipients = self._recipients(namespace, room)
         if skip_sid and recipients:
             skipped = skip_sid if isinstance(skip_sid, list) else [skip_sid]
-            recipients = {sid: recipient for sid, recipient in recipients.items() if sid not in skipped}
+            recipients = {sid: recipient for sid, recipient in list(recipients.items()) if sid not in skipped}
         if not recipients:
             return
         arguments = list(data) if isinstance(data, tuple) else [] if data is None else [data]
@@ -197,11 +207,11 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
         """Send one of our events to a room or to one client, as `emit` does and quicker."""
         recipients = self._recipients(namespace, to)
         if skip_sids and recipients:
-            recipients = {sid: recipient for sid, recipient in recipients.items() if sid not in skip_sids}
+            recipients = {sid: recipient for sid, recipient in list(recipients.items()) if sid not in skip_sids}
         if not recipients:
             return
         prefix = f'2["{event.event}",' if namespace == "/" else f'2{namespace},["{event.event}",'
-        framed = text_message_frame(b"%b%b]" % (prefix.encode(), msgspec.json.encode(event)))
+        framed = text_message_frame(b"%b%b]" % (prefix.encode(), _encode_json(event)))
         if event.is_droppable:
             framed = DroppableFrame(framed)
         self._engine.outlet.broadcast(recipients.values(), framed)
@@ -210,7 +220,7 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
         if room is None:
             return {
                 client.sid: client.recipient
-                for client in self._clients.values()
+                for client in list(self._clients.values())
                 if client.namespace == namespace and client.is_connected
             }
         client = self._clients.get(room)

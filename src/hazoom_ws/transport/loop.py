@@ -32,19 +32,19 @@ _original_socket: Any = patcher.original("socket").socket
 _READ: int = _select.EPOLLIN
 _WRITE: int = _select.EPOLLOUT
 
+# How long turns follow each other before HTTP, AI answers and timers have theirs.
+_TURNS_S = 0.004
 # A turn's shares. The times bound how long everybody else waits; the counts are what one client may have of a turn.
 _READING_S = 0.002
-_SENDING_S = 0.003
+_SENDING_S = 0.0007
 _POLLED_COUNT = 256
 _ACCEPTED_COUNT = 32
-_SENDS_BETWEEN_CLOCKS = 64
+_SENDS_BETWEEN_CLOCKS = 32
 _READ_BYTES = 65536
 # A broadcast to so few is sent at once, before the slices of larger ones.
 _SMALL_BROADCAST = 32
 
-_HEAD_TIMEOUT_S = 10.0
 _LINGER_S = 2.0
-_ACCEPT_PAUSE_S = 1.0
 
 HandOver = Callable[[Any, Any], None]
 
@@ -52,7 +52,8 @@ HandOver = Callable[[Any, Any], None]
 class Loop:
     """The loop of one application, and the engine's outlet. Start it with `serve`."""
 
-    def __init__(self, engine: Engine, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, engine: Engine, *, request_timeout_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """``request_timeout_s`` is how long a new connection may be silent."""
         self.engine = engine
         self.clock = clock
         # What is read lands here first: a new object of this size for each read costs more than all the rest of it.
@@ -63,7 +64,7 @@ class Loop:
         self._urgent: list[Session] = []
         self._bulk: deque[Session] = deque()
         self._broken: list[SocketCarrier] = []
-        self._newcomers: Deadlines[Endpoint] = Deadlines(_HEAD_TIMEOUT_S)
+        self._newcomers: Deadlines[Endpoint] = Deadlines(request_timeout_s)
         self._lingering: Deadlines[Endpoint] = Deadlines(_LINGER_S)
         self._listener: Any = None
         self._is_accepting = False
@@ -121,8 +122,10 @@ class Loop:
         hub = hubs.get_hub()
         hub.add(hub.READ, self._epoll.fileno(), self._on_readable, hub.squelch_exception, lambda: None)
         while True:
+            others_at_s = self.clock() + _TURNS_S
             try:
-                is_busy = self._turn()
+                while (is_busy := self._turn()) and self.clock() < others_at_s:
+                    pass
             except Exception:
                 logger.exception("a turn of the loop failed")
                 is_busy = True
@@ -146,8 +149,9 @@ class Loop:
         ready, endpoints = self._ready, self._endpoints
         for fd, events in self._epoll.poll(0, _POLLED_COUNT):
             endpoint = endpoints.get(fd)
-            if endpoint is None:
-                self._accept()
+            if endpoint is None:  # the listener, or a socket that was closed a moment ago
+                if self._is_accepting:
+                    self._accept()
                 continue
             if events & _WRITE:
                 endpoint.on_writable()

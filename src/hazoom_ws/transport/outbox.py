@@ -6,6 +6,10 @@ when that is not enough the caller closes the connection in the way that makes i
 
 from collections import deque
 
+# What each connection may hold even when all together are over their bound: who keeps up is not to blame for the others.
+_SHARE_BYTES = 16_384
+_SHARES_AT_LEAST = 16  # in a bound that is small
+
 
 class DroppableFrame(bytes):
     """A frame that may be lost when its reader is slow: typing, presence, statistics."""
@@ -14,12 +18,13 @@ class DroppableFrame(bytes):
 
 
 class OutboxTotal:
-    """The bytes in all outboxes of a process, and their bound."""
+    """The bytes in all outboxes of a process, and their bound. Those that hold less than ``share_bytes`` may exceed it."""
 
-    __slots__ = ("limit_bytes", "size_bytes")
+    __slots__ = ("limit_bytes", "share_bytes", "size_bytes")
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
+        self.share_bytes = min(_SHARE_BYTES, limit_bytes // _SHARES_AT_LEAST)
         self.size_bytes = 0
 
 
@@ -78,7 +83,10 @@ class Outbox:
         self._grow(-self.size_bytes)
 
     def _is_full(self) -> bool:
-        return self.size_bytes >= self._limit_bytes or self._total.size_bytes >= self._total.limit_bytes
+        total = self._total
+        return self.size_bytes >= self._limit_bytes or (
+            total.size_bytes >= total.limit_bytes and self.size_bytes >= total.share_bytes
+        )
 
     def _drop_droppable(self) -> None:
         kept = deque(framed for framed in self._frames if type(framed) is not DroppableFrame)

@@ -25,6 +25,8 @@ _MAX_JSON_DEPTH = 32
 _NOT_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[^][{}"]+', re.DOTALL)
 _CURLY_TO_SQUARE = str.maketrans("{}", "[]")
 _NO_ACK_ID = 0
+_decode_json = msgspec.json.Decoder().decode
+_encode_json = msgspec.json.Encoder().encode
 _UNKNOWN_NAMESPACE = "Invalid namespace"  # what the reference server says
 
 
@@ -90,21 +92,20 @@ class Packet(packet.Packet):  # type: ignore[misc]
             encoded += f"{self.namespace},"
         if self.id is not None:
             encoded += str(self.id)
-        return encoded.encode() if data is None else encoded.encode() + msgspec.json.encode(data)
+        return encoded.encode() if data is None else encoded.encode() + _encode_json(data)
 
     def decode(self, encoded_packet: object) -> int:
         """Fill in this packet; never ask for attachments (the return value is always 0). Raises `MalformedPacket`."""
-        self.namespace = None
-        self.data = None
-        if isinstance(encoded_packet, bytes | bytearray):
+        self.namespace = self.data = self.id = None
+        if not isinstance(encoded_packet, str):
             # An attachment of an event that was refused when its header came: an acknowledgement of nothing is ignored.
             self.packet_type, self.id, self.data = packet.ACK, _NO_ACK_ID, []
             return 0
-        if isinstance(encoded_packet, str) and encoded_packet.startswith('2["'):  # most of what clients send
-            self.packet_type, self.id = packet.EVENT, None
+        if encoded_packet.startswith('2["'):  # most of what clients send
+            self.packet_type = packet.EVENT
             self._read_data(encoded_packet[1:])
             return 0
-        header = _HEADER.match(encoded_packet) if isinstance(encoded_packet, str) else None
+        header = _HEADER.match(encoded_packet)
         if header is None:
             raise MalformedPacket("it has no Socket.IO header")
         packet_type, binary_type, namespace, identifier = header.groups()
@@ -156,7 +157,7 @@ def _loads(text: str) -> Any:
     if text.count("[") + text.count("{") > _MAX_JSON_DEPTH + 1:
         _check_depth(text, _MAX_JSON_DEPTH + (1 if text.startswith("[") else 0))
     try:
-        return msgspec.json.decode(text)
+        return _decode_json(text)
     except msgspec.MsgspecError as error:
         problem = str(error)
     try:

@@ -20,7 +20,9 @@ from hazoom_ws.transport.session import Session
 _SEPARATOR = "\x1e"
 _NOOP = b"6"
 _OK = b"ok"
-_CROSSING_S = 0.1  # how long a poll that crossed the probe's answer waits for the upgrade; the reference server's time
+_CLOSE = "1"
+# A client's requests travel side by side: what it sent first may arrive a moment later. The reference server's time.
+_CROSSING_S = 0.1
 
 
 def handle_request(engine: Engine, environ: dict[str, Any], start_response: Callable[..., Any]) -> Collection[bytes]:
@@ -71,9 +73,8 @@ def _serve(engine: Engine, environ: dict[str, Any], query: dict[str, str]) -> by
 def _poll(engine: Engine, session: Session) -> bytes:
     """Wait for something to send and return it.
 
-    A poll that waits when a WebSocket has answered the probe ends at once, so that the client can finish the upgrade. One
-    that comes later either crossed that answer, or is of a client that has finished already and may poll no more; which of
-    them shows in a moment.
+    A poll ends without anything soon after a WebSocket has answered the probe, so that the client can finish the upgrade.
+    One that is still here when it has finished, is of a client that may poll no more.
     """
     assert session.changed is not None
     assert session.outbox is not None
@@ -82,24 +83,23 @@ def _poll(engine: Engine, session: Session) -> bytes:
     if not is_alone:
         raise refuse_session(engine, session)
     with session.changed:
+        session.changed.notify_all()
         try:
-            if _is_upgrading(session):
-                session.changed.wait_for(lambda: session.carrier is not None or not session.is_open, _CROSSING_S)
-                if session.carrier is not None:
-                    raise Refused(BAD_REQUEST)
             while session.is_open and not session.outbox and not _is_upgrading(session):
                 session.changed.wait()
+            if _is_upgrading(session):
+                session.changed.wait_for(lambda: session.carrier or session.outbox or not session.is_open, _CROSSING_S)
             if not session.is_open:
                 return session.farewell
-            if _is_upgrading(session):
-                return _NOOP
-            return _payload(session.outbox.take_frames())
+            if session.carrier is not None:
+                raise Refused(BAD_REQUEST)
+            return _payload(session.outbox.take_frames()) if session.outbox else _NOOP
         finally:
             session.is_polled = False
 
 
 def _is_upgrading(session: Session) -> bool:
-    """Return whether polls have to end, because a WebSocket has answered the probe or has taken over."""
+    """Return whether a WebSocket has answered the probe, or has taken over."""
     return session.carrier is not None or (session.candidate is not None and session.candidate.has_probed)
 
 
@@ -119,6 +119,9 @@ def _post(engine: Engine, session: Session, environ: dict[str, Any]) -> bytes:
         raise refuse_session(engine, session)
     try:
         for packet in _packets(engine, session, environ):
+            if packet == _CLOSE:
+                with session.changed:  # its poll is on its way, and is owed an answer
+                    session.changed.wait_for(lambda: session.is_polled, _CROSSING_S)
             engine.receive(session, packet)
             if not session.is_open:
                 if session.farewell == _NOOP:

@@ -87,8 +87,8 @@ class Session:
 
     def start_polling(self) -> None:
         """Prepare for polls, before anything is delivered."""
-        self.changed = threading.Condition()
         self.outbox = self.engine.new_outbox()
+        self.changed = threading.Condition()
 
     def deliver(self, framed: bytes) -> None:
         """Send a frame soon; a session that is closed loses it."""
@@ -100,9 +100,8 @@ class Session:
             assert self.outbox is not None
             with self.changed:
                 carrier = self.carrier  # an upgrade holds the lock while it takes the frames along
-                if carrier is None:
-                    keeps_up = self.outbox.add(framed)
-                    self.changed.notify_all()
+                keeps_up = carrier is not None or not self.is_open or self.outbox.add(framed)
+                self.changed.notify_all()
         if carrier is not None:
             carrier.deliver(framed)
         elif not keeps_up:

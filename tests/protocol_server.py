@@ -1,0 +1,180 @@
+"""A server whose handlers do what the protocol tests ask for, over our `Engine`, started as a child process.
+
+``python tests/protocol_server.py --async-mode eventlet --protocol engine.io`` echoes each Engine.IO message, and
+``--protocol socket.io`` serves the namespaces ``/`` and ``/custom``. The defaults are the times that the official test
+suites expect. Paths are ``/socket.io/``, and ``/engine.io/`` too, where no WebSocket is answered by the loop itself.
+"""
+
+import argparse
+import logging
+import sys
+import warnings
+from typing import Any
+
+# The official suite under Node misses an event that arrives in the same packet of bytes as the one before.
+_AUTH_AFTER_S = 0.01
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--async-mode", choices=("eventlet", "threading"), default="eventlet")
+    parser.add_argument("--protocol", choices=("engine.io", "socket.io"), default="socket.io")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--ping-interval-s", type=float, default=0.3)
+    parser.add_argument("--ping-timeout-s", type=float, default=0.2)
+    parser.add_argument("--connect-timeout-s", type=float, default=1.0)
+    options = parser.parse_args()
+    if options.async_mode == "eventlet":
+        warnings.filterwarnings("ignore", message="\\s*Eventlet is deprecated")
+        import eventlet
+
+        eventlet.monkey_patch()
+    logging.basicConfig(level=logging.INFO)
+    serve(options)
+
+
+def serve(options: argparse.Namespace) -> None:
+    """Serve for ever."""
+    import socket
+    import threading
+
+    from hazoom_ws import cli
+
+    app = create_app(options)
+    listener = socket.create_server(("127.0.0.1", options.port), backlog=128)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    (cli.serve_with_eventlet if options.async_mode == "eventlet" else cli.serve_with_threads)(app, listener)
+    sys.stdout.write(f"protocol_server ready on http://127.0.0.1:{listener.getsockname()[1]}\n")
+    sys.stdout.flush()
+    threading.Event().wait()
+
+
+def create_app(options: argparse.Namespace) -> Any:
+    import engineio
+    import flask_socketio
+    from flask import Flask
+
+    from hazoom_ws.transport.engine import Engine
+    from hazoom_ws.transport.fan_out import FanOut
+
+    app = Flask("protocol_server")
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
+    socketio = flask_socketio.SocketIO(
+        app,
+        async_mode=options.async_mode,
+        async_handlers=False,
+        manage_session=False,
+        monitor_clients=False,
+        serializer=packet_with_binary_parts(),
+        client_manager=FanOut(),
+    )
+    engine = Engine(
+        async_mode=options.async_mode,
+        async_handlers=False,
+        monitor_clients=False,
+        ping_interval=options.ping_interval_s,
+        ping_timeout=options.ping_timeout_s,
+        connect_timeout_s=options.connect_timeout_s,
+    )
+    engine.install(socketio.server)
+    app.wsgi_app = engineio.WSGIApp(engine, app.wsgi_app, engineio_path="engine.io")
+    if options.protocol == "engine.io":
+        echo_messages(engine)
+    else:
+        for namespace in ("/", "/custom"):
+            echo_events(socketio.server, namespace)
+
+    @app.get("/sessions/<sid>")
+    def session(sid: str) -> dict[str, bool]:
+        """Return what a test has to wait for, all False for a session that is gone."""
+        session = engine.sessions.get(sid)
+        return {name: bool(session and getattr(session, name)) for name in ("is_open", "is_polled", "is_posting")}
+
+    return app
+
+
+def packet_with_binary_parts() -> type:
+    """Return our packet class with the binary packets of the stock one, which ours refuses."""
+    from socketio import packet as stock
+
+    from hazoom_ws.transport.packet import Packet
+
+    class PacketWithBinaryParts(Packet):
+        def __init__(
+            self,
+            packet_type: int = stock.EVENT,
+            data: Any = None,
+            namespace: str | None = None,
+            id: int | None = None,  # noqa: A002
+            binary: bool | None = None,
+            encoded_packet: Any = None,
+        ) -> None:
+            self.attachment_count, self.attachments = 0, []
+            if encoded_packet is not None:
+                self.attachment_count = self.decode(encoded_packet)
+            elif self.data_is_binary(data):
+                packet_type = {stock.EVENT: stock.BINARY_EVENT, stock.ACK: stock.BINARY_ACK}[packet_type]
+                super().__init__(packet_type, data, namespace, id)
+            else:
+                super().__init__(packet_type, data, namespace, id)
+
+        def encode(self) -> Any:
+            return (
+                stock.Packet.encode(self)
+                if self.packet_type in (stock.BINARY_EVENT, stock.BINARY_ACK)
+                else super().encode()
+            )
+
+        def decode(self, encoded_packet: Any) -> int:
+            if isinstance(encoded_packet, str) and encoded_packet[:1] in ("5", "6"):
+                self.id = None
+                return stock.Packet.decode(self, encoded_packet)
+            return super().decode(encoded_packet)
+
+    return PacketWithBinaryParts
+
+
+def echo_messages(engine: Any) -> None:
+    """Send each message back; answer ``flood N`` with N numbers, between which others get their turn."""
+
+    def flood(sid: str, count: int) -> None:
+        for number in range(count):
+            engine.send(sid, str(number))
+            engine.sleep(0)
+
+    def take(sid: str, data: str | bytes) -> None:
+        if isinstance(data, str) and data.startswith("flood "):
+            engine.start_background_task(flood, sid, int(data.removeprefix("flood ")))
+        else:
+            engine.send(sid, data)
+
+    def ignore(*_: Any) -> None:
+        """Nothing is kept of a session."""
+
+    engine.on("connect", lambda sid, _: engine.joined(sid))
+    engine.on("message", take)
+    engine.on("disconnect", ignore)
+
+
+def echo_events(server: Any, namespace: str) -> None:
+    """Tell a client what it authenticated with, and send back the arguments of ``message`` and ``message-with-ack``."""
+
+    @server.on("connect", namespace=namespace)
+    def connect(sid: str, environ: Any, auth: Any) -> None:
+        server.start_background_task(tell, sid, auth or {})
+
+    def tell(sid: str, auth: Any) -> None:
+        server.sleep(_AUTH_AFTER_S)
+        server.emit("auth", auth, to=sid, namespace=namespace)
+
+    @server.on("message", namespace=namespace)
+    def message(sid: str, *arguments: Any) -> None:
+        server.emit("message-back", arguments, to=sid, namespace=namespace)
+
+    @server.on("message-with-ack", namespace=namespace)
+    def message_with_ack(sid: str, *arguments: Any) -> tuple[Any, ...]:
+        return arguments
+
+
+if __name__ == "__main__":
+    main()

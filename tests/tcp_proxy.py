@@ -1,0 +1,85 @@
+"""A TCP proxy that can stall what a server sends, as a phone does that was put into a pocket."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from raw_client import LARGE_BUFFER_BYTES, SMALL_BUFFER_BYTES
+
+_CHUNK_BYTES = 65536
+
+
+class TcpProxy:
+    """Forwards each connection to a server; made by `tcp_proxy`."""
+
+    def __init__(self, port: int) -> None:
+        self._server_port = port
+        self._flows = threading.Event()
+        self._flows.set()
+        self._sockets: list[socket.socket] = []
+        self._stallable: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._start(self._accept)
+
+    def stall(self) -> None:
+        """Read nothing more of what the server sends; what clients send still arrives."""
+        self._flows.clear()
+
+    def resume(self) -> None:
+        """Forward again, first what was left lying."""
+        for one in self._stallable:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, LARGE_BUFFER_BYTES)  # with a small one it would crawl
+        self._flows.set()
+
+    def close(self) -> None:
+        """Cut every connection and end every thread."""
+        self.resume()
+        for one in (self._listener, *self._sockets):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join()
+        for one in (self._listener, *self._sockets):
+            one.close()
+
+    def _start(self, run, *args) -> None:
+        thread = threading.Thread(target=run, args=args)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.socket()
+                server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER_BYTES)
+                self._sockets += [client, server]
+                self._stallable.append(server)
+                server.connect(("127.0.0.1", self._server_port))
+                self._start(self._forward, client, server, False)
+                self._start(self._forward, server, client, True)
+
+    def _forward(self, source: socket.socket, sink: socket.socket, can_stall: bool) -> None:
+        with suppress(OSError):
+            while True:
+                if can_stall:
+                    self._flows.wait()
+                data = source.recv(_CHUNK_BYTES)
+                if not data:
+                    break
+                sink.sendall(data)
+        with suppress(OSError):
+            sink.shutdown(socket.SHUT_WR)
+
+
+@contextmanager
+def tcp_proxy(port: int) -> Iterator[TcpProxy]:
+    """Run a proxy in front of a server on this machine."""
+    proxy = TcpProxy(port)
+    try:
+        yield proxy
+    finally:
+        proxy.close()
