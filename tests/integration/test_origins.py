@@ -25,7 +25,7 @@ def ask(server: Hazoom, *, websocket: bool, **headers: str) -> str:
         head = b""
         while b"\r\n\r\n" not in head:
             head += connection.recv(65536)
-    return head.decode().partition("\r\n\r\n")[0]
+    return head.partition(b"\r\n\r\n")[0].decode()
 
 
 def accepts(server: Hazoom, *, websocket: bool, **headers: str) -> bool:

@@ -14,7 +14,7 @@ from msgspec import UNSET, UnsetType
 
 from hazoom_ws.schemas import NewMessage
 
-PAGE_LIMIT_BYTES = 1_000_000
+PAGE_LIMIT_BYTES = 262_144  # a page goes out twice on joining, and an outbox has 1 MB
 _seq_of = attrgetter("seq")
 
 
@@ -97,7 +97,7 @@ class MemoryLog:
     ) -> Page:
         """Return up to ``limit`` messages with ``after < seq < before``, from the newest or the oldest end.
 
-        A page also ends at 1 MB of text, but holds at least one message. An ``after`` that this log has not reached yet
+        A page also ends at 256 KB of text, but holds at least one message. An ``after`` that this log has not reached yet
         comes from before a restart: everything since then is a gap, and the newest messages are returned.
         """
         gap = after is not None and (
