@@ -146,8 +146,8 @@ def _raise_file_limit() -> None:
 def _tune_garbage_collection() -> None:
     """Keep the collector from walking over every connection again and again.
 
-    Ten thousand connections are half a million objects, which none of our own cycles hold: they are freed by reference
-    counting. As it comes, the collector looks at all of them whenever their number has grown by a quarter, 20 ms at a time.
+    Connections are freed by reference counting: what they consist of forms no cycles once they are closed. As it comes, the
+    collector looks at all of them whenever their number has grown by a quarter, and nobody is served meanwhile.
     """
     gc.collect()
     gc.freeze()

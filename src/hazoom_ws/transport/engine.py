@@ -32,7 +32,7 @@ NO_NAMESPACE = "no namespace"
 BAD_PACKET = "parse error"
 _UPGRADE_TIMEOUT_S = 10.0
 _LONGEST_TICK_S = 0.5
-_NO_ENVIRON: dict[str, Any] = {}  # a WSGI environ costs 10 KB, and our handlers read none
+_NO_ENVIRON: dict[str, Any] = {}  # shared: our handlers read none, and one for each session is memory
 
 
 class Engine(engineio.Server):  # type: ignore[misc]
@@ -141,7 +141,7 @@ class Engine(engineio.Server):  # type: ignore[misc]
         """Act on one packet of a client; one that cannot be understood closes its session."""
         try:
             self._dispatch(session, packet)
-        except ValueError as error:
+        except MalformedPacket as error:
             logger.info("session %s sent a packet that is none: %.200s", session.sid, error)
             self.close(session, BAD_PACKET, code=CloseCode.PROTOCOL_ERROR)
         except Exception:

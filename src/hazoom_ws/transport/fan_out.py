@@ -27,7 +27,7 @@ _encode_json = msgspec.json.Encoder().encode
 
 
 class Client:
-    """One namespace of one connection. Until its connect handler has accepted it, it gets nothing of a broadcast."""
+    """One namespace of one connection. Until its connect handler accepts it, it is only in rooms that the handler chose."""
 
     __slots__ = ("eio_sid", "is_connected", "namespace", "recipient", "rooms", "sid")
 
@@ -116,7 +116,7 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
         return None if client is None else client.eio_sid
 
     def pre_disconnect(self, sid: str, namespace: str) -> str | None:
-        """Send a client nothing more, though its disconnect handler may still ask who it was."""
+        """Mark a client as leaving; its disconnect handler may still ask who it was."""
         client = self._clients.get(sid)
         if client is None:
             return None
