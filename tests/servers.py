@@ -215,7 +215,8 @@ def hazoom(
 
     ``async_mode`` is one of `ASYNC_MODES`.
     """
-    variables = clean_environment(**({"HAZOOM_LLM_URL": llm_url} if llm_url else {}), **(env or {}))
+    own = {"HAZOOM_LOG_URL": "memory://"} | ({"HAZOOM_LLM_URL": llm_url} if llm_url else {})
+    variables = clean_environment(**own | (env or {}))
     flags = [] if port is None else ["--port", str(port)]
     flags += ["--demo"] if demo else []
     with _server("hazoom_ws", async_mode, command_of_hazoom(), *flags, *map(str, args), env=variables) as (child, url):
@@ -325,6 +326,10 @@ class OfficialClient:
         """Start to open a connection; `Socket.wait_for` tells how it went."""
         return self._open("connect", url=f"{url}{namespace}", options={"forceNew": True, **options})
 
+    def replies(self) -> dict[int, Any]:
+        """Return the acknowledgements that came for `Socket.start_to_emit`; {"lost": ...} is one that did not come."""
+        return dict(self._replies)
+
     def kill(self) -> None:
         """End the process without a word to any server."""
         self._process.kill()
@@ -398,6 +403,10 @@ class Socket:
     def emit(self, event: str, *payload: Any) -> Any:
         """Send an event and return its acknowledgement."""
         return self._client.call("emit", self, event=event, args=payload)
+
+    def start_to_emit(self, event: str, *payload: Any) -> int:
+        """Send an event and return the key under which `OfficialClient.replies` will have its acknowledgement."""
+        return self._client._send("emit", socket=self.number, event=event, args=payload)
 
     def send(self, event: str, *payload: Any) -> None:
         """Send an event without asking for an acknowledgement."""

@@ -3,6 +3,9 @@
 import logging
 import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import flask_socketio
 from flask import Flask
@@ -10,7 +13,7 @@ from flask_cors import CORS
 
 from hazoom_ws.chat.hub import Hub
 from hazoom_ws.llm_bridge import LlmBridge
-from hazoom_ws.message_log.memory import MemoryLog
+from hazoom_ws.message_log.opening import open_log
 from hazoom_ws.namespaces.base import Parts
 from hazoom_ws.namespaces.delivery import Delivery
 from hazoom_ws.namespaces.root import build_namespaces
@@ -31,7 +34,7 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
     ``settings`` None means the defaults with the ``HAZOOM_*`` environment over them. ``async_mode`` is Flask-SocketIO's:
     "threading", or "eventlet" in a process that is monkey-patched and served by eventlet, as ``python -m hazoom_ws`` does.
     The Socket.IO side is ``app.extensions["socketio"]``, whose ``test_client(app)`` works as Flask-SocketIO documents it.
-    Raises `SettingsError` for a bad environment.
+    Raises `SettingsError` for a bad environment, or a message log that cannot be used.
     """
     settings = load_settings() if settings is None else settings
     app = Flask("hazoom_ws", template_folder="web/templates", static_folder="web/static")
@@ -60,11 +63,14 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
         outbox_total_limit_bytes=settings.outbox_total_limit_bytes,
     )
     engine.install(socketio.server)
-    engine.on("message", Dispatcher(socketio.server, engine, fan_out).take)
     # Greenlets change places only where they wait, and nothing in a turn does; eventlet's lock costs more than a turn.
     lock = threading.RLock() if async_mode == "threading" else None
-    delivery = Delivery(fan_out, lock)
-    log = MemoryLog(room_limit_count=settings.history_room_limit_count, limit_bytes=settings.history_limit_bytes)
+    log = open_log(settings, Path(app.instance_path))
+    start_task, sleep = socketio.start_background_task, socketio.sleep
+    delivery = Delivery(fan_out, log, lock, start_task=start_task, sleep=sleep, run_blocking=_run_blocking_in(async_mode))
+    with delivery.turn():
+        pass  # a log that was not well when it was opened is tried again from now on
+    engine.on("message", Dispatcher(socketio.server, engine, fan_out, reply=delivery.reply).take)
     hub = Hub(
         settings,
         log,
@@ -73,15 +79,24 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
         clock=time.monotonic,
         wall_clock=time.time,
     )
-    timers = Timers(hub, delivery, start_task=socketio.start_background_task, sleep=socketio.sleep)
-    bridge = LlmBridge(settings, start_task=socketio.start_background_task)
+    timers = Timers(hub, delivery, start_task=start_task, sleep=sleep)
+    bridge = LlmBridge(settings, start_task=start_task)
     statistics = Statistics(hub, bridge)
-    parts = Parts(settings, hub, bridge, statistics, delivery)
+    parts = Parts(settings, hub, bridge, statistics, delivery, log)
     for namespace in build_namespaces(parts):
         socketio.on_namespace(namespace)
     app.extensions["hazoom_ws"] = parts
-    app.register_blueprint(create_blueprint(parts.hub, parts.statistics, parts.delivery))
+    app.register_blueprint(create_blueprint(parts.hub, parts.statistics, parts.delivery, log))
     return app
+
+
+def _run_blocking_in(async_mode: str) -> Callable[..., Any]:
+    """Return what calls a function that may block: a thread waits itself, a greenlet must not."""
+    if async_mode == "threading":
+        return lambda function, *args: function(*args)
+    from hazoom_ws.transport.offload import run_in_thread
+
+    return run_in_thread
 
 
 def _quiet_logger(name: str) -> logging.Logger:

@@ -133,3 +133,13 @@ class Internal(OurFault):
     def __init__(self, reference: str) -> None:
         super().__init__(f"internal error; the server's log has it under reference {reference}")
         self.reference = reference
+
+
+class LogUnavailable(OurFault):
+    code = "internal"
+    retry = True
+
+    def __init__(self, reason: str) -> None:
+        """Refuse a message that cannot be kept; ``reason`` is for our log and for ``/ready``, and names no path."""
+        super().__init__("messages cannot be kept at the moment; try again")
+        self.reason = reason

@@ -92,7 +92,10 @@ class LlmBridge:
         self._ttft_ms: deque[float] = deque(maxlen=_TTFT_SAMPLES)
 
     def admit(self, prompt: Prompt) -> None:
-        """Reserve a place for ``prompt``; `start` must follow. Raises `TooManyStreams`, or `BadPayload` for its id."""
+        """Reserve a place for ``prompt``; `start` or `withdraw` must follow.
+
+        Raises `TooManyStreams`, or `BadPayload` for its id.
+        """
         settings = self.settings
         if prompt.request_id in self._running:
             raise BadPayload("request_id", "is the id of a request that is still running")
@@ -130,18 +133,19 @@ class LlmBridge:
             logger.exception("AI request %s failed, reference %s", prompt.request_id, reference)
             final = _error_event(prompt, Internal(reference))
         # The place is free before the asker hears of the end, so that the next question is not refused.
-        self._end(prompt, final)
+        self.withdraw(prompt)
+        if isinstance(final, LlmComplete):
+            self._tokens_total += final.token_count
+            self._ttft_ms.append(final.ttft_ms)
         if final is not None:
             emit(final)
 
-    def _end(self, prompt: Prompt, final: ServerEvent | None) -> None:
+    def withdraw(self, prompt: Prompt) -> None:
+        """Give back the place of an admitted prompt that has ended, or will not start."""
         del self._running[prompt.request_id]
         self._running_per_user[prompt.user_id] -= 1
         if not self._running_per_user[prompt.user_id]:
             del self._running_per_user[prompt.user_id]
-        if isinstance(final, LlmComplete):
-            self._tokens_total += final.token_count
-            self._ttft_ms.append(final.ttft_ms)
 
 
 class _Exchange:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from hazoom_ws.errors import BadPayload, TooLarge
+from hazoom_ws.errors import BadPayload, HazoomError, TooLarge
 from hazoom_ws.settings import Settings
 
 Feature = Literal["rooms", "typing", "stats", "llm"]
@@ -265,6 +265,11 @@ class ErrorReport(Struct, frozen=True, kw_only=True):
     message: str
     event: str
     retry: bool
+
+
+def report_of(error: HazoomError, event: str) -> ErrorReport:
+    """Return what a client is told of ``error``, which its ``event`` met."""
+    return ErrorReport(code=error.code, message=str(error), event=event, retry=error.retry)
 
 
 class Published(Struct, frozen=True, kw_only=True):

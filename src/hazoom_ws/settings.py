@@ -84,10 +84,31 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         float,
         _seconds("A typing indicator ends by itself after this long without renewal: a closed laptop never says so."),
     ] = 5.0
-    history_room_limit_count: Annotated[int, _count("Messages that are kept per room; the oldest go first.")] = 1000
+    log_url: Annotated[
+        str,
+        Meta(
+            description="Where messages are kept. sqlite:///messages.sqlite3 is a file in Flask's instance folder, "
+            "sqlite:////var/lib/hazoom/messages.sqlite3 one elsewhere; memory:// forgets everything with the process."
+        ),
+    ] = "sqlite:///messages.sqlite3"
+    log_fsync: Annotated[
+        Literal["normal", "full"],
+        Meta(
+            description="What an acknowledged message survives: normal the end of the process, however it comes; "
+            "full the loss of power too, and each batch waits for the disk."
+        ),
+    ] = "normal"
+    history_room_limit_count: Annotated[int, _count("Messages that are kept per room; the oldest go first.")] = 100000
+    history_room_limit_bytes: Annotated[
+        int, _count("Bytes of message text, and 500 for each message, that are kept per room; the oldest go first.")
+    ] = 67108864
+    history_age_limit_s: Annotated[float, _seconds("Messages older than this go: 90 days.")] = 7776000.0
     history_limit_bytes: Annotated[
         int,
-        _count("Bytes of message text that are kept over all rooms, so that memory has a bound; the oldest go first."),
+        _count(
+            "Bytes of message text that are held in memory over all rooms, so that it has a bound: with memory:// all "
+            "that is kept, else the newest part."
+        ),
     ] = 67108864
     ping_interval_s: Annotated[
         float, _seconds("Time between heartbeats: proxies close connections that are silent for a minute.")
@@ -238,4 +259,10 @@ def _llm_url(url: str) -> str:
     return parts._replace(path=CHAT_PATH).geturl() if parts.path in ("", "/") else url
 
 
-_NORMALISE: dict[str, Callable[[Any], Any]] = {"cors_origins": _origins, "llm_url": _llm_url}
+def _log_url(url: str) -> str:
+    if url != "memory://" and not (url.startswith("sqlite:///") and url.removeprefix("sqlite:///").strip("/")):
+        raise ValueError("it is memory:// or sqlite:/// and the path of a file")
+    return url
+
+
+_NORMALISE: dict[str, Callable[[Any], Any]] = {"cors_origins": _origins, "llm_url": _llm_url, "log_url": _log_url}

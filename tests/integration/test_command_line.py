@@ -24,7 +24,7 @@ def refused(*arguments: object, **variables: str) -> str:
     """Run a command that must not start; return its one line."""
     ended = subprocess.run(
         command_of_hazoom(*arguments),
-        env=clean_environment(**variables),
+        env=clean_environment(**{"HAZOOM_LOG_URL": "memory://"} | variables),
         capture_output=True,
         text=True,
         timeout=DEADLINE_S,

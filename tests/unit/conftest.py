@@ -17,7 +17,7 @@ def make_app() -> Iterator[MakeApp]:
     apps: list[Flask] = []
 
     def make(**settings: Any) -> Flask:
-        app = create_app(Settings(**settings))
+        app = create_app(Settings(**{"log_url": "memory://"} | settings))
         apps.append(app)
         return app
 

@@ -27,8 +27,8 @@ ALLOWED = {
     "llm_bridge": BASE | {"sse"},
     "statistics": BASE | {"chat", "llm_bridge"},
     "transport": BASE,
-    "namespaces": BASE | {"chat", "llm_bridge", "statistics", "transport"},
-    "web": BASE | {"chat", "statistics", "namespaces"},
+    "namespaces": BASE | {"chat", "llm_bridge", "message_log", "statistics", "transport"},
+    "web": BASE | {"chat", "message_log", "statistics", "namespaces"},
 }
 
 

@@ -16,7 +16,7 @@ from msgspec import UNSET, UnsetType
 
 from hazoom_ws.chat.presence import Connection, Members, TypingIndicators, TypingKey, User
 from hazoom_ws.errors import NotInRoom, TooManyRooms
-from hazoom_ws.message_log.memory import MemoryLog
+from hazoom_ws.message_log.contract import MessageLog
 from hazoom_ws.schemas import (
     HistoryPage,
     NewMessage,
@@ -75,7 +75,7 @@ class Hub:
     def __init__(
         self,
         settings: Settings,
-        log: MemoryLog,
+        log: MessageLog,
         deliver: Callable[[Effect], None],
         *,
         wake: Callable[[], None],
@@ -163,10 +163,10 @@ class Hub:
         """Make ``connection`` a member, once, and return (and push) who is there and what was said.
 
         With ``since`` the newest ``history`` messages after it are replayed, and ``complete`` says that they are all.
-        Raises `TooManyRooms`.
+        Raises `TooManyRooms`, `LogUnavailable`.
         """
-        self._enter(connection, room)
         page = self._log.read(room, after=since, limit=history, newest=True)
+        self._enter(connection, room)
         members = self._rooms[room]
         joined = RoomJoined(
             room=room,
@@ -199,35 +199,38 @@ class Hub:
     ) -> Published:
         """Log and broadcast a message; a ``client_id`` that its sender used before in the room returns the first one.
 
-        Raises `NotInRoom`.
+        Raises `NotInRoom`, `LogUnavailable`.
         """
         self.require_member(connection, room)
         sender = self._sender(connection, user_name)
         entry = self._log.find_resent(room, sender, client_id)
         duplicate = entry is not None
         if entry is None:
+            entry = self._append(room, sender, message, client_id=client_id)
             if self._typing.has_any(connection):
                 self._stop_typing(TypingKey(connection, room, sender))
-            entry = self._say(room, sender, message, client_id=client_id)
+            self.deliver(Broadcast(room, entry))
         return Published(id=entry.id, seq=entry.seq, timestamp=entry.timestamp, duplicate=duplicate)
 
     def publish_prompt(self, connection: Connection, room: str, message: str, request_id: str) -> None:
-        """Show a room the question that one of its members asks the AI. Raises `NotInRoom`."""
+        """Show a room the question that one of its members asks the AI. Raises `NotInRoom`, `LogUnavailable`."""
         self.require_member(connection, room)
         sender = connection.user.name
+        entry = self._append(room, sender, message, kind="prompt", request_id=request_id)
         self._stop_typing(TypingKey(connection, room, sender))
-        self._say(room, sender, message, kind="prompt", request_id=request_id)
+        self.deliver(Broadcast(room, entry))
 
     def publish_answer(self, room: str, message: str, request_id: str) -> None:
-        """Keep the AI's whole answer in the room's history and show it."""
-        self._say(room, self._settings.assistant_name, message, kind="assistant", request_id=request_id)
+        """Keep the AI's whole answer in the room's history and show it. Raises `LogUnavailable`."""
+        entry = self._append(room, self._settings.assistant_name, message, kind="assistant", request_id=request_id)
+        self.deliver(Broadcast(room, entry))
 
     def history(
         self, connection: Connection, room: str, *, before: int | None, after: int | None, limit: int
     ) -> HistoryPage:
         """Return a page of what was said: the oldest after ``after``, else the newest (before ``before``).
 
-        Raises `NotInRoom`: history is for those who may read on.
+        Raises `NotInRoom` (history is for those who may read on), `LogUnavailable`.
         """
         self.require_member(connection, room)
         page = self._log.read(room, after=after, before=before, limit=limit, newest=after is None)
@@ -302,7 +305,7 @@ class Hub:
         self._notices[notice.room] = notice
         self._wake()
 
-    def _say(
+    def _append(
         self,
         room: str,
         user: str,
@@ -312,7 +315,7 @@ class Hub:
         kind: Literal["prompt", "assistant"] | UnsetType = UNSET,
         request_id: str | UnsetType = UNSET,
     ) -> NewMessage:
-        entry = self._log.append(
+        return self._log.append(
             room=room,
             user=user,
             message=message,
@@ -321,8 +324,6 @@ class Hub:
             kind=kind,
             request_id=request_id,
         )
-        self.deliver(Broadcast(room, entry))
-        return entry
 
     def _stop_typing(self, key: TypingKey) -> None:
         if self._typing.stop(key):

@@ -1,51 +1,48 @@
-"""The log in memory: for tests and for servers whose history may end with the process.
+"""The log in memory: for tests, for servers whose history may end with the process, and for the newest part of a file's.
 
-Knows nothing about connections. Not thread-safe: called within a turn. Bounded by messages per room and by bytes over all
-rooms; what goes first is the oldest. ``seq`` starts at 1 with the process, ids are unique across restarts.
+Not thread-safe. Bounded by messages and text per room and by bytes over all rooms; what goes first is the oldest.
 """
 
 import secrets
 from bisect import bisect_left, bisect_right
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Mapping
 from operator import attrgetter
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from msgspec import UNSET, UnsetType
 
+from hazoom_ws.message_log.contract import Batch, Page, StoredSession, size_bytes, take_page
 from hazoom_ws.schemas import NewMessage
 
-PAGE_LIMIT_BYTES = 262_144  # a page goes out twice on joining, and an outbox has 1 MB
 _seq_of = attrgetter("seq")
-
-
-class Page(NamedTuple):
-    """Messages of one room, ascending. ``more``: the range holds further ones. ``gap``: some of it is gone for good."""
-
-    messages: list[NewMessage]
-    more: bool
-    gap: bool
 
 
 class MemoryLog:
     """Keeps messages, finds resent ones, reads them by room and range."""
 
-    def __init__(self, *, room_limit_count: int, limit_bytes: int) -> None:
+    problem: str | None = None
+    is_dirty = holds_messages = False  # there is nothing to write
+
+    def __init__(
+        self, *, room_limit_count: int, limit_bytes: int, start_seq: int = 0, room_limit_bytes: int = 2**62, epoch: str = ""
+    ) -> None:
+        """``start_seq`` is the number before the first, ``epoch`` what ids begin with, a new one by default."""
         self._room_limit_count = room_limit_count
+        self._room_limit_bytes = room_limit_bytes
         self._limit_bytes = limit_bytes
-        self._epoch = secrets.token_hex(6)
-        self._last_seq = 0
+        self.epoch = epoch or secrets.token_hex(6)
+        self.last_seq = start_seq
+        self.messages_total = 0
         self._size_bytes = 0
         self._rooms: dict[str, list[NewMessage]] = {}
         self._oldest_first: OrderedDict[int, NewMessage] = OrderedDict()
         self._by_client_id: dict[tuple[str, str, str], NewMessage] = {}
         # The highest seq that was dropped, per room that still has messages, and over the rooms that have none left.
         self._dropped: dict[str, int] = {}
-        self._dropped_elsewhere = 0
-
-    @property
-    def messages_total(self) -> int:
-        """Messages that were ever appended."""
-        return self._last_seq
+        self._dropped_elsewhere = start_seq
+        self._start_seq = start_seq
+        self._room_bytes: Counter[str] = Counter()
 
     def find_resent(self, room: str, user: str, client_id: str | UnsetType) -> NewMessage | None:
         """Return the message that ``user`` sent into ``room`` with this ``client_id``, if it is kept."""
@@ -63,25 +60,29 @@ class MemoryLog:
         request_id: str | UnsetType = UNSET,
     ) -> NewMessage:
         """Keep one message and return it with its ``id`` and ``seq``."""
-        self._last_seq += 1
+        self.last_seq += 1
+        self.messages_total += 1
         entry = NewMessage(
             user=user,
             message=message,
             timestamp=timestamp,
             room=room,
-            id=f"{self._epoch}-{self._last_seq}",
-            seq=self._last_seq,
+            id=f"{self.epoch}-{self.last_seq}",
+            seq=self.last_seq,
             client_id=client_id,
             kind=kind,
             request_id=request_id,
         )
         self._rooms.setdefault(room, []).append(entry)
         self._oldest_first[entry.seq] = entry
-        self._size_bytes += _size_bytes(entry)
+        self._grow(room, size_bytes(entry))
         if client_id is not UNSET:
             self._by_client_id[room, user, client_id] = entry
-        if len(self._rooms[room]) > self._room_limit_count:
-            self._drop(self._rooms[room][0])
+        entries = self._rooms[room]
+        while len(entries) > self._room_limit_count or (
+            self._room_bytes[room] > self._room_limit_bytes and len(entries) > 1
+        ):
+            self._drop(entries[0])
         while self._size_bytes > self._limit_bytes and len(self._oldest_first) > 1:
             self._drop(next(iter(self._oldest_first.values())))
         return entry
@@ -95,46 +96,75 @@ class MemoryLog:
         limit: int,
         newest: bool,
     ) -> Page:
-        """Return up to ``limit`` messages with ``after < seq < before``, from the newest or the oldest end.
-
-        A page also ends at 256 KB of text, but holds at least one message. An ``after`` that this log has not reached yet
-        comes from before a restart: everything since then is a gap, and the newest messages are returned.
-        """
-        gap = after is not None and (
-            after > self._last_seq or after < self._dropped.get(room, 0 if room in self._rooms else self._dropped_elsewhere)
-        )
-        if after is not None and after > self._last_seq:
+        """See the contract. An ``after`` that this log has not reached yet is none of its numbers: all of it is a gap."""
+        gap = after is not None and self._has_gap(room, after)
+        if after is not None and after > self.last_seq:
             after, newest = None, True
-        entries = self._rooms.get(room, [])
-        start = 0 if after is None else bisect_right(entries, after, key=_seq_of)
-        stop = len(entries) if before is None else max(start, bisect_left(entries, before, key=_seq_of))
-        taken: list[NewMessage] = []
-        size_bytes = 0
-        for position in range(stop - 1, start - 1, -1) if newest else range(start, stop):
-            size_bytes += _size_bytes(entries[position])
-            if len(taken) == limit or (taken and size_bytes > PAGE_LIMIT_BYTES):
-                break
-            taken.append(entries[position])
+        entries = self.range(room, after or 0, before)
+        taken, more = take_page(reversed(entries) if newest else entries, limit)
         if newest:
             taken.reverse()
-        return Page(taken, more=len(taken) < stop - start, gap=gap)
+        return Page(taken, more, gap)
+
+    def range(self, room: str, after: int, before: int | None) -> list[NewMessage]:
+        """Return all that is here of a room with ``after < seq < before``, ascending."""
+        entries = self._rooms.get(room, [])
+        start = bisect_right(entries, after, key=_seq_of)
+        return entries[start : len(entries) if before is None else bisect_left(entries, before, key=_seq_of)]
+
+    def _has_gap(self, room: str, after: int) -> bool:
+        complete_from = self.complete_from(room)
+        # An ``after`` of 0 is who has seen nothing and asks for what there is.
+        return after > self.last_seq or (after < complete_from and (after > 0 or complete_from > self._start_seq))
+
+    def complete_from(self, room: str) -> int:
+        """Return the ``seq`` after which nothing of a room is missing here."""
+        return self._dropped.get(room, self._start_seq if room in self._rooms else self._dropped_elsewhere)
+
+    def save_session(self, key: str, session: StoredSession | None) -> None:
+        """Nothing is kept: sessions end with the process too."""
+
+    def sessions(self) -> Mapping[str, StoredSession]:
+        return {}
+
+    def take_batch(self) -> Batch:
+        return Batch([], {})
+
+    def write(self, batch: Batch) -> None:
+        """Nothing can be lost that is not lost with the process."""
+
+    def forget(self, batch: Batch) -> None:
+        """Take messages back, as far as they are still here."""
+        for entry in batch.messages:
+            if entry.seq in self._oldest_first:
+                self._remove(entry, bisect_left(self._rooms[entry.room], entry.seq, key=_seq_of))
+
+    def reopen(self) -> None:
+        """Nothing can get lost here."""
+
+    def close(self) -> None:
+        """Nothing is open."""
 
     def _drop(self, entry: NewMessage) -> None:
-        """Forget the oldest message of its room."""
-        del self._oldest_first[entry.seq]
-        self._size_bytes -= _size_bytes(entry)
-        if entry.client_id is not UNSET:
-            self._by_client_id.pop((entry.room, entry.user, entry.client_id), None)
-        entries = self._rooms[entry.room]
-        del entries[0]
-        if entries:
+        """Forget the oldest message of its room for want of space."""
+        self._remove(entry, 0)
+        if entry.room in self._rooms:
             self._dropped[entry.room] = entry.seq
         else:
-            del self._rooms[entry.room]
             self._dropped.pop(entry.room, None)
             self._dropped_elsewhere = max(self._dropped_elsewhere, entry.seq)
 
+    def _remove(self, entry: NewMessage, position: int) -> None:
+        del self._oldest_first[entry.seq]
+        self._grow(entry.room, -size_bytes(entry))
+        if entry.client_id is not UNSET:
+            self._by_client_id.pop((entry.room, entry.user, entry.client_id), None)
+        entries = self._rooms[entry.room]
+        del entries[position]
+        if not entries:
+            del self._rooms[entry.room]
+            del self._room_bytes[entry.room]
 
-def _size_bytes(entry: NewMessage) -> int:
-    """Return the text's size, which is at least its characters; the record around it counts as 500 bytes."""
-    return len(entry.message) + 500
+    def _grow(self, room: str, by_bytes: int) -> None:
+        self._size_bytes += by_bytes
+        self._room_bytes[room] += by_bytes

@@ -24,6 +24,7 @@ from hazoom_ws.chat.hub import Hub, Push
 from hazoom_ws.chat.limits import TokenBucket
 from hazoom_ws.errors import BadPayload, HazoomError, Internal, RateLimited, UnknownEvent
 from hazoom_ws.llm_bridge import LlmBridge
+from hazoom_ws.message_log.contract import MessageLog
 from hazoom_ws.namespaces.delivery import Delivery, Link
 from hazoom_ws.settings import Settings
 from hazoom_ws.statistics import Statistics
@@ -43,6 +44,7 @@ class Parts(NamedTuple):
     bridge: LlmBridge
     statistics: Statistics
     delivery: Delivery
+    log: MessageLog
     clock: Callable[[], float] = time.monotonic
 
 
@@ -105,9 +107,11 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
                 return self._refuse(event, sid, error)
             except Exception:
                 return self._refuse(event, sid, _report(f"event {event[:_QUOTED_CHARS]!r}"))
-            if not event.wants_acknowledgement:
-                return None
-            return {"ok": True, **(_fields(result) if result is not None else {})}
+        if event.wants_acknowledgement:
+            return parts.delivery.checked({"ok": True, **(_fields(result) if result is not None else {})})
+        if type(result) is schemas.Published:
+            parts.delivery.reply(lambda reply: self._tell_failure(sid, reply), {"seq": result.seq})
+        return None
 
     def _handle(self, event: ClientEvent, link: Link, args: tuple[Any, ...]) -> Struct | None:
         settings = self.parts.settings
@@ -126,13 +130,17 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
         return handler(self, link, schemas.parse(payload_type, args[0], settings))
 
     def _refuse(self, event: ClientEvent, sid: str, error: HazoomError) -> dict[str, Any] | None:
-        report = _report_of(error, event[:_QUOTED_CHARS])
+        report = schemas.report_of(error, event[:_QUOTED_CHARS])
         if event.wants_acknowledgement:
             return {"ok": False, "error": report}
         # Nobody waits for a typing indicator, and one that comes too late says nothing.
         if not (isinstance(error, RateLimited) and event == schemas.Typing.event):
-            self.socketio.server.emit("error", report, room=sid, namespace=self.namespace)
+            self._tell_failure(sid, {"error": report})
         return None
+
+    def _tell_failure(self, sid: str, reply: dict[str, Any]) -> None:
+        if "error" in reply:
+            self.socketio.server.emit("error", reply["error"], room=sid, namespace=self.namespace)
 
     # The connection
 
@@ -149,7 +157,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
                 self._dismiss(sid)
         else:
             return True
-        raise RefusedError(str(refusal), msgspec.to_builtins(_report_of(refusal, "connect")))
+        raise RefusedError(str(refusal), msgspec.to_builtins(schemas.report_of(refusal, "connect")))
 
     def _connect(self, sid: str, auth: object) -> None:
         parts = self.parts
@@ -195,10 +203,6 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
 def _fields(result: Struct) -> dict[str, Any]:
     """Return a struct's fields as they are on the wire, without those that are not set."""
     return {name: value for name, value in msgspec.structs.asdict(result).items() if value is not UNSET}
-
-
-def _report_of(error: HazoomError, event: str) -> schemas.ErrorReport:
-    return schemas.ErrorReport(code=error.code, message=str(error), event=event, retry=error.retry)
 
 
 def _report(what: str) -> Internal:

@@ -2,8 +2,12 @@
 
 A turn is the unit in which the state of an application changes: one event, one token, one expiry. Threads take turns by a
 lock, greenlets do anyway: nothing in a turn waits. At its end what the hub wants sent goes out in the order in which it
-became true. Sending to a dead peer may run our own disconnect handling in the middle of a
-broadcast; that is a turn within a turn, whose effects queue behind those that are being sent.
+became true, but not before the log has kept the messages of the turn. Sending to a dead peer may run our own disconnect
+handling in the middle of a broadcast; that is a turn within a turn, whose effects queue behind those that are being sent.
+
+Where threads take turns, a turn ends by writing its messages. Greenlets must not wait for a disk: there one task writes
+what many turns have appended as one batch, and everything that became true since waits for it, acknowledgements included.
+What the log could not keep is shown to nobody, and its sender is refused.
 
 Maps the hub's connections and rooms to Socket.IO's: one sid per namespace that a client uses, and rooms that do not cross
 namespaces. Room names get a prefix, because Socket.IO puts every client in a room named like its sid.
@@ -11,20 +15,34 @@ namespaces. Room names get a prefix, because Socket.IO puts every client in a ro
 
 import logging
 from collections import deque
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
+
+import msgspec
 
 from hazoom_ws.chat.hub import Broadcast, Effect, Enter, Leave, Push
 from hazoom_ws.chat.limits import TokenBucket
 from hazoom_ws.chat.presence import Connection
-from hazoom_ws.schemas import FEATURES, Feature
+from hazoom_ws.errors import LogUnavailable
+from hazoom_ws.message_log.contract import MessageLog
+from hazoom_ws.schemas import FEATURES, Feature, NewMessage, RoomJoined, SendMessage, report_of
 from hazoom_ws.transport.fan_out import FanOut
 
 logger = logging.getLogger(__name__)
 
 ROOT = "/"
+_RETRY_INTERVAL_S = 1.0  # after which a log that could not be written is tried again
+_REVOKED_COUNT = 1000
 _NAMESPACES_OF: dict[Feature, tuple[str, str]] = {feature: (ROOT, f"/{feature}") for feature in FEATURES}
+
+
+class Later(NamedTuple):
+    """Call ``send`` with a reply, when what it acknowledges is kept."""
+
+    send: Callable[[Any], None]
+    reply: dict[str, Any] | None
 
 
 class Link:
@@ -41,12 +59,32 @@ class Link:
 class Delivery:
     """Runs turns and sends their effects through one fan-out."""
 
-    def __init__(self, fan_out: FanOut, lock: AbstractContextManager[Any] | None) -> None:
-        """``lock`` is a reentrant one where threads take turns, None where nothing runs beside a turn."""
+    def __init__(
+        self,
+        fan_out: FanOut,
+        log: MessageLog,
+        lock: AbstractContextManager[Any] | None,
+        *,
+        start_task: Callable[..., Any],
+        sleep: Callable[[float], Any],
+        run_blocking: Callable[..., Any],
+    ) -> None:
+        """``lock`` is a reentrant one where threads take turns, None where nothing runs beside a turn.
+
+        ``run_blocking(function, *args)`` calls what may block, such that only the calling task waits.
+        """
         self._fan_out = fan_out
+        self._log = log
         self._lock = lock
-        self._effects: deque[Effect] = deque()
+        self._start_task = start_task
+        self._sleep = sleep
+        self._run_blocking = run_blocking
+        self._effects: deque[Effect | Later] = deque()
         self._is_sending = False
+        self._is_writing = False  # whether the task that writes runs
+        self._is_holding = False  # whether it writes messages at the moment
+        self._is_mending = False
+        self._revoked: deque[int] = deque(maxlen=_REVOKED_COUNT)  # the last messages that could not be kept, by seq
         self._links: dict[str, Link] = {}  # by the connection's id
         self._links_by_sid: dict[str, Link] = {}
 
@@ -66,10 +104,27 @@ class Delivery:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            self._send_all()
+            self._end_turn()
         finally:
             if self._lock is not None:
                 self._lock.__exit__(kind, error, traceback)
+
+    def reply(self, send: Callable[[Any], None], reply: dict[str, Any] | None) -> None:
+        """Call ``send`` with an acknowledgement's argument, after what was queued before it."""
+        if self._lock is None and (self._is_holding or self._log.holds_messages):
+            self._effects.append(Later(send, reply))
+        else:
+            send(reply and self.checked(reply))
+
+    def checked(self, reply: dict[str, Any]) -> dict[str, Any]:
+        """Return an acknowledgement's argument, or a refusal if what it acknowledges could not be kept."""
+        if not self._revoked:
+            return reply
+        if reply.get("seq") in self._revoked:
+            return {"ok": False, "error": report_of(LogUnavailable(""), SendMessage.event)}
+        if "messages" in reply:
+            return reply | {"messages": self._kept(reply["messages"])}
+        return reply
 
     def link_of(self, connection_id: str) -> Link | None:
         return self._links.get(connection_id)
@@ -98,8 +153,58 @@ class Delivery:
         for room in link.connection.rooms:
             self._fan_out.leave_room(sid, namespace, _room_key(room))
 
-    def _send_all(self) -> None:
-        effects = self._effects
+    def _end_turn(self) -> None:
+        if self._log.is_dirty and not self._is_writing:
+            self._is_writing = True
+            if self._lock is None:
+                self._start_task(self._write_all)
+            else:
+                self._write_all()
+        if not self._is_holding and not self._log.holds_messages:
+            self._send_all(self._effects)
+        if self._log.problem is not None and not self._is_mending:
+            self._is_mending = True
+            self._start_task(self._reopen_log)
+
+    def _write_all(self) -> None:
+        """Write batch after batch, and let out what waits for each, until there is nothing left to write."""
+        log = self._log
+        try:
+            while log.is_dirty:
+                batch = log.take_batch()
+                held = self._effects
+                if batch.messages:
+                    self._is_holding = True
+                    self._effects = deque()
+                try:
+                    self._run_blocking(log.write, batch)
+                except LogUnavailable:
+                    rest = log.take_batch()  # it came while the log was thought to be well
+                    if held is not self._effects:
+                        held.extend(self._effects)
+                        self._effects = deque()
+                    for lost in (batch, rest):
+                        self._revoked.extend(entry.seq for entry in lost.messages)
+                        log.forget(lost)
+                self._is_holding = False
+                self._send_all(held)
+        finally:
+            self._is_writing = self._is_holding = False
+        self._send_all(self._effects)
+
+    def _reopen_log(self) -> None:
+        logger.error("messages cannot be kept, trying again each second: %s", self._log.problem)
+        while self._log.problem is not None:
+            self._sleep(_RETRY_INTERVAL_S)
+            if self._lock is None:
+                self._run_blocking(self._log.reopen)
+            else:
+                with self._lock:  # nobody may read while the file changes hands
+                    self._log.reopen()
+        self._is_mending = False
+        logger.info("messages are kept again")
+
+    def _send_all(self, effects: deque[Effect | Later]) -> None:
         if self._is_sending or not effects:
             return
         self._is_sending = True
@@ -113,18 +218,28 @@ class Delivery:
         finally:
             self._is_sending = False
 
-    def _send(self, effect: Effect) -> None:
+    def _kept(self, messages: list[NewMessage]) -> list[NewMessage]:
+        return [entry for entry in messages if entry.seq not in self._revoked]
+
+    def _send(self, effect: Effect | Later) -> None:  # noqa: PLR0912 - one branch for each effect
         if type(effect) is Broadcast:
             room, event, skip = effect
+            if type(event) is NewMessage and self._revoked and event.seq in self._revoked:
+                return
             for namespace in _NAMESPACES_OF[event.feature]:
                 if namespace in self._fan_out.rooms:
                     sids = [self._sids_of(connection).get(namespace) for connection in skip] if skip else ()
                     self._fan_out.send(event, namespace, _room_key(room), sids)
         elif type(effect) is Push:
+            event = effect.event
+            if type(event) is RoomJoined and self._revoked:
+                event = msgspec.structs.replace(event, messages=self._kept(event.messages))
             sids_by_namespace = self._sids_of(effect.connection)
-            for namespace in _NAMESPACES_OF[effect.event.feature]:
+            for namespace in _NAMESPACES_OF[event.feature]:
                 if namespace in sids_by_namespace:
-                    self._fan_out.send(effect.event, namespace, sids_by_namespace[namespace])
+                    self._fan_out.send(event, namespace, sids_by_namespace[namespace])
+        elif type(effect) is Later:
+            effect.send(effect.reply and self.checked(effect.reply))
         elif type(effect) is Enter:
             for namespace, sid in self._sids_of(effect.connection).items():
                 self._fan_out.enter_room(sid, namespace, _room_key(effect.room))

@@ -1,14 +1,18 @@
 """Questions to the AI: who may ask, and who sees the answer."""
 
+import logging
 import secrets
 
 from msgspec import UNSET
 
 from hazoom_ws import schemas
 from hazoom_ws.chat.hub import Broadcast, Push
+from hazoom_ws.errors import HazoomError, LogUnavailable
 from hazoom_ws.llm_bridge import Emit, Prompt
 from hazoom_ws.namespaces.base import FeatureNamespace, handles
 from hazoom_ws.namespaces.delivery import Link
+
+logger = logging.getLogger(__name__)
 
 
 class LlmNamespace(FeatureNamespace):
@@ -30,8 +34,12 @@ class LlmNamespace(FeatureNamespace):
             room=payload.room,
         )
         bridge.admit(prompt)
-        if prompt.room is not UNSET:
-            hub.publish_prompt(connection, prompt.room, prompt.message, prompt.request_id)
+        try:
+            if prompt.room is not UNSET:
+                hub.publish_prompt(connection, prompt.room, prompt.message, prompt.request_id)
+        except HazoomError:
+            bridge.withdraw(prompt)
+            raise
         # What a room shares ends in its history whoever stays; a private answer is of no use to a client that is gone.
         bridge.start(
             prompt,
@@ -50,7 +58,10 @@ class LlmNamespace(FeatureNamespace):
                     delivery.add(Push(link.connection, event))
                     return
                 if isinstance(event, schemas.LlmComplete):
-                    hub.publish_answer(prompt.room, event.response, prompt.request_id)
+                    try:
+                        hub.publish_answer(prompt.room, event.response, prompt.request_id)
+                    except LogUnavailable as error:
+                        logger.warning("the answer to AI request %s is in no history: %s", prompt.request_id, error.reason)
                 delivery.add(Broadcast(prompt.room, event))
 
         return emit

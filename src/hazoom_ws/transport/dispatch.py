@@ -4,6 +4,7 @@ Does what python-socketio does with an event of a class namespace in fewer steps
 and logs no packets. Everything that is not an event goes the library's way.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from socketio import packet
@@ -16,9 +17,18 @@ from hazoom_ws.transport.packet import Packet
 class Dispatcher:
     """The engine's message handler for a `socketio.Server` whose handlers are class namespaces."""
 
-    def __init__(self, server: Any, engine: Engine, fan_out: FanOut) -> None:
+    def __init__(
+        self,
+        server: Any,
+        engine: Engine,
+        fan_out: FanOut,
+        *,
+        reply: Callable[[Callable[[Any], None], Any], None] = lambda send, argument: send(argument),
+    ) -> None:
+        """``reply(send, argument)`` calls ``send`` with what a handler returned, now or when it may be told."""
         self._server = server
         self._engine = engine
+        self._reply = reply
         self._client_of = fan_out.client_of
         self._namespaces: dict[str, Any] = server.namespace_handlers
 
@@ -33,5 +43,9 @@ class Dispatcher:
             return  # it has left, or has not been let in
         reply = self._namespaces[client.namespace].trigger_event(received.data[0], client.sid, *received.data[1:])
         if received.id is not None:
-            answer = Packet(packet.ACK, [] if reply is None else [reply], received.namespace, received.id)
-            self._engine.outlet.push(client.recipient, text_message_frame(answer.encode_bytes()))
+
+            def send(argument: Any) -> None:
+                answer = Packet(packet.ACK, [] if argument is None else [argument], received.namespace, received.id)
+                self._engine.outlet.push(client.recipient, text_message_frame(answer.encode_bytes()))
+
+            self._reply(send, reply)

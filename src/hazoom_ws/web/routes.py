@@ -9,6 +9,7 @@ from flask import Blueprint, Response
 
 from hazoom_ws import __version__
 from hazoom_ws.chat.hub import Hub
+from hazoom_ws.message_log.contract import MessageLog
 from hazoom_ws.namespaces.delivery import Delivery
 from hazoom_ws.statistics import Statistics
 
@@ -25,7 +26,7 @@ _PAGE_HEADERS = {
 }
 
 
-def create_blueprint(hub: Hub, statistics: Statistics, delivery: Delivery) -> Blueprint:
+def create_blueprint(hub: Hub, statistics: Statistics, delivery: Delivery, log: MessageLog) -> Blueprint:
     """Return the routes of one application."""
     blueprint = Blueprint("web", __name__)
 
@@ -49,7 +50,8 @@ def create_blueprint(hub: Hub, statistics: Statistics, delivery: Delivery) -> Bl
 
     @blueprint.get("/ready")
     def ready() -> Response:
-        # The process accepts connections only once it can serve them, and has nothing yet that could be out of reach.
+        if log.problem is not None:
+            return _json(HTTPStatus.SERVICE_UNAVAILABLE, status="unavailable", reason=f"message log: {log.problem}")
         return _json(status="ready")
 
     @blueprint.get("/api/v1/status")
@@ -61,6 +63,6 @@ def create_blueprint(hub: Hub, statistics: Statistics, delivery: Delivery) -> Bl
     return blueprint
 
 
-def _json(**fields: object) -> Response:
+def _json(code: HTTPStatus = HTTPStatus.OK, **fields: object) -> Response:
     headers = {"Cache-Control": "no-store"}
-    return Response(msgspec.json.encode(fields), HTTPStatus.OK, headers, mimetype="application/json")
+    return Response(msgspec.json.encode(fields), code, headers, mimetype="application/json")

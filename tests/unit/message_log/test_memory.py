@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hazoom_ws.message_log import memory
+from hazoom_ws.message_log import contract
+from hazoom_ws.message_log.contract import Page
 from hazoom_ws.message_log.memory import MemoryLog
 
 
@@ -13,7 +14,7 @@ def log_of(*entries: tuple[str, str], room_limit_count: int = 1000, limit_bytes:
     return log
 
 
-def texts(page: memory.Page) -> str:
+def texts(page: Page) -> str:
     return "".join(message.message for message in page.messages)
 
 
@@ -64,7 +65,7 @@ def test_a_message_that_is_larger_than_the_bound_is_kept_until_the_next():
 
 
 def test_a_page_ends_at_its_bytes_and_says_that_there_is_more(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(memory, "PAGE_LIMIT_BYTES", 1100)
+    monkeypatch.setattr(contract, "PAGE_LIMIT_BYTES", 1100)
     log = log_of(*(("a", text) for text in "1234"))
     assert texts(log.read("a", limit=10, newest=True)) == "34"
     page = log.read("a", after=0, limit=10, newest=False)

@@ -1,0 +1,132 @@
+"""What a message log promises, whatever keeps it. Siblings: `memory`, `sqlite`.
+
+Order. ``seq`` is one order over all rooms and only grows, across restarts too: it starts at the microseconds since the
+epoch, so that a log which has lost its past goes on above it. A message has its place from `append` on, and `read` shows it
+at once.
+
+Crashes. What `append` returned may be shown to nobody until `write` has kept the batch that holds it: then it is in every
+later `read`, whatever dies. A batch is kept whole or not at all; one that could not be kept is taken back by `forget`, and
+its numbers are not given again.
+
+Turns. Everything but `write` and `reopen` is called within a turn and returns soon. Those two may block, are called one at
+a time, and beside turns.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Literal, NamedTuple, Protocol
+
+from msgspec import UNSET, Struct, UnsetType
+
+from hazoom_ws.schemas import NewMessage
+
+PAGE_LIMIT_BYTES = 262_144  # a page goes out twice on joining, and an outbox has 1 MB
+
+
+class Page(NamedTuple):
+    """Messages of one room, ascending. ``more``: the range holds further ones. ``gap``: some of it is gone for good."""
+
+    messages: list[NewMessage]
+    more: bool
+    gap: bool
+
+
+def take_page(candidates: Iterable[NewMessage], limit: int) -> tuple[list[NewMessage], bool]:
+    """Return the first of ``candidates`` that fit into a page, and whether there are more."""
+    taken: list[NewMessage] = []
+    page_bytes = 0
+    for entry in candidates:
+        page_bytes += size_bytes(entry)
+        if len(taken) == limit or (taken and page_bytes > PAGE_LIMIT_BYTES):
+            return taken, True
+        taken.append(entry)
+    return taken, False
+
+
+def size_bytes(entry: NewMessage) -> int:
+    """Return the text's size, which is at least its characters; the record around it counts as 500 bytes."""
+    return len(entry.message) + 500
+
+
+class StoredSession(Struct, frozen=True, kw_only=True):
+    """What is kept of a connection that may come back. ``ends_at``: seconds since the epoch, None while it is connected."""
+
+    user_id: str
+    user_name: str
+    session_id: str
+    rooms: list[str]
+    ends_at: float | None = None
+
+
+class Batch(NamedTuple):
+    """What is to be written at once: messages, and sessions by key (None: it has ended)."""
+
+    messages: list[NewMessage]
+    sessions: dict[str, StoredSession | None]
+
+
+class MessageLog(Protocol):
+    """See the module. ``problem`` is why nothing can be kept at the moment, None when all is well."""
+
+    problem: str | None
+
+    @property
+    def last_seq(self) -> int:
+        """The ``seq`` of the newest message, or where the log started."""
+
+    @property
+    def messages_total(self) -> int:
+        """Messages appended since the process started."""
+
+    @property
+    def is_dirty(self) -> bool:
+        """Whether `take_batch` has something to write."""
+
+    @property
+    def holds_messages(self) -> bool:
+        """Whether it would hold messages."""
+
+    def append(
+        self,
+        *,
+        room: str,
+        user: str,
+        message: str,
+        timestamp: float,
+        client_id: str | UnsetType = UNSET,
+        kind: Literal["prompt", "assistant"] | UnsetType = UNSET,
+        request_id: str | UnsetType = UNSET,
+    ) -> NewMessage:
+        """Give one message its place and return it. Raises `LogUnavailable`."""
+
+    def find_resent(self, room: str, user: str, client_id: str | UnsetType) -> NewMessage | None:
+        """Return what ``user`` sent into ``room`` with this ``client_id``, as long as it is kept.
+
+        A file knows it for 24 h anyway; its text may be gone by then. Raises `LogUnavailable`.
+        """
+
+    def read(self, room: str, *, after: int | None = None, before: int | None = None, limit: int, newest: bool) -> Page:
+        """Return up to ``limit`` messages with ``after < seq < before``, from the newest or the oldest end.
+
+        A page also ends at 256 KB of text, but holds at least one message. Raises `LogUnavailable`.
+        """
+
+    def save_session(self, key: str, session: StoredSession | None) -> None:
+        """Keep a session with the next batch, or forget it."""
+
+    def sessions(self) -> Mapping[str, StoredSession]:
+        """Return the sessions that an earlier process left."""
+
+    def take_batch(self) -> Batch:
+        """Return what is to be written now."""
+
+    def write(self, batch: Batch) -> None:
+        """Keep a batch. Raises `LogUnavailable`, and then has kept none of it."""
+
+    def forget(self, batch: Batch) -> None:
+        """Take back the messages of a batch that could not be written."""
+
+    def reopen(self) -> None:
+        """Try to get well: sets ``problem`` to None or to why not."""
+
+    def close(self) -> None:
+        """Give back what the log holds of the system."""

@@ -1,0 +1,392 @@
+"""The log in one SQLite file: the embedded default.
+
+What was appended lately is in memory as well (`MemoryLog`), where most pages are read; the file is asked for what is older,
+through a connection of its own that no writer keeps waiting (write-ahead log). Only `write` and `reopen` change the file.
+
+One process uses a file: a lock beside it, which the system gives back however the process ends, refuses a second one. A
+file that is damaged is renamed and a new one begun; one that cannot be written makes the log refuse messages until `reopen`
+succeeds.
+
+Source: https://www.sqlite.org/wal.html, https://www.sqlite.org/pragma.html#pragma_synchronous.
+"""
+
+import logging
+import secrets
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, suppress
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from hazoom_ws.errors import LogUnavailable
+from hazoom_ws.message_log.contract import Batch, Page, StoredSession, take_page
+from hazoom_ws.message_log.memory import MemoryLog
+from hazoom_ws.schemas import NewMessage
+from hazoom_ws.settings import Settings, SettingsError
+
+logger = logging.getLogger(__name__)
+
+# Each makes a file of the version before it one of its own version (PRAGMA user_version), counted from 1. Never change
+# one that was released: add another.
+_MIGRATIONS = (
+    """
+    CREATE TABLE about (epoch TEXT NOT NULL, start_seq INTEGER NOT NULL);
+    CREATE TABLE messages (
+        seq INTEGER PRIMARY KEY,
+        room TEXT NOT NULL,
+        user TEXT NOT NULL,
+        message TEXT,  -- NULL: trimmed, but a resending is still recognised
+        timestamp REAL NOT NULL,
+        client_id TEXT,
+        kind TEXT,
+        request_id TEXT
+    );
+    CREATE INDEX messages_by_room ON messages (room, seq);
+    CREATE UNIQUE INDEX messages_by_client_id ON messages (client_id, user, room) WHERE client_id IS NOT NULL;
+    CREATE TABLE trimmed (room TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE sessions (key TEXT PRIMARY KEY, session BLOB NOT NULL) WITHOUT ROWID;
+    """,
+)
+_SELECT = "SELECT seq, room, user, message, timestamp, client_id, kind, request_id FROM messages"
+_INSERT = "INSERT INTO messages (seq, room, user, message, timestamp, client_id, kind, request_id) VALUES "
+_ROWS_PER_STATEMENT = 64  # each statement gives way to the loop once, and takes its turn back once
+_ROW = "(?, ?, ?, ?, ?, ?, ?, ?)"
+_BUSY_TIMEOUT_S = 5.0  # a backup or a curious shell may hold the file for a moment
+_RECENT_ROOM_COUNT = 1000
+_RESENT_WITHIN_S = 86_400.0
+_TRIM_INTERVAL_S = 30.0
+_TRIMMED_AT_ONCE = 1000
+_DAMAGED = ("file is not a database", "malformed")
+
+
+class SqliteLog:
+    """Messages and sessions in the file at ``path``. Raises `SettingsError` for a file that is not for us to use."""
+
+    def __init__(self, path: Path, settings: Settings, *, wall_clock: Callable[[], float] = time.time) -> None:
+        self.problem: str | None = None
+        self._path = path
+        self._settings = settings
+        self._wall_clock = wall_clock
+        self._pending = Batch([], {})
+        self._lock = _lock(path)
+        self._last_trim_s = 0.0
+        self._added: Counter[str] = Counter()  # messages per room since it was last trimmed
+        self._sessions: dict[str, StoredSession] = {}
+        self._trimmed: dict[str, int] = {}
+        self._start_seq = int(wall_clock() * 1e6)
+        self._recent = self._new_recent(self._start_seq, "")
+        self._writer: sqlite3.Connection | None = None
+        self._reader: sqlite3.Connection | None = None
+        self.reopen()
+
+    def _new_recent(self, start_seq: int, epoch: str) -> MemoryLog:
+        return MemoryLog(
+            room_limit_count=min(_RECENT_ROOM_COUNT, self._settings.history_room_limit_count),
+            room_limit_bytes=self._settings.history_room_limit_bytes,
+            limit_bytes=self._settings.history_limit_bytes,
+            start_seq=start_seq,
+            epoch=epoch,
+        )
+
+    @property
+    def last_seq(self) -> int:
+        return self._recent.last_seq
+
+    @property
+    def messages_total(self) -> int:
+        return self._recent.messages_total
+
+    @property
+    def is_dirty(self) -> bool:
+        return self.problem is None and bool(self._pending.messages or self._pending.sessions)
+
+    @property
+    def holds_messages(self) -> bool:
+        return bool(self._pending.messages)
+
+    def append(
+        self,
+        *,
+        room: str,
+        user: str,
+        message: str,
+        timestamp: float,
+        client_id: str | UnsetType = UNSET,
+        kind: Literal["prompt", "assistant"] | UnsetType = UNSET,
+        request_id: str | UnsetType = UNSET,
+    ) -> NewMessage:
+        if self.problem is not None:
+            raise LogUnavailable(self.problem)
+        entry = self._recent.append(
+            room=room,
+            user=user,
+            message=message,
+            timestamp=timestamp,
+            client_id=client_id,
+            kind=kind,
+            request_id=request_id,
+        )
+        self._pending.messages.append(entry)
+        return entry
+
+    def find_resent(self, room: str, user: str, client_id: str | UnsetType) -> NewMessage | None:
+        if client_id is UNSET:
+            return None
+        entry = self._recent.find_resent(room, user, client_id)
+        if entry is not None:
+            return entry
+        condition = "client_id = ? AND user = ? AND room = ?"
+        return next(self._select(condition, (client_id, user, room), is_whole=False), None)
+
+    def read(self, room: str, *, after: int | None = None, before: int | None = None, limit: int, newest: bool) -> Page:
+        gap = after is not None and self._has_gap(room, after)
+        if after is None or after > self.last_seq:
+            after, newest = 0, newest or after is not None
+        edge = self._recent.complete_from(room)
+        recent = self._recent.range(room, max(after, edge), before)
+        older_before = edge + 1 if before is None else min(before, edge + 1)
+        order = "DESC" if newest else "ASC"
+        older = self._select(
+            f"room = ? AND seq > ? AND seq < ? AND message IS NOT NULL ORDER BY seq {order}", (room, after, older_before)
+        )
+        # Neither iterator is asked for more than the page needs: most pages never ask the file.
+        taken, more = take_page(chain(reversed(recent), older) if newest else chain(older, recent), limit)
+        if newest:
+            taken.reverse()
+        return Page(taken, more, gap)
+
+    def _has_gap(self, room: str, after: int) -> bool:
+        return after > self.last_seq or after < self._trimmed.get(room, 0) or 0 < after < self._start_seq
+
+    def _select(self, condition: str, parameters: tuple[Any, ...], *, is_whole: bool = True) -> Iterator[NewMessage]:
+        if self._reader is None:
+            raise LogUnavailable(self.problem or "closed")
+        try:
+            rows = self._reader.execute(f"{_SELECT} WHERE {condition}", parameters)
+            with closing(rows):
+                for seq, room, user, message, timestamp, client_id, kind, request_id in rows:
+                    yield NewMessage(
+                        user=user,
+                        message=message if is_whole else message or "",
+                        timestamp=timestamp,
+                        room=room,
+                        id=f"{self._recent.epoch}-{seq}",
+                        seq=seq,
+                        client_id=UNSET if client_id is None else client_id,
+                        kind=UNSET if kind is None else kind,
+                        request_id=UNSET if request_id is None else request_id,
+                    )
+        except sqlite3.Error as error:
+            raise LogUnavailable(str(error)) from error
+
+    def save_session(self, key: str, session: StoredSession | None) -> None:
+        self._pending.sessions[key] = session
+
+    def sessions(self) -> Mapping[str, StoredSession]:
+        return self._sessions
+
+    def take_batch(self) -> Batch:
+        batch, self._pending = self._pending, Batch([], {})
+        return batch
+
+    def write(self, batch: Batch) -> None:
+        writer = self._writer
+        if writer is None:
+            raise LogUnavailable(self.problem or "closed")
+        try:
+            writer.execute("BEGIN IMMEDIATE")
+            self._insert(writer, batch)
+            writer.execute("COMMIT")
+        except sqlite3.Error as error:
+            with suppress(sqlite3.Error):
+                writer.execute("ROLLBACK")
+            self.problem = str(error)
+            raise LogUnavailable(self.problem) from error
+        for entry in batch.messages:
+            self._added[entry.room] += 1
+        try:
+            self._trim_sometimes(writer)
+        except sqlite3.Error:
+            logger.exception("old messages were not trimmed")  # the next batch finds out whether the file is well
+
+    @staticmethod
+    def _insert(writer: sqlite3.Connection, batch: Batch) -> None:
+        rows = [
+            tuple(None if value is UNSET else value for value in (e.client_id, e.kind, e.request_id))
+            for e in batch.messages
+        ]
+        for start in range(0, len(rows), _ROWS_PER_STATEMENT):
+            entries = batch.messages[start : start + _ROWS_PER_STATEMENT]
+            values: list[Any] = []
+            for entry, optional in zip(entries, rows[start : start + _ROWS_PER_STATEMENT], strict=True):
+                values += (entry.seq, entry.room, entry.user, entry.message, entry.timestamp, *optional)
+            writer.execute(_INSERT + ", ".join([_ROW] * len(entries)), values)
+        for key, session in batch.sessions.items():
+            if session is None:
+                writer.execute("DELETE FROM sessions WHERE key = ?", (key,))
+            else:
+                writer.execute("INSERT OR REPLACE INTO sessions VALUES (?, ?)", (key, msgspec.json.encode(session)))
+
+    def forget(self, batch: Batch) -> None:
+        self._recent.forget(batch)
+        for key, session in batch.sessions.items():
+            self._pending.sessions.setdefault(key, session)
+
+    # The file
+
+    def reopen(self) -> None:
+        self._disconnect()
+        try:
+            try:
+                if self.problem is None or not _is_damage(self.problem):
+                    self._connect()
+            except sqlite3.DatabaseError as error:
+                if not _is_damage(str(error)):
+                    raise
+                self.problem = str(error)
+            if self.problem is not None and _is_damage(self.problem):
+                self._disconnect()
+                _set_aside(self._path)
+                self._connect()
+        except (sqlite3.Error, OSError) as error:
+            self._disconnect()
+            self.problem = str(error)
+        else:
+            self.problem = None
+
+    def _connect(self) -> None:
+        writer = self._writer = self._open_connection()
+        writer.execute("PRAGMA journal_mode = WAL")
+        # Either way a batch survives the end of the process. FULL waits for the disk with each, and survives power loss.
+        writer.execute(f"PRAGMA synchronous = {'FULL' if self._settings.log_fsync == 'full' else 'NORMAL'}")
+        self._migrate(writer)
+        writer.execute("BEGIN IMMEDIATE")  # whether it can be written at all
+        writer.execute("UPDATE about SET epoch = epoch")
+        writer.execute("COMMIT")
+        epoch, self._start_seq = writer.execute("SELECT epoch, start_seq FROM about").fetchone()
+        newest = writer.execute("SELECT max(seq) FROM messages").fetchone()[0] or 0
+        self._trimmed = dict(writer.execute("SELECT room, seq FROM trimmed"))
+        if self._reader is None and not self._recent.messages_total:
+            self._sessions = {
+                key: msgspec.json.decode(session, type=StoredSession)
+                for key, session in writer.execute("SELECT key, session FROM sessions")
+            }
+        if newest > self._recent.last_seq or epoch != self._recent.epoch:
+            recent = self._new_recent(max(newest, self._recent.last_seq), epoch)
+            recent.messages_total = self._recent.messages_total
+            self._recent = recent
+        self._reader = self._open_connection()
+        self._reader.execute("PRAGMA query_only = ON")
+
+    def _open_connection(self) -> sqlite3.Connection:
+        return sqlite3.connect(self._path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+
+    def _migrate(self, writer: sqlite3.Connection) -> None:
+        version = writer.execute("PRAGMA user_version").fetchone()[0]
+        if version > len(_MIGRATIONS):
+            raise SettingsError(
+                f"log_url: the file is of schema version {version}, this hazoom_ws knows {len(_MIGRATIONS)}; "
+                "update it, or choose another file"
+            )
+        for number, statements in enumerate(_MIGRATIONS[version:], version + 1):
+            # One transaction: a process that dies in the middle leaves the version before.
+            writer.executescript(f"BEGIN IMMEDIATE; {statements} PRAGMA user_version = {number}; COMMIT")
+        if version == 0:
+            writer.execute("INSERT INTO about VALUES (?, ?)", (secrets.token_hex(6), self._recent.last_seq))
+
+    def _disconnect(self) -> None:
+        for connection in (self._reader, self._writer):
+            if connection is not None:
+                with suppress(sqlite3.Error):
+                    connection.close()
+        self._reader = self._writer = None
+
+    def close(self) -> None:
+        self._disconnect()
+        self.problem = "closed"
+        self._lock.close()
+
+    # Retention
+
+    def _trim_sometimes(self, writer: sqlite3.Connection) -> None:
+        now_s = self._wall_clock()
+        if abs(now_s - self._last_trim_s) < _TRIM_INTERVAL_S:
+            return
+        self._last_trim_s = now_s
+        limit_count = self._settings.history_room_limit_count
+        # A room is looked through when it has grown by a part of what it may hold, so that this stays a small share.
+        grown = [room for room, count in self._added.items() if count * 20 >= limit_count or count >= _TRIMMED_AT_ONCE]
+        for room in grown:
+            del self._added[room]
+            self._trim_room(writer, room, now_s)
+        self._trim_aged(writer, now_s)
+
+    def _trim_room(self, writer: sqlite3.Connection, room: str, now_s: float) -> None:
+        kept_bytes = 0
+        rows = writer.execute(
+            "SELECT seq, length(message) FROM messages WHERE room = ? AND message IS NOT NULL ORDER BY seq DESC", (room,)
+        )
+        for kept_count, (seq, size) in enumerate(rows):
+            kept_bytes += size + 500
+            is_over = kept_bytes > self._settings.history_room_limit_bytes and kept_count > 0
+            if kept_count >= self._settings.history_room_limit_count or is_over:
+                rows.close()
+                self._drop(writer, room, seq, now_s)
+                return
+
+    def _trim_aged(self, writer: sqlite3.Connection, now_s: float) -> None:
+        oldest_s = now_s - self._settings.history_age_limit_s
+        while True:
+            rows = writer.execute(
+                "SELECT seq, room, timestamp FROM messages ORDER BY seq LIMIT ?", (_TRIMMED_AT_ONCE,)
+            ).fetchall()
+            aged = {room: seq for seq, room, timestamp in rows if timestamp < oldest_s}
+            for room, seq in aged.items():
+                self._drop(writer, room, seq, now_s)
+            if len(aged) == 0 or rows[-1][2] >= oldest_s:
+                return
+
+    def _drop(self, writer: sqlite3.Connection, room: str, up_to_seq: int, now_s: float) -> None:
+        """Delete a room's messages up to one; of those that may still be resent the place stays."""
+        resent_after_s = now_s - min(_RESENT_WITHIN_S, self._settings.history_age_limit_s)
+        writer.execute("BEGIN IMMEDIATE")
+        writer.execute(
+            "DELETE FROM messages WHERE room = ? AND seq <= ? AND (client_id IS NULL OR timestamp < ?)",
+            (room, up_to_seq, resent_after_s),
+        )
+        writer.execute("UPDATE messages SET message = NULL WHERE room = ? AND seq <= ?", (room, up_to_seq))
+        writer.execute("INSERT OR REPLACE INTO trimmed VALUES (?, ?)", (room, up_to_seq))
+        writer.execute("COMMIT")
+        self._trimmed[room] = up_to_seq
+
+
+def _lock(path: Path) -> sqlite3.Connection:
+    """Return what keeps other processes from the file until it is closed, or the process ends. Raises `SettingsError`."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = sqlite3.connect(f"{path}.lock", timeout=0, isolation_level=None, check_same_thread=False)
+        lock.execute("BEGIN EXCLUSIVE")
+    except (sqlite3.Error, OSError) as error:
+        if "locked" in str(error):
+            raise SettingsError(f"log_url: another hazoom_ws uses {path}; stop it, or choose another file") from None
+        raise SettingsError(f"log_url: cannot use {path}: {error}; choose a file in a folder of yours") from None
+    return lock
+
+
+def _is_damage(problem: str) -> bool:
+    return any(sign in problem for sign in _DAMAGED)
+
+
+def _set_aside(path: Path) -> None:
+    """Rename a damaged file and what belongs to it, such that nothing is ever overwritten."""
+    mark = f"damaged-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    for suffix in ("", "-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            Path(f"{path}{suffix}").rename(f"{path}.{mark}{suffix}")
+    logger.error("the message log was damaged; it is kept as %s.%s, and a new one begins", path.name, mark)

@@ -1,0 +1,271 @@
+"""What every message log promises (`hazoom_ws.message_log.contract`), over every store."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hazoom_ws.errors import LogUnavailable
+from hazoom_ws.message_log.contract import MessageLog, Page, StoredSession
+from hazoom_ws.message_log.opening import open_log
+from hazoom_ws.schemas import NewMessage
+from hazoom_ws.settings import Settings, SettingsError
+
+STORES = ("memory://", "sqlite:///log.sqlite3")
+OpenLog = Callable[..., MessageLog]
+
+
+class Clock:
+    """The time, which tests set."""
+
+    def __init__(self) -> None:
+        self.now_s = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def open_store(tmp_path: Path, clock: Clock) -> Iterator[OpenLog]:
+    """Return a function that opens a store, and opens the same again once that one is closed."""
+    opened: list[MessageLog] = []
+
+    def make(url: str, **options: object) -> MessageLog:
+        opened.append(open_log(Settings(log_url=url, **options), tmp_path, wall_clock=clock))
+        return opened[-1]
+
+    yield make
+    for log in opened:
+        log.close()
+
+
+@pytest.fixture(params=STORES)
+def log(request: pytest.FixtureRequest, open_store: OpenLog) -> MessageLog:
+    return open_store(request.param)
+
+
+def say(log: MessageLog, room: str, *texts: str, user: str = "Ann", **fields: str) -> list[NewMessage]:
+    """Append messages and write them."""
+    entries = [log.append(room=room, user=user, message=text, timestamp=1_000_000.0, **fields) for text in texts]
+    log.write(log.take_batch())
+    return entries
+
+
+def texts(page: Page) -> str:
+    return "".join(entry.message for entry in page.messages)
+
+
+def test_what_was_appended_is_read_before_and_after_it_is_written(log):
+    entry = log.append(room="a", user="Ann", message="hi", timestamp=1.5, client_id="c", kind="prompt", request_id="r")
+    assert log.read("a", limit=5, newest=True) == Page([entry], more=False, gap=False)
+    log.write(log.take_batch())
+    assert log.read("a", limit=5, newest=True) == Page([entry], more=False, gap=False)
+    assert not log.is_dirty
+
+
+def test_one_order_over_all_rooms(log):
+    first, second = say(log, "a", "1")[0], say(log, "b", "2")[0]
+    third = say(log, "a", "3")[0]
+    assert first.seq < second.seq < third.seq == log.last_seq
+    assert len({first.id, second.id, third.id}) == 3
+    assert log.messages_total == 3
+
+
+@pytest.mark.parametrize("url", STORES)
+def test_numbers_go_on_above_those_of_an_earlier_process(open_store, clock, url):
+    log = open_store(url)
+    before = say(log, "a", "1")[0]
+    log.close()
+    clock.now_s += 1
+    after = say(open_store(url), "a", "2")[0]
+    assert after.seq > before.seq
+    assert after.id != before.id
+
+
+def test_a_since_from_a_log_that_is_gone_is_told_as_a_gap(open_store, clock):
+    before = say(open_store("memory://"), "a", "1")[0]
+    clock.now_s += 1
+    log = open_store("memory://")
+    say(log, "a", "2")
+    page = log.read("a", after=before.seq, limit=10, newest=True)
+    assert (texts(page), page.gap) == ("2", True)
+
+
+def test_text_is_kept_as_it_was_said(log):
+    for text in ("ü 😀", "a\0b", "'; DROP TABLE messages; --", " ", "\u2028"):
+        entry = say(log, text, text, user=text, client_id=text)[0]
+        assert log.read(text, limit=1, newest=True).messages == [entry]
+        assert log.find_resent(text, text, text) == entry
+
+
+def test_a_batch_that_could_not_be_kept_is_taken_back(log):
+    kept = say(log, "a", "1")[0]
+    lost = log.append(room="a", user="Ann", message="2", timestamp=1.0, client_id="c")
+    batch = log.take_batch()
+    log.forget(batch if batch.messages else batch._replace(messages=[lost]))
+    assert log.read("a", limit=5, newest=True).messages == [kept]
+    assert log.find_resent("a", "Ann", "c") is None
+    assert say(log, "a", "3")[0].seq > lost.seq
+
+
+def test_a_resent_message_is_found_by_its_sender_room_and_id(log):
+    entry = say(log, "a", "1", client_id="c")[0]
+    assert log.find_resent("a", "Ann", "c") == entry
+    assert [log.find_resent(*other) for other in (("b", "Ann", "c"), ("a", "Bob", "c"), ("a", "Ann", "d"))] == [None] * 3
+
+
+def test_a_room_keeps_its_newest_messages(open_store, clock):
+    for url in STORES:
+        log = open_store(url, history_room_limit_count=3)
+        entries = say(log, "a", *"1234")
+        clock.now_s += 3600
+        for text in "567":
+            entries += say(log, "a", text)
+        clock.now_s += 3600
+        entries += say(log, "a", "8")
+        page = log.read("a", limit=10, newest=True)
+        assert texts(page) in {"678", "78"}
+        assert log.read("a", after=entries[0].seq, limit=10, newest=True).gap is True
+        assert log.read("a", after=entries[6].seq, limit=10, newest=True).gap is False
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
+@given(data=st.data())
+def test_a_page_is_the_same_whatever_keeps_it(tmp_path_factory, data):
+    """Against a list, with a part of the messages only in the file and not in memory."""
+    clock = Clock()
+    folder = tmp_path_factory.mktemp("log")
+    said: list[NewMessage] = []
+    logs: list[MessageLog] = []
+    for url in STORES:
+        log = open_log(Settings(log_url=url), folder, wall_clock=clock)
+        logs.append(log)
+    memory, sqlite = logs
+    rooms = data.draw(st.lists(st.sampled_from("ab"), max_size=12))
+    reopen_at = data.draw(st.integers(0, 12))
+    for number, room in enumerate(rooms):
+        if number == reopen_at:
+            sqlite.close()
+            sqlite = open_log(Settings(log_url=STORES[1]), folder, wall_clock=clock)
+        said += say(memory, room, str(number % 10))
+        say(sqlite, room, str(number % 10))
+    seqs = [0, *(entry.seq for entry in said), said[-1].seq + 1 if said else 1]
+    for _ in range(5):
+        room = data.draw(st.sampled_from("ab"))
+        after = data.draw(st.none() | st.sampled_from(seqs))
+        before = data.draw(st.none() | st.sampled_from(seqs))
+        limit = data.draw(st.integers(0, 13))
+        newest = data.draw(st.booleans())
+        if after is not None and after > memory.last_seq:
+            continue  # what no log has counted yet
+        expected = [
+            entry.message
+            for entry in said
+            if entry.room == room and (after is None or entry.seq > after) and (before is None or entry.seq < before)
+        ]
+        page = expected[max(0, len(expected) - limit) :] if newest else expected[:limit]
+        for log in (memory, sqlite):
+            found = log.read(room, after=after, before=before, limit=limit, newest=newest)
+            assert [entry.message for entry in found.messages] == page
+            assert found.more is (len(page) < len(expected))
+    memory.close()
+    sqlite.close()
+
+
+class TestFile:
+    """What only a file can promise, or suffer."""
+
+    URL = STORES[1]
+
+    def test_everything_is_there_after_a_restart(self, open_store):
+        log = open_store(self.URL)
+        entries = say(log, "a", "1") + say(log, "a", "2", client_id="c")
+        session = StoredSession(user_id="u", user_name="Ann", session_id="s", rooms=["a"])
+        log.save_session("k", session)
+        log.save_session("gone", session)
+        log.write(log.take_batch())
+        log.save_session("gone", None)
+        log.write(log.take_batch())
+        log.close()
+        log = open_store(self.URL)
+        assert log.read("a", limit=5, newest=True) == Page(entries, more=False, gap=False)
+        assert log.find_resent("a", "Ann", "c") == entries[1]
+        assert log.sessions() == {"k": session}
+
+    def test_a_resent_message_is_known_for_a_day_after_it_was_trimmed(self, open_store, clock):
+        log = open_store(self.URL, history_room_limit_count=2)
+        entry = log.append(room="a", user="Ann", message="1", timestamp=clock(), client_id="c")
+        log.write(log.take_batch())
+        log._recent.forget(log.take_batch()._replace(messages=[entry]))
+        for text in "234":
+            clock.now_s += 3600
+            say(log, "a", text)
+        found = log.find_resent("a", "Ann", "c")
+        assert (found.id, found.seq) == (entry.id, entry.seq)
+        assert "1" not in texts(log.read("a", limit=10, newest=True))
+
+    def test_old_messages_go(self, open_store, clock):
+        log = open_store(self.URL, history_age_limit_s=100.0)
+        log.append(room="a", user="Ann", message="old", timestamp=clock(), client_id="c")
+        log.write(log.take_batch())
+        clock.now_s += 1000
+        log.append(room="b", user="Ann", message="new", timestamp=clock())
+        log.write(log.take_batch())
+        log.close()
+        log = open_store(self.URL)
+        assert texts(log.read("a", limit=5, newest=True)) == ""
+        assert log.find_resent("a", "Ann", "c") is None
+        assert texts(log.read("b", limit=5, newest=True)) == "new"
+
+    def test_a_second_process_is_refused(self, open_store):
+        open_store(self.URL)
+        with pytest.raises(SettingsError, match="another hazoom_ws uses"):
+            open_store(self.URL)
+
+    def test_a_damaged_file_is_kept_aside(self, open_store, tmp_path):
+        (tmp_path / "log.sqlite3").write_bytes(b"no database at all" * 100)
+        log = open_store(self.URL)
+        assert log.problem is None
+        assert texts(log.read("a", limit=5, newest=True)) == ""
+        say(log, "a", "1")
+        kept = [path for path in tmp_path.iterdir() if ".damaged-" in path.name]
+        assert [path.read_bytes() for path in kept] == [b"no database at all" * 100]
+
+    def test_a_file_of_a_later_version_is_refused(self, open_store, tmp_path):
+        open_store(self.URL).close()
+        connection = sqlite3.connect(tmp_path / "log.sqlite3")
+        connection.execute("PRAGMA user_version = 99")
+        connection.close()
+        with pytest.raises(SettingsError, match="schema version 99"):
+            open_store(self.URL)
+
+    def test_a_locked_file_refuses_messages_until_it_is_free(self, open_store, tmp_path, monkeypatch):
+        monkeypatch.setattr("hazoom_ws.message_log.sqlite._BUSY_TIMEOUT_S", 0)
+        log = open_store(self.URL)
+        say(log, "a", "1")
+        other = sqlite3.connect(tmp_path / "log.sqlite3", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        log.append(room="a", user="Ann", message="2", timestamp=1.0)
+        batch = log.take_batch()
+        with pytest.raises(LogUnavailable):
+            log.write(batch)
+        log.forget(batch)
+        assert "locked" in log.problem
+        with pytest.raises(LogUnavailable):
+            log.append(room="a", user="Ann", message="3", timestamp=1.0)
+        log.reopen()
+        assert "locked" in log.problem
+        other.execute("ROLLBACK")
+        other.close()
+        log.reopen()
+        assert log.problem is None
+        say(log, "a", "4")
+        assert texts(log.read("a", limit=5, newest=True)) == "14"

@@ -1,0 +1,112 @@
+"""An acknowledged message is kept, whatever dies; one that cannot be kept is refused, until it can be kept again."""
+
+import resource
+import sqlite3
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+import requests
+
+from servers import Hazoom, OfficialClient, free_port, hazoom, wait_until
+
+Run = Callable[[], AbstractContextManager[Hazoom]]
+BURST = 1000
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "messages.sqlite3"
+
+
+@pytest.fixture
+def run(async_mode: str, file: Path) -> Run:
+    """Return a function that runs the server on one port with one file."""
+    port = free_port()
+    env = {"HAZOOM_RATE_LIMIT_PER_S": "0", "HAZOOM_LOG_URL": f"sqlite:///{file}"}
+    return lambda: hazoom(async_mode=async_mode, port=port, env=env)
+
+
+def everything(url: str, client: OfficialClient) -> list[dict]:
+    """Return all that the default room's history holds, page by page."""
+    socket = client.connect(url, forceNew=True)
+    messages, after = [], 0
+    while True:
+        page = socket.emit("get_history", {"after": after, "limit": 500})
+        messages += page["messages"]
+        if page["complete"]:
+            socket.disconnect()
+            return messages
+        after = messages[-1]["seq"]
+
+
+def test_what_was_acknowledged_before_a_kill_is_there_once_after_it(run: Run, client: OfficialClient) -> None:
+    with run() as server:
+        ann = client.connect(server.url, auth={"user_name": "Ann"}, reconnection=False)
+        calls = [
+            ann.start_to_emit("message", {"message": str(number), "client_id": str(number)}) for number in range(BURST)
+        ]
+        client.wait(lambda: len(client.replies()) > BURST / 4, "a part of the burst is acknowledged")
+        server.child.kill()
+        ann.wait_for("disconnect")
+        acknowledged = [reply for call, reply in client.replies().items() if call in calls and reply.get("ok")]
+    assert acknowledged
+    with run() as server:
+        kept = everything(server.url, client)
+        assert [entry["seq"] for entry in kept] == sorted({entry["seq"] for entry in kept})
+        kept_ids = [entry["id"] for entry in kept]
+        assert len(set(kept_ids)) == len(kept_ids)
+        assert {reply["id"] for reply in acknowledged} <= set(kept_ids)
+        ann = client.connect(server.url, auth={"user_name": "Ann"})
+        again = {number: ann.emit("message", {"message": str(number), "client_id": str(number)}) for number in range(100)}
+        assert all(reply["ok"] for reply in again.values())
+        kept_by_text = {entry["message"]: entry for entry in kept}
+        for number, reply in again.items():
+            if str(number) in kept_by_text:
+                assert (reply["id"], reply["duplicate"]) == (kept_by_text[str(number)]["id"], True)
+        after = everything(server.url, client)
+        assert len({entry["message"] for entry in after}) == len(after)
+
+
+def test_a_file_that_cannot_be_written_refuses_messages_until_it_can(run: Run, file: Path, client: OfficialClient) -> None:
+    with run() as server:
+        ann, bob = (client.connect(server.url, auth={"user_name": name}) for name in ("Ann", "Bob"))
+        assert ann.emit("message", {"message": "before"})["ok"] is True
+        holder = sqlite3.connect(file, isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        refused = ann.emit("message", {"message": "meanwhile"})
+        assert (refused["ok"], refused["error"]["code"], refused["error"]["retry"]) == (False, "internal", True)
+        ready = requests.get(f"{server.url}/ready", timeout=20)
+        assert (ready.status_code, "locked" in ready.json()["reason"]) == (503, True)
+        ann.send("message", {"message": "unasked"})
+        assert ann.wait_for("error")["code"] == "internal"
+        assert bob.emit("typing", {}) == {"ok": True}  # the rest is served
+        holder.execute("ROLLBACK")
+        holder.close()
+        wait_until(lambda: requests.get(f"{server.url}/ready", timeout=20).status_code == 200, "the log is well again")
+        assert ann.emit("message", {"message": "after"})["ok"] is True
+        assert bob.wait_for("new_message", lambda data: data["message"] == "after")
+        assert [data["message"] for data in bob.received("new_message")] == ["before", "after"]
+        assert [entry["message"] for entry in everything(server.url, client)] == ["before", "after"]
+
+
+def test_a_full_disk_refuses_messages_until_there_is_room(run: Run, file: Path, client: OfficialClient) -> None:
+    with run() as server:
+        ann = client.connect(server.url, auth={"user_name": "Ann"})
+        assert ann.emit("message", {"message": "before"})["ok"] is True
+        size_bytes = max(path.stat().st_size for path in file.parent.iterdir())
+        _, hard = resource.prlimit(server.child.process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(server.child.process.pid, resource.RLIMIT_FSIZE, (size_bytes + 200_000, hard))
+        text = "x" * 50_000
+
+        def is_refused() -> bool:
+            reply = ann.emit("message", {"message": text})
+            return reply["ok"] is False and reply["error"]["code"] == "internal" and reply["error"]["retry"]
+
+        wait_until(is_refused, "the disk is full")
+        assert requests.get(f"{server.url}/ready", timeout=20).status_code == 503
+        resource.prlimit(server.child.process.pid, resource.RLIMIT_FSIZE, (hard, hard))
+        wait_until(lambda: ann.emit("message", {"message": "after"})["ok"], "there is room again")
+        kept = everything(server.url, client)
+        assert (kept[0]["message"], kept[-1]["message"]) == ("before", "after")
