@@ -215,7 +215,7 @@ def hazoom(
 
     ``async_mode`` is one of `ASYNC_MODES`.
     """
-    own = {"HAZOOM_LOG_URL": "memory://"} | ({"HAZOOM_LLM_URL": llm_url} if llm_url else {})
+    own = {"HAZOOM_LOG_URL": "memory://", "HAZOOM_PRESENCE_GRACE_S": "0"} | ({"HAZOOM_LLM_URL": llm_url} if llm_url else {})
     variables = clean_environment(**own | (env or {}))
     flags = [] if port is None else ["--port", str(port)]
     flags += ["--demo"] if demo else []
@@ -427,6 +427,10 @@ class Socket:
     def transport(self) -> str:
         """Return the transport in use."""
         return self._client.call("transport", self)
+
+    def session(self) -> dict[str, str | None]:
+        """Return the pid and the offset that the client would come back with."""
+        return self._client.call("session", self)
 
     def disconnect(self) -> None:
         self._client.call("disconnect", self)

@@ -1,5 +1,6 @@
-"""A TCP proxy that can stall what a server sends, as a phone does that was put into a pocket."""
+"""A TCP proxy that stalls what a server sends, and cuts connections: a phone in a pocket, and in a tunnel."""
 
+import random
 import socket
 import threading
 from collections.abc import Iterator
@@ -17,8 +18,13 @@ class TcpProxy:
         self._server_port = port
         self._flows = threading.Event()
         self._flows.set()
+        self._is_down = False
+        self._lock = threading.Lock()  # over who is connected and whether anybody may be
         self._sockets: list[socket.socket] = []
         self._stallable: list[socket.socket] = []
+        self._pairs: list[
+            tuple[socket.socket, socket.socket]
+        ] = []  # both ends of each connection; some have ended by themselves
         self._threads: list[threading.Thread] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
@@ -33,6 +39,24 @@ class TcpProxy:
         for one in self._stallable:
             one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, LARGE_BUFFER_BYTES)  # with a small one it would crawl
         self._flows.set()
+
+    def cut(self, share: float = 1.0) -> None:
+        """End that share of the connections, chosen at random."""
+        with self._lock:
+            for client, server in random.sample(self._pairs, round(len(self._pairs) * share)):
+                self._pairs.remove((client, server))
+                for one in (client, server):
+                    with suppress(OSError):
+                        one.shutdown(socket.SHUT_RDWR)
+
+    def go_down(self) -> None:
+        """End every connection, and each new one at once, until `come_up`."""
+        with self._lock:
+            self._is_down = True
+        self.cut()
+
+    def come_up(self) -> None:
+        self._is_down = False
 
     def close(self) -> None:
         """Cut every connection and end every thread."""
@@ -57,8 +81,17 @@ class TcpProxy:
                 server = socket.socket()
                 server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER_BYTES)
                 self._sockets += [client, server]
+                try:
+                    with self._lock:
+                        if self._is_down:
+                            raise ConnectionRefusedError
+                        server.connect(("127.0.0.1", self._server_port))
+                        self._pairs.append((client, server))
+                except OSError:
+                    client.close()
+                    server.close()
+                    continue
                 self._stallable.append(server)
-                server.connect(("127.0.0.1", self._server_port))
                 self._start(self._forward, client, server, False)
                 self._start(self._forward, server, client, True)
 

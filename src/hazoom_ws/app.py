@@ -70,7 +70,9 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
     delivery = Delivery(fan_out, log, lock, start_task=start_task, sleep=sleep, run_blocking=_run_blocking_in(async_mode))
     with delivery.turn():
         pass  # a log that was not well when it was opened is tried again from now on
-    engine.on("message", Dispatcher(socketio.server, engine, fan_out, reply=delivery.reply).take)
+    engine.on(
+        "message", Dispatcher(socketio.server, engine, fan_out, reply=delivery.reply, greeting=delivery.greeting).take
+    )
     hub = Hub(
         settings,
         log,

@@ -31,12 +31,17 @@ class ClientPayload(Struct, frozen=True, kw_only=True):
 
 
 class Auth(Struct, frozen=True, kw_only=True):
-    """The ``auth`` object of a CONNECT packet; all of it is optional in open mode."""
+    """The ``auth`` object of a CONNECT packet; all of it is optional in open mode.
+
+    ``pid`` and ``offset`` are the official client's own, see `hazoom_ws.chat.recovery`; what they cannot be, they are not.
+    """
 
     user_name: str | UnsetType = UNSET
     token: str | UnsetType = UNSET
     api_key: str | UnsetType = UNSET
     recover: bool = True
+    pid: Any = None
+    offset: Any = None
 
 
 class JoinRoom(ClientPayload, frozen=True, kw_only=True):
@@ -113,6 +118,7 @@ class Status(Struct, frozen=True, kw_only=True):
     """The event ``status``, on each namespace when it accepts a client."""
 
     event: ClassVar[str] = "status"
+    is_droppable: ClassVar[bool] = False
     connected: bool = True
     message: str = "Connected to hazoom_ws"
     sid: str

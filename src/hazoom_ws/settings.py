@@ -84,6 +84,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         float,
         _seconds("A typing indicator ends by itself after this long without renewal: a closed laptop never says so."),
     ] = 5.0
+    presence_grace_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="Seconds. A user stays in the room for this long after the last tab: most come back, reloaded.",
+        ),
+    ] = 5.0
+    recovery_window_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="Seconds. A client that drops can come back as who it was for this long, and gets what it missed; "
+            "time for a tunnel or a restart. 0 turns recovery off.",
+        ),
+    ] = 120.0
     log_url: Annotated[
         str,
         Meta(

@@ -188,7 +188,7 @@ class TestFile:
     def test_everything_is_there_after_a_restart(self, open_store):
         log = open_store(self.URL)
         entries = say(log, "a", "1") + say(log, "a", "2", client_id="c")
-        session = StoredSession(user_id="u", user_name="Ann", session_id="s", rooms=["a"])
+        session = StoredSession(user_id="u", user_name="Ann", session_id="s", since=1, rooms=["a"])
         log.save_session("k", session)
         log.save_session("gone", session)
         log.write(log.take_batch())

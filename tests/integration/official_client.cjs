@@ -12,7 +12,7 @@ function watch(number, socket) {
   const report = (event, data = null) => write({ socket: number, event, data });
   sockets.set(number, socket);
   socket.onAny((event, data) => report(event, data));
-  socket.on("connect", () => report("connect", { sid: socket.id }));
+  socket.on("connect", () => report("connect", { sid: socket.id, recovered: socket.recovered }));
   socket.on("disconnect", (reason) => report("disconnect", { reason }));
   socket.on("connect_error", (error) => report("connect_error", { message: error.message, data: error.data }));
   socket.io.on("open", () => socket.io.engine.on("upgrade", (transport) => report("upgrade", { transport: transport.name })));
@@ -32,6 +32,8 @@ const commands = {
     write({ call, reply: null });
   },
   transport: ({ socket, call }) => write({ call, reply: sockets.get(socket).io.engine.transport.name }),
+  // What the client sends to be recognised: private to it, and what a thief would have.
+  session: ({ socket, call }) => write({ call, reply: { pid: sockets.get(socket)._pid, offset: sockets.get(socket)._lastOffset } }),
   close({ socket, call }) {
     sockets.get(socket).io._close();
     write({ call, reply: null });

@@ -17,7 +17,7 @@ def make_app() -> Iterator[MakeApp]:
     apps: list[Flask] = []
 
     def make(**settings: Any) -> Flask:
-        app = create_app(Settings(**{"log_url": "memory://"} | settings))
+        app = create_app(Settings(**{"log_url": "memory://", "presence_grace_s": 0, "recovery_window_s": 0} | settings))
         apps.append(app)
         return app
 

@@ -9,14 +9,17 @@ import secrets
 import string
 from collections.abc import Callable
 from itertools import islice
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from hazoom_ws.chat.effects import Broadcast, Close, Effect, Enter, Leave, Push
 from hazoom_ws.chat.presence import Connection, Members, TypingIndicators, TypingKey, User
-from hazoom_ws.errors import NotInRoom, TooManyRooms
-from hazoom_ws.message_log.contract import MessageLog
+from hazoom_ws.chat.recovery import REPLAY_LIMIT_COUNT, Sessions, missed
+from hazoom_ws.deadlines import Deadlines
+from hazoom_ws.errors import LogUnavailable, NotInRoom, TooManyRooms
+from hazoom_ws.message_log.contract import MessageLog, Page
 from hazoom_ws.schemas import (
     HistoryPage,
     NewMessage,
@@ -35,38 +38,6 @@ NOTICE_INTERVAL_S = 1.0
 LISTED_ROOMS = 1000
 FALLBACK_ROOM = "general"
 _GUEST_ALPHABET = string.ascii_lowercase + string.digits
-
-
-class Enter(NamedTuple):
-    """From here on ``connection`` gets what is broadcast to ``room``."""
-
-    connection: Connection
-    room: str
-
-
-class Leave(NamedTuple):
-    """From here on ``connection`` gets nothing of ``room``."""
-
-    connection: Connection
-    room: str
-
-
-class Push(NamedTuple):
-    """Send ``event`` to one connection."""
-
-    connection: Connection
-    event: ServerEvent
-
-
-class Broadcast(NamedTuple):
-    """Send ``event`` to every connection in ``room`` but those in ``skip``."""
-
-    room: str
-    event: ServerEvent
-    skip: tuple[Connection, ...] = ()
-
-
-Effect = Enter | Leave | Push | Broadcast
 
 
 class Hub:
@@ -99,6 +70,8 @@ class Hub:
         self._wake = wake
         self._notices: dict[str, Broadcast] = {}  # the last arrival or departure of each crowded room, not told yet
         self._notices_due_at_s = 0.0
+        self._absences: Deadlines[tuple[str, User]] = Deadlines(settings.presence_grace_s)
+        self._sessions = Sessions(settings.recovery_window_s, log, wall_clock(), clock())
 
     # Who is where
 
@@ -134,30 +107,90 @@ class Hub:
 
     # Coming and going
 
-    def connect(self, connection_id: str, user_name: str | UnsetType) -> Connection:
-        """Admit a connection and put it in the default room. A blank name means none."""
+    def connect(self, connection_id: str, user_name: str | UnsetType, *, may_return: bool = False) -> Connection:
+        """Admit a connection and put it in the default room. A blank name means none.
+
+        ``may_return``: it gets a pid, with which `recover` takes it up again after a drop.
+        """
         if user_name is UNSET or not user_name.strip():
             user = User(f"guest:{connection_id}", self._guest_name())
             self._guest_names.add(user.name)
         else:
             user = User(f"name:{user_name}", user_name)
         connection = Connection(connection_id, user, session_id=secrets.token_hex(16))
+        if may_return:
+            self._sessions.start(connection)
         self._connections[connection_id] = connection
         self._users.add(connection)
         if self._settings.default_room:
             self._enter(connection, self._settings.default_room)
+        self._sessions.save(connection)
         return connection
 
-    def disconnect(self, connection: Connection) -> None:
-        """End a connection and its memberships; calling it again changes nothing."""
+    def recover(self, connection_id: str, pid: str, user_name: str | UnsetType) -> Connection | None:
+        """Admit a connection of a client that has dropped, as who and where it was; None if that cannot be.
+
+        A pid is good for its user only, and for one connection at a time: one that still holds it is ended.
+        """
+        session = self._sessions.find(pid)
+        if session is None:
+            return None
+        if user_name is UNSET or not user_name.strip():
+            is_theirs = session.user.id.startswith("guest:")
+        else:
+            is_theirs = session.user == User(f"name:{user_name}", user_name)
+        if not is_theirs:
+            return None
+        if session.connection is not None:
+            self.deliver(Close(session.connection))
+            self.disconnect(session.connection)
+        connection = Connection(connection_id, session.user, session.session_id)
+        self._sessions.resume(session, pid, connection)
+        self._connections[connection_id] = connection
+        self._users.add(connection)
+        for room in session.rooms:
+            self._enter(connection, room)
+        self._sessions.save(connection)
+        return connection
+
+    def catch_up(self, connection: Connection, offset: int | None) -> list[tuple[ServerEvent, int]]:
+        """Return what a recovered client missed after ``offset`` (None: since its session began), each with its offset.
+
+        First the messages in their order, then for each room who is there.
+        """
+        if offset is None:
+            offset = self._sessions.since(connection)
+        pages = {room: self._page_since(room, offset) for room in connection.rooms}
+        replayed, incomplete = missed(pages)
+        events: list[tuple[ServerEvent, int]] = [(entry, entry.seq) for entry in replayed]
+        for room in connection.rooms:
+            page = Page(incomplete.get(room, []), more=room in incomplete, gap=False)
+            events.append((self._room_joined(room, page), self._log.last_seq))
+        return events
+
+    def _page_since(self, room: str, offset: int) -> Page:
+        try:
+            return self._log.read(room, after=offset, limit=REPLAY_LIMIT_COUNT, newest=True)
+        except LogUnavailable:
+            return Page([], more=True, gap=False)
+
+    def disconnect(self, connection: Connection, *, may_return: bool = True) -> None:
+        """End a connection and its memberships; calling it again changes nothing.
+
+        Its user stays for `Settings.presence_grace_s`, so that nobody hears of a reload. ``may_return`` False: the client
+        has said that it goes.
+        """
         if not connection.is_open:
             return
         connection.is_open = False
+        now_s = self._clock()
+        is_away = self._sessions.drop(connection, may_return=may_return, wall_now_s=self._wall_clock(), now_s=now_s)
         for room in list(connection.rooms):
-            self._exit(connection, room)
-        if self._users.remove(connection):
+            self._exit(connection, room, has_dropped=True)
+        if self._users.remove(connection) and not is_away:
             self._guest_names.discard(connection.user.name)
         del self._connections[connection.id]
+        self._wake()
 
     def join(self, connection: Connection, room: str, *, since: int | None, history: int) -> RoomJoined:
         """Make ``connection`` a member, once, and return (and push) who is there and what was said.
@@ -167,21 +200,16 @@ class Hub:
         """
         page = self._log.read(room, after=since, limit=history, newest=True)
         self._enter(connection, room)
-        members = self._rooms[room]
-        joined = RoomJoined(
-            room=room,
-            user_count=len(members),
-            users=[user.name for user in islice(members.users(), LISTED_USERS)],
-            messages=page.messages,
-            complete=not (page.more or page.gap),
-        )
-        self.deliver(Push(connection, joined))
+        self._sessions.save(connection)
+        joined = self._room_joined(room, page)
+        self.deliver(Push(connection, joined, self._log.last_seq))
         return joined
 
     def leave(self, connection: Connection, room: str) -> RoomLeft:
         """End a membership and return (and push) what is left. Raises `NotInRoom`."""
         self.require_member(connection, room)
-        self._exit(connection, room)
+        self._exit(connection, room, has_dropped=False)
+        self._sessions.save(connection)
         left = RoomLeft(room=room, user_count=len(self._rooms.get(room, ())))
         self.deliver(Push(connection, left))
         return left
@@ -256,12 +284,18 @@ class Hub:
         now_s = self._clock()
         for key in self._typing.expire(now_s):
             self._show_typing(key, is_typing=False)
+        for (room, user), _ in self._absences.take_due(now_s):
+            if self._rooms[room].dismiss(user):
+                self._say_left(room, user)
+        for user in self._sessions.expire(now_s):
+            self._guest_names.discard(user.name)
         if self._notices and self._notices_due_at_s <= now_s:
             notices, self._notices = self._notices, {}
             for room, (_, event, skip) in notices.items():
                 count = msgspec.structs.replace(event, user_count=len(self._rooms[room]))
                 self.deliver(Broadcast(room, count, skip))
-        next_due_at_s = [at_s for at_s in (self._typing.next_end_s(),) if at_s is not None]
+        due_at_s = (self._typing.next_end_s(), self._absences.next_due_at_s(), self._sessions.next_due_at_s())
+        next_due_at_s = [at_s for at_s in due_at_s if at_s is not None]
         if self._notices:
             next_due_at_s.append(self._notices_due_at_s)
         return min(next_due_at_s) - now_s if next_due_at_s else None
@@ -277,23 +311,42 @@ class Hub:
         connection.rooms[room] = None
         members = self._rooms.setdefault(room, Members())
         is_new = members.add(connection)
+        self._absences.stop((room, connection.user))
         self.deliver(Enter(connection, room))
         if is_new:
             event = UserJoined(room=room, user=connection.user.name, user_count=len(members))
             self._announce(Broadcast(room, event, skip=(connection,)), len(members))
 
-    def _exit(self, connection: Connection, room: str) -> None:
+    def _exit(self, connection: Connection, room: str, *, has_dropped: bool) -> None:
         for key in self._typing.stop_all(connection, room):
             self._show_typing(key, is_typing=False)
         del connection.rooms[room]
         self.deliver(Leave(connection, room))
+        if not self._rooms[room].part(connection):
+            return
+        if has_dropped and self._settings.presence_grace_s:
+            self._absences.start((room, connection.user), self._clock())
+        else:
+            self._rooms[room].dismiss(connection.user)
+            self._say_left(room, connection.user)
+
+    def _say_left(self, room: str, user: User) -> None:
         members = self._rooms[room]
-        if members.remove(connection):
-            event = UserLeft(room=room, user=connection.user.name, user_count=len(members))
-            self._announce(Broadcast(room, event), len(members))
+        event = UserLeft(room=room, user=user.name, user_count=len(members))
+        self._announce(Broadcast(room, event), len(members))
         if not members:
             del self._rooms[room]
             self._notices.pop(room, None)
+
+    def _room_joined(self, room: str, page: Page) -> RoomJoined:
+        members = self._rooms[room]
+        return RoomJoined(
+            room=room,
+            user_count=len(members),
+            users=[user.name for user in islice(members.users(), LISTED_USERS)],
+            messages=page.messages,
+            complete=not (page.more or page.gap),
+        )
 
     def _announce(self, notice: Broadcast, user_count: int) -> None:
         """Tell a room who came or went; a crowded one only of the last, at most once in `NOTICE_INTERVAL_S`."""

@@ -14,7 +14,7 @@ class User(NamedTuple):
 class Connection:
     """One client's connection, whatever namespaces it uses. ``id`` is opaque here."""
 
-    __slots__ = ("id", "is_open", "rooms", "session_id", "user")
+    __slots__ = ("id", "is_open", "pid", "rooms", "session_id", "user")
 
     def __init__(self, connection_id: str, user: User, session_id: str) -> None:
         self.id = connection_id
@@ -22,6 +22,7 @@ class Connection:
         self.session_id = session_id  # the conversation that the AI backend remembers for this connection
         self.rooms: dict[str, None] = {}  # in the order of joining
         self.is_open = True
+        self.pid: str | None = None  # the secret with which its client can come back
 
 
 class Members:
@@ -38,17 +39,25 @@ class Members:
 
     def add(self, connection: Connection) -> bool:
         """Add ``connection`` and return whether its user was not here before."""
-        connections = self._connections.setdefault(connection.user, {})
-        connections[connection] = None
-        return len(connections) == 1
+        is_new = connection.user not in self._connections
+        self._connections.setdefault(connection.user, {})[connection] = None
+        return is_new
 
     def remove(self, connection: Connection) -> bool:
         """Remove ``connection`` and return whether its user is gone with it."""
+        return self.part(connection) and self.dismiss(connection.user)
+
+    def part(self, connection: Connection) -> bool:
+        """Remove ``connection`` but not its user; return whether it was the user's last one."""
         connections = self._connections[connection.user]
         del connections[connection]
-        if connections:
+        return not connections
+
+    def dismiss(self, user: User) -> bool:
+        """Remove a user who is here without a connection; return whether there was one."""
+        if self._connections.get(user) != {}:
             return False
-        del self._connections[connection.user]
+        del self._connections[user]
         return True
 
     def connections_of(self, user: User) -> tuple[Connection, ...]:

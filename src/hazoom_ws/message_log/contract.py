@@ -53,6 +53,7 @@ class StoredSession(Struct, frozen=True, kw_only=True):
     user_id: str
     user_name: str
     session_id: str
+    since: int
     rooms: list[str]
     ends_at: float | None = None
 

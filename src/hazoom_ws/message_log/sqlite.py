@@ -151,9 +151,15 @@ class SqliteLog:
         edge = self._recent.complete_from(room)
         recent = self._recent.range(room, max(after, edge), before)
         older_before = edge + 1 if before is None else min(before, edge + 1)
+        is_all_recent = after >= older_before - 1
         order = "DESC" if newest else "ASC"
-        older = self._select(
-            f"room = ? AND seq > ? AND seq < ? AND message IS NOT NULL ORDER BY seq {order}", (room, after, older_before)
+        older = (
+            ()
+            if is_all_recent
+            else self._select(
+                f"room = ? AND seq > ? AND seq < ? AND message IS NOT NULL ORDER BY seq {order}",
+                (room, after, older_before),
+            )
         )
         # Neither iterator is asked for more than the page needs: most pages never ask the file.
         taken, more = take_page(chain(reversed(recent), older) if newest else chain(older, recent), limit)
@@ -227,11 +233,10 @@ class SqliteLog:
             for entry, optional in zip(entries, rows[start : start + _ROWS_PER_STATEMENT], strict=True):
                 values += (entry.seq, entry.room, entry.user, entry.message, entry.timestamp, *optional)
             writer.execute(_INSERT + ", ".join([_ROW] * len(entries)), values)
-        for key, session in batch.sessions.items():
-            if session is None:
-                writer.execute("DELETE FROM sessions WHERE key = ?", (key,))
-            else:
-                writer.execute("INSERT OR REPLACE INTO sessions VALUES (?, ?)", (key, msgspec.json.encode(session)))
+        ended = [(key,) for key, session in batch.sessions.items() if session is None]
+        writer.executemany("DELETE FROM sessions WHERE key = ?", ended)
+        kept = [(key, msgspec.json.encode(session)) for key, session in batch.sessions.items() if session is not None]
+        writer.executemany("INSERT OR REPLACE INTO sessions VALUES (?, ?)", kept)
 
     def forget(self, batch: Batch) -> None:
         self._recent.forget(batch)

@@ -20,8 +20,10 @@ from msgspec import UNSET, Struct
 from socketio.exceptions import ConnectionRefusedError as RefusedError
 
 from hazoom_ws import __version__, schemas
-from hazoom_ws.chat.hub import Hub, Push
+from hazoom_ws.chat.effects import Push
+from hazoom_ws.chat.hub import Hub
 from hazoom_ws.chat.limits import TokenBucket
+from hazoom_ws.chat.presence import Connection
 from hazoom_ws.errors import BadPayload, HazoomError, Internal, RateLimited, UnknownEvent
 from hazoom_ws.llm_bridge import LlmBridge
 from hazoom_ws.message_log.contract import MessageLog
@@ -33,6 +35,7 @@ from hazoom_ws.transport.packet import ClientEvent
 logger = logging.getLogger(__name__)
 
 _SERVER = schemas.ServerInfo(name="hazoom_ws", version=__version__)
+_OFFSET_DIGITS = 16  # of 2**53
 _QUOTED_CHARS = 64  # of an event's name: it is the client's choice and comes back in the refusal
 
 
@@ -165,18 +168,31 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
             raise auth
         identity = schemas.parse(schemas.Auth, {} if auth is None else auth, parts.settings)
         connection_id = self._connection_id_of(sid)
+        pid = identity.pid if identity.recover and isinstance(identity.pid, str) else None
         link = parts.delivery.link_of(connection_id)
         if link is None:
             settings = parts.settings
             events = TokenBucket(settings.rate_limit_per_s, settings.rate_limit_burst_count, parts.clock())
-            link = Link(parts.hub.connect(connection_id, identity.user_name), events)
+            link = Link(self._connection_for(connection_id, identity, pid), events)
             parts.delivery.open(link)
-        parts.delivery.enter_namespace(link, self.namespace, sid)
         connection = link.connection
-        status = schemas.Status(sid=sid, user=connection.user.name, rooms=list(connection.rooms), server=_SERVER)
-        self.socketio.server.emit(status.event, status, room=sid, namespace=self.namespace)
+        recovered = pid is not None and pid == connection.pid
+        status = schemas.Status(
+            sid=sid, user=connection.user.name, rooms=list(connection.rooms), server=_SERVER, recovered=recovered
+        )
+        greeting: list[tuple[schemas.ServerEvent | schemas.Status, int]] = [
+            (status, 0 if recovered else parts.log.last_seq)
+        ]
+        if recovered and schemas.JoinRoom.event in self._handlers:
+            greeting += parts.hub.catch_up(connection, _offset_of(identity.offset))
+        parts.delivery.enter_namespace(link, self.namespace, sid, greeting, is_plain=not identity.recover)
 
-    def _dismiss(self, sid: str, _reason: str | None = None) -> None:
+    def _connection_for(self, connection_id: str, identity: schemas.Auth, pid: str | None) -> Connection:
+        hub = self.parts.hub
+        recovered = None if pid is None else hub.recover(connection_id, pid, identity.user_name)
+        return recovered or hub.connect(connection_id, identity.user_name, may_return=identity.recover)
+
+    def _dismiss(self, sid: str, reason: str | None = None) -> None:
         """End this namespace for a client, and the connection with its last namespace."""
         delivery = self.parts.delivery
         with delivery.turn():
@@ -187,7 +203,8 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
                 delivery.leave_namespace(link, self.namespace)
             if not link.sids:
                 delivery.close(link)
-                self.parts.hub.disconnect(link.connection)
+                may_return = reason != self.socketio.server.reason.CLIENT_DISCONNECT
+                self.parts.hub.disconnect(link.connection, may_return=may_return)
 
     def _connection_id_of(self, sid: str) -> str:
         connection_id: str = self.socketio.server.manager.eio_sid_from_sid(sid, self.namespace)
@@ -198,6 +215,11 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
     def push(self, link: Link, event: schemas.ServerEvent) -> None:
         """Send ``event`` to a client, once on each of its namespaces that serve the event's feature."""
         self.parts.delivery.add(Push(link.connection, event))
+
+
+def _offset_of(offset: object) -> int | None:
+    """Return the number that an offset is, None if it is none of ours."""
+    return int(offset) if isinstance(offset, str) and offset.isdecimal() and len(offset) <= _OFFSET_DIGITS else None
 
 
 def _fields(result: Struct) -> dict[str, Any]:

@@ -22,12 +22,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from hazoom_ws.chat.hub import Broadcast, Effect, Enter, Leave, Push
+from hazoom_ws.chat.effects import Broadcast, Close, Effect, Enter, Leave, Push
 from hazoom_ws.chat.limits import TokenBucket
 from hazoom_ws.chat.presence import Connection
 from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.message_log.contract import MessageLog
-from hazoom_ws.schemas import FEATURES, Feature, NewMessage, RoomJoined, SendMessage, report_of
+from hazoom_ws.schemas import FEATURES, Feature, NewMessage, RoomJoined, SendMessage, ServerEvent, Status, report_of
 from hazoom_ws.transport.fan_out import FanOut
 
 logger = logging.getLogger(__name__)
@@ -45,15 +45,32 @@ class Later(NamedTuple):
     reply: dict[str, Any] | None
 
 
-class Link:
-    """A client's connection as Socket.IO sees it: ``sids`` by namespace. ``events`` is its share of events."""
+class Greet(NamedTuple):
+    """Send ``events``, each with its offset, to one namespace of a connection, then what is said in ``rooms``."""
 
-    __slots__ = ("connection", "events", "sids")
+    connection: Connection
+    namespace: str
+    rooms: tuple[str, ...]
+    events: list[tuple[ServerEvent | Status, int]]
+
+
+class Link:
+    """A client's connection as Socket.IO sees it: ``sids`` by namespace. ``events`` is its share of events.
+
+    ``plain`` holds the namespaces whose client does not want to recover, and gets no offsets.
+    """
+
+    __slots__ = ("connection", "events", "plain", "sids")
 
     def __init__(self, connection: Connection, events: TokenBucket) -> None:
         self.connection = connection
         self.events = events
         self.sids: dict[str, str] = {}
+        self.plain: set[str] = set()
+
+    def key_of(self, namespace: str, room: str) -> str:
+        """Return the Socket.IO room in which this client is when it is in ``room``."""
+        return _plain_key(room) if namespace in self.plain else _room_key(room)
 
 
 class Delivery:
@@ -79,7 +96,7 @@ class Delivery:
         self._start_task = start_task
         self._sleep = sleep
         self._run_blocking = run_blocking
-        self._effects: deque[Effect | Later] = deque()
+        self._effects: deque[Effect | Greet | Later] = deque()
         self._is_sending = False
         self._is_writing = False  # whether the task that writes runs
         self._is_holding = False  # whether it writes messages at the moment
@@ -88,7 +105,7 @@ class Delivery:
         self._links: dict[str, Link] = {}  # by the connection's id
         self._links_by_sid: dict[str, Link] = {}
 
-    def add(self, effect: Effect) -> None:
+    def add(self, effect: Effect | Greet) -> None:
         """Queue ``effect`` until the turn ends."""
         self._effects.append(effect)
 
@@ -139,19 +156,31 @@ class Delivery:
     def close(self, link: Link) -> None:
         self._links.pop(link.connection.id, None)
 
-    def enter_namespace(self, link: Link, namespace: str, sid: str) -> None:
-        """Let ``sid`` receive what its connection gets; membership holds across namespaces."""
+    def enter_namespace(
+        self, link: Link, namespace: str, sid: str, events: list[tuple[ServerEvent | Status, int]], *, is_plain: bool
+    ) -> None:
+        """Send ``events``, each with its offset, to ``sid``, and then what its connection gets in its rooms."""
         link.sids[namespace] = sid
         self._links_by_sid[sid] = link
-        for room in link.connection.rooms:
-            self._fan_out.enter_room(sid, namespace, _room_key(room))
+        if is_plain:
+            link.plain.add(namespace)
+        self.add(Greet(link.connection, namespace, tuple(link.connection.rooms), events))
+
+    def greeting(self, sid: str) -> dict[str, str]:
+        """Return what the reply to a client's CONNECT says beside its sid."""
+        link = self._links_by_sid.get(sid)
+        pid = link.connection.pid if link else None
+        if link is None or pid is None or any(sid == link.sids.get(namespace) for namespace in link.plain):
+            return {}
+        return {"pid": pid}
 
     def leave_namespace(self, link: Link, namespace: str) -> None:
         """Stop sending to this namespace of the connection."""
         sid = link.sids.pop(namespace)
         del self._links_by_sid[sid]
         for room in link.connection.rooms:
-            self._fan_out.leave_room(sid, namespace, _room_key(room))
+            self._fan_out.leave_room(sid, namespace, link.key_of(namespace, room))
+        link.plain.discard(namespace)
 
     def _end_turn(self) -> None:
         if self._log.is_dirty and not self._is_writing:
@@ -186,8 +215,9 @@ class Delivery:
                     for lost in (batch, rest):
                         self._revoked.extend(entry.seq for entry in lost.messages)
                         log.forget(lost)
-                self._is_holding = False
-                self._send_all(held)
+                if batch.messages:
+                    self._is_holding = False
+                    self._send_all(held)
         finally:
             self._is_writing = self._is_holding = False
         self._send_all(self._effects)
@@ -204,7 +234,7 @@ class Delivery:
         self._is_mending = False
         logger.info("messages are kept again")
 
-    def _send_all(self, effects: deque[Effect | Later]) -> None:
+    def _send_all(self, effects: deque[Effect | Greet | Later]) -> None:
         if self._is_sending or not effects:
             return
         self._is_sending = True
@@ -221,31 +251,56 @@ class Delivery:
     def _kept(self, messages: list[NewMessage]) -> list[NewMessage]:
         return [entry for entry in messages if entry.seq not in self._revoked]
 
-    def _send(self, effect: Effect | Later) -> None:  # noqa: PLR0912 - one branch for each effect
+    def _send(self, effect: Effect | Greet | Later) -> None:
         if type(effect) is Broadcast:
             room, event, skip = effect
             if type(event) is NewMessage and self._revoked and event.seq in self._revoked:
                 return
+            offset = event.seq if type(event) is NewMessage else 0
             for namespace in _NAMESPACES_OF[event.feature]:
                 if namespace in self._fan_out.rooms:
                     sids = [self._sids_of(connection).get(namespace) for connection in skip] if skip else ()
-                    self._fan_out.send(event, namespace, _room_key(room), sids)
-        elif type(effect) is Push:
+                    self._fan_out.send(event, namespace, _room_key(room), sids, offset=offset)
+                    self._fan_out.send(event, namespace, _plain_key(room), sids)
+        elif type(effect) is Greet:
+            self._greet(effect)
+        elif type(effect) is Later:
+            effect.send(effect.reply and self.checked(effect.reply))
+        elif type(effect) is Close:
+            self._fan_out.close(effect.connection.id)
+        elif isinstance(effect, Push | Enter | Leave):
+            link = self._links.get(effect.connection.id)
+            if link is not None:
+                self._send_to(link, effect)
+
+    def _send_to(self, link: Link, effect: Push | Enter | Leave) -> None:
+        if type(effect) is Push:
             event = effect.event
             if type(event) is RoomJoined and self._revoked:
                 event = msgspec.structs.replace(event, messages=self._kept(event.messages))
-            sids_by_namespace = self._sids_of(effect.connection)
             for namespace in _NAMESPACES_OF[event.feature]:
-                if namespace in sids_by_namespace:
-                    self._fan_out.send(event, namespace, sids_by_namespace[namespace])
-        elif type(effect) is Later:
-            effect.send(effect.reply and self.checked(effect.reply))
+                if namespace in link.sids:
+                    offset = 0 if namespace in link.plain else effect.offset
+                    self._fan_out.send(event, namespace, link.sids[namespace], offset=offset)
         elif type(effect) is Enter:
-            for namespace, sid in self._sids_of(effect.connection).items():
-                self._fan_out.enter_room(sid, namespace, _room_key(effect.room))
+            for namespace, sid in link.sids.items():
+                self._fan_out.enter_room(sid, namespace, link.key_of(namespace, effect.room))
         elif type(effect) is Leave:
-            for namespace, sid in self._sids_of(effect.connection).items():
-                self._fan_out.leave_room(sid, namespace, _room_key(effect.room))
+            for namespace, sid in link.sids.items():
+                self._fan_out.leave_room(sid, namespace, link.key_of(namespace, effect.room))
+
+    def _greet(self, greet: Greet) -> None:
+        link = self._links.get(greet.connection.id)
+        sid = link.sids.get(greet.namespace) if link else None
+        if link is None or sid is None:
+            return  # it has left while its greeting waited
+        is_plain = greet.namespace in link.plain
+        for event, offset in greet.events:
+            if type(event) is not NewMessage or event.seq not in self._revoked:
+                self._fan_out.send(event, greet.namespace, sid, offset=0 if is_plain else offset)
+        for room in greet.rooms:
+            if room in link.connection.rooms:
+                self._fan_out.enter_room(sid, greet.namespace, link.key_of(greet.namespace, room))
 
     def _sids_of(self, connection: Connection) -> dict[str, str]:
         """Return the sids of a connection by namespace, none if it is gone."""
@@ -255,3 +310,8 @@ class Delivery:
 
 def _room_key(room: str) -> str:
     return f"room:{room}"
+
+
+def _plain_key(room: str) -> str:
+    """Return the key of those in a room who get no offsets: their frames are others."""
+    return f"plain:{room}"

@@ -6,7 +6,7 @@ import secrets
 from msgspec import UNSET
 
 from hazoom_ws import schemas
-from hazoom_ws.chat.hub import Broadcast, Push
+from hazoom_ws.chat.effects import Broadcast, Push
 from hazoom_ws.errors import HazoomError, LogUnavailable
 from hazoom_ws.llm_bridge import Emit, Prompt
 from hazoom_ws.namespaces.base import FeatureNamespace, handles

@@ -24,13 +24,28 @@ class Dispatcher:
         fan_out: FanOut,
         *,
         reply: Callable[[Callable[[Any], None], Any], None] = lambda send, argument: send(argument),
+        greeting: Callable[[str], dict[str, str]] = lambda _sid: {},
     ) -> None:
-        """``reply(send, argument)`` calls ``send`` with what a handler returned, now or when it may be told."""
+        """``reply(send, argument)`` calls ``send`` with what a handler returned, now or when it may be told.
+
+        ``greeting(sid)`` is what the reply to a CONNECT says beside the sid.
+        """
         self._server = server
         self._engine = engine
         self._reply = reply
+        self._greeting = greeting
+        self._send_packet = server._send_packet
+        server._send_packet = self.send_packet
         self._client_of = fan_out.client_of
         self._namespaces: dict[str, Any] = server.namespace_handlers
+
+    def send_packet(self, eio_sid: str, sent: Packet) -> None:
+        """Send a packet of the library's; a reply to CONNECT leaves after what the connect handler sent."""
+        if sent.packet_type != packet.CONNECT:
+            self._send_packet(eio_sid, sent)
+            return
+        sent.data |= self._greeting(sent.data["sid"])
+        self._reply(lambda _: self._send_packet(eio_sid, sent), None)
 
     def take(self, eio_sid: str, data: str | bytes) -> None:
         """Act on one Socket.IO packet. Raises `MalformedPacket`."""

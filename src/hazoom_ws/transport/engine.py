@@ -18,8 +18,8 @@ from typing import Any
 import engineio
 import msgspec
 
+from hazoom_ws.deadlines import Deadlines
 from hazoom_ws.transport import frames
-from hazoom_ws.transport.deadlines import Deadlines
 from hazoom_ws.transport.frames import CloseCode, FrameError, frame
 from hazoom_ws.transport.outbox import Outbox, OutboxTotal
 from hazoom_ws.transport.session import SLOW_READER, Carrier, DirectOutlet, MalformedPacket, Outlet, Session

@@ -17,7 +17,7 @@ import socketio
 from engineio import packet as eio_packet
 from socketio import packet
 
-from hazoom_ws.schemas import ServerEvent
+from hazoom_ws.schemas import ServerEvent, Status
 from hazoom_ws.transport.engine import Engine, message_frame, text_message_frame
 from hazoom_ws.transport.frames import opened
 from hazoom_ws.transport.outbox import DroppableFrame
@@ -141,6 +141,10 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
         if not clients:
             self._engine.unjoined(client.eio_sid)
 
+    def close(self, eio_sid: str) -> None:
+        """Close a session, such that its client would come back."""
+        self._engine.disconnect(eio_sid)
+
     # Rooms
 
     def enter_room(self, sid: str, namespace: str, room: str, eio_sid: str | None = None) -> None:
@@ -203,15 +207,27 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
         for part in encoded if isinstance(encoded, list) else [encoded]:
             self._engine.outlet.broadcast(recipients.values(), message_frame(part))
 
-    def send(self, event: ServerEvent, namespace: str, to: str, skip_sids: Collection[str | None] = ()) -> None:
-        """Send one of our events to a room or to one client, as `emit` does and quicker."""
+    def send(
+        self,
+        event: ServerEvent | Status,
+        namespace: str,
+        to: str,
+        skip_sids: Collection[str | None] = (),
+        *,
+        offset: int = 0,
+    ) -> None:
+        """Send one of our events to a room or to one client, as `emit` does and quicker.
+
+        ``offset``, if it is not 0, goes along as one more argument, where a client that can recover looks for it.
+        """
         recipients = self._recipients(namespace, to)
         if skip_sids and recipients:
             recipients = {sid: recipient for sid, recipient in list(recipients.items()) if sid not in skip_sids}
         if not recipients:
             return
         prefix = f'2["{event.event}",' if namespace == "/" else f'2{namespace},["{event.event}",'
-        framed = text_message_frame(b"%b%b]" % (prefix.encode(), _encode_json(event)))
+        suffix = b',"%d"]' % offset if offset else b"]"
+        framed = text_message_frame(prefix.encode() + _encode_json(event) + suffix)
         if event.is_droppable:
             framed = DroppableFrame(framed)
         self._engine.outlet.broadcast(recipients.values(), framed)

@@ -18,8 +18,8 @@ from typing import Any
 
 from eventlet import greenio, greenthread, hubs, patcher
 
+from hazoom_ws.deadlines import Deadlines
 from hazoom_ws.transport import handshake
-from hazoom_ws.transport.deadlines import Deadlines
 from hazoom_ws.transport.endpoints import Endpoint, Lingerer, Newcomer, SocketCarrier, flush
 from hazoom_ws.transport.engine import Engine
 from hazoom_ws.transport.frames import CloseCode

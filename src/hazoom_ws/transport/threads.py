@@ -10,7 +10,7 @@ from typing import Any
 
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 
-from hazoom_ws.transport.deadlines import Deadlines
+from hazoom_ws.deadlines import Deadlines
 from hazoom_ws.transport.engine import Engine
 
 logger = logging.getLogger(__name__)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from hazoom_ws.chat.hub import LISTED_USERS, NOTICE_INTERVAL_S, Broadcast, Hub
+from hazoom_ws.chat.effects import Broadcast
+from hazoom_ws.chat.hub import LISTED_USERS, NOTICE_INTERVAL_S, Hub
 from hazoom_ws.message_log.memory import MemoryLog
 from hazoom_ws.schemas import UserJoined, UserLeft
 from hazoom_ws.settings import Settings
@@ -16,7 +17,7 @@ class Crowd:
         self.told: list[Broadcast] = []
         self.wakes = 0
         log = MemoryLog(room_limit_count=10, limit_bytes=10_000)
-        settings = Settings(default_room="")
+        settings = Settings(default_room="", presence_grace_s=0)
         self.hub = Hub(
             settings, log, self._deliver, wake=self._wake, clock=lambda: self.now_s, wall_clock=lambda: self.now_s
         )

@@ -29,10 +29,10 @@ def test_one_effect_that_cannot_be_sent_does_not_hold_back_the_others(app, ann: 
     fan_out = app.extensions["socketio"].server.manager
     send = fan_out.send
 
-    def crash_on_typing(event, *args):
+    def crash_on_typing(event, *args, **options):
         if event.event == "user_typing":
             raise OSError("cannot send")
-        send(event, *args)
+        send(event, *args, **options)
 
     fan_out.send = crash_on_typing
     ann.emit("typing", {})

@@ -257,7 +257,11 @@ class TestAnyPayload:
 
     @classmethod
     def setup_class(cls):
-        cls.client = Client(create_app(Settings(log_url="memory://", rate_limit_per_s=0, rooms_per_connection_limit=10**6)))
+        cls.client = Client(
+            create_app(
+                Settings(log_url="memory://", presence_grace_s=0, rate_limit_per_s=0, rooms_per_connection_limit=10**6)
+            )
+        )
 
     @given(
         event=st.sampled_from(["join_room", "leave_room", "message", "typing", "get_history", "get_stats"]) | st.text(),

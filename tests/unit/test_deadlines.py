@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hazoom_ws.transport.deadlines import Deadlines
+from hazoom_ws.deadlines import Deadlines
 
 
 def test_what_was_started_is_due_after_the_period_and_once():

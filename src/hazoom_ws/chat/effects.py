@@ -1,0 +1,45 @@
+"""What the hub wants done for those who are connected, in the order in which it became true. Who does it: `Delivery`."""
+
+from typing import NamedTuple
+
+from hazoom_ws.chat.presence import Connection
+from hazoom_ws.schemas import ServerEvent
+
+
+class Enter(NamedTuple):
+    """From here on ``connection`` gets what is broadcast to ``room``."""
+
+    connection: Connection
+    room: str
+
+
+class Leave(NamedTuple):
+    """From here on ``connection`` gets nothing of ``room``."""
+
+    connection: Connection
+    room: str
+
+
+class Push(NamedTuple):
+    """Send ``event`` to one connection. ``offset``: the newest message it has got with that, 0 if that is not said."""
+
+    connection: Connection
+    event: ServerEvent
+    offset: int = 0
+
+
+class Broadcast(NamedTuple):
+    """Send ``event`` to every connection in ``room`` but those in ``skip``."""
+
+    room: str
+    event: ServerEvent
+    skip: tuple[Connection, ...] = ()
+
+
+class Close(NamedTuple):
+    """End a connection whose client has come back with another."""
+
+    connection: Connection
+
+
+Effect = Enter | Leave | Push | Broadcast | Close

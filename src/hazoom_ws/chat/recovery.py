@@ -1,0 +1,157 @@
+"""Who may come back after a drop, and what such a client has missed.
+
+A session is what a connection was: its user, its rooms, its conversation with the AI. Its ``pid`` is a secret that only its
+client has; one connection at a time holds it. Knows nothing of how either travels (Socket.IO, "connection state recovery").
+"""
+
+import hashlib
+import secrets
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from hazoom_ws.chat.presence import Connection, User
+from hazoom_ws.deadlines import Deadlines
+from hazoom_ws.message_log.contract import MessageLog, Page, StoredSession, size_bytes
+from hazoom_ws.schemas import NewMessage
+
+REPLAY_LIMIT_COUNT = 500  # messages of one room
+REPLAY_LIMIT_BYTES = 524_288  # of all rooms together: half of an outbox
+
+
+class Session:
+    """One that can be recovered. ``connection`` is None while its client is away; ``rooms`` are those it was in."""
+
+    __slots__ = ("connection", "key", "rooms", "session_id", "since", "user")
+
+    def __init__(self, key: str, user: User, session_id: str, since: int, rooms: list[str]) -> None:
+        self.key = key
+        self.user = user
+        self.session_id = session_id
+        self.since = since  # the newest message when it began
+        self.rooms = rooms
+        self.connection: Connection | None = None
+
+
+class Sessions:
+    """The sessions of all connections, and of those that have dropped for up to ``window_s``; 0 means none at all."""
+
+    def __init__(self, window_s: float, log: MessageLog, wall_now_s: float, now_s: float) -> None:
+        """Take over what an earlier process left in ``log``: who was connected when it died has dropped now."""
+        self._window_s = window_s
+        self._log = log
+        self._by_key: dict[str, Session] = {}
+        self._away: Deadlines[Session] = Deadlines(window_s)
+        for key, stored in log.sessions().items():
+            if window_s == 0 or (stored.ends_at is not None and stored.ends_at <= wall_now_s):
+                log.save_session(key, None)
+                continue
+            user = User(stored.user_id, stored.user_name)
+            session = Session(key, user, stored.session_id, stored.since, stored.rooms)
+            self._by_key[key] = session
+            self._away.start(session, now_s)
+
+    def start(self, connection: Connection) -> None:
+        """Give a new connection a session and its pid."""
+        if self._window_s == 0:
+            return
+        connection.pid = secrets.token_urlsafe(18)
+        key = _key_of(connection.pid)
+        session = Session(key, connection.user, connection.session_id, self._log.last_seq, [])
+        session.connection = connection
+        self._by_key[key] = session
+
+    def since(self, connection: Connection) -> int:
+        """Return the newest message when the session of a connection began."""
+        session = self._of(connection)
+        return self._log.last_seq if session is None else session.since
+
+    def find(self, pid: str) -> Session | None:
+        return self._by_key.get(_key_of(pid))
+
+    def resume(self, session: Session, pid: str, connection: Connection) -> None:
+        """Let a new connection hold a session."""
+        connection.pid = pid
+        session.connection = connection
+        self._away.stop(session)
+
+    def save(self, connection: Connection) -> None:
+        """Keep which rooms a connection is in."""
+        session = self._of(connection)
+        if session is not None:
+            session.rooms = list(connection.rooms)
+            self._store(session, None)
+
+    def drop(self, connection: Connection, *, may_return: bool, wall_now_s: float, now_s: float) -> bool:
+        """Note that a connection has ended, before it leaves its rooms; return whether its user may come back."""
+        session = self._of(connection)
+        if session is None:
+            return False
+        session.connection = None
+        if not may_return:
+            self._end(session)
+            return False
+        self._store(session, wall_now_s + self._window_s)
+        self._away.start(session, now_s)
+        return True
+
+    def expire(self, now_s: float) -> Iterable[User]:
+        """End the sessions whose clients were away for too long, and yield their users."""
+        for session, _ in self._away.take_due(now_s):
+            self._end(session)
+            yield session.user
+
+    def next_due_at_s(self) -> float | None:
+        return self._away.next_due_at_s()
+
+    def _of(self, connection: Connection) -> Session | None:
+        if connection.pid is None:
+            return None
+        session = self._by_key.get(_key_of(connection.pid))
+        return session if session is not None and session.connection is connection else None
+
+    def _store(self, session: Session, ends_at: float | None) -> None:
+        stored = StoredSession(
+            user_id=session.user.id,
+            user_name=session.user.name,
+            session_id=session.session_id,
+            since=session.since,
+            rooms=session.rooms,
+            ends_at=ends_at,
+        )
+        self._log.save_session(session.key, stored)
+
+    def _end(self, session: Session) -> None:
+        del self._by_key[session.key]
+        self._log.save_session(session.key, None)
+
+
+class Missed(NamedTuple):
+    """``replayed``: in the order of ``seq``, all that was missed but for the rooms in ``incomplete``.
+
+    Those have the newest messages there is room for, and more was said.
+    """
+
+    replayed: list[NewMessage]
+    incomplete: dict[str, list[NewMessage]]
+
+
+def missed(pages: dict[str, Page]) -> Missed:
+    """Decide what to replay, given for each room the newest page since the client was last seen."""
+    replayed: list[NewMessage] = []
+    incomplete: dict[str, list[NewMessage]] = {}
+    left_bytes = REPLAY_LIMIT_BYTES
+    for room, page in pages.items():
+        page_bytes = sum(map(size_bytes, page.messages))
+        messages = page.messages if page_bytes <= left_bytes else []
+        left_bytes -= page_bytes if messages else 0
+        if page.more or page.gap or len(messages) < len(page.messages):
+            incomplete[room] = messages
+        else:
+            replayed += messages
+    replayed.sort(key=lambda entry: entry.seq)
+    return Missed(replayed, incomplete)
+
+
+def _key_of(pid: str) -> str:
+    """Return what a session is kept under: who reads the file cannot take it over."""
+    return hashlib.sha256(pid.encode()).hexdigest()[:32]
