@@ -15,7 +15,7 @@ class TcpProxy:
     """Forwards each connection to a server; made by `tcp_proxy`."""
 
     def __init__(self, port: int) -> None:
-        self._server_port = port
+        self.server_port = port
         self._flows = threading.Event()
         self._flows.set()
         self._is_down = False
@@ -85,7 +85,7 @@ class TcpProxy:
                     with self._lock:
                         if self._is_down:
                             raise ConnectionRefusedError
-                        server.connect(("127.0.0.1", self._server_port))
+                        server.connect(("127.0.0.1", self.server_port))
                         self._pairs.append((client, server))
                 except OSError:
                     client.close()

@@ -85,8 +85,10 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
     bridge = LlmBridge(settings, start_task=start_task)
     statistics = Statistics(hub, bridge)
     parts = Parts(settings, hub, bridge, statistics, delivery, log)
-    for namespace in build_namespaces(parts):
+    namespaces = {namespace.namespace: namespace for namespace in build_namespaces(parts)}
+    for namespace in namespaces.values():
         socketio.on_namespace(namespace)
+    fan_out.greet = lambda sid, name: namespaces[name].greet(sid)
     app.extensions["hazoom_ws"] = parts
     app.register_blueprint(create_blueprint(parts.hub, parts.statistics, parts.delivery, log))
     return app

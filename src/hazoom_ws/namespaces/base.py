@@ -51,6 +51,11 @@ class Parts(NamedTuple):
     clock: Callable[[], float] = time.monotonic
 
 
+class _Arrival(NamedTuple):
+    recovered: bool
+    offset: int | None
+
+
 Handler = Callable[[Any, Link, Any], Struct | None]
 
 
@@ -85,6 +90,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
     def __init__(self, namespace: str, parts: Parts) -> None:
         super().__init__(namespace)
         self.parts = parts
+        self._arrivals: dict[str, _Arrival] = {}  # by sid: accepted, and not greeted yet
 
     def trigger_event(self, event: str, *args: Any) -> Any:
         """Take what python-socketio dispatches; return the acknowledgement's argument."""
@@ -175,17 +181,26 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
             events = TokenBucket(settings.rate_limit_per_s, settings.rate_limit_burst_count, parts.clock())
             link = Link(self._connection_for(connection_id, identity, pid), events)
             parts.delivery.open(link)
-        connection = link.connection
-        recovered = pid is not None and pid == connection.pid
-        status = schemas.Status(
-            sid=sid, user=connection.user.name, rooms=list(connection.rooms), server=_SERVER, recovered=recovered
-        )
-        greeting: list[tuple[schemas.ServerEvent | schemas.Status, int]] = [
-            (status, 0 if recovered else parts.log.last_seq)
-        ]
-        if recovered and schemas.JoinRoom.event in self._handlers:
-            greeting += parts.hub.catch_up(connection, _offset_of(identity.offset))
-        parts.delivery.enter_namespace(link, self.namespace, sid, greeting, is_plain=not identity.recover)
+        parts.delivery.enter_namespace(link, self.namespace, sid, is_plain=not identity.recover)
+        recovered = pid is not None and pid == link.connection.pid
+        self._arrivals[sid] = _Arrival(recovered, _offset_of(identity.offset))
+
+    def greet(self, sid: str) -> None:
+        """Say who and where an accepted client is, and what it missed; the library has answered its CONNECT."""
+        parts = self.parts
+        arrival = self._arrivals.pop(sid)
+        with parts.delivery.turn():
+            link = parts.delivery.link_of_sid(sid)
+            if link is None:
+                return  # it has left meanwhile
+            user, rooms = link.connection.user.name, list(link.connection.rooms)
+            status = schemas.Status(sid=sid, user=user, rooms=rooms, server=_SERVER, recovered=arrival.recovered)
+            events: list[tuple[schemas.ServerEvent | schemas.Status, int]]
+            # What is replayed comes after it, so that only for who is new it says that nothing was missed.
+            events = [(status, 0 if arrival.recovered else parts.log.last_seq)]
+            if arrival.recovered and schemas.JoinRoom.event in self._handlers:
+                events += parts.hub.catch_up(link.connection, arrival.offset)
+            parts.delivery.greet(link, self.namespace, events)
 
     def _connection_for(self, connection_id: str, identity: schemas.Auth, pid: str | None) -> Connection:
         hub = self.parts.hub

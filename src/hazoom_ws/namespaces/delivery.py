@@ -57,16 +57,18 @@ class Greet(NamedTuple):
 class Link:
     """A client's connection as Socket.IO sees it: ``sids`` by namespace. ``events`` is its share of events.
 
-    ``plain`` holds the namespaces whose client does not want to recover, and gets no offsets.
+    ``plain`` holds the namespaces whose client does not want to recover, and gets no offsets; ``arriving`` those that have
+    not been greeted, and get nothing before that.
     """
 
-    __slots__ = ("connection", "events", "plain", "sids")
+    __slots__ = ("arriving", "connection", "events", "plain", "sids")
 
     def __init__(self, connection: Connection, events: TokenBucket) -> None:
         self.connection = connection
         self.events = events
         self.sids: dict[str, str] = {}
         self.plain: set[str] = set()
+        self.arriving: set[str] = set()
 
     def key_of(self, namespace: str, room: str) -> str:
         """Return the Socket.IO room in which this client is when it is in ``room``."""
@@ -156,14 +158,16 @@ class Delivery:
     def close(self, link: Link) -> None:
         self._links.pop(link.connection.id, None)
 
-    def enter_namespace(
-        self, link: Link, namespace: str, sid: str, events: list[tuple[ServerEvent | Status, int]], *, is_plain: bool
-    ) -> None:
-        """Send ``events``, each with its offset, to ``sid``, and then what its connection gets in its rooms."""
+    def enter_namespace(self, link: Link, namespace: str, sid: str, *, is_plain: bool) -> None:
+        """Let a client's connection have ``sid`` in a namespace; nothing is sent there before `greet`."""
         link.sids[namespace] = sid
-        self._links_by_sid[sid] = link
+        link.arriving.add(namespace)
         if is_plain:
             link.plain.add(namespace)
+        self._links_by_sid[sid] = link
+
+    def greet(self, link: Link, namespace: str, events: list[tuple[ServerEvent | Status, int]]) -> None:
+        """Send ``events``, each with its offset, to a namespace, and from then on what its connection gets in its rooms."""
         self.add(Greet(link.connection, namespace, tuple(link.connection.rooms), events))
 
     def greeting(self, sid: str) -> dict[str, str]:
@@ -181,6 +185,7 @@ class Delivery:
         for room in link.connection.rooms:
             self._fan_out.leave_room(sid, namespace, link.key_of(namespace, room))
         link.plain.discard(namespace)
+        link.arriving.discard(namespace)
 
     def _end_turn(self) -> None:
         if self._log.is_dirty and not self._is_writing:
@@ -279,12 +284,13 @@ class Delivery:
             if type(event) is RoomJoined and self._revoked:
                 event = msgspec.structs.replace(event, messages=self._kept(event.messages))
             for namespace in _NAMESPACES_OF[event.feature]:
-                if namespace in link.sids:
+                if namespace in link.sids and namespace not in link.arriving:
                     offset = 0 if namespace in link.plain else effect.offset
                     self._fan_out.send(event, namespace, link.sids[namespace], offset=offset)
         elif type(effect) is Enter:
             for namespace, sid in link.sids.items():
-                self._fan_out.enter_room(sid, namespace, link.key_of(namespace, effect.room))
+                if namespace not in link.arriving:
+                    self._fan_out.enter_room(sid, namespace, link.key_of(namespace, effect.room))
         elif type(effect) is Leave:
             for namespace, sid in link.sids.items():
                 self._fan_out.leave_room(sid, namespace, link.key_of(namespace, effect.room))
@@ -294,6 +300,7 @@ class Delivery:
         sid = link.sids.get(greet.namespace) if link else None
         if link is None or sid is None:
             return  # it has left while its greeting waited
+        link.arriving.discard(greet.namespace)
         is_plain = greet.namespace in link.plain
         for event, offset in greet.events:
             if type(event) is not NewMessage or event.seq not in self._revoked:

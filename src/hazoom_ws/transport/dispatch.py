@@ -40,7 +40,7 @@ class Dispatcher:
         self._namespaces: dict[str, Any] = server.namespace_handlers
 
     def send_packet(self, eio_sid: str, sent: Packet) -> None:
-        """Send a packet of the library's; a reply to CONNECT leaves after what the connect handler sent."""
+        """Send a packet of the library's, a reply to CONNECT in the order of everything else."""
         if sent.packet_type != packet.CONNECT:
             self._send_packet(eio_sid, sent)
             return

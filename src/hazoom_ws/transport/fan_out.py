@@ -9,7 +9,7 @@ The stock manager walks all rooms of a namespace when a client leaves, and keeps
 
 import threading
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import msgspec
@@ -63,6 +63,7 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
         self._clients: dict[str, Client] = {}  # [sid]
         self._by_session: dict[str, dict[str, Client]] = {}  # [eio_sid][namespace]
         self._namespaces: Counter[str] = Counter()  # clients in each that has any
+        self.greet: Callable[[str, str], None] = lambda _sid, _namespace: None  # what to do once a CONNECT is answered
         self._lock = threading.RLock()  # over all of these; the library connects and disconnects outside of turns
 
     @property
@@ -92,6 +93,7 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
         client = self._clients[sid]
         client.is_connected = True
         self._engine.joined(client.eio_sid)
+        self.greet(sid, namespace)
         return sid
 
     def is_connected(self, sid: str, namespace: str) -> bool:

@@ -1,0 +1,187 @@
+"""What a client that dropped has missed, and whether it is shown once and in order."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hazoom_ws.chat.effects import Broadcast, Close, Effect, Push
+from hazoom_ws.chat.hub import Hub
+from hazoom_ws.chat.recovery import REPLAY_LIMIT_BYTES, missed
+from hazoom_ws.message_log.contract import Page, StoredSession
+from hazoom_ws.message_log.memory import MemoryLog
+from hazoom_ws.schemas import NewMessage, RoomJoined
+from hazoom_ws.settings import Settings
+
+ROOMS = ("a", "b", "c")
+
+
+def entry(seq: int, room: str = "a", message: str = "m") -> NewMessage:
+    return NewMessage(user="Bob", message=message, timestamp=0.0, room=room, id=str(seq), seq=seq)
+
+
+class World:
+    """A hub in which Bob talks, and Ann, whose connection loses what was on its way when it is cut."""
+
+    def __init__(self, **settings: float) -> None:
+        self.now_s = 1000.0
+        self.effects: list[Effect] = []
+        self.log = MemoryLog(room_limit_count=1000, limit_bytes=10**7, start_seq=10**9)
+        self.settings = Settings(default_room="", rooms_per_connection_limit=10, **settings)
+        self.hub = self.open_hub()
+        self.bob = self.hub.connect("bob", "Bob")
+        for room in ROOMS:
+            self.hub.join(self.bob, room, since=None, history=0)
+        self.number = 0
+        self.ann = self.hub.connect("ann 0", "Ann", may_return=True)
+        self.pid = self.ann.pid or ""
+        self.offset = self.log.last_seq  # what ``status`` says
+        self.shown: list[NewMessage] = []
+        self.on_its_way: list[tuple[NewMessage | RoomJoined, int]] = []
+        self.effects.clear()
+
+    def open_hub(self) -> Hub:
+        clock = lambda: self.now_s  # noqa: E731
+        return Hub(self.settings, self.log, self.effects.append, wake=lambda: None, clock=clock, wall_clock=clock)
+
+    def collect(self) -> None:
+        """Put what was sent on its way to Ann."""
+        for effect in self.effects:
+            if isinstance(effect, Broadcast) and isinstance(effect.event, NewMessage) and effect.room in self.ann.rooms:
+                self.on_its_way.append((effect.event, effect.event.seq))
+            elif isinstance(effect, Push) and effect.connection is self.ann and isinstance(effect.event, RoomJoined):
+                self.on_its_way.append((effect.event, effect.offset))
+        self.effects.clear()
+
+    def arrive(self, count: int) -> None:
+        """Let ``count`` of what is on its way reach Ann."""
+        for event, offset in self.on_its_way[:count]:
+            self.shown += [event] if isinstance(event, NewMessage) else event.messages
+            self.offset = offset or self.offset
+        del self.on_its_way[:count]
+
+    def say(self, room: str) -> NewMessage:
+        self.hub.publish(self.bob, room, "hi")
+        said = next(e.event for e in self.effects if isinstance(e, Broadcast) and isinstance(e.event, NewMessage))
+        self.collect()
+        return said
+
+    def cut(self) -> None:
+        self.on_its_way.clear()
+        self.hub.disconnect(self.ann)
+        self.collect()
+
+    def come_back(self) -> bool:
+        self.number += 1
+        ann = self.hub.recover(f"ann {self.number}", self.pid, "Ann")
+        self.effects.clear()
+        if ann is None:
+            return False
+        self.ann = ann
+        self.on_its_way = [(event, offset) for event, offset in self.hub.catch_up(ann, self.offset)]
+        return True
+
+
+@given(st.data())
+def test_every_message_is_shown_once_and_in_order_however_often_a_client_drops(data):
+    world = World()
+    said: list[NewMessage] = []
+    joined_at: dict[str, int] = {}
+    is_away = False
+    for _ in range(data.draw(st.integers(0, 30))):
+        action = data.draw(st.sampled_from(["say", "say", "say", "arrive", "join", "cut", "take over"]))
+        if action == "say":
+            said.append(world.say(data.draw(st.sampled_from(ROOMS))))
+        elif action == "arrive":
+            world.arrive(data.draw(st.integers(1, 5)))
+        elif action == "join" and not is_away:
+            room = data.draw(st.sampled_from(ROOMS))
+            if room not in joined_at:
+                world.hub.join(world.ann, room, since=None, history=0)
+                joined_at[room] = world.log.last_seq
+                world.collect()
+        elif action == "cut" and not is_away:
+            world.arrive(data.draw(st.integers(0, len(world.on_its_way))))
+            world.cut()
+            is_away = True
+        elif action == "take over":
+            # Back, possibly before the server knew that it was gone.
+            world.arrive(data.draw(st.integers(0, len(world.on_its_way))))
+            world.on_its_way.clear()
+            assert world.come_back()
+            is_away = False
+    if is_away:
+        assert world.come_back()
+    world.arrive(len(world.on_its_way))
+    shown = [one.seq for one in world.shown]
+    assert shown == sorted(set(shown))
+    assert set(shown) >= {one.seq for one in said if one.room in joined_at and one.seq > joined_at[one.room]}
+    # Who never heard that it had joined gets what was said in the room since it last heard of anything.
+    assert {one.room for one in world.shown} <= joined_at.keys()
+
+
+def test_a_connection_that_still_holds_the_session_is_ended():
+    world = World()
+    first = world.ann
+    world.hub.recover("another", world.pid, "Ann")
+    assert Close(first) in world.effects
+    assert not first.is_open
+
+
+def test_a_session_ends_with_its_window_and_not_before():
+    world = World(recovery_window_s=10.0)
+    world.cut()
+    world.now_s += 9.9
+    world.hub.run_due()
+    assert world.come_back()
+    world.cut()
+    world.now_s += 10.1
+    world.hub.run_due()
+    assert not world.come_back()
+
+
+def test_a_session_is_its_users():
+    world = World()
+    world.cut()
+    for name in ("Bob", "", "ann"):
+        assert world.hub.recover("thief", world.pid, name) is None
+    assert world.come_back()
+
+
+def test_without_a_window_nobody_gets_a_pid():
+    assert World(recovery_window_s=0).ann.pid is None
+
+
+def test_sessions_of_a_process_that_died_begin_to_end_when_the_next_one_starts(monkeypatch):
+    stored = StoredSession(user_id="name:Ann", user_name="Ann", session_id="s", since=1, rooms=["a"])
+    world = World(recovery_window_s=10.0)
+    [key] = world.hub._sessions._by_key
+    late = {"late": StoredSession(user_id="x", user_name="x", session_id="s", since=1, rooms=[], ends_at=999.0)}
+    monkeypatch.setattr(world.log, "sessions", lambda: {key: stored} | late)
+    world.hub = world.open_hub()
+    world.now_s += 9
+    assert world.come_back()
+    assert list(world.ann.rooms) == ["a"]
+    assert world.ann.session_id == "s"
+
+
+def test_what_is_replayed_is_in_one_order_over_all_rooms():
+    pages = {"a": Page([entry(1), entry(4)], more=False, gap=False), "b": Page([entry(2, "b")], more=False, gap=False)}
+    assert [one.seq for one in missed(pages).replayed] == [1, 2, 4]
+    assert missed(pages).incomplete == {}
+
+
+def test_a_room_of_which_something_is_gone_is_told_apart():
+    pages = {
+        "more": Page([entry(1, "more")], more=True, gap=False),
+        "gap": Page([entry(2, "gap")], more=False, gap=True),
+        "whole": Page([entry(3, "whole")], more=False, gap=False),
+    }
+    found = missed(pages)
+    assert [one.seq for one in found.replayed] == [3]
+    assert {room: [one.seq for one in messages] for room, messages in found.incomplete.items()} == {"more": [1], "gap": [2]}
+
+
+def test_what_is_replayed_has_a_bound():
+    large = entry(1, message="x" * (REPLAY_LIMIT_BYTES - 1000))
+    pages = {"a": Page([large], more=False, gap=False), "b": Page([entry(2, "b", "x" * 1000)], more=False, gap=False)}
+    found = missed(pages)
+    assert (found.replayed, found.incomplete) == ([large], {"b": []})
