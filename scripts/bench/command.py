@@ -58,7 +58,7 @@ def _parse(method: str) -> argparse.Namespace:
     parser.add_argument("--runs", type=int, help="runs of each server (default 3)")
     parser.add_argument("--quick", action="store_true", help="one run, short windows, 2,000 connections: a first look")
     parser.add_argument(
-        "--only", default="hazoom,node,stock,floor", help="servers, separated by commas (default %(default)s)"
+        "--only", default="hazoom,memory,node,stock,floor", help="servers, separated by commas (default %(default)s)"
     )
     parser.add_argument("--clients", type=int, default=1000, help="clients in fanout and latency (default 1000)")
     parser.add_argument("--connections", type=int, help="connections in connections (default 10000)")

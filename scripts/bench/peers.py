@@ -64,6 +64,12 @@ def all_peers(floor: Path, clients: int) -> dict[str, Peer]:
             {"HAZOOM_RATE_LIMIT_PER_S": "0"},
         ),
         Peer(
+            "memory",
+            "hazoom_ws the same, but messages in memory only",
+            [python, "-m", "hazoom_ws", "--port", "0"],
+            {"HAZOOM_RATE_LIMIT_PER_S": "0", "HAZOOM_LOG_URL": "memory://"},
+        ),
+        Peer(
             "node",
             "socket.io 4.8.3 on Node, its defaults",
             [environment.node_command(), str(HERE / "node_server.cjs")],
@@ -98,7 +104,11 @@ def running(peer: Peer, cores: Cores, **variables: str) -> Iterator[Server]:
     """Run a server pinned to its core until the block ends. Raises `BenchError` if it does not get ready."""
     command = [part.format(port=_free_port()) for part in peer.command]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("HAZOOM_")}
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output,
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+    ):
+        own = {"HAZOOM_LOG_URL": f"sqlite:///{folder}/messages.sqlite3"}  # as by default, but a new one
         os.sched_setaffinity(0, {cores.server})  # a child is born where its parent is
         try:
             process = subprocess.Popen(
@@ -106,7 +116,7 @@ def running(peer: Peer, cores: Cores, **variables: str) -> Iterator[Server]:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**inherited, **peer.variables, **variables},
+                env={**inherited, **own, **peer.variables, **variables},
                 cwd=environment.ROOT,
                 start_new_session=True,
             )

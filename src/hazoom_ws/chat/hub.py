@@ -161,7 +161,7 @@ class Hub:
         if offset is None:
             offset = self._sessions.since(connection)
         pages = {room: self._page_since(room, offset) for room in connection.rooms}
-        replayed, incomplete = missed(pages)
+        replayed, incomplete = missed(pages, self._settings.outbox_limit_bytes // 2)
         events: list[tuple[ServerEvent, int]] = [(entry, entry.seq) for entry in replayed]
         for room in connection.rooms:
             page = Page(incomplete.get(room, []), more=room in incomplete, gap=False)

@@ -15,7 +15,6 @@ from hazoom_ws.message_log.contract import MessageLog, Page, StoredSession, size
 from hazoom_ws.schemas import NewMessage
 
 REPLAY_LIMIT_COUNT = 500  # messages of one room
-REPLAY_LIMIT_BYTES = 524_288  # of all rooms together: half of an outbox
 
 
 class Session:
@@ -135,11 +134,14 @@ class Missed(NamedTuple):
     incomplete: dict[str, list[NewMessage]]
 
 
-def missed(pages: dict[str, Page]) -> Missed:
-    """Decide what to replay, given for each room the newest page since the client was last seen."""
+def missed(pages: dict[str, Page], limit_bytes: int) -> Missed:
+    """Decide what to replay, given for each room the newest page since the client was last seen.
+
+    ``limit_bytes`` is for all rooms together: what is replayed has to fit into the client's outbox.
+    """
     replayed: list[NewMessage] = []
     incomplete: dict[str, list[NewMessage]] = {}
-    left_bytes = REPLAY_LIMIT_BYTES
+    left_bytes = limit_bytes
     for room, page in pages.items():
         page_bytes = sum(map(size_bytes, page.messages))
         messages = page.messages if page_bytes <= left_bytes else []

@@ -5,13 +5,14 @@ from hypothesis import strategies as st
 
 from hazoom_ws.chat.effects import Broadcast, Close, Effect, Push
 from hazoom_ws.chat.hub import Hub
-from hazoom_ws.chat.recovery import REPLAY_LIMIT_BYTES, missed
+from hazoom_ws.chat.recovery import missed
 from hazoom_ws.message_log.contract import Page, StoredSession
 from hazoom_ws.message_log.memory import MemoryLog
 from hazoom_ws.schemas import NewMessage, RoomJoined
 from hazoom_ws.settings import Settings
 
 ROOMS = ("a", "b", "c")
+LIMIT_BYTES = 10_000
 
 
 def entry(seq: int, room: str = "a", message: str = "m") -> NewMessage:
@@ -165,8 +166,8 @@ def test_sessions_of_a_process_that_died_begin_to_end_when_the_next_one_starts(m
 
 def test_what_is_replayed_is_in_one_order_over_all_rooms():
     pages = {"a": Page([entry(1), entry(4)], more=False, gap=False), "b": Page([entry(2, "b")], more=False, gap=False)}
-    assert [one.seq for one in missed(pages).replayed] == [1, 2, 4]
-    assert missed(pages).incomplete == {}
+    assert [one.seq for one in missed(pages, LIMIT_BYTES).replayed] == [1, 2, 4]
+    assert missed(pages, LIMIT_BYTES).incomplete == {}
 
 
 def test_a_room_of_which_something_is_gone_is_told_apart():
@@ -175,13 +176,13 @@ def test_a_room_of_which_something_is_gone_is_told_apart():
         "gap": Page([entry(2, "gap")], more=False, gap=True),
         "whole": Page([entry(3, "whole")], more=False, gap=False),
     }
-    found = missed(pages)
+    found = missed(pages, LIMIT_BYTES)
     assert [one.seq for one in found.replayed] == [3]
     assert {room: [one.seq for one in messages] for room, messages in found.incomplete.items()} == {"more": [1], "gap": [2]}
 
 
 def test_what_is_replayed_has_a_bound():
-    large = entry(1, message="x" * (REPLAY_LIMIT_BYTES - 1000))
+    large = entry(1, message="x" * (LIMIT_BYTES - 1000))
     pages = {"a": Page([large], more=False, gap=False), "b": Page([entry(2, "b", "x" * 1000)], more=False, gap=False)}
-    found = missed(pages)
+    found = missed(pages, LIMIT_BYTES)
     assert (found.replayed, found.incomplete) == ([large], {"b": []})
