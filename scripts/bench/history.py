@@ -17,7 +17,7 @@ from pathlib import Path
 from hazoom_ws.message_log.sqlite import SqliteLog
 from hazoom_ws.settings import Settings
 
-ROOMS = 100
+ROOMS = 20
 REPEATS = 300
 BATCH = 100
 TEXT = "a message of ordinary length, as people write them when they talk to each other about the day, and some more words"

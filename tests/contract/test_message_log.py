@@ -225,6 +225,15 @@ class TestFile:
         assert log.find_resent("a", "Ann", "c") is None
         assert texts(log.read("b", limit=5, newest=True)) == "new"
 
+    def test_what_is_not_filed_yet_is_read_whatever_memory_may_hold(self, open_store):
+        log = open_store(self.URL, history_limit_bytes=1)
+        say(log, "a", *map(str, range(10)))
+        assert texts(log.read("a", limit=20, newest=True)) == "0123456789"
+        log.close()
+        log = open_store(self.URL, history_limit_bytes=1)
+        say(log, "a", "x")
+        assert texts(log.read("a", limit=20, newest=True)) == "0123456789x"
+
     def test_a_second_process_is_refused(self, open_store):
         open_store(self.URL)
         with pytest.raises(SettingsError, match="another hazoom_ws uses"):

@@ -34,6 +34,7 @@ class MemoryLog:
         self.epoch = epoch or secrets.token_hex(6)
         self.last_seq = start_seq
         self.messages_total = 0
+        self.droppable_seq = 2**62  # what is newer stays, whatever the bounds: it is nowhere else yet
         self._size_bytes = 0
         self._rooms: dict[str, list[NewMessage]] = {}
         self._oldest_first: OrderedDict[int, NewMessage] = OrderedDict()
@@ -79,12 +80,15 @@ class MemoryLog:
         if client_id is not UNSET:
             self._by_client_id[room, user, client_id] = entry
         entries = self._rooms[room]
-        while len(entries) > self._room_limit_count or (
-            self._room_bytes[room] > self._room_limit_bytes and len(entries) > 1
+        while entries[0].seq <= self.droppable_seq and (
+            len(entries) > self._room_limit_count or (self._room_bytes[room] > self._room_limit_bytes and len(entries) > 1)
         ):
             self._drop(entries[0])
         while self._size_bytes > self._limit_bytes and len(self._oldest_first) > 1:
-            self._drop(next(iter(self._oldest_first.values())))
+            oldest = next(iter(self._oldest_first.values()))
+            if oldest.seq > self.droppable_seq:
+                break
+            self._drop(oldest)
         return entry
 
     def read(

@@ -3,6 +3,9 @@
 What was appended lately is in memory as well (`MemoryLog`), where most pages are read; the file is asked for what is older,
 through a connection of its own that no writer keeps waiting (write-ahead log). Only `write` and `reopen` change the file.
 
+A batch goes to the end of the table ``tail``, which has no index: with many rooms, keeping an index by room current costs
+several times what the messages do. What is there is in memory too, and moves to the table ``messages`` many at a time.
+
 One process uses a file: a lock beside it, which the system gives back however the process ends, refuses a second one. A
 file that is damaged is renamed and a new one begun; one that cannot be written makes the log refuse messages until `reopen`
 succeeds.
@@ -14,7 +17,6 @@ import logging
 import secrets
 import sqlite3
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from itertools import chain
@@ -25,8 +27,9 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from hazoom_ws.errors import LogUnavailable
-from hazoom_ws.message_log.contract import Batch, Page, StoredSession, take_page
+from hazoom_ws.message_log.contract import Batch, Page, StoredSession, size_bytes, take_page
 from hazoom_ws.message_log.memory import MemoryLog
+from hazoom_ws.message_log.retention import Retention
 from hazoom_ws.schemas import NewMessage
 from hazoom_ws.settings import Settings, SettingsError
 
@@ -49,19 +52,29 @@ _MIGRATIONS = (
     );
     CREATE INDEX messages_by_room ON messages (room, seq);
     CREATE UNIQUE INDEX messages_by_client_id ON messages (client_id, user, room) WHERE client_id IS NOT NULL;
+    CREATE TABLE tail (
+        seq INTEGER PRIMARY KEY,
+        room TEXT NOT NULL,
+        user TEXT NOT NULL,
+        message TEXT NOT NULL,
+        timestamp REAL NOT NULL,
+        client_id TEXT,
+        kind TEXT,
+        request_id TEXT
+    );
     CREATE TABLE trimmed (room TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
     CREATE TABLE sessions (key TEXT PRIMARY KEY, session BLOB NOT NULL) WITHOUT ROWID;
     """,
 )
 _SELECT = "SELECT seq, room, user, message, timestamp, client_id, kind, request_id FROM messages"
-_INSERT = "INSERT INTO messages (seq, room, user, message, timestamp, client_id, kind, request_id) VALUES "
-_ROWS_PER_STATEMENT = 64  # each statement gives way to the loop once, and takes its turn back once
+_INSERT = "INSERT INTO tail (seq, room, user, message, timestamp, client_id, kind, request_id) VALUES "
+_ROWS_PER_STATEMENT = 256  # each statement gives way to the loop once, and takes its turn back once
 _ROW = "(?, ?, ?, ?, ?, ?, ?, ?)"
+_TAIL_COUNT = 5000
+_TAIL_BYTES = 16_777_216
+_CHECKPOINT_PAGES = 4000  # 16 MB of the write-ahead log, after which it goes into the file, and the disk is waited for
 _BUSY_TIMEOUT_S = 5.0  # a backup or a curious shell may hold the file for a moment
 _RECENT_ROOM_COUNT = 1000
-_RESENT_WITHIN_S = 86_400.0
-_TRIM_INTERVAL_S = 30.0
-_TRIMMED_AT_ONCE = 1000
 _DAMAGED = ("file is not a database", "malformed")
 
 
@@ -75,10 +88,9 @@ class SqliteLog:
         self._wall_clock = wall_clock
         self._pending = Batch([], {})
         self._lock = _lock(path)
-        self._last_trim_s = 0.0
-        self._added: Counter[str] = Counter()  # messages per room since it was last trimmed
+        self._retention = Retention(settings)
+        self._tail_count = self._tail_bytes = self._written_seq = 0
         self._sessions: dict[str, StoredSession] = {}
-        self._trimmed: dict[str, int] = {}
         self._start_seq = int(wall_clock() * 1e6)
         self._recent = self._new_recent(self._start_seq, "")
         self._writer: sqlite3.Connection | None = None
@@ -168,7 +180,7 @@ class SqliteLog:
         return Page(taken, more, gap)
 
     def _has_gap(self, room: str, after: int) -> bool:
-        return after > self.last_seq or after < self._trimmed.get(room, 0) or 0 < after < self._start_seq
+        return after > self.last_seq or after < self._retention.trimmed.get(room, 0) or 0 < after < self._start_seq
 
     def _select(self, condition: str, parameters: tuple[Any, ...], *, is_whole: bool = True) -> Iterator[NewMessage]:
         if self._reader is None:
@@ -206,33 +218,42 @@ class SqliteLog:
         if writer is None:
             raise LogUnavailable(self.problem or "closed")
         try:
-            writer.execute("BEGIN IMMEDIATE")
-            self._insert(writer, batch)
-            writer.execute("COMMIT")
+            if batch.sessions or len(batch.messages) > _ROWS_PER_STATEMENT:
+                writer.execute("BEGIN IMMEDIATE")
+                self._insert(writer, batch)
+                writer.execute("COMMIT")
+            else:
+                self._insert(writer, batch)  # one statement is a transaction
         except sqlite3.Error as error:
             with suppress(sqlite3.Error):
                 writer.execute("ROLLBACK")
             self.problem = str(error)
             raise LogUnavailable(self.problem) from error
         for entry in batch.messages:
-            self._added[entry.room] += 1
+            self._tail_bytes += size_bytes(entry)
+        self._retention.note(batch.messages)
+        self._tail_count += len(batch.messages)
+        self._written_seq = max(self._written_seq, batch.messages[-1].seq if batch.messages else 0)
         try:
-            self._trim_sometimes(writer)
+            if self._tail_count >= _TAIL_COUNT or self._tail_bytes >= _TAIL_BYTES:
+                self._move_tail(writer)
+            if self._retention.is_due(now_s := self._wall_clock()):
+                self._move_tail(writer)
+                self._retention.trim(writer, now_s)
         except sqlite3.Error:
-            logger.exception("old messages were not trimmed")  # the next batch finds out whether the file is well
+            logger.exception("messages were not filed or trimmed")  # the next batch finds out whether the file is well
 
     @staticmethod
     def _insert(writer: sqlite3.Connection, batch: Batch) -> None:
-        rows = [
-            tuple(None if value is UNSET else value for value in (e.client_id, e.kind, e.request_id))
-            for e in batch.messages
-        ]
-        for start in range(0, len(rows), _ROWS_PER_STATEMENT):
+        for start in range(0, len(batch.messages), _ROWS_PER_STATEMENT):
             entries = batch.messages[start : start + _ROWS_PER_STATEMENT]
             values: list[Any] = []
-            for entry, optional in zip(entries, rows[start : start + _ROWS_PER_STATEMENT], strict=True):
-                values += (entry.seq, entry.room, entry.user, entry.message, entry.timestamp, *optional)
+            for entry in entries:
+                values += (entry.seq, entry.room, entry.user, entry.message, entry.timestamp)
+                values += [None if value is UNSET else value for value in (entry.client_id, entry.kind, entry.request_id)]
             writer.execute(_INSERT + ", ".join([_ROW] * len(entries)), values)
+        if not batch.sessions:
+            return
         ended = [(key,) for key, session in batch.sessions.items() if session is None]
         writer.executemany("DELETE FROM sessions WHERE key = ?", ended)
         kept = [(key, msgspec.json.encode(session)) for key, session in batch.sessions.items() if session is not None]
@@ -270,13 +291,15 @@ class SqliteLog:
         writer.execute("PRAGMA journal_mode = WAL")
         # Either way a batch survives the end of the process. FULL waits for the disk with each, and survives power loss.
         writer.execute(f"PRAGMA synchronous = {'FULL' if self._settings.log_fsync == 'full' else 'NORMAL'}")
+        writer.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         self._migrate(writer)
         writer.execute("BEGIN IMMEDIATE")  # whether it can be written at all
         writer.execute("UPDATE about SET epoch = epoch")
         writer.execute("COMMIT")
+        self._move_tail(writer)
         epoch, self._start_seq = writer.execute("SELECT epoch, start_seq FROM about").fetchone()
         newest = writer.execute("SELECT max(seq) FROM messages").fetchone()[0] or 0
-        self._trimmed = dict(writer.execute("SELECT room, seq FROM trimmed"))
+        self._retention.load(writer)
         if self._reader is None and not self._recent.messages_total:
             self._sessions = {
                 key: msgspec.json.decode(session, type=StoredSession)
@@ -285,12 +308,27 @@ class SqliteLog:
         if newest > self._recent.last_seq or epoch != self._recent.epoch:
             recent = self._new_recent(max(newest, self._recent.last_seq), epoch)
             recent.messages_total = self._recent.messages_total
+            recent.droppable_seq = newest
             self._recent = recent
         self._reader = self._open_connection()
         self._reader.execute("PRAGMA query_only = ON")
 
+    def _move_tail(self, writer: sqlite3.Connection) -> None:
+        # In the order of the index, so that each of its pages changes once.
+        writer.executescript(
+            "BEGIN IMMEDIATE;INSERT OR IGNORE INTO messages SELECT * FROM tail ORDER BY room, seq;DELETE FROM tail;COMMIT"
+        )
+        self._tail_count = self._tail_bytes = 0
+        self._recent.droppable_seq = self._written_seq
+
     def _open_connection(self) -> sqlite3.Connection:
-        return sqlite3.connect(self._path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        return sqlite3.connect(
+            self._path,
+            timeout=_BUSY_TIMEOUT_S,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=_ROWS_PER_STATEMENT,
+        )
 
     def _migrate(self, writer: sqlite3.Connection) -> None:
         version = writer.execute("PRAGMA user_version").fetchone()[0]
@@ -316,59 +354,6 @@ class SqliteLog:
         self._disconnect()
         self.problem = "closed"
         self._lock.close()
-
-    # Retention
-
-    def _trim_sometimes(self, writer: sqlite3.Connection) -> None:
-        now_s = self._wall_clock()
-        if abs(now_s - self._last_trim_s) < _TRIM_INTERVAL_S:
-            return
-        self._last_trim_s = now_s
-        limit_count = self._settings.history_room_limit_count
-        # A room is looked through when it has grown by a part of what it may hold, so that this stays a small share.
-        grown = [room for room, count in self._added.items() if count * 20 >= limit_count or count >= _TRIMMED_AT_ONCE]
-        for room in grown:
-            del self._added[room]
-            self._trim_room(writer, room, now_s)
-        self._trim_aged(writer, now_s)
-
-    def _trim_room(self, writer: sqlite3.Connection, room: str, now_s: float) -> None:
-        kept_bytes = 0
-        rows = writer.execute(
-            "SELECT seq, length(message) FROM messages WHERE room = ? AND message IS NOT NULL ORDER BY seq DESC", (room,)
-        )
-        for kept_count, (seq, size) in enumerate(rows):
-            kept_bytes += size + 500
-            is_over = kept_bytes > self._settings.history_room_limit_bytes and kept_count > 0
-            if kept_count >= self._settings.history_room_limit_count or is_over:
-                rows.close()
-                self._drop(writer, room, seq, now_s)
-                return
-
-    def _trim_aged(self, writer: sqlite3.Connection, now_s: float) -> None:
-        oldest_s = now_s - self._settings.history_age_limit_s
-        while True:
-            rows = writer.execute(
-                "SELECT seq, room, timestamp FROM messages ORDER BY seq LIMIT ?", (_TRIMMED_AT_ONCE,)
-            ).fetchall()
-            aged = {room: seq for seq, room, timestamp in rows if timestamp < oldest_s}
-            for room, seq in aged.items():
-                self._drop(writer, room, seq, now_s)
-            if len(aged) == 0 or rows[-1][2] >= oldest_s:
-                return
-
-    def _drop(self, writer: sqlite3.Connection, room: str, up_to_seq: int, now_s: float) -> None:
-        """Delete a room's messages up to one; of those that may still be resent the place stays."""
-        resent_after_s = now_s - min(_RESENT_WITHIN_S, self._settings.history_age_limit_s)
-        writer.execute("BEGIN IMMEDIATE")
-        writer.execute(
-            "DELETE FROM messages WHERE room = ? AND seq <= ? AND (client_id IS NULL OR timestamp < ?)",
-            (room, up_to_seq, resent_after_s),
-        )
-        writer.execute("UPDATE messages SET message = NULL WHERE room = ? AND seq <= ?", (room, up_to_seq))
-        writer.execute("INSERT OR REPLACE INTO trimmed VALUES (?, ?)", (room, up_to_seq))
-        writer.execute("COMMIT")
-        self._trimmed[room] = up_to_seq
 
 
 def _lock(path: Path) -> sqlite3.Connection:

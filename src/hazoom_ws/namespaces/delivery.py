@@ -34,6 +34,9 @@ logger = logging.getLogger(__name__)
 
 ROOT = "/"
 _RETRY_INTERVAL_S = 1.0  # after which a log that could not be written is tried again
+# A batch costs a few changes of thread, however many messages it has: when there are many, more are let come together.
+_CROWDED_COUNT = 4
+_GATHERING_S = 0.003
 _REVOKED_COUNT = 1000
 _NAMESPACES_OF: dict[Feature, tuple[str, str]] = {feature: (ROOT, f"/{feature}") for feature in FEATURES}
 
@@ -223,6 +226,8 @@ class Delivery:
                 if batch.messages:
                     self._is_holding = False
                     self._send_all(held)
+                if self._lock is None and len(batch.messages) >= _CROWDED_COUNT:
+                    self._sleep(_GATHERING_S)
         finally:
             self._is_writing = self._is_holding = False
         self._send_all(self._effects)
