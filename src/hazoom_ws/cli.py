@@ -41,27 +41,29 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: list[str]) -> int:
     """Serve until a signal comes; return the exit status."""
     try:
-        options = _parse(arguments)
-        settings = load_settings(
-            flags={"host": options.host, "port": options.port, "log_level": options.log_level},
-            config_path=options.config,
-        )
-        listener = _listen(settings)
+        _run(_parse(arguments))
     except SettingsError as error:
         sys.stderr.write(f"{PROGRAM}: {error}\n")
         return 2
+    return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    settings = load_settings(
+        flags={"host": options.host, "port": options.port, "log_level": options.log_level},
+        config_path=options.config,
+    )
+    listener = _listen(settings)
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for library in ("urllib3", "werkzeug", "flask_cors"):
         logging.getLogger(library).setLevel(logging.WARNING)  # below it they log every request
     with closing(listener):
         if options.demo:
             with DemoBackend() as demo:
-                logger.info("AI answers come from the demo backend on %s", demo.url)
-                _serve(msgspec.structs.replace(settings, llm_url=demo.url), listener, options.async_mode)
+                settings = msgspec.structs.replace(settings, llm_url=demo.url)
+                _serve(settings, listener, options.async_mode, f"the demo backend on {demo.url}")
         else:
-            logger.info("AI answers come from %s", settings.llm_url)
-            _serve(settings, listener, options.async_mode)
-    return 0
+            _serve(settings, listener, options.async_mode, settings.llm_url)
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
@@ -154,9 +156,10 @@ def _tune_garbage_collection() -> None:
     gc.set_threshold(20_000, 20, 100)
 
 
-def _serve(settings: Settings, listener: socket.socket, async_mode: str) -> None:
-    _raise_file_limit()
+def _serve(settings: Settings, listener: socket.socket, async_mode: str, ai: str) -> None:
     app = create_app(settings, async_mode=async_mode)
+    logger.info("AI answers come from %s", ai)
+    _raise_file_limit()
     _tune_garbage_collection()
     with closing(_Signals()) as signals:
         serve = serve_with_eventlet if async_mode == "eventlet" else serve_with_threads

@@ -84,6 +84,20 @@ def test_two_servers_cannot_share_a_port() -> None:
         assert "is taken" in refused("--port", server.port)
 
 
+def test_two_servers_cannot_share_a_file_of_messages(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/messages.sqlite3"
+    with hazoom(env={"HAZOOM_LOG_URL": url}):
+        assert "another hazoom_ws uses" in refused("--port", 0, HAZOOM_LOG_URL=url)
+
+
+def test_a_file_of_messages_where_none_can_be_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    line = refused("--port", 0, HAZOOM_LOG_URL=f"sqlite:///{tmp_path}/file/messages.sqlite3")
+    assert "log_url: cannot use" in line
+    for url in ("redis://x", "sqlite:///", "messages.sqlite3"):
+        assert "it is memory:// or sqlite:///" in refused("--port", 0, HAZOOM_LOG_URL=url)
+
+
 def test_a_host_that_is_not_ours_is_named() -> None:
     assert "cannot listen on 192.0.2.1" in refused("--host", "192.0.2.1")
 
