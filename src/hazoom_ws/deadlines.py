@@ -16,6 +16,9 @@ class Deadlines(Generic[T]):
         self.period_s = period_s
         self._due_at_s: OrderedDict[T, float] = OrderedDict()
 
+    def __len__(self) -> int:
+        return len(self._due_at_s)
+
     def start(self, item: T, now_s: float) -> None:
         """Begin the period of ``item``, or begin it again."""
         self._due_at_s[item] = now_s + self.period_s

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -247,6 +248,21 @@ class TestFile:
         say(log, "a", "1")
         kept = [path for path in tmp_path.iterdir() if ".damaged-" in path.name]
         assert [path.read_bytes() for path in kept] == [b"no database at all" * 100]
+
+    def test_a_file_that_turns_out_damaged_is_kept_aside_when_it_is_opened_again(self, open_store, tmp_path):
+        log = open_store(self.URL)
+        say(log, "a", "1")
+        log.problem = "database disk image is malformed"  # what SQLite says of a page that is none
+        log.reopen()
+        assert log.problem is None
+        assert say(log, "a", "2")[0].seq > 0
+        [kept] = [
+            path
+            for path in tmp_path.iterdir()
+            if path.name.endswith(tuple("0123456789abcdef")) and ".damaged-" in path.name
+        ]
+        with closing(sqlite3.connect(kept)) as connection:
+            assert connection.execute("SELECT message FROM tail UNION SELECT message FROM messages").fetchall() == [("1",)]
 
     def test_a_file_of_a_later_version_is_refused(self, open_store, tmp_path):
         open_store(self.URL).close()

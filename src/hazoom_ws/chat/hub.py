@@ -148,7 +148,7 @@ class Hub:
         self._sessions.resume(session, pid, connection)
         self._connections[connection_id] = connection
         self._users.add(connection)
-        for room in session.rooms:
+        for room in session.rooms[: self._settings.rooms_per_connection_limit]:
             self._enter(connection, room)
         self._sessions.save(connection)
         return connection

@@ -5,6 +5,7 @@ client has; one connection at a time holds it. Knows nothing of how either trave
 """
 
 import hashlib
+import math
 import secrets
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from hazoom_ws.deadlines import Deadlines
 from hazoom_ws.message_log.contract import MessageLog, Page, StoredSession, size_bytes
 from hazoom_ws.schemas import NewMessage
 
+AWAY_LIMIT_COUNT = 100_000  # clients that may still come back; over it the one that left first may not
 REPLAY_LIMIT_COUNT = 500  # messages of one room
 
 
@@ -40,6 +42,7 @@ class Sessions:
         self._log = log
         self._by_key: dict[str, Session] = {}
         self._away: Deadlines[Session] = Deadlines(window_s)
+        self._evicted: list[User] = []
         for key, stored in log.sessions().items():
             if window_s == 0 or (stored.ends_at is not None and stored.ends_at <= wall_now_s):
                 log.save_session(key, None)
@@ -91,10 +94,16 @@ class Sessions:
             return False
         self._store(session, wall_now_s + self._window_s)
         self._away.start(session, now_s)
+        if len(self._away) > AWAY_LIMIT_COUNT:
+            first, _ = next(self._away.take_due(math.inf))
+            self._end(first)
+            self._evicted.append(first.user)
         return True
 
     def expire(self, now_s: float) -> Iterable[User]:
-        """End the sessions whose clients were away for too long, and yield their users."""
+        """End the sessions whose clients were away for too long, and yield the users of all that have ended."""
+        evicted, self._evicted = self._evicted, []
+        yield from evicted
         for session, _ in self._away.take_due(now_s):
             self._end(session)
             yield session.user

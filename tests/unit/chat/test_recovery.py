@@ -2,6 +2,7 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from hazoom_ws.chat.effects import Broadcast, Close, Effect, Push
 from hazoom_ws.chat.hub import Hub
@@ -137,6 +138,27 @@ def test_a_session_ends_with_its_window_and_not_before():
     world.now_s += 10.1
     world.hub.run_due()
     assert not world.come_back()
+
+
+def test_so_many_may_come_back_and_no_more(monkeypatch):
+    monkeypatch.setattr("hazoom_ws.chat.recovery.AWAY_LIMIT_COUNT", 2)
+    world = World()
+    pids = []
+    for number in range(3):
+        connection = world.hub.connect(f"c{number}", f"user {number}", may_return=True)
+        pids.append(connection.pid)
+        world.hub.disconnect(connection)
+    assert [bool(world.hub.recover(pid, pid, f"user {number}")) for number, pid in enumerate(pids)] == [False, True, True]
+
+
+def test_rooms_beyond_a_limit_that_was_lowered_are_left():
+    world = World()
+    for number in range(5):
+        world.hub.join(world.ann, f"room {number}", since=None, history=0)
+    world.cut()
+    world.hub._settings = structs.replace(world.settings, rooms_per_connection_limit=3)
+    assert world.come_back()
+    assert list(world.ann.rooms) == ["room 0", "room 1", "room 2"]
 
 
 def test_a_session_is_its_users():
