@@ -102,6 +102,20 @@ class TooManyStreams(ClientFault):
         super().__init__(f"{scope} {limit} AI answers running, which is the limit; try again when one has ended")
 
 
+class Forbidden(ClientFault):
+    code = "forbidden"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} is not yours")
+
+
+class NotFound(ClientFault):
+    code = "not_found"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} is not known, or has ended")
+
+
 class LlmUnavailable(UpstreamFault):
     code = "llm_unavailable"
     retry = True

@@ -14,16 +14,27 @@ import socket
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from http.cookiejar import DefaultCookiePolicy
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import msgspec
 import requests
 import urllib3
 from msgspec import UNSET, Struct, UnsetType
-from requests.adapters import HTTPAdapter
 
-from hazoom_ws.errors import BadPayload, HazoomError, Internal, LlmFailed, LlmTimeout, LlmUnavailable, TooManyStreams
+from hazoom_ws.errors import (
+    BadPayload,
+    Forbidden,
+    HazoomError,
+    Internal,
+    LlmFailed,
+    LlmTimeout,
+    LlmUnavailable,
+    NotFound,
+    TooManyStreams,
+    UpstreamFault,
+)
+from hazoom_ws.llm_http import open_session, socket_of, telling_connection
 from hazoom_ws.schemas import (
     IntelligenceLevel,
     LlmComplete,
@@ -83,9 +94,10 @@ class LlmBridge:
         """``start_task(function, *args)`` runs a function beside the caller."""
         self.settings = settings
         self.clock = clock
-        self.session = _open_session(settings.llm_streams_limit)
+        self.session = open_session(settings.llm_streams_limit)
         self._start_task = start_task
         self._running: dict[str, Prompt] = {}
+        self._exchanges: dict[str, _Exchange] = {}  # of those that have started
         self._running_per_user: Counter[str] = Counter()
         self._requests_total = 0
         self._tokens_total = 0
@@ -109,7 +121,17 @@ class LlmBridge:
 
     def start(self, prompt: Prompt, *, emit: Emit, is_wanted: Callable[[], bool]) -> None:
         """Run an admitted prompt in a task. It ends early, without an event, once ``is_wanted`` says no."""
-        self._start_task(self._run, prompt, emit, is_wanted)
+        exchange = self._exchanges[prompt.request_id] = _Exchange(self, prompt, emit, is_wanted)
+        self._start_task(self._run, prompt, exchange, emit)
+
+    def cancel(self, request_id: str, user_id: str) -> None:
+        """End a running request of a user with what there is of its answer. Raises `NotFound`, `Forbidden`."""
+        exchange = self._exchanges.get(request_id)
+        if exchange is None:
+            raise NotFound("request_id")
+        if self._running[request_id].user_id != user_id:
+            raise Forbidden("request_id")
+        exchange.cancel()
 
     def stats(self) -> LlmStats:
         ordered = sorted(self._ttft_ms)
@@ -121,10 +143,10 @@ class LlmBridge:
             ttft_ms_p99=_percentile(ordered, 0.99),
         )
 
-    def _run(self, prompt: Prompt, emit: Emit, is_wanted: Callable[[], bool]) -> None:
+    def _run(self, prompt: Prompt, exchange: "_Exchange", emit: Emit) -> None:
         final: ServerEvent | None
         try:
-            final = _Exchange(self, prompt, emit, is_wanted).run()
+            final = exchange.run()
         except HazoomError as error:
             logger.warning("AI request %s failed: %s", prompt.request_id, _with_cause(error))
             final = _error_event(prompt, error)
@@ -143,6 +165,7 @@ class LlmBridge:
     def withdraw(self, prompt: Prompt) -> None:
         """Give back the place of an admitted prompt that has ended, or will not start."""
         del self._running[prompt.request_id]
+        self._exchanges.pop(prompt.request_id, None)
         self._running_per_user[prompt.user_id] -= 1
         if not self._running_per_user[prompt.user_id]:
             del self._running_per_user[prompt.user_id]
@@ -162,19 +185,45 @@ class _Exchange:
         self._first_token_s: float | None = None
         self._tokens: list[str] = []
         self._session_id = prompt.session_id
+        self._is_cancelled = False
+        self._connection: socket.socket | None = None  # to the backend, once the request is on its way
+
+    def cancel(self) -> None:
+        """End the connection to the backend; `run`, which waits for it, then returns. Called from another task."""
+        self._is_cancelled = True
+        if self._connection is not None:
+            with suppress(OSError):
+                self._connection.shutdown(socket.SHUT_RDWR)
+
+    def _use(self, connection: socket.socket) -> None:
+        """Take note of the connection that this request was sent on. Raises OSError if nobody waits for it any more."""
+        self._connection = connection
+        if self._is_cancelled:
+            raise ConnectionAbortedError("the request was cancelled")
 
     def run(self) -> LlmComplete | None:
         """Return the event that ends the request, None if nobody wanted it to the end; raise an `UpstreamFault`."""
-        with self._open() as response:
-            _check_status(response)
-            text = self._relay_stream(response) if self._prompt.stream else self._relay_answer(response)
+        text: str | None = None
+        try:
+            with telling_connection(self._use), self._open() as response:
+                _check_status(response)
+                text = self._relay_stream(response) if self._prompt.stream else self._relay_answer(response)
+        except UpstreamFault:
+            if not self._is_cancelled:
+                raise
+        finally:
+            self._connection = None  # another request may use it next
+        is_whole = text is not None
         if text is None:
-            return None
+            if not self._is_cancelled:
+                return None
+            text = "".join(self._tokens)
         now_s = self._clock()
         return LlmComplete(
             timestamp=time.time(),
             request_id=self._prompt.request_id,
             response=text,
+            finish_reason="stop" if is_whole else "cancelled",
             intelligence_level=self._prompt.intelligence_level,
             session_id=self._session_id,
             token_count=len(self._tokens),
@@ -270,7 +319,7 @@ class _Exchange:
             remaining_s = ends_at_s - self._clock()
             if remaining_s <= 0:
                 raise LlmTimeout(limit_s, waited_for)
-            connection = _socket_of(raw)
+            connection = socket_of(raw)
             if connection is not None:
                 connection.settimeout(remaining_s)
             try:
@@ -298,29 +347,6 @@ class _Exchange:
         else:
             piece = (settings.llm_idle_timeout_s, now_s + settings.llm_idle_timeout_s, "the next token")
         return min(total, piece, key=lambda timeout: timeout[1])
-
-
-def _open_session(connections: int) -> requests.Session:
-    session = requests.Session()
-    # The backend sets a session cookie on every answer; one that is kept would hand a user's conversation to the next.
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    session.headers["Accept-Encoding"] = "identity"  # compression would hold tokens back
-    adapter = HTTPAdapter(pool_connections=1, pool_maxsize=connections)
-    session.mount("http://", adapter)
-    session.mount("https://", adapter)
-    return session
-
-
-def _socket_of(raw: Any) -> socket.socket | None:
-    """Return the socket under a urllib3 response, for its time-out: neither library lets it change after the headers.
-
-    None once http.client has read the body to its end, which it notices before it is asked again.
-
-    http.client's response reads from a BufferedReader over a SocketIO over the socket, and with "Connection: close" it is
-    the only one that still has it. tests/unit/test_library_facts.py notices when the way there changes.
-    """
-    reader = raw._fp.fp
-    return None if reader is None else reader.raw._sock
 
 
 def _check_status(response: requests.Response) -> None:

@@ -95,6 +95,12 @@ class LlmRequest(ClientPayload, frozen=True, kw_only=True):
     session_id: Identifier | UnsetType = UNSET
 
 
+class LlmCancel(ClientPayload, frozen=True, kw_only=True):
+    event = "llm_cancel"
+    feature = "llm"
+    request_id: Identifier
+
+
 class GetStats(ClientPayload, frozen=True, kw_only=True):
     event = "get_stats"
     feature = "stats"
@@ -296,13 +302,14 @@ class HistoryPage(Struct, frozen=True, kw_only=True):
 
 
 class LlmAccepted(Struct, frozen=True, kw_only=True):
-    """Acknowledgement of ``llm_request``."""
+    """Acknowledgement of ``llm_request`` and ``llm_cancel``."""
 
     request_id: str
 
 
 CLIENT_EVENTS: dict[str, type[ClientPayload]] = {
-    payload.event: payload for payload in (JoinRoom, LeaveRoom, SendMessage, GetHistory, Typing, LlmRequest, GetStats)
+    payload.event: payload
+    for payload in (JoinRoom, LeaveRoom, SendMessage, GetHistory, Typing, LlmRequest, LlmCancel, GetStats)
 }
 
 T = TypeVar("T", bound=Struct)

@@ -204,6 +204,82 @@ def test_an_answer_that_nobody_waits_for_is_given_up(server: Hazoom, backend: Ba
     wait_until(lambda: message not in backend.open_streams(), "Django's stream is closed")
 
 
+# Stopping
+
+
+@pytest.mark.parametrize(
+    ("message", "stream", "token_count"),
+    [
+        ("do:gated {name}", True, 1),
+        ("do:stall next token", True, 1),
+        ("do:stall first token", True, 0),
+        ("do:stall headers", True, 0),
+        ("do:stall headers", False, 0),
+    ],
+)
+def test_an_answer_ends_when_its_asker_says_so_with_what_there_is_of_it(
+    server: Hazoom, backend: Backend, client: OfficialClient, message: str, stream: bool, token_count: int
+) -> None:
+    user = client.connect(server.url)
+    name = unique("gate")
+    message = message.format(name=name)
+    before = len(backend.received(message))
+    request_id = ask(user, message, stream=stream)
+    wait_until(lambda: len(backend.received(message)) > before, "Django has the question")
+    if token_count:
+        backend.release(name)
+        user.wait_for("llm_token")
+    assert user.emit("llm_cancel", {"request_id": request_id}) == {"ok": True, "request_id": request_id}
+    complete = user.wait_for("llm_complete")
+    assert (complete["request_id"], complete["finish_reason"]) == (request_id, "cancelled")
+    assert complete["token_count"] == token_count
+    assert complete["response"] == "".join(event["token"] for event in user.received("llm_token"))
+    assert user.emit("get_stats")["llm"]["active"] == 0
+    assert user.emit("llm_cancel", {"request_id": request_id})["error"]["code"] == "not_found"
+    assert_answered_next(user)
+    assert len(user.received("llm_complete")) == 2
+    assert user.received("llm_error") == []
+
+
+def assert_answered_next(user: Socket) -> None:
+    complete_count = len(user.received("llm_complete"))
+    request_id = ask(user, "plain")
+    complete = user.wait_for("llm_complete", lambda event: event["request_id"] == request_id)
+    assert (complete["response"], complete["finish_reason"]) == (ANSWER, "stop")
+    assert len(user.received("llm_complete")) == complete_count + 1
+
+
+def test_django_sees_the_closed_connection_of_an_answer_that_was_stopped(
+    server: Hazoom, backend: Backend, client: OfficialClient
+) -> None:
+    user = client.connect(server.url)
+    message = f"do:endless {unique('stream')}"
+    request_id = ask(user, message)
+    user.wait_for("llm_token")
+    assert message in backend.open_streams()
+    user.emit("llm_cancel", {"request_id": request_id})
+    user.wait_for("llm_complete")
+    wait_until(lambda: message not in backend.open_streams(), "Django's stream is closed")
+
+
+def test_an_answer_is_stopped_by_its_asker_only(server: Hazoom, backend: Backend, client: OfficialClient) -> None:
+    room, gate = unique("team"), unique("gate")
+    asker, other = client.connect(server.url), client.connect(server.url)
+    for user in (asker, other):
+        user.emit("join_room", {"room": room})
+    request_id = ask(asker, f"do:gated {gate}", room=room)
+    backend.release(gate)
+    other.wait_for("llm_token")
+    assert other.emit("llm_cancel", {"request_id": request_id})["error"]["code"] == "forbidden"
+    assert other.emit("llm_cancel", {"request_id": "unknown"})["error"]["code"] == "not_found"
+    assert other.emit("llm_cancel", {})["error"]["code"] == "bad_payload"
+    assert asker.emit("llm_cancel", {"request_id": request_id})["ok"] is True
+    complete = other.wait_for("llm_complete")
+    assert (complete["finish_reason"], complete["response"]) == ("cancelled", TOKENS[0])
+    kept = other.emit("get_history", {"room": room})["messages"]
+    assert [(entry["kind"], entry["message"]) for entry in kept][1:] == [("assistant", TOKENS[0])]
+
+
 def test_asking_into_a_room_one_is_not_in_is_refused(server: Hazoom, backend: Backend, client: OfficialClient) -> None:
     user = client.connect(server.url)
     message = unique("plain")

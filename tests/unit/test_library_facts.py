@@ -131,7 +131,7 @@ def test_deep_json_is_a_recursion_error_for_msgspec_so_the_depth_is_checked_firs
 
 @pytest.mark.parametrize("connection", ["close", "keep-alive"])
 def test_the_socket_is_where_the_bridge_looks_for_it_and_read1_gives_what_arrived(connection):
-    from hazoom_ws.llm_bridge import _socket_of
+    from hazoom_ws.llm_http import socket_of
 
     more = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -150,14 +150,14 @@ def test_the_socket_is_where_the_bridge_looks_for_it_and_read1_gives_what_arrive
             requests.Session() as session,
             session.get(f"http://127.0.0.1:{listener.getsockname()[1]}/", stream=True) as reply,
         ):
-            found = _socket_of(reply.raw)
+            found = socket_of(reply.raw)
             assert isinstance(found, socket.socket)
             found.settimeout(20)
             assert reply.raw.read1(100, decode_content=True) == b"a"
             more.set()
             assert reply.raw.read1(100, decode_content=True) == b"b"
             assert reply.raw.read1(100, decode_content=True) == b""
-            assert _socket_of(reply.raw) is None
+            assert socket_of(reply.raw) is None
 
 
 def test_a_response_that_closes_takes_the_socket_from_its_connection():

@@ -48,6 +48,12 @@ class LlmNamespace(FeatureNamespace):
         )
         return schemas.LlmAccepted(request_id=prompt.request_id)
 
+    @handles(schemas.LlmCancel)
+    def llm_cancel(self, link: Link, payload: schemas.LlmCancel) -> schemas.LlmAccepted:
+        """End an answer of the asker's own; it ends in ``llm_complete`` with the text so far."""
+        self.parts.bridge.cancel(payload.request_id, link.connection.user.id)
+        return schemas.LlmAccepted(request_id=payload.request_id)
+
     def _relay(self, link: Link, prompt: Prompt) -> Emit:
         """Return what the bridge calls, outside of turns, with each event of an answer."""
         hub, delivery = self.parts.hub, self.parts.delivery
@@ -57,7 +63,7 @@ class LlmNamespace(FeatureNamespace):
                 if prompt.room is UNSET:
                     delivery.add(Push(link.connection, event))
                     return
-                if isinstance(event, schemas.LlmComplete):
+                if isinstance(event, schemas.LlmComplete) and event.response:
                     try:
                         hub.publish_answer(prompt.room, event.response, prompt.request_id)
                     except LogUnavailable as error:

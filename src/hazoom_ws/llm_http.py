@@ -1,0 +1,93 @@
+"""The HTTP connections to the AI backend: pooled by `requests`, and known by their sockets.
+
+Neither `requests` nor urllib3 lets a time-out change after the headers, or another task end a request that waits for them;
+both are done with the socket. tests/unit/test_library_facts.py notices when the ways to it change.
+"""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+
+_Tell = Callable[[socket.socket], None]
+
+
+class _Current(threading.local):
+    tell: _Tell | None = None
+
+
+_current = _Current()
+
+
+@contextmanager
+def telling_connection(tell: _Tell) -> Iterator[None]:
+    """Call ``tell`` with the socket of each request that this task sends meanwhile, before it waits for the answer.
+
+    An OSError that ``tell`` raises ends the request as a lost connection does.
+    """
+    _current.tell = tell
+    try:
+        yield
+    finally:
+        _current.tell = None
+
+
+def open_session(connections: int) -> requests.Session:
+    """Return a session that keeps up to so many connections open, no cookies, and asks for no compression."""
+    session = requests.Session()
+    # The backend sets a session cookie on every answer; one that is kept would hand a user's conversation to the next.
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    session.headers["Accept-Encoding"] = "identity"  # compression would hold tokens back
+    adapter = _Adapter(pool_connections=1, pool_maxsize=connections)
+    session.mount("http://", adapter)
+    session.mount("https://", adapter)
+    return session
+
+
+def socket_of(raw: Any) -> socket.socket | None:
+    """Return the socket under a urllib3 response; None once http.client has read the body to its end.
+
+    http.client's response reads from a BufferedReader over a SocketIO over the socket, and with "Connection: close" it is
+    the only one that still has it.
+    """
+    reader = raw._fp.fp
+    return None if reader is None else reader.raw._sock
+
+
+class _Telling:
+    """Mixed into urllib3's connections."""
+
+    sock: Any
+
+    def getresponse(self) -> Any:
+        if _current.tell is not None:
+            _current.tell(self.sock)
+        return super().getresponse()  # type: ignore[misc]
+
+
+class _HttpConnection(_Telling, urllib3.connection.HTTPConnection):
+    pass
+
+
+class _HttpsConnection(_Telling, urllib3.connection.HTTPSConnection):
+    pass
+
+
+class _HttpPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _HttpConnection
+
+
+class _HttpsPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _HttpsConnection
+
+
+class _Adapter(HTTPAdapter):
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options)
+        self.poolmanager.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
