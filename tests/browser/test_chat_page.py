@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Locator, Page, WebSocket, WebSocketRoute, expect
 
-from servers import Hazoom, free_port, unique, wait_until
+from servers import Hazoom, django_runserver, free_port, unique, wait_until
 
 OpenWindow = Callable[..., Page]
 StartServer = Callable[..., Hazoom]
@@ -286,6 +286,28 @@ def test_a_message_that_comes_too_fast_stays_in_its_field(start_server: StartSer
     expect(window.get_by_role("alert")).to_contain_text("try again in")
     expect(field(window, "Message")).to_have_value("hello")
     expect_messages(window)
+
+
+def test_who_asked_can_stop_the_answer(start_server: StartServer, open_window: OpenWindow) -> None:
+    with django_runserver() as backend:
+        server = start_server(llm_url=backend.url)
+        ann, bob = open_window(server.url), open_window(server.url)
+        enter(ann, "Ann", "team")
+        enter(bob, "Bob", "team")
+        expect(button(ann, "Stop")).to_be_hidden()
+        question = f"do:endless {unique('stream')}"
+        field(ann, "Message").fill(question)
+        button(ann, "Ask the AI").click()
+        for window in (ann, bob):
+            expect(window.locator("#messages .assistant")).not_to_be_empty()
+        expect(button(bob, "Stop")).to_be_hidden()
+        button(ann, "Stop").click()
+        expect(button(ann, "Stop")).to_be_hidden()
+        wait_until(lambda: question not in backend.open_streams(), "Django's stream is closed")
+        for window in (ann, bob):
+            expect(window.locator("#messages li")).to_have_count(2)
+            expect(window.get_by_role("alert")).to_be_empty()
+        assert ann.locator("#messages .assistant").inner_text() == bob.locator("#messages .assistant").inner_text()
 
 
 def test_an_ai_that_cannot_be_reached_is_said(start_server: StartServer, open_window: OpenWindow) -> None:

@@ -8,6 +8,7 @@ const socket = io({ autoConnect: false, transports: ["websocket", "polling"], tr
 const people = new Map(); // name -> <li>
 const typists = new Set();
 const answers = new Map(); // request_id -> <li> that grows
+const asked = new Set(); // request_ids of the user's own questions that are being answered
 const shown = new Set(); // ids of the messages in the list
 let wanted = null; // the room that the user asked for last
 let room = null; // the room that the list shows
@@ -31,15 +32,26 @@ function showProblem(error) {
 }
 
 // A request that fails shows why; one that the network lost is sent again by the user.
-function request(event, payload, onSuccess = () => {}) {
+function request(event, payload, onSuccess = () => {}, onFailure = () => {}) {
   socket.timeout(10000).emit(event, payload, (lost, reply) => {
-    if (lost) showProblem(new Error("no answer from the server"));
-    else if (!reply.ok) showProblem(reply.error);
-    else {
+    if (lost || !reply.ok) {
+      showProblem(lost ? new Error("no answer from the server") : reply.error);
+      onFailure();
+    } else {
       showProblem(null);
       onSuccess(reply);
     }
   });
+}
+
+function newId() {
+  return Array.from(crypto.getRandomValues(new Uint32Array(4))).join("-");
+}
+
+function setAsked(id, runs) {
+  if (runs) asked.add(id);
+  else asked.delete(id);
+  element("stop").hidden = asked.size === 0;
 }
 
 // Keeps the end in sight, unless the reader has scrolled away from it.
@@ -130,16 +142,17 @@ function enter(name) {
   request("join_room", lastSeq ? { room, since: lastSeq } : { room });
 }
 
-function submit(event, payload) {
+function submit(event, payload, onFailure) {
   const field = element("text");
   const message = field.value;
-  if (!message.trim()) return;
+  if (!message.trim()) return false;
   const attempt = (submitted = {});
   setTyping(false);
   request(event, { room, message, ...payload }, () => {
     // What was typed since then stays.
     if (submitted === attempt && field.value.startsWith(message)) field.value = field.value.slice(message.length);
-  });
+  }, onFailure);
+  return true;
 }
 
 socket.on("connect", () => {
@@ -149,6 +162,7 @@ socket.on("connect", () => {
 socket.on("disconnect", () => {
   showConnection();
   setIn(false);
+  asked.forEach((id) => setAsked(id, false));
 });
 socket.on("connect_error", (error) => {
   showConnection();
@@ -197,9 +211,13 @@ socket.on("llm_token", ({ request_id: id, token, room: where }) => {
   if (!answers.has(id)) answers.set(id, addLine("Assistant", "", "assistant"));
   changeMessages(() => answers.get(id).lastChild.append(token));
 });
-socket.on("llm_complete", ({ request_id: id }) => answers.delete(id));
+socket.on("llm_complete", ({ request_id: id }) => {
+  answers.delete(id);
+  setAsked(id, false);
+});
 socket.on("llm_error", ({ request_id: id, message }) => {
   answers.delete(id);
+  setAsked(id, false);
   showProblem({ message });
 });
 socket.on("error", showProblem);
@@ -221,10 +239,14 @@ element("entrance").addEventListener("submit", (event) => {
 element("composer").addEventListener("submit", (event) => {
   event.preventDefault();
   // The same id on a second try makes the server keep the message once.
-  draftId ||= Array.from(crypto.getRandomValues(new Uint32Array(4))).join("-");
+  draftId ||= newId();
   submit("message", { client_id: draftId });
 });
-element("ask").addEventListener("click", () => submit("llm_request"));
+element("ask").addEventListener("click", () => {
+  const id = newId();
+  if (submit("llm_request", { request_id: id }, () => setAsked(id, false))) setAsked(id, true);
+});
+element("stop").addEventListener("click", () => asked.forEach((id) => request("llm_cancel", { request_id: id })));
 element("text").addEventListener("input", () => {
   draftId = null;
   setTyping(element("text").value !== "");
