@@ -36,6 +36,7 @@ from hazoom_ws.settings import Settings
 LISTED_USERS = 200  # names that a room tells; over it everybody's coming and going is not told to everybody
 NOTICE_INTERVAL_S = 1.0
 LISTED_ROOMS = 1000
+DUE_AT_ONCE = 500  # in one turn, so that a crowd which left at once keeps nobody waiting
 FALLBACK_ROOM = "general"
 _GUEST_ALPHABET = string.ascii_lowercase + string.digits
 
@@ -284,10 +285,10 @@ class Hub:
         now_s = self._clock()
         for key in self._typing.expire(now_s):
             self._show_typing(key, is_typing=False)
-        for (room, user), _ in self._absences.take_due(now_s):
+        for (room, user), _ in islice(self._absences.take_due(now_s), DUE_AT_ONCE):
             if self._rooms[room].dismiss(user):
                 self._say_left(room, user)
-        for user in self._sessions.expire(now_s):
+        for user in self._sessions.expire(now_s, DUE_AT_ONCE):
             self._guest_names.discard(user.name)
         if self._notices and self._notices_due_at_s <= now_s:
             notices, self._notices = self._notices, {}

@@ -8,6 +8,7 @@ import hashlib
 import math
 import secrets
 from collections.abc import Iterable
+from itertools import islice
 from typing import NamedTuple
 
 from hazoom_ws.chat.presence import Connection, User
@@ -100,11 +101,11 @@ class Sessions:
             self._evicted.append(first.user)
         return True
 
-    def expire(self, now_s: float) -> Iterable[User]:
-        """End the sessions whose clients were away for too long, and yield the users of all that have ended."""
+    def expire(self, now_s: float, limit_count: int) -> Iterable[User]:
+        """End up to so many sessions whose clients were away for too long; yield the users of all that have ended."""
         evicted, self._evicted = self._evicted, []
         yield from evicted
-        for session, _ in self._away.take_due(now_s):
+        for session, _ in islice(self._away.take_due(now_s), limit_count):
             self._end(session)
             yield session.user
 

@@ -32,6 +32,5 @@ class Timers:
                 if next_due_in_s is None:
                     self._is_running = False
                     return
-            self._sleep(
-                min(next_due_in_s, NOTICE_INTERVAL_S)
-            )  # what becomes due meanwhile is due after that at the earliest
+            # What becomes due meanwhile is due after that at the earliest; what is overdue waits for others to have a turn.
+            self._sleep(max(0.0, min(next_due_in_s, NOTICE_INTERVAL_S)))
