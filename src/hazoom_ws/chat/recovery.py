@@ -69,6 +69,7 @@ class Sessions:
         return self._log.last_seq if session is None else session.since
 
     def find(self, pid: str) -> Session | None:
+        """Return the session that a pid is the secret of, whether a connection holds it or not."""
         return self._by_key.get(_key_of(pid))
 
     def resume(self, session: Session, pid: str, connection: Connection) -> None:

@@ -95,7 +95,11 @@ class SqliteLog:
         self._recent = self._new_recent(self._start_seq, "")
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
-        self.reopen()
+        try:
+            self.reopen()
+        except SettingsError:
+            self.close()
+            raise
 
     def _new_recent(self, start_seq: int, epoch: str) -> MemoryLog:
         return MemoryLog(
@@ -235,10 +239,10 @@ class SqliteLog:
         self._tail_count += len(batch.messages)
         self._written_seq = max(self._written_seq, batch.messages[-1].seq if batch.messages else 0)
         try:
-            if self._tail_count >= _TAIL_COUNT or self._tail_bytes >= _TAIL_BYTES:
+            is_trimming_due = self._retention.is_due(now_s := self._wall_clock())
+            if is_trimming_due or self._tail_count >= _TAIL_COUNT or self._tail_bytes >= _TAIL_BYTES:
                 self._move_tail(writer)
-            if self._retention.is_due(now_s := self._wall_clock()):
-                self._move_tail(writer)
+            if is_trimming_due:
                 self._retention.trim(writer, now_s)
         except sqlite3.Error:
             logger.exception("messages were not filed or trimmed")  # the next batch finds out whether the file is well
@@ -314,6 +318,7 @@ class SqliteLog:
         self._reader.execute("PRAGMA query_only = ON")
 
     def _move_tail(self, writer: sqlite3.Connection) -> None:
+        """File what is in ``tail``; from then on memory may drop it."""
         # In the order of the index, so that each of its pages changes once.
         writer.executescript(
             "BEGIN IMMEDIATE;INSERT OR IGNORE INTO messages SELECT * FROM tail ORDER BY room, seq;DELETE FROM tail;COMMIT"
@@ -361,7 +366,11 @@ def _lock(path: Path) -> sqlite3.Connection:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = sqlite3.connect(f"{path}.lock", timeout=0, isolation_level=None, check_same_thread=False)
-        lock.execute("BEGIN EXCLUSIVE")
+        try:
+            lock.execute("BEGIN EXCLUSIVE")
+        except sqlite3.Error:
+            lock.close()
+            raise
     except (sqlite3.Error, OSError) as error:
         if "locked" in str(error):
             raise SettingsError(f"log_url: another hazoom_ws uses {path}; stop it, or choose another file") from None
