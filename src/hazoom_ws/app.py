@@ -98,9 +98,9 @@ def _run_blocking_in(async_mode: str) -> Callable[..., Any]:
     """Return what calls a function that may block: a thread waits itself, a greenlet must not."""
     if async_mode == "threading":
         return lambda function, *args: function(*args)
-    from hazoom_ws.transport.offload import run_in_thread
+    from hazoom_ws.transport.offload import Worker
 
-    return run_in_thread
+    return Worker().run
 
 
 def _quiet_logger(name: str) -> logging.Logger:

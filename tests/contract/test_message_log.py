@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.message_log.contract import MessageLog, Page, StoredSession
+from hazoom_ws.message_log.migrations import MIGRATIONS
 from hazoom_ws.message_log.opening import open_log
 from hazoom_ws.schemas import NewMessage
 from hazoom_ws.settings import Settings, SettingsError
@@ -262,7 +263,19 @@ class TestFile:
             if path.name.endswith(tuple("0123456789abcdef")) and ".damaged-" in path.name
         ]
         with closing(sqlite3.connect(kept)) as connection:
-            assert connection.execute("SELECT message FROM tail UNION SELECT message FROM messages").fetchall() == [("1",)]
+            assert connection.execute("SELECT message FROM messages").fetchall() == [("1",)]
+
+    def test_a_file_of_the_first_version_is_taken_over(self, open_store, tmp_path):
+        with closing(sqlite3.connect(tmp_path / "log.sqlite3")) as connection:
+            connection.executescript(f"{MIGRATIONS[0]} PRAGMA user_version = 1; INSERT INTO about VALUES ('e', 7);")
+            row = ("a", "Ann", "hi", 999_999.0, "c", None, None)
+            connection.execute("INSERT INTO messages VALUES (8, ?, ?, ?, ?, ?, ?, ?)", (*row[:4], None, *row[5:]))
+            connection.execute("INSERT INTO tail VALUES (9, ?, ?, ?, ?, ?, ?, ?)", row)
+            connection.commit()
+        log = open_store(self.URL)
+        page = log.read("a", limit=5, newest=True)
+        assert [(entry.id, entry.message) for entry in page.messages] == [("e-8", "hi"), ("e-9", "hi")]
+        assert log.find_resent("a", "Ann", "c") == page.messages[1]
 
     def test_a_file_of_a_later_version_is_refused(self, open_store, tmp_path):
         open_store(self.URL).close()

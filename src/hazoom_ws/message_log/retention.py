@@ -28,9 +28,8 @@ class Retention:
     def __init__(self, settings: Settings) -> None:
         self.trimmed: dict[str, int] = {}
         self._settings = settings
-        self._growth: defaultdict[str, float] = defaultdict(
-            float
-        )  # of each room since it was last looked through, as a part of its bound
+        # Of each room since it was last looked through, as a part of its bound.
+        self._growth: defaultdict[str, float] = defaultdict(float)
         self._last_s = 0.0
 
     def load(self, connection: sqlite3.Connection) -> None:
@@ -38,11 +37,11 @@ class Retention:
         self.trimmed = dict(connection.execute("SELECT room, seq FROM trimmed"))
 
     def note(self, messages: Iterable[NewMessage]) -> None:
-        """Note what was written."""
-        settings = self._settings
+        """Note what was filed."""
+        growth = self._growth
+        per_message, per_byte = 1 / self._settings.history_room_limit_count, 1 / self._settings.history_room_limit_bytes
         for entry in messages:
-            share = 1 / settings.history_room_limit_count + size_bytes(entry) / settings.history_room_limit_bytes
-            self._growth[entry.room] += share
+            growth[entry.room] += per_message + size_bytes(entry) * per_byte
         if len(self._growth) > _GROWING_ROOMS:
             self._growth.clear()  # so many rooms are small ones
 

@@ -3,7 +3,7 @@
 What was appended lately is in memory as well (`MemoryLog`), where most pages are read; the file is asked for what is older,
 through a connection of its own that no writer keeps waiting (write-ahead log). Only `write` and `reopen` change the file.
 
-A batch goes to the end of the table ``tail``, which has no index: with many rooms, keeping an index by room current costs
+A batch is one row at the end of the table ``tail``, a JSON array: with many rooms, keeping an index by room current costs
 several times what the messages do. What is there is in memory too, and moves to the table ``messages`` many at a time.
 
 One process uses a file: a lock beside it, which the system gives back however the process ends, refuses a second one. A
@@ -27,54 +27,26 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from hazoom_ws.errors import LogUnavailable
-from hazoom_ws.message_log.contract import Batch, Page, StoredSession, size_bytes, take_page
+from hazoom_ws.message_log.contract import Batch, Page, StoredSession, take_page
 from hazoom_ws.message_log.memory import MemoryLog
+from hazoom_ws.message_log.migrations import migrate
 from hazoom_ws.message_log.retention import Retention
 from hazoom_ws.schemas import NewMessage
 from hazoom_ws.settings import Settings, SettingsError
 
 logger = logging.getLogger(__name__)
 
-# Each makes a file of the version before it one of its own version (PRAGMA user_version), counted from 1. Never change
-# one that was released: add another.
-_MIGRATIONS = (
-    """
-    CREATE TABLE about (epoch TEXT NOT NULL, start_seq INTEGER NOT NULL);
-    CREATE TABLE messages (
-        seq INTEGER PRIMARY KEY,
-        room TEXT NOT NULL,
-        user TEXT NOT NULL,
-        message TEXT,  -- NULL: trimmed, but a resending is still recognised
-        timestamp REAL NOT NULL,
-        client_id TEXT,
-        kind TEXT,
-        request_id TEXT
-    );
-    CREATE INDEX messages_by_room ON messages (room, seq);
-    CREATE UNIQUE INDEX messages_by_client_id ON messages (client_id, user, room) WHERE client_id IS NOT NULL;
-    CREATE TABLE tail (
-        seq INTEGER PRIMARY KEY,
-        room TEXT NOT NULL,
-        user TEXT NOT NULL,
-        message TEXT NOT NULL,
-        timestamp REAL NOT NULL,
-        client_id TEXT,
-        kind TEXT,
-        request_id TEXT
-    );
-    CREATE TABLE trimmed (room TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
-    CREATE TABLE sessions (key TEXT PRIMARY KEY, session BLOB NOT NULL) WITHOUT ROWID;
-    """,
-)
 _SELECT = "SELECT seq, room, user, message, timestamp, client_id, kind, request_id FROM messages"
-_INSERT = "INSERT INTO tail (seq, room, user, message, timestamp, client_id, kind, request_id) VALUES "
+_INSERT = "INSERT OR IGNORE INTO messages (seq, room, user, message, timestamp, client_id, kind, request_id) VALUES "
 _ROWS_PER_STATEMENT = 256  # each statement gives way to the loop once, and takes its turn back once
 _ROW = "(?, ?, ?, ?, ?, ?, ?, ?)"
 _TAIL_COUNT = 5000
 _TAIL_BYTES = 16_777_216
 _CHECKPOINT_PAGES = 4000  # 16 MB of the write-ahead log, after which it goes into the file, and the disk is waited for
+_WRITER_CACHE_KB = 16_384  # holds the pages that moving a full tail changes, each of which then changes once
 _BUSY_TIMEOUT_S = 5.0  # a backup or a curious shell may hold the file for a moment
 _RECENT_ROOM_COUNT = 1000
+_decode_messages = msgspec.json.Decoder(list[NewMessage]).decode
 _DAMAGED = ("file is not a database", "malformed")
 
 
@@ -89,7 +61,8 @@ class SqliteLog:
         self._pending = Batch([], {})
         self._lock = _lock(path)
         self._retention = Retention(settings)
-        self._tail_count = self._tail_bytes = self._written_seq = 0
+        self._tail: list[NewMessage] = []  # what the table holds
+        self._tail_bytes = 0
         self._sessions: dict[str, StoredSession] = {}
         self._start_seq = int(wall_clock() * 1e6)
         self._recent = self._new_recent(self._start_seq, "")
@@ -221,26 +194,24 @@ class SqliteLog:
         writer = self._writer
         if writer is None:
             raise LogUnavailable(self.problem or "closed")
+        messages = msgspec.json.encode(batch.messages).decode()
         try:
-            if batch.sessions or len(batch.messages) > _ROWS_PER_STATEMENT:
-                writer.execute("BEGIN IMMEDIATE")
-                self._insert(writer, batch)
-                writer.execute("COMMIT")
+            if batch.messages and not batch.sessions:
+                self._insert(writer, batch, messages)  # one statement is a transaction
             else:
-                self._insert(writer, batch)  # one statement is a transaction
+                writer.execute("BEGIN IMMEDIATE")
+                self._insert(writer, batch, messages)
+                writer.execute("COMMIT")
         except sqlite3.Error as error:
             with suppress(sqlite3.Error):
                 writer.execute("ROLLBACK")
             self.problem = str(error)
             raise LogUnavailable(self.problem) from error
-        for entry in batch.messages:
-            self._tail_bytes += size_bytes(entry)
-        self._retention.note(batch.messages)
-        self._tail_count += len(batch.messages)
-        self._written_seq = max(self._written_seq, batch.messages[-1].seq if batch.messages else 0)
+        self._tail += batch.messages
+        self._tail_bytes += len(messages)
         try:
             is_trimming_due = self._retention.is_due(now_s := self._wall_clock())
-            if is_trimming_due or self._tail_count >= _TAIL_COUNT or self._tail_bytes >= _TAIL_BYTES:
+            if is_trimming_due or len(self._tail) >= _TAIL_COUNT or self._tail_bytes >= _TAIL_BYTES:
                 self._move_tail(writer)
             if is_trimming_due:
                 self._retention.trim(writer, now_s)
@@ -248,14 +219,9 @@ class SqliteLog:
             logger.exception("messages were not filed or trimmed")  # the next batch finds out whether the file is well
 
     @staticmethod
-    def _insert(writer: sqlite3.Connection, batch: Batch) -> None:
-        for start in range(0, len(batch.messages), _ROWS_PER_STATEMENT):
-            entries = batch.messages[start : start + _ROWS_PER_STATEMENT]
-            values: list[Any] = []
-            for entry in entries:
-                values += (entry.seq, entry.room, entry.user, entry.message, entry.timestamp)
-                values += [None if value is UNSET else value for value in (entry.client_id, entry.kind, entry.request_id)]
-            writer.execute(_INSERT + ", ".join([_ROW] * len(entries)), values)
+    def _insert(writer: sqlite3.Connection, batch: Batch, messages: str) -> None:
+        if batch.messages:
+            writer.execute("INSERT INTO tail VALUES (?, ?)", (batch.messages[0].seq, messages))
         if not batch.sessions:
             return
         ended = [(key,) for key, session in batch.sessions.items() if session is None]
@@ -296,10 +262,13 @@ class SqliteLog:
         # Either way a batch survives the end of the process. FULL waits for the disk with each, and survives power loss.
         writer.execute(f"PRAGMA synchronous = {'FULL' if self._settings.log_fsync == 'full' else 'NORMAL'}")
         writer.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
-        self._migrate(writer)
+        writer.execute(f"PRAGMA cache_size = -{_WRITER_CACHE_KB}")
+        migrate(writer, start_seq=self._recent.last_seq)
         writer.execute("BEGIN IMMEDIATE")  # whether it can be written at all
         writer.execute("UPDATE about SET epoch = epoch")
         writer.execute("COMMIT")
+        batches = writer.execute("SELECT messages FROM tail")
+        self._tail = list(chain.from_iterable(_decode_messages(messages) for (messages,) in batches))
         self._move_tail(writer)
         epoch, self._start_seq = writer.execute("SELECT epoch, start_seq FROM about").fetchone()
         newest = writer.execute("SELECT max(seq) FROM messages").fetchone()[0] or 0
@@ -319,12 +288,23 @@ class SqliteLog:
 
     def _move_tail(self, writer: sqlite3.Connection) -> None:
         """File what is in ``tail``; from then on memory may drop it."""
-        # In the order of the index, so that each of its pages changes once.
-        writer.executescript(
-            "BEGIN IMMEDIATE;INSERT OR IGNORE INTO messages SELECT * FROM tail ORDER BY room, seq;DELETE FROM tail;COMMIT"
-        )
-        self._tail_count = self._tail_bytes = 0
-        self._recent.droppable_seq = self._written_seq
+        tail = self._tail
+        writer.execute("BEGIN IMMEDIATE")
+        try:
+            for start in range(0, len(tail), _ROWS_PER_STATEMENT):
+                entries = tail[start : start + _ROWS_PER_STATEMENT]
+                writer.execute(_INSERT + ", ".join([_ROW] * len(entries)), list(chain.from_iterable(map(_row_of, entries))))
+            writer.execute("DELETE FROM tail")
+            writer.execute("COMMIT")
+        except sqlite3.Error:
+            with suppress(sqlite3.Error):
+                writer.execute("ROLLBACK")
+            raise
+        self._retention.note(tail)
+        if tail:
+            self._recent.droppable_seq = tail[-1].seq
+        self._tail = []
+        self._tail_bytes = 0
 
     def _open_connection(self) -> sqlite3.Connection:
         return sqlite3.connect(
@@ -334,19 +314,6 @@ class SqliteLog:
             check_same_thread=False,
             cached_statements=_ROWS_PER_STATEMENT,
         )
-
-    def _migrate(self, writer: sqlite3.Connection) -> None:
-        version = writer.execute("PRAGMA user_version").fetchone()[0]
-        if version > len(_MIGRATIONS):
-            raise SettingsError(
-                f"log_url: the file is of schema version {version}, this hazoom_ws knows {len(_MIGRATIONS)}; "
-                "update it, or choose another file"
-            )
-        for number, statements in enumerate(_MIGRATIONS[version:], version + 1):
-            # One transaction: a process that dies in the middle leaves the version before.
-            writer.executescript(f"BEGIN IMMEDIATE; {statements} PRAGMA user_version = {number}; COMMIT")
-        if version == 0:
-            writer.execute("INSERT INTO about VALUES (?, ?)", (secrets.token_hex(6), self._recent.last_seq))
 
     def _disconnect(self) -> None:
         for connection in (self._reader, self._writer):
@@ -376,6 +343,12 @@ def _lock(path: Path) -> sqlite3.Connection:
             raise SettingsError(f"log_url: another hazoom_ws uses {path}; stop it, or choose another file") from None
         raise SettingsError(f"log_url: cannot use {path}: {error}; choose a file in a folder of yours") from None
     return lock
+
+
+def _row_of(entry: NewMessage) -> tuple[Any, ...]:
+    """Return a message as the table ``messages`` has it."""
+    optional = (None if value is UNSET else value for value in (entry.client_id, entry.kind, entry.request_id))
+    return (entry.seq, entry.room, entry.user, entry.message, entry.timestamp, *optional)
 
 
 def _is_damage(problem: str) -> bool:

@@ -36,7 +36,7 @@ ROOT = "/"
 _RETRY_INTERVAL_S = 1.0  # after which a log that could not be written is tried again
 # A batch costs a few changes of thread, however many messages it has: when there are many, more are let come together.
 _CROWDED_COUNT = 4
-_GATHERING_S = 0.003
+_GATHERING_S = 0.0015
 _REVOKED_COUNT = 1000
 _NAMESPACES_OF: dict[Feature, tuple[str, str]] = {feature: (ROOT, f"/{feature}") for feature in FEATURES}
 
@@ -191,7 +191,7 @@ class Delivery:
         link.arriving.discard(namespace)
 
     def _end_turn(self) -> None:
-        if self._log.is_dirty and not self._is_writing:
+        if not self._is_writing and self._log.is_dirty:
             self._is_writing = True
             if self._lock is None:
                 self._start_task(self._write_all)

@@ -1,0 +1,58 @@
+"""The schema of a log's file, and how a file of an earlier version gets it."""
+
+import secrets
+import sqlite3
+
+from hazoom_ws.settings import SettingsError
+
+# Each makes a file of the version before it one of its own version (PRAGMA user_version), counted from 1. Never change
+# one that was released: add another.
+MIGRATIONS = (
+    """
+    CREATE TABLE about (epoch TEXT NOT NULL, start_seq INTEGER NOT NULL);
+    CREATE TABLE messages (
+        seq INTEGER PRIMARY KEY,
+        room TEXT NOT NULL,
+        user TEXT NOT NULL,
+        message TEXT,  -- NULL: trimmed, but a resending is still recognised
+        timestamp REAL NOT NULL,
+        client_id TEXT,
+        kind TEXT,
+        request_id TEXT
+    );
+    CREATE INDEX messages_by_room ON messages (room, seq);
+    CREATE UNIQUE INDEX messages_by_client_id ON messages (client_id, user, room) WHERE client_id IS NOT NULL;
+    CREATE TABLE tail (
+        seq INTEGER PRIMARY KEY,
+        room TEXT NOT NULL,
+        user TEXT NOT NULL,
+        message TEXT NOT NULL,
+        timestamp REAL NOT NULL,
+        client_id TEXT,
+        kind TEXT,
+        request_id TEXT
+    );
+    CREATE TABLE trimmed (room TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE sessions (key TEXT PRIMARY KEY, session BLOB NOT NULL) WITHOUT ROWID;
+    """,
+    """
+    INSERT OR IGNORE INTO messages SELECT * FROM tail ORDER BY room, seq;
+    DROP TABLE tail;
+    CREATE TABLE tail (seq INTEGER PRIMARY KEY, messages TEXT NOT NULL);  -- seq: of the first message
+    """,
+)
+
+
+def migrate(writer: sqlite3.Connection, *, start_seq: int) -> None:
+    """Give a file the schema of today; in a new one numbers begin after ``start_seq``. Raises `SettingsError`."""
+    version = writer.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(MIGRATIONS):
+        raise SettingsError(
+            f"log_url: the file is of schema version {version}, this hazoom_ws knows {len(MIGRATIONS)}; "
+            "update it, or choose another file"
+        )
+    for number, statements in enumerate(MIGRATIONS[version:], version + 1):
+        # One transaction: a process that dies in the middle leaves the version before.
+        writer.executescript(f"BEGIN IMMEDIATE; {statements} PRAGMA user_version = {number}; COMMIT")
+    if version == 0:
+        writer.execute("INSERT INTO about VALUES (?, ?)", (secrets.token_hex(6), start_seq))
