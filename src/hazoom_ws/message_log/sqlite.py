@@ -347,8 +347,16 @@ def _lock(path: Path) -> sqlite3.Connection:
 
 def _row_of(entry: NewMessage) -> tuple[Any, ...]:
     """Return a message as the table ``messages`` has it."""
-    optional = (None if value is UNSET else value for value in (entry.client_id, entry.kind, entry.request_id))
-    return (entry.seq, entry.room, entry.user, entry.message, entry.timestamp, *optional)
+    return (
+        entry.seq,
+        entry.room,
+        entry.user,
+        entry.message,
+        entry.timestamp,
+        None if entry.client_id is UNSET else entry.client_id,
+        None if entry.kind is UNSET else entry.kind,
+        None if entry.request_id is UNSET else entry.request_id,
+    )
 
 
 def _is_damage(problem: str) -> bool:
