@@ -1,4 +1,4 @@
-"""A TCP proxy that stalls what a server sends, and cuts connections: a phone in a pocket, and in a tunnel."""
+"""A TCP proxy that delays, stalls and cuts: a phone far away, in a pocket, and in a tunnel."""
 
 import random
 import socket
@@ -16,6 +16,8 @@ class TcpProxy:
 
     def __init__(self, port: int) -> None:
         self.server_port = port
+        self.delay_limit_s = 0.0  # each piece, in either direction, waits up to so long
+        self._is_closing = threading.Event()
         self._flows = threading.Event()
         self._flows.set()
         self._is_down = False
@@ -60,6 +62,7 @@ class TcpProxy:
 
     def close(self) -> None:
         """Cut every connection and end every thread."""
+        self._is_closing.set()
         self.resume()
         for one in (self._listener, *self._sockets):
             with suppress(OSError):
@@ -103,6 +106,8 @@ class TcpProxy:
                 data = source.recv(_CHUNK_BYTES)
                 if not data:
                     break
+                if self.delay_limit_s:
+                    self._is_closing.wait(random.uniform(0, self.delay_limit_s))
                 sink.sendall(data)
         with suppress(OSError):
             sink.shutdown(socket.SHUT_WR)

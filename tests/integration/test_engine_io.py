@@ -4,7 +4,9 @@ The server echoes messages. Its heartbeats are minutes apart except where a test
 """
 
 import json
+import socket
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import pytest
 from websockets.frames import CloseCode
@@ -23,6 +25,7 @@ from protocol_client import (
     session_over_websocket,
     websocket,
 )
+from raw_client import handshake
 from servers import protocol_server, wait_until
 
 MAX_PAYLOAD_BYTES = 1_000_000
@@ -67,6 +70,16 @@ def test_a_websocket_opens_a_session(url: str, headers: list[tuple[str, str]] | 
         handshake = json.loads(socket.receive()[1:])
         assert handshake["upgrades"] == []
         assert (handshake["pingInterval"], handshake["maxPayload"]) == (300_000, MAX_PAYLOAD_BYTES)
+
+
+def test_a_websocket_is_answered_in_one_piece(url: str, headers: list[tuple[str, str]] | None) -> None:
+    """Cut off between the answer and the open packet, the official client waits for 20 s before it tries again."""
+    more = "".join(f"{name}: {value}\r\n" for name, value in headers or [])
+    with socket.create_connection(("127.0.0.1", urlsplit(url).port)) as connection:
+        connection.sendall(handshake(more))
+        head, _, rest = connection.recv(65536).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 101 ")
+    assert b'0{"sid":"' in rest
 
 
 @pytest.mark.parametrize(

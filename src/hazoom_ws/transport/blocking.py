@@ -40,8 +40,7 @@ def carry(engine: Engine, session: Session | None, answer: bytes, environ: dict[
     adopt = getattr(engine.outlet, "adopt", None)
     if adopt is not None:
         connection.settimeout(None)
-        connection.sendall(answer)
-        adopt(connection, session)
+        adopt(connection, session, answer)
     elif session is None:
         session = engine.open()
         session.carrier = carrier = BlockingCarrier(engine, session, connection)

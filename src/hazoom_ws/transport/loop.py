@@ -111,11 +111,11 @@ class Loop:
         if self._is_idle:
             self._wake()
 
-    def adopt(self, green_socket: Any, session: Session | None) -> None:
-        """Take over a socket whose handshake WSGI has answered, for ``session`` (an upgrade) or for a new one."""
+    def adopt(self, green_socket: Any, session: Session | None, answer: bytes) -> None:
+        """Take over a socket whose WebSocket WSGI accepts with ``answer``, for ``session`` (an upgrade) or a new one."""
         raw = green_socket.fd
         connection = _original_socket(raw.family, raw.type, raw.proto, fileno=raw.detach())
-        self._carry(connection, session)
+        self._carry(connection, session, answer)
 
     # Turns
 
@@ -269,24 +269,20 @@ class Loop:
             newcomer.say_last(answer + refusal.body)
             return
         self.unwatch(newcomer)
-        try:
-            connection.send(answer)
-        except OSError:
-            connection.close()
-            return
-        self._carry(connection, session)
+        self._carry(connection, session, answer)
 
-    def _carry(self, connection: Any, session: Session | None) -> None:
+    def _carry(self, connection: Any, session: Session | None, answer: bytes) -> None:
         engine = self.engine
         if session is None:
             session = engine.open()
-            carrier = SocketCarrier(self, connection, session)
-            session.carrier = carrier
+            session.carrier = carrier = SocketCarrier(self, connection, session)
+            # In one piece with the open packet: cut off between the two, the official client waits for 20 s.
+            session.pending.append(answer)
             engine.greet(session)
-        else:
-            carrier = SocketCarrier(self, connection, session)
             self.watch(carrier)
-            if not engine.start_upgrade(carrier):
-                carrier.close(CloseCode.POLICY_VIOLATION)  # another WebSocket was quicker while WSGI answered this one
             return
+        carrier = SocketCarrier(self, connection, session)
         self.watch(carrier)
+        carrier.deliver(answer)
+        if not engine.start_upgrade(carrier):
+            carrier.close(CloseCode.POLICY_VIOLATION)  # another WebSocket was quicker while WSGI answered this one
