@@ -11,6 +11,7 @@ import flask_socketio
 from flask import Flask
 from flask_cors import CORS
 
+from hazoom_ws.answers import Answers
 from hazoom_ws.chat.hub import Hub
 from hazoom_ws.llm_bridge import LlmBridge
 from hazoom_ws.message_log.opening import open_log
@@ -81,10 +82,20 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
         clock=time.monotonic,
         wall_clock=time.time,
     )
-    timers = Timers(hub, delivery, start_task=start_task, sleep=sleep)
-    bridge = LlmBridge(settings, start_task=start_task)
-    statistics = Statistics(hub, bridge)
-    parts = Parts(settings, hub, bridge, statistics, delivery, log)
+    timers = Timers(delivery, start_task=start_task, sleep=sleep)
+    bridge = LlmBridge(settings, start_task=start_task, read=lambda: engine.loop and engine.loop.read)
+    answers = Answers(
+        settings,
+        hub,
+        log,
+        bridge,
+        turn=delivery.turn,
+        can_take=lambda room, connections: delivery.can_take(room, connections, settings.outbox_limit_bytes // 2),
+        wake=timers.ensure_running,
+    )
+    timers.serve(hub.run_due, answers.run_due)
+    statistics = Statistics(hub, answers, bridge)
+    parts = Parts(settings, hub, answers, statistics, delivery, log)
     namespaces = {namespace.namespace: namespace for namespace in build_namespaces(parts)}
     for namespace in namespaces.values():
         socketio.on_namespace(namespace)

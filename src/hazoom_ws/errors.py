@@ -33,6 +33,7 @@ class HazoomError(Exception):
 
     code: ClassVar[str] = "internal"
     retry: bool = False
+    retry_after_s: float | None = None  # when ``retry`` makes sense, where that is known
 
 
 class ClientFault(HazoomError):
@@ -97,9 +98,12 @@ class TooManyStreams(ClientFault):
     code = "too_many_streams"
     retry = True
 
-    def __init__(self, limit: int, scope: str) -> None:
-        """Refuse one more running AI answer; ``scope`` is "you have" or "the server has"."""
-        super().__init__(f"{scope} {limit} AI answers running, which is the limit; try again when one has ended")
+    def __init__(self, running_limit: int, waiting_limit: int, scope: str) -> None:
+        """Refuse one more question; ``scope`` is "you have" or "the server has"."""
+        super().__init__(
+            f"{scope} {running_limit} AI answers running and {waiting_limit} waiting, which are the limits; "
+            "try again when one has ended"
+        )
 
 
 class Forbidden(ClientFault):
@@ -120,8 +124,11 @@ class LlmUnavailable(UpstreamFault):
     code = "llm_unavailable"
     retry = True
 
-    def __init__(self) -> None:
-        super().__init__("the AI service cannot be reached; try again later")
+    def __init__(self, next_try_in_s: float | None = None) -> None:
+        """``next_try_in_s``: nobody asks the backend before that; None if it was asked."""
+        when = "later" if next_try_in_s is None else f"in {next_try_in_s:.0f} s" if next_try_in_s >= 1 else "in a moment"
+        super().__init__(f"the AI service cannot be reached; try again {when}")
+        self.retry_after_s = next_try_in_s
 
 
 class LlmFailed(UpstreamFault):

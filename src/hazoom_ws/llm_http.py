@@ -1,7 +1,8 @@
 """The HTTP connections to the AI backend: pooled by `requests`, and known by their sockets.
 
-Neither `requests` nor urllib3 lets a time-out change after the headers, or another task end a request that waits for them;
-both are done with the socket. tests/unit/test_library_facts.py notices when the ways to it change.
+Neither `requests` nor urllib3 lets a time-out change after the headers, another task end a request that waits for them, or
+somebody else read the body; all are done with the socket. tests/unit/test_library_facts.py notices when the ways to it
+change.
 """
 
 import socket
@@ -58,6 +59,44 @@ def socket_of(raw: Any) -> socket.socket | None:
     """
     reader = raw._fp.fp
     return None if reader is None else reader.raw._sock
+
+
+class RawBody:
+    """The body of a response, which somebody reads from ``connection`` instead of from the response.
+
+    ``first`` has come already; ``is_chunked``: it is in the chunked transfer coding, else it ends with the connection.
+    """
+
+    __slots__ = ("_raw", "connection", "first", "is_chunked")
+
+    def __init__(self, raw: Any, connection: socket.socket) -> None:
+        self._raw = raw
+        self.connection = connection
+        self.is_chunked: bool = raw._fp.chunked
+        timeout_s = connection.gettimeout()
+        connection.settimeout(0)
+        try:
+            self.first: bytes = raw._fp.fp.peek()  # what is in its buffer, and then the buffer is not read any more
+        finally:
+            connection.settimeout(timeout_s)
+
+    def close(self, *, is_whole: bool) -> None:
+        """End it: the connection serves the next request if the body ``is_whole`` and the backend keeps it open."""
+        if is_whole and not self._raw._fp.will_close:
+            self._raw._fp.close()
+            self._raw.release_conn()
+        else:
+            self._raw.close()
+
+
+def raw_body(response: requests.Response) -> RawBody | None:
+    """Return the body of a response of which nothing was read, None if only `requests` can read it (TLS, an encoding)."""
+    raw: Any = response.raw
+    connection = socket_of(raw)
+    is_plain = response.url.startswith("http://") and "Content-Encoding" not in raw.headers
+    if connection is None or not is_plain or raw._fp.length is not None:
+        return None
+    return RawBody(raw, connection)
 
 
 class _Telling:

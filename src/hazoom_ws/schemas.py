@@ -5,13 +5,12 @@ namespaces carry it. Unknown fields are ignored, a field that may be left out is
 settings are checked by `parse`, the rest by the types. Field order is wire order.
 """
 
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+import time
+from typing import Annotated, Any, ClassVar, Literal
 
-import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from hazoom_ws.errors import BadPayload, HazoomError, TooLarge
-from hazoom_ws.settings import Settings
+from hazoom_ws.errors import HazoomError
 
 Feature = Literal["rooms", "typing", "stats", "llm"]
 FEATURES: tuple[Feature, ...] = ("rooms", "typing", "stats", "llm")
@@ -99,6 +98,13 @@ class LlmCancel(ClientPayload, frozen=True, kw_only=True):
     event = "llm_cancel"
     feature = "llm"
     request_id: Identifier
+
+
+class LlmResume(ClientPayload, frozen=True, kw_only=True):
+    event = "llm_resume"
+    feature = "llm"
+    request_id: Identifier
+    index: Seq
 
 
 class GetStats(ClientPayload, frozen=True, kw_only=True):
@@ -197,7 +203,7 @@ class UserTyping(ServerEvent, frozen=True, kw_only=True):
 
 
 class LlmToken(ServerEvent, frozen=True, kw_only=True):
-    """``index`` counts Django's tokens from 0."""
+    """``index`` counts Django's tokens from 0; a slow reader gets several joined, with the first one's ``index``."""
 
     event = "llm_token"
     feature = "llm"
@@ -205,6 +211,22 @@ class LlmToken(ServerEvent, frozen=True, kw_only=True):
     request_id: str
     index: int
     room: str | UnsetType = UNSET
+
+
+class LlmTokens(LlmToken, frozen=True, kw_only=True):
+    """Several tokens, joined. ``snapshot``: the whole answer so far, for who has come in the middle."""
+
+    snapshot: bool | UnsetType = UNSET
+
+
+class LlmQueued(ServerEvent, frozen=True, kw_only=True):
+    """The question waits for an answer to end; ``position`` 1 is the next of all that wait."""
+
+    event = "llm_queued"
+    feature = "llm"
+    is_droppable = True
+    request_id: str
+    position: int
 
 
 class LlmResponse(ServerEvent, frozen=True, kw_only=True):
@@ -218,7 +240,7 @@ class LlmResponse(ServerEvent, frozen=True, kw_only=True):
 
 
 class LlmComplete(ServerEvent, frozen=True, kw_only=True):
-    """Durations are milliseconds since the request arrived; without a stream ``token_count`` is 0."""
+    """Durations are milliseconds since the request arrived, its waiting included; without a stream ``token_count`` is 0."""
 
     event = "llm_complete"
     feature = "llm"
@@ -236,23 +258,40 @@ class LlmComplete(ServerEvent, frozen=True, kw_only=True):
 
 
 class LlmError(ServerEvent, frozen=True, kw_only=True):
+    """``retry_at``: seconds since the epoch, UTC, where it is known when asking again makes sense."""
+
     event = "llm_error"
     feature = "llm"
     request_id: str
     code: str
     message: str
     retry: bool
+    retry_at: float | UnsetType = UNSET
     room: str | UnsetType = UNSET
 
 
 class LlmStats(Struct, frozen=True, kw_only=True):
-    """Times to first token are milliseconds over the last thousand answers, 0 before the first."""
+    """Percentiles are over the last thousand requests, 0 before the first; times are milliseconds since the question.
+
+    ``failures_total``: by code. ``circuit``: open while the backend is out of reach and not asked, until ``retry_at``
+    (seconds since the epoch, UTC).
+    """
 
     active: int
+    queued: int
     requests_total: int
+    cancelled_total: int
+    failures_total: dict[str, int]
     tokens_total: int
     ttft_ms_p50: float
     ttft_ms_p99: float
+    duration_ms_p50: float
+    duration_ms_p99: float
+    queue_ms_p50: float
+    queue_ms_p99: float
+    tokens_per_s_p50: float
+    circuit: Literal["closed", "open", "half_open"]
+    retry_at: float | UnsetType = UNSET
 
 
 class Stats(ServerEvent, frozen=True, kw_only=True):
@@ -271,17 +310,28 @@ class Stats(ServerEvent, frozen=True, kw_only=True):
 
 
 class ErrorReport(Struct, frozen=True, kw_only=True):
-    """A refusal: the ``error`` of a failed acknowledgement, or the event ``error`` on the namespace that refused."""
+    """A refusal: the ``error`` of a failed acknowledgement, or the event ``error`` on the namespace that refused.
+
+    ``retry_at``: seconds since the epoch, UTC, where it is known when ``retry`` makes sense.
+    """
 
     code: str
     message: str
     event: str
     retry: bool
+    retry_at: float | UnsetType = UNSET
 
 
 def report_of(error: HazoomError, event: str) -> ErrorReport:
     """Return what a client is told of ``error``, which its ``event`` met."""
-    return ErrorReport(code=error.code, message=str(error), event=event, retry=error.retry)
+    return ErrorReport(
+        code=error.code, message=str(error), event=event, retry=error.retry, retry_at=retry_at(error.retry_after_s)
+    )
+
+
+def retry_at(after_s: float | None) -> float | UnsetType:
+    """Return the moment that comes ``after_s`` seconds from now, as clients are told it."""
+    return UNSET if after_s is None else round(time.time() + after_s, 3)
 
 
 class Published(Struct, frozen=True, kw_only=True):
@@ -302,56 +352,12 @@ class HistoryPage(Struct, frozen=True, kw_only=True):
 
 
 class LlmAccepted(Struct, frozen=True, kw_only=True):
-    """Acknowledgement of ``llm_request`` and ``llm_cancel``."""
+    """Acknowledgement of ``llm_request``, ``llm_cancel`` and ``llm_resume``."""
 
     request_id: str
 
 
 CLIENT_EVENTS: dict[str, type[ClientPayload]] = {
     payload.event: payload
-    for payload in (JoinRoom, LeaveRoom, SendMessage, GetHistory, Typing, LlmRequest, LlmCancel, GetStats)
+    for payload in (JoinRoom, LeaveRoom, SendMessage, GetHistory, Typing, LlmRequest, LlmCancel, LlmResume, GetStats)
 }
-
-T = TypeVar("T", bound=Struct)
-
-
-def parse(payload_type: type[T], payload: object, settings: Settings) -> T:
-    """Turn decoded JSON into ``payload_type``.
-
-    Raises `BadPayload` with the field's name and its limit, or `TooLarge` for a ``message`` over its limit.
-    """
-    try:
-        parsed = msgspec.convert(payload, payload_type)
-    except msgspec.ValidationError as error:
-        raise _refusal(str(error)) from None
-    _check_text(parsed, "room", settings.room_name_limit_chars, may_be_blank=False)
-    _check_text(parsed, "user_name", settings.user_name_limit_chars, may_be_blank=True)
-    message: Any = getattr(parsed, "message", UNSET)
-    if message is not UNSET:
-        # Four bytes a character is the most that UTF-8 needs: most messages are never encoded to be measured.
-        if len(message) * 4 > settings.message_limit_bytes:
-            size_bytes = len(message.encode())
-            if size_bytes > settings.message_limit_bytes:
-                raise TooLarge("message", settings.message_limit_bytes, size_bytes)
-        if not message.strip():
-            raise BadPayload("message", "must not be empty or blank")
-    return parsed
-
-
-def _check_text(parsed: Struct, field: str, limit_chars: int, *, may_be_blank: bool) -> None:
-    text: Any = getattr(parsed, field, UNSET)
-    if text is UNSET:
-        return
-    if len(text) > limit_chars:
-        raise BadPayload(field, f"{len(text)} characters, the limit is {limit_chars}")
-    if not may_be_blank and not text.strip():
-        raise BadPayload(field, "must not be empty or blank")
-
-
-def _refusal(text: str) -> BadPayload:
-    """Turn msgspec's "Expected `str`, got `int` - at `$.room`" into "room: expected str, got int"."""
-    problem, _, path = text.replace("`", "").partition(" - at ")
-    field = path.removeprefix("$").removeprefix(".") or "payload"
-    if problem.startswith("Object missing required field "):
-        return BadPayload(problem.rsplit(" ", 1)[1], "is required")
-    return BadPayload(field, problem[0].lower() + problem[1:])

@@ -170,9 +170,34 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         int, _count("Bytes of one answer on the wire; a backend that never stops is cut off here.")
     ] = 8388608
     llm_streams_per_user_limit: Annotated[
-        int, _count("AI answers of one user that run at once: a fair share of the backend.")
+        int, _count("AI answers of one user that run at once, a fair share of the backend; further questions wait.")
     ] = 3
-    llm_streams_limit: Annotated[int, _count("AI answers of all users that run at once.")] = 1000
+    llm_streams_limit: Annotated[int, _count("AI answers of all users that run at once; further questions wait.")] = 1000
+    llm_queue_per_user_limit: Annotated[
+        int, Meta(ge=0, description="Questions of one user that wait for an answer of theirs to end; one more is refused.")
+    ] = 10
+    llm_queue_limit: Annotated[int, Meta(ge=0, description="Questions of all users that wait; one more is refused.")] = 1000
+    llm_user_grace_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="Seconds. The private answers of a user who is gone for this long are stopped; until then a reload "
+            "finds them. What a room shares goes on whoever stays.",
+        ),
+    ] = 30.0
+    llm_resume_window_s: Annotated[
+        float, _seconds("An answer that has ended can be resumed for this long, by llm_resume or by a client that dropped.")
+    ] = 300.0
+    llm_resume_limit_bytes: Annotated[
+        int, _count("Bytes of text of all answers that have ended and can be resumed; the oldest go first.")
+    ] = 67108864
+    llm_circuit_failures_count: Annotated[
+        int,
+        _count("Attempts in a row that cannot reach the backend, after which questions are refused at once for a while."),
+    ] = 5
+    llm_circuit_pause_s: Annotated[
+        float, _seconds("How long questions are refused after that, before one may try whether the backend is back.")
+    ] = 10.0
     assistant_name: Annotated[
         str, Meta(min_length=1, description="Name under which an AI answer that a room shares is kept in its history.")
     ] = "Assistant"

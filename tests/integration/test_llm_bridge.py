@@ -193,15 +193,21 @@ def test_a_room_gets_its_answer_even_if_the_asker_is_gone(server: Hazoom, backen
     assert_answered(reader, request_id)
 
 
-def test_an_answer_that_nobody_waits_for_is_given_up(server: Hazoom, backend: Backend, client: OfficialClient) -> None:
-    user = client.connect(server.url)
-    message = f"do:endless {unique('stream')}"
-    ask(user, message)
-    user.wait_for("llm_token")
-    assert message in backend.open_streams()
-    user.disconnect()
-    wait_until(lambda: server.stats()["llm"]["active"] == 0, "the server has given up")
-    wait_until(lambda: message not in backend.open_streams(), "Django's stream is closed")
+def test_an_answer_is_given_up_when_its_user_is_gone_for_longer_than_the_grace(
+    async_mode: str, backend: Backend, client: OfficialClient
+) -> None:
+    with hazoom(async_mode=async_mode, llm_url=backend.url, env={"HAZOOM_LLM_USER_GRACE_S": "0.5"}) as server:
+        tab = client.connect(server.url, auth={"user_name": "Ann"})
+        other_tab = client.connect(server.url, auth={"user_name": "Ann"})
+        message = f"do:endless {unique('stream')}"
+        ask(tab, message)
+        tab.wait_for("llm_token")
+        tab.disconnect()
+        wait_until(lambda: server.stats()["total_connections"] == 1, "the tab is closed")
+        assert message in backend.open_streams()
+        other_tab.disconnect()
+        wait_until(lambda: server.stats()["llm"]["active"] == 0, "the server has given up")
+        wait_until(lambda: message not in backend.open_streams(), "Django's stream is closed")
 
 
 # Stopping
@@ -346,20 +352,34 @@ def test_an_answer_over_its_limit_is_cut_off(async_mode: str, backend: Backend, 
         wait_until(lambda: "do:endless long" not in backend.open_streams(), "Django's stream is closed")
 
 
-def test_a_user_has_a_limit_of_answers_at_once(async_mode: str, backend: Backend, client: OfficialClient) -> None:
-    with hazoom(async_mode=async_mode, llm_url=backend.url, env={"HAZOOM_LLM_STREAMS_PER_USER_LIMIT": "2"}) as server:
-        user = client.connect(server.url)
-        gates = [unique("gate"), unique("gate")]
+def test_questions_over_the_limit_wait_in_a_queue_that_has_an_end(
+    async_mode: str, backend: Backend, client: OfficialClient
+) -> None:
+    env = {"HAZOOM_LLM_STREAMS_PER_USER_LIMIT": "1", "HAZOOM_LLM_QUEUE_PER_USER_LIMIT": "2"}
+    with hazoom(async_mode=async_mode, llm_url=backend.url, env=env) as server:
+        user, other = client.connect(server.url), client.connect(server.url)
+        gates = [unique("gate") for _ in range(3)]
         requests = [ask(user, f"do:gated {gate}") for gate in gates]
+        for request_id, position in zip(requests[1:], (1, 2), strict=True):
+            assert user.wait_for("llm_queued") == {"request_id": request_id, "position": position}
         error = user.emit("llm_request", {"message": "plain"})["error"]
         assert (error["code"], error["retry"]) == ("too_many_streams", True)
+        assert "1 AI answers running and 2 waiting" in error["message"]
+        assert (server.stats()["llm"]["active"], server.stats()["llm"]["queued"]) == (1, 2)
+        assert_answered(other, ask(other, "plain"))
         for _ in range(len(TOKENS) + 1):
             backend.release(gates[0])
         assert_answered(user, requests[0])
-        assert_answered(user, ask(user, "plain"))
+        assert user.wait_for("llm_queued") == {"request_id": requests[2], "position": 1}
+        assert user.emit("llm_cancel", {"request_id": requests[2]})["ok"]
+        complete = user.wait_for("llm_complete", lambda event: event["request_id"] == requests[2])
+        assert (complete["finish_reason"], complete["response"], complete["token_count"]) == ("cancelled", "", 0)
+        assert backend.received(f"do:gated {gates[2]}") == []
         for _ in range(len(TOKENS) + 1):
             backend.release(gates[1])
-        assert_answered(user, requests[1])
+        complete = assert_answered(user, requests[1])
+        assert complete["ttft_ms"] > 0
+        assert (server.stats()["llm"]["active"], server.stats()["llm"]["queued"]) == (0, 0)
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "no stream"])

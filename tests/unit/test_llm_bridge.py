@@ -12,7 +12,7 @@ import pytest
 
 from clients import Client
 from hazoom_ws.demo import DemoBackend
-from hazoom_ws.llm_bridge import _percentile
+from hazoom_ws.llm_bridge import _Samples
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
 JSON_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n"
@@ -188,7 +188,8 @@ def test_an_end_without_tokens_answers_with_its_full_response(make_app):
 
 def test_a_user_has_so_many_answers_at_once_and_not_one_more(make_app):
     with backend(stall(HEAD)) as url:
-        app = make_app(llm_url=url, llm_streams_per_user_limit=2, llm_streams_limit=3)
+        no_queue = {"llm_queue_per_user_limit": 0, "llm_queue_limit": 0}
+        app = make_app(llm_url=url, llm_streams_per_user_limit=2, llm_streams_limit=3, **no_queue)
         ann, tab, bob = (Client(app, user_name=name) for name in ("Ann", "Ann", "Bob"))
         assert ann.call("llm_request", {"message": "1", "request_id": "same"})["ok"]
         assert bob.call("llm_request", {"message": "1", "request_id": "same"})["error"]["code"] == "bad_payload"
@@ -210,7 +211,7 @@ def test_the_next_question_may_be_asked_as_soon_as_the_last_one_has_ended(make_a
 
 def test_a_refused_question_is_not_shown_to_the_room(make_app):
     with backend(stall(HEAD)) as url:
-        app = make_app(llm_url=url, llm_streams_per_user_limit=1)
+        app = make_app(llm_url=url, llm_streams_per_user_limit=1, llm_queue_per_user_limit=0)
         ann, bob = Client(app, user_name="Ann"), Client(app, user_name="Bob")
         ann.call("llm_request", {"message": "1"})
         bob.received()
@@ -254,14 +255,18 @@ def test_a_private_answer_ends_when_its_asker_is_gone(make_app):
             ended.set()
 
     with backend(drip) as url:
-        client = Client(make_app(llm_url=url))
+        client = Client(make_app(llm_url=url, llm_user_grace_s=0))
         client.call("llm_request", {"message": "why?"})
         client.wait_for("llm_token")
         client.socket.disconnect()
         assert ended.wait(20)
 
 
-def test_percentiles_are_nearest_ranks():
-    assert _percentile([], 0.5) == 0
-    assert _percentile([1.0], 0.99) == 1.0
-    assert _percentile([float(number) for number in range(100)], 0.99) == 99.0
+def test_percentiles_are_nearest_ranks_of_the_last_thousand():
+    samples = _Samples()
+    assert samples.percentile(0.5) == 0
+    samples.add(1.0)
+    assert samples.percentile(0.99) == 1.0
+    for number in range(1000):
+        samples.add(float(number))
+    assert samples.percentile(0.99) == 990.0

@@ -21,7 +21,7 @@ class Leave(NamedTuple):
 
 
 class Push(NamedTuple):
-    """Send ``event`` to one connection. ``offset``: the newest message it has got with that, 0 if that is not said."""
+    """Send ``event`` to one connection. ``offset``: up to where it has got everything with that, 0 if that is not said."""
 
     connection: Connection
     event: ServerEvent
@@ -29,11 +29,12 @@ class Push(NamedTuple):
 
 
 class Broadcast(NamedTuple):
-    """Send ``event`` to every connection in ``room`` but those in ``skip``."""
+    """Send ``event`` to every connection in ``room`` but those in ``skip``. ``offset`` is as in `Push`."""
 
     room: str
     event: ServerEvent
     skip: tuple[Connection, ...] = ()
+    offset: int = 0
 
 
 class Close(NamedTuple):

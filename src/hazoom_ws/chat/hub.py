@@ -9,7 +9,7 @@ import secrets
 import string
 from collections.abc import Callable
 from itertools import islice
-from typing import Literal
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -84,6 +84,9 @@ class Hub:
     def user_count(self) -> int:
         return len(self._users)
 
+    def connections_of(self, user: User) -> tuple[Connection, ...]:
+        return self._users.connections_of(user)
+
     @property
     def room_count(self) -> int:
         """Rooms with somebody in them."""
@@ -154,13 +157,15 @@ class Hub:
         self._sessions.save(connection)
         return connection
 
-    def catch_up(self, connection: Connection, offset: int | None) -> list[tuple[ServerEvent, int]]:
-        """Return what a recovered client missed after ``offset`` (None: since its session began), each with its offset.
+    def seen(self, connection: Connection, offset: int | None) -> int:
+        """Return up to where a recovered client has got everything; it says ``offset``, None if it does not know."""
+        return self._sessions.since(connection) if offset is None else offset
+
+    def catch_up(self, connection: Connection, offset: int) -> list[tuple[ServerEvent, int]]:
+        """Return what was said in a recovered client's rooms after ``offset``, each with its place.
 
         First the messages in their order, then for each room who is there.
         """
-        if offset is None:
-            offset = self._sessions.since(connection)
         pages = {room: self._page_since(room, offset) for room in connection.rooms}
         replayed, incomplete = missed(pages, self._settings.outbox_limit_bytes // 2)
         events: list[tuple[ServerEvent, int]] = [(entry, entry.seq) for entry in replayed]
@@ -238,7 +243,7 @@ class Hub:
             entry = self._append(room, sender, message, client_id=client_id)
             if self._typing.has_any(connection):
                 self._stop_typing(TypingKey(connection, room, sender))
-            self.deliver(Broadcast(room, entry))
+            self.deliver(Broadcast(room, entry, offset=entry.seq))
         return Published(id=entry.id, seq=entry.seq, timestamp=entry.timestamp, duplicate=duplicate)
 
     def publish_prompt(self, connection: Connection, room: str, message: str, request_id: str) -> None:
@@ -247,12 +252,12 @@ class Hub:
         sender = connection.user.name
         entry = self._append(room, sender, message, kind="prompt", request_id=request_id)
         self._stop_typing(TypingKey(connection, room, sender))
-        self.deliver(Broadcast(room, entry))
+        self.deliver(Broadcast(room, entry, offset=entry.seq))
 
     def publish_answer(self, room: str, message: str, request_id: str) -> None:
         """Keep the AI's whole answer in the room's history and show it. Raises `LogUnavailable`."""
         entry = self._append(room, self._settings.assistant_name, message, kind="assistant", request_id=request_id)
-        self.deliver(Broadcast(room, entry))
+        self.deliver(Broadcast(room, entry, offset=entry.seq))
 
     def history(
         self, connection: Connection, room: str, *, before: int | None, after: int | None, limit: int
@@ -292,7 +297,7 @@ class Hub:
             self._guest_names.discard(user.name)
         if self._notices and self._notices_due_at_s <= now_s:
             notices, self._notices = self._notices, {}
-            for room, (_, event, skip) in notices.items():
+            for room, (_, event, skip, _) in notices.items():
                 count = msgspec.structs.replace(event, user_count=len(self._rooms[room]))
                 self.deliver(Broadcast(room, count, skip))
         due_at_s = (self._typing.next_end_s(), self._absences.next_due_at_s(), self._sessions.next_due_at_s())
@@ -359,25 +364,8 @@ class Hub:
         self._notices[notice.room] = notice
         self._wake()
 
-    def _append(
-        self,
-        room: str,
-        user: str,
-        message: str,
-        *,
-        client_id: str | UnsetType = UNSET,
-        kind: Literal["prompt", "assistant"] | UnsetType = UNSET,
-        request_id: str | UnsetType = UNSET,
-    ) -> NewMessage:
-        return self._log.append(
-            room=room,
-            user=user,
-            message=message,
-            timestamp=self._wall_clock(),
-            client_id=client_id,
-            kind=kind,
-            request_id=request_id,
-        )
+    def _append(self, room: str, user: str, message: str, **optional: Any) -> NewMessage:
+        return self._log.append(room=room, user=user, message=message, timestamp=self._wall_clock(), **optional)
 
     def _stop_typing(self, key: TypingKey) -> None:
         if self._typing.stop(key):

@@ -99,6 +99,9 @@ class MessageLog(Protocol):
     ) -> NewMessage:
         """Give one message its place and return it. Raises `LogUnavailable`."""
 
+    def take_place(self) -> int:
+        """Return a place in the order of messages for something that is not kept: no message gets this ``seq``."""
+
     def find_resent(self, room: str, user: str, client_id: str | UnsetType) -> NewMessage | None:
         """Return what ``user`` sent into ``room`` with this ``client_id``, as long as it is kept.
 

@@ -45,6 +45,11 @@ class MemoryLog:
         self._start_seq = start_seq
         self._room_bytes: Counter[str] = Counter()
 
+    def take_place(self) -> int:
+        """Return a ``seq`` that no message gets."""
+        self.last_seq += 1
+        return self.last_seq
+
     def find_resent(self, room: str, user: str, client_id: str | UnsetType) -> NewMessage | None:
         """Return the message that ``user`` sent into ``room`` with this ``client_id``, if it is kept."""
         return None if client_id is UNSET else self._by_client_id.get((room, user, client_id))

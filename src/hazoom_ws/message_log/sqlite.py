@@ -124,6 +124,9 @@ class SqliteLog:
         self._pending.messages.append(entry)
         return entry
 
+    def take_place(self) -> int:
+        return self._recent.take_place()
+
     def find_resent(self, room: str, user: str, client_id: str | UnsetType) -> NewMessage | None:
         if client_id is UNSET:
             return None

@@ -20,17 +20,18 @@ from msgspec import UNSET, Struct
 from socketio.exceptions import ConnectionRefusedError as RefusedError
 
 from hazoom_ws import __version__, schemas
+from hazoom_ws.answers import Answers
 from hazoom_ws.chat.effects import Push
 from hazoom_ws.chat.hub import Hub
 from hazoom_ws.chat.limits import TokenBucket
 from hazoom_ws.chat.presence import Connection
 from hazoom_ws.errors import BadPayload, HazoomError, Internal, RateLimited, UnknownEvent
-from hazoom_ws.llm_bridge import LlmBridge
 from hazoom_ws.message_log.contract import MessageLog
 from hazoom_ws.namespaces.delivery import Delivery, Link
 from hazoom_ws.settings import Settings
 from hazoom_ws.statistics import Statistics
 from hazoom_ws.transport.packet import ClientEvent
+from hazoom_ws.validation import parse
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ class Parts(NamedTuple):
 
     settings: Settings
     hub: Hub
-    bridge: LlmBridge
+    answers: Answers
     statistics: Statistics
     delivery: Delivery
     log: MessageLog
@@ -77,6 +78,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
     """
 
     _handlers: ClassVar[dict[str, tuple[type[schemas.ClientPayload], Handler]]] = {}
+    _features: ClassVar[frozenset[schemas.Feature]] = frozenset()
     parts: Parts
 
     def __init_subclass__(cls) -> None:
@@ -86,6 +88,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
             for method in vars(owner).values()
             if hasattr(method, "payload_type")
         }
+        cls._features = frozenset(payload_type.feature for payload_type, _ in cls._handlers.values())
 
     def __init__(self, namespace: str, parts: Parts) -> None:
         super().__init__(namespace)
@@ -136,7 +139,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
             args = ({},)
         if len(args) != 1:
             raise BadPayload("payload", f"expected one JSON object, got {len(args)} arguments")
-        return handler(self, link, schemas.parse(payload_type, args[0], settings))
+        return handler(self, link, parse(payload_type, args[0], settings))
 
     def _refuse(self, event: ClientEvent, sid: str, error: HazoomError) -> dict[str, Any] | None:
         report = schemas.report_of(error, event[:_QUOTED_CHARS])
@@ -172,7 +175,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
         parts = self.parts
         if isinstance(auth, HazoomError):
             raise auth
-        identity = schemas.parse(schemas.Auth, {} if auth is None else auth, parts.settings)
+        identity = parse(schemas.Auth, {} if auth is None else auth, parts.settings)
         connection_id = self._connection_id_of(sid)
         pid = identity.pid if identity.recover and isinstance(identity.pid, str) else None
         link = parts.delivery.link_of(connection_id)
@@ -181,6 +184,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
             events = TokenBucket(settings.rate_limit_per_s, settings.rate_limit_burst_count, parts.clock())
             link = Link(self._connection_for(connection_id, identity, pid), events)
             parts.delivery.open(link)
+            parts.answers.arrived(link.connection.user)
         parts.delivery.enter_namespace(link, self.namespace, sid, is_plain=not identity.recover)
         recovered = pid is not None and pid == link.connection.pid
         self._arrivals[sid] = _Arrival(recovered, _offset_of(identity.offset))
@@ -193,13 +197,19 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
             link = parts.delivery.link_of_sid(sid)
             if link is None:
                 return  # it has left meanwhile
-            user, rooms = link.connection.user.name, list(link.connection.rooms)
+            connection = link.connection
+            user, rooms = connection.user.name, list(connection.rooms)
             status = schemas.Status(sid=sid, user=user, rooms=rooms, server=_SERVER, recovered=arrival.recovered)
             events: list[tuple[schemas.ServerEvent | schemas.Status, int]]
             # What is replayed comes after it, so that only for who is new it says that nothing was missed.
             events = [(status, 0 if arrival.recovered else parts.log.last_seq)]
-            if arrival.recovered and schemas.JoinRoom.event in self._handlers:
-                events += parts.hub.catch_up(link.connection, arrival.offset)
+            has_answers = schemas.LlmToken.feature in self._features
+            if arrival.recovered:
+                offset = parts.hub.seen(connection, arrival.offset)
+                replayed = parts.hub.catch_up(connection, offset) if schemas.NewMessage.feature in self._features else []
+                events += parts.answers.catch_up(connection, offset, replayed) if has_answers else replayed
+            elif has_answers:
+                events += parts.answers.snapshots(rooms)
             parts.delivery.greet(link, self.namespace, events)
 
     def _connection_for(self, connection_id: str, identity: schemas.Auth, pid: str | None) -> Connection:
@@ -219,7 +229,10 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
             if not link.sids:
                 delivery.close(link)
                 may_return = reason != self.socketio.server.reason.CLIENT_DISCONNECT
-                self.parts.hub.disconnect(link.connection, may_return=may_return)
+                hub, user = self.parts.hub, link.connection.user
+                hub.disconnect(link.connection, may_return=may_return)
+                if not hub.connections_of(user):
+                    self.parts.answers.left(user)
 
     def _connection_id_of(self, sid: str) -> str:
         connection_id: str = self.socketio.server.manager.eio_sid_from_sid(sid, self.namespace)

@@ -15,19 +15,30 @@ namespaces. Room names get a prefix, because Socket.IO puts every client in a ro
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from hazoom_ws.chat.effects import Broadcast, Close, Effect, Enter, Leave, Push
 from hazoom_ws.chat.limits import TokenBucket
 from hazoom_ws.chat.presence import Connection
 from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.message_log.contract import MessageLog
-from hazoom_ws.schemas import FEATURES, Feature, NewMessage, RoomJoined, SendMessage, ServerEvent, Status, report_of
+from hazoom_ws.schemas import (
+    FEATURES,
+    Feature,
+    LlmToken,
+    NewMessage,
+    RoomJoined,
+    SendMessage,
+    ServerEvent,
+    Status,
+    report_of,
+)
 from hazoom_ws.transport.fan_out import FanOut
 
 logger = logging.getLogger(__name__)
@@ -148,6 +159,26 @@ class Delivery:
             return reply | {"messages": self._kept(reply["messages"])}
         return reply
 
+    def can_take(self, room: str | UnsetType, connections: Iterable[Connection], limit_bytes: int) -> bool:
+        """Return whether any of those who get an event of the feature "llm" has less than ``limit_bytes`` waiting.
+
+        They are those in ``room``, or else ``connections``; True if there is nobody.
+        """
+        targets: list[tuple[str, str]] = []
+        for namespace in _NAMESPACES_OF[LlmToken.feature]:
+            if room is not UNSET:
+                targets += [(namespace, _room_key(room)), (namespace, _plain_key(room))]
+            else:
+                sids = (self._sids_of(connection).get(namespace) for connection in connections)
+                targets += [(namespace, sid) for sid in sids if sid is not None]
+        is_anybody = False
+        for namespace, to in targets:
+            for backlog_bytes in self._fan_out.backlogs(namespace, to):
+                if backlog_bytes < limit_bytes:
+                    return True
+                is_anybody = True
+        return not is_anybody
+
     def link_of(self, connection_id: str) -> Link | None:
         return self._links.get(connection_id)
 
@@ -263,10 +294,9 @@ class Delivery:
 
     def _send(self, effect: Effect | Greet | Later) -> None:
         if type(effect) is Broadcast:
-            room, event, skip = effect
+            room, event, skip, offset = effect
             if type(event) is NewMessage and self._revoked and event.seq in self._revoked:
                 return
-            offset = event.seq if type(event) is NewMessage else 0
             for namespace in _NAMESPACES_OF[event.feature]:
                 if namespace in self._fan_out.rooms:
                     sids = [self._sids_of(connection).get(namespace) for connection in skip] if skip else ()

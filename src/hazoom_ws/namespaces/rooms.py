@@ -10,9 +10,13 @@ from hazoom_ws.namespaces.delivery import Link
 class RoomsNamespace(FeatureNamespace):
     @handles(schemas.JoinRoom)
     def join_room(self, link: Link, payload: schemas.JoinRoom) -> schemas.RoomJoined:
-        hub = self.parts.hub
+        hub, connection = self.parts.hub, link.connection
         room = hub.resolve_room(payload.room)
-        return hub.join(link.connection, room, since=_or_none(payload.since), history=payload.history)
+        is_new = room not in connection.rooms
+        joined = hub.join(connection, room, since=_or_none(payload.since), history=payload.history)
+        if is_new:
+            self.parts.answers.show(connection, room)
+        return joined
 
     @handles(schemas.LeaveRoom)
     def leave_room(self, link: Link, payload: schemas.LeaveRoom) -> schemas.RoomLeft:

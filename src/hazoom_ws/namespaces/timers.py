@@ -1,23 +1,27 @@
-"""Does on time what the hub does without being asked: one task, which lives while there is something to wait for."""
+"""Does on time what nobody asks for: one task, which lives while there is something to wait for."""
 
 from collections.abc import Callable
 from typing import Any
 
-from hazoom_ws.chat.hub import NOTICE_INTERVAL_S, Hub
+from hazoom_ws.chat.hub import NOTICE_INTERVAL_S
 from hazoom_ws.namespaces.delivery import Delivery
+
+RunDue = Callable[[], float | None]
 
 
 class Timers:
-    """Runs `Hub.run_due` when it is due."""
+    """Calls functions like `Hub.run_due` when it is time for one of them."""
 
-    def __init__(
-        self, hub: Hub, delivery: Delivery, *, start_task: Callable[..., Any], sleep: Callable[[float], Any]
-    ) -> None:
-        self._hub = hub
+    def __init__(self, delivery: Delivery, *, start_task: Callable[..., Any], sleep: Callable[[float], Any]) -> None:
         self._delivery = delivery
         self._start_task = start_task
         self._sleep = sleep
+        self._run_due: tuple[RunDue, ...] = ()
         self._is_running = False
+
+    def serve(self, *run_due: RunDue) -> None:
+        """Call these from now on; each returns the seconds until its next time."""
+        self._run_due = run_due
 
     def ensure_running(self) -> None:
         """Start the task unless it runs; call within the turn in which something becomes due."""
@@ -28,9 +32,9 @@ class Timers:
     def _run(self) -> None:
         while True:
             with self._delivery.turn():
-                next_due_in_s = self._hub.run_due()
-                if next_due_in_s is None:
+                due_in_s = [seconds for run_due in self._run_due if (seconds := run_due()) is not None]
+                if not due_in_s:
                     self._is_running = False
                     return
             # What becomes due meanwhile is due after that at the earliest; what is overdue waits for others to have a turn.
-            self._sleep(max(0.0, min(next_due_in_s, NOTICE_INTERVAL_S)))
+            self._sleep(max(0.0, min(*due_in_s, NOTICE_INTERVAL_S)))

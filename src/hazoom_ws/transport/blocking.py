@@ -27,7 +27,7 @@ _LINGER_S = 2.0
 def carry(engine: Engine, session: Session | None, answer: bytes, environ: dict[str, Any]) -> Collection[bytes]:
     """Accept a WebSocket that came through WSGI with ``answer`` and serve it, for ``session`` or a new one.
 
-    Returns when it has ended, or at once if the engine's outlet is a loop, which adopts the socket. Raises `Refused` on a
+    Returns when it has ended, or at once if the engine has a loop, which adopts the socket. Raises `Refused` on a
     WSGI server that does not give its socket away and for a session that another WebSocket tries to take over, and
     ConnectionError where the server expects that after a WebSocket.
     """
@@ -37,10 +37,9 @@ def carry(engine: Engine, session: Session | None, answer: bytes, environ: dict[
     )
     if connection is None:
         raise Refused(BAD_REQUEST)
-    adopt = getattr(engine.outlet, "adopt", None)
-    if adopt is not None:
+    if engine.loop is not None:
         connection.settimeout(None)
-        adopt(connection, session, answer)
+        engine.loop.adopt(connection, session, answer)
     elif session is None:
         session = engine.open()
         session.carrier = carrier = BlockingCarrier(engine, session, connection)
@@ -95,6 +94,10 @@ class BlockingCarrier(Carrier):
         if not keeps_up:
             self.engine.close(self.session, SLOW_READER)
             self._shut(socket.SHUT_RDWR)  # nothing more will fit: wake the writer out of its send
+
+    @property
+    def backlog_bytes(self) -> int:
+        return self._outbox.size_bytes
 
     def close(self, code: CloseCode) -> None:
         with self._changed:

@@ -1,10 +1,10 @@
-"""What the loop reads and writes: newcomers, WebSockets, and connections that have heard the last words.
+"""What the loop reads and writes: newcomers, WebSockets, connections that have heard the last words, backends.
 
 Everything here runs in a turn of the `Loop`, or in a greenlet between two turns, and never waits.
 """
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from hazoom_ws.transport import frames
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _MESSAGES_PER_CLIENT = 16  # in one turn, so that a flood from one keeps nobody waiting
 _WRITE_BYTES = 262_144
+_BACKEND_READ_BYTES = 4096  # in one turn: about a hundred tokens, so that a backend in a hurry keeps nobody waiting
 _HEAD_LIMIT_BYTES = 8192
 
 
@@ -105,6 +106,53 @@ class Lingerer(_Passing):
         return False
 
 
+class BackendStream:
+    """A connection to a backend, of which the loop only reads."""
+
+    __slots__ = ("_is_watched", "_on_data", "connection", "is_ready", "loop")
+
+    def __init__(self, loop: "Loop", connection: Any, on_data: Callable[[bytes], None]) -> None:
+        self.loop = loop
+        self.connection = connection
+        self.is_ready = False
+        self._on_data = on_data
+        self._is_watched = True
+
+    def pause(self) -> None:
+        """Read no more until `resume`."""
+        if self._is_watched:
+            self._is_watched = False
+            self.loop.unwatch(self)
+
+    def resume(self) -> None:
+        if not self._is_watched:
+            self._is_watched = True
+            self.loop.watch(self)
+
+    stop = pause
+
+    def on_readable(self) -> bool:
+        if not self._is_watched:
+            return False
+        try:
+            size_bytes = self.connection.recv_into(self.loop.inbox, _BACKEND_READ_BYTES)
+        except BlockingIOError:
+            return False
+        except OSError:
+            size_bytes = 0
+        if not size_bytes:
+            self.stop()
+        self._on_data(bytes(self.loop.inbox[:size_bytes]))
+        return False
+
+    def on_writable(self) -> None:
+        """Nothing is ever sent here."""
+
+    def forget(self) -> None:
+        """Its owner closes it."""
+        self.stop()
+
+
 class SocketCarrier(Carrier):
     """A WebSocket in the loop. ``outbox`` is None as long as its client takes everything at once."""
 
@@ -176,6 +224,10 @@ class SocketCarrier(Carrier):
             return  # reading finds it out
         if sent != len(framed):
             self.hold([framed], sent)
+
+    @property
+    def backlog_bytes(self) -> int:
+        return 0 if self.outbox is None else self.outbox.size_bytes
 
     def on_writable(self) -> None:
         outbox = self.outbox

@@ -55,6 +55,7 @@ class Engine(engineio.Server):  # type: ignore[misc]
         """``options`` are `engineio.Server`'s; ``connect_timeout_s`` is how long a session may be in no namespace."""
         super().__init__(**options)
         self.outlet: Outlet = DirectOutlet()
+        self.loop: Any = None  # the `Loop` that is the outlet, where there is one
         self.clock = clock
         self.sessions: dict[str, Session] = {}
         self.closed_by_reason: Counter[str] = Counter()

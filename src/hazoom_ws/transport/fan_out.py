@@ -17,10 +17,10 @@ import socketio
 from engineio import packet as eio_packet
 from socketio import packet
 
-from hazoom_ws.schemas import ServerEvent, Status
+from hazoom_ws.schemas import LlmToken, ServerEvent, Status
 from hazoom_ws.transport.engine import Engine, message_frame, text_message_frame
 from hazoom_ws.transport.frames import opened
-from hazoom_ws.transport.outbox import DroppableFrame
+from hazoom_ws.transport.outbox import DroppableFrame, TokenFrame
 from hazoom_ws.transport.session import Recipient
 
 _encode_json = msgspec.json.Encoder().encode
@@ -47,6 +47,7 @@ class _TestRecipient:
         self._server = server
         self._eio_sid = eio_sid
         self.pending: list[bytes] = []
+        self.backlog_bytes = 0
 
     def deliver(self, framed: bytes) -> None:
         self._server._send_eio_packet(self._eio_sid, eio_packet.Packet(eio_packet.MESSAGE, opened(framed).data[1:]))
@@ -227,12 +228,19 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
             recipients = {sid: recipient for sid, recipient in list(recipients.items()) if sid not in skip_sids}
         if not recipients:
             return
-        prefix = f'2["{event.event}",' if namespace == "/" else f'2{namespace},["{event.event}",'
-        suffix = b',"%d"]' % offset if offset else b"]"
-        framed = text_message_frame(prefix.encode() + _encode_json(event) + suffix)
-        if event.is_droppable:
-            framed = DroppableFrame(framed)
+        framed: bytes
+        if type(event) is LlmToken:
+            framed = TokenFrame.of(_frame_of, namespace, event, offset)
+        else:
+            framed = _frame_of(namespace, event, offset)
+            if event.is_droppable:
+                framed = DroppableFrame(framed)
         self._engine.outlet.broadcast(recipients.values(), framed)
+
+    def backlogs(self, namespace: str, to: str) -> Iterator[int]:
+        """Yield the bytes that wait for each recipient of what is sent ``to`` a room or a client."""
+        for recipient in list(self._recipients(namespace, to).values()):
+            yield recipient.backlog_bytes
 
     def _recipients(self, namespace: str, room: str | None) -> dict[str, Recipient]:
         if room is None:
@@ -255,3 +263,10 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
             del rooms[room]
             if not rooms:
                 del self.rooms[client.namespace]
+
+
+def _frame_of(namespace: str, event: ServerEvent | Status, offset: int) -> bytes:
+    """Return the frame that `FanOut.send` describes."""
+    prefix = f'2["{event.event}",' if namespace == "/" else f'2{namespace},["{event.event}",'
+    suffix = b',"%d"]' % offset if offset else b"]"
+    return text_message_frame(prefix.encode() + _encode_json(event) + suffix)

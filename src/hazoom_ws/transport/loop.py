@@ -20,7 +20,7 @@ from eventlet import greenio, greenthread, hubs, patcher
 
 from hazoom_ws.deadlines import Deadlines
 from hazoom_ws.transport import handshake
-from hazoom_ws.transport.endpoints import Endpoint, Lingerer, Newcomer, SocketCarrier, flush
+from hazoom_ws.transport.endpoints import BackendStream, Endpoint, Lingerer, Newcomer, SocketCarrier, flush
 from hazoom_ws.transport.engine import Engine
 from hazoom_ws.transport.frames import CloseCode
 from hazoom_ws.transport.handshake import Refused
@@ -80,7 +80,7 @@ class Loop:
         """
         self._listener = listener.fd  # the raw socket under eventlet's
         self._hand_over = hand_over
-        self.engine.outlet = self
+        self.engine.outlet = self.engine.loop = self
         self.engine.sweeps.append(self._sweep)
         self.engine.start_sweeping()
         self._start_accepting()
@@ -116,6 +116,15 @@ class Loop:
         raw = green_socket.fd
         connection = _original_socket(raw.family, raw.type, raw.proto, fileno=raw.detach())
         self._carry(connection, session, answer)
+
+    def read(self, green_socket: Any, on_data: Callable[[bytes], None]) -> BackendStream:
+        """Call ``on_data``, in turns, with what arrives from a backend, and b"" at its end; it must not raise.
+
+        The socket stays the caller's, who may use it again after `BackendStream.stop`.
+        """
+        stream = BackendStream(self, green_socket.fd, on_data)
+        self.watch(stream)
+        return stream
 
     # Turns
 

@@ -1,20 +1,85 @@
 """What one connection has not been able to take yet, with a bottom.
 
-A connection that keeps up never needs one. Holds whole frames in order; over a bound, what may be lost goes first, and
-when that is not enough the caller closes the connection in the way that makes its client come back. Not thread-safe.
+A connection that keeps up never needs one. Holds whole frames in order; the tokens of one stream are joined, so that they
+take the space of their text. Over a bound, what may be lost goes first, and when that is not enough the caller closes the
+connection in the way that makes its client come back. Not thread-safe.
 """
 
 from collections import deque
+from collections.abc import Callable
+
+import msgspec
+
+from hazoom_ws.schemas import LlmToken
 
 # What each connection may hold even when all together are over their bound: who keeps up is not to blame for the others.
 _SHARE_BYTES = 16_384
 _SHARES_AT_LEAST = 16  # in a bound that is small
+_LOOSE_COUNT = 256  # pieces of text, before they become one
 
 
 class DroppableFrame(bytes):
     """A frame that may be lost when its reader is slow: typing, presence, statistics."""
 
     __slots__ = ()
+
+
+class TokenFrame(bytes):
+    """A frame with one token: those of one stream that wait together become one frame."""
+
+    event: LlmToken
+    offset: int
+    frame_of: Callable[[str, LlmToken, int], bytes]
+    namespace: str
+
+    @classmethod
+    def of(
+        cls, frame_of: Callable[[str, LlmToken, int], bytes], namespace: str, event: LlmToken, offset: int
+    ) -> "TokenFrame":
+        """Return the frame that ``frame_of(namespace, event, offset)`` makes, such that it can be joined."""
+        framed = cls(frame_of(namespace, event, offset))
+        framed.frame_of = frame_of
+        framed.namespace = namespace
+        framed.event = event
+        framed.offset = offset
+        return framed
+
+
+class _Run:
+    """Tokens of one stream that wait together, in the place of the first."""
+
+    __slots__ = ("_first", "_offset", "_texts", "next_index", "size_bytes", "stream")
+
+    def __init__(self, stream: tuple[str, str], first: TokenFrame) -> None:
+        self.stream = stream
+        self._first = first
+        self._texts = [first.event.token]
+        self._offset = first.offset
+        self.next_index = first.event.index + 1
+        self.size_bytes = len(first)
+
+    def add(self, framed: TokenFrame, *, is_last: bool) -> int:
+        """Take one more token and return by how many bytes that grows. ``is_last``: no other frame came in between.
+
+        Else the offset stays, so that it claims nothing that is sent after this: after a drop tokens may come twice then.
+        """
+        text = framed.event.token
+        self._texts.append(text)
+        if len(self._texts) > _LOOSE_COUNT:
+            self._texts = ["".join(self._texts)]
+        self.next_index += 1
+        if is_last:
+            self._offset = framed.offset
+        grown_bytes = len(text.encode())
+        self.size_bytes += grown_bytes
+        return grown_bytes
+
+    def framed(self) -> bytes:
+        first = self._first
+        if self.next_index == first.event.index + 1:
+            return first
+        joined = msgspec.structs.replace(first.event, token="".join(self._texts))
+        return first.frame_of(first.namespace, joined, self._offset)
 
 
 class OutboxTotal:
@@ -34,10 +99,11 @@ class Outbox:
     The last one may go over: a message that is larger than the bound must be able to pass at all.
     """
 
-    __slots__ = ("_frames", "_limit_bytes", "_total", "size_bytes")
+    __slots__ = ("_frames", "_limit_bytes", "_runs", "_total", "size_bytes")
 
     def __init__(self, limit_bytes: int, total: OutboxTotal) -> None:
-        self._frames: deque[bytes] = deque()
+        self._frames: deque[bytes | _Run] = deque()
+        self._runs: dict[tuple[str, str], _Run] = {}  # the last one of each stream, by namespace and request
         self._limit_bytes = limit_bytes
         self._total = total
         self.size_bytes = 0
@@ -53,8 +119,11 @@ class Outbox:
             self._drop_droppable()
             if self._is_full():
                 return False
-        self._frames.append(framed)
-        self._grow(len(framed))
+        if type(framed) is TokenFrame:
+            self._add_token(framed)
+        else:
+            self._frames.append(framed)
+            self._grow(len(framed))
         return True
 
     def put_back(self, rest: bytes) -> None:
@@ -64,23 +133,40 @@ class Outbox:
 
     def take(self, limit_bytes: int) -> bytes:
         """Remove and return frames from the front: as many as fit into ``limit_bytes``, but at least one."""
-        taken = [self._frames.popleft()]
+        taken = [self._take_first()]
         size_bytes = len(taken[0])
-        while self._frames and size_bytes + len(self._frames[0]) <= limit_bytes:
-            taken.append(self._frames.popleft())
+        while self._frames and size_bytes + _size_bytes(self._frames[0]) <= limit_bytes:
+            taken.append(self._take_first())
             size_bytes += len(taken[-1])
-        self._grow(-size_bytes)
         return taken[0] if len(taken) == 1 else b"".join(taken)
 
     def take_frames(self) -> list[bytes]:
         """Remove and return all frames."""
-        frames = list(self._frames)
-        self.clear()
-        return frames
+        return [self._take_first() for _ in range(len(self._frames))]
 
     def clear(self) -> None:
         self._frames.clear()
+        self._runs.clear()
         self._grow(-self.size_bytes)
+
+    def _add_token(self, framed: TokenFrame) -> None:
+        stream = (framed.namespace, framed.event.request_id)
+        run = self._runs.get(stream)
+        if run is not None and run.next_index == framed.event.index:
+            self._grow(run.add(framed, is_last=self._frames[-1] is run))
+            return
+        self._runs[stream] = run = _Run(stream, framed)
+        self._frames.append(run)
+        self._grow(run.size_bytes)
+
+    def _take_first(self) -> bytes:
+        first = self._frames.popleft()
+        self._grow(-_size_bytes(first))
+        if not isinstance(first, _Run):
+            return first
+        if self._runs.get(first.stream) is first:
+            del self._runs[first.stream]
+        return first.framed()
 
     def _is_full(self) -> bool:
         total = self._total
@@ -90,9 +176,13 @@ class Outbox:
 
     def _drop_droppable(self) -> None:
         kept = deque(framed for framed in self._frames if type(framed) is not DroppableFrame)
-        self._grow(sum(map(len, kept)) - self.size_bytes)
+        self._grow(sum(map(_size_bytes, kept)) - self.size_bytes)
         self._frames = kept
 
     def _grow(self, by_bytes: int) -> None:
         self.size_bytes += by_bytes
         self._total.size_bytes += by_bytes
+
+
+def _size_bytes(waiting: bytes | _Run) -> int:
+    return waiting.size_bytes if isinstance(waiting, _Run) else len(waiting)

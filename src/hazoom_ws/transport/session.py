@@ -26,6 +26,10 @@ class Recipient(Protocol):
 
     pending: list[bytes]
 
+    @property
+    def backlog_bytes(self) -> int:
+        """What waits because the client has not taken it yet."""
+
     def deliver(self, framed: bytes) -> None:
         """Send ``framed`` soon and after what was delivered before."""
 
@@ -85,6 +89,13 @@ class Session:
         self.is_polled = self.is_posting = False
         self.farewell = b"1"
 
+    @property
+    def backlog_bytes(self) -> int:
+        """Return what waits because the client has not taken it yet."""
+        if self.carrier is not None:
+            return self.carrier.backlog_bytes
+        return 0 if self.outbox is None else self.outbox.size_bytes
+
     def start_polling(self) -> None:
         """Prepare for polls, before anything is delivered."""
         self.outbox = self.engine.new_outbox()
@@ -124,6 +135,11 @@ class Carrier:
 
     def deliver(self, framed: bytes) -> None:
         """Send a frame soon and in order; close the session if its reader is too slow for that."""
+        raise NotImplementedError
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Return what waits because the client has not taken it yet."""
         raise NotImplementedError
 
     def close(self, code: CloseCode) -> None:

@@ -12,7 +12,12 @@ def test_stats_count_users_connections_and_rooms(ann: Client, bob: Client, conne
     assert stats["total_connections"] == 3
     assert stats["rooms"] == {"general": 2, "team": 1}
     assert stats["messages_total"] == 1
-    assert stats["llm"] == {"active": 0, "requests_total": 0, "tokens_total": 0, "ttft_ms_p50": 0, "ttft_ms_p99": 0}
+    assert stats["llm"] == {
+        **dict.fromkeys(("active", "queued", "requests_total", "cancelled_total", "tokens_total", "tokens_per_s_p50"), 0),
+        **dict.fromkeys((f"{what}_ms_{p}" for what in ("ttft", "duration", "queue") for p in ("p50", "p99")), 0),
+        "failures_total": {},
+        "circuit": "closed",
+    }
     assert stats["uptime_s"] >= 0
     assert stats["rss_mb"] > 1
 

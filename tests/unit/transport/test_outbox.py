@@ -1,13 +1,15 @@
 """The outbox: a bound, an order, and a total over all of them that comes back to zero."""
 
+import json
 from collections import deque
 
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from hazoom_ws.schemas import LlmToken
 from hazoom_ws.transport.engine import Engine
-from hazoom_ws.transport.outbox import DroppableFrame, Outbox, OutboxTotal
+from hazoom_ws.transport.outbox import DroppableFrame, Outbox, OutboxTotal, TokenFrame
 
 PLENTY = 1_000_000
 
@@ -143,6 +145,67 @@ def test_what_is_delivered_to_a_session_after_its_end_is_lost_and_counted_nowher
         engine.close(session, "gone")
         session.deliver(b"too late")
     assert engine._outbox_total.size_bytes == 0
+
+
+def token(index: int, text: str = "", *, request_id: str = "r", offset: int = 0) -> TokenFrame:
+    event = LlmToken(token=text or f"t{index} ", request_id=request_id, index=index)
+    return TokenFrame.of(frame_of, "/", event, offset or 100 + index)
+
+
+def frame_of(namespace: str, event: LlmToken, offset: int) -> bytes:
+    return json.dumps([namespace, event.request_id, event.index, event.token, offset]).encode()
+
+
+def taken_tokens(box: Outbox) -> list[object]:
+    return [json.loads(framed) if framed.startswith(b"[") else framed for framed in box.take_frames()]
+
+
+def test_tokens_of_one_stream_that_wait_become_one_with_the_first_index_and_the_last_offset():
+    box = outbox()
+    for index in range(3, 1003):
+        box.add(token(index, "ü"))
+    assert box.size_bytes < 2100
+    assert taken_tokens(box) == [["/", "r", 3, "ü" * 1000, 1102]]
+    assert box.size_bytes == 0
+    box.add(token(1003))
+    assert taken_tokens(box) == [["/", "r", 1003, "t1003 ", 1103]]
+
+
+def test_joined_tokens_keep_the_first_place_and_claim_no_offset_beyond_what_follows_them():
+    box = outbox()
+    for framed in (token(0), b"message", token(1), token(0, request_id="s"), token(2)):
+        box.add(framed)
+    assert taken_tokens(box) == [["/", "r", 0, "t0 t1 t2 ", 100], b"message", ["/", "s", 0, "t0 ", 100]]
+    box.add(token(3))
+    box.add(token(4))
+    box.add(b"message")
+    assert taken_tokens(box) == [["/", "r", 3, "t3 t4 ", 104], b"message"]
+
+
+def test_tokens_are_joined_with_the_one_before_them_only():
+    box = outbox()
+    for index in (0, 1, 5, 6, 2):
+        box.add(token(index))
+    assert [entry[2:4] for entry in taken_tokens(box)] == [[0, "t0 t1 "], [5, "t5 t6 "], [2, "t2 "]]
+
+
+def test_tokens_after_what_was_taken_begin_anew_and_half_a_frame_is_never_joined():
+    box = outbox()
+    box.add(token(0))
+    data = box.take(PLENTY)
+    box.put_back(data[5:])
+    box.add(token(1))
+    assert box.take(PLENTY) == data[5:] + bytes(token(1))
+    assert not box
+
+
+def test_joined_tokens_count_for_the_bound():
+    box = outbox(500)
+    number = 0
+    while box.add(token(number, "x" * 50)):
+        number += 1
+    assert number == 10
+    assert box.size_bytes >= 500
 
 
 frames = st.builds(lambda kind, size: kind(bytes(size)), st.sampled_from([bytes, DroppableFrame]), st.integers(1, 30))

@@ -1,0 +1,338 @@
+"""The AI's answers, each an object of its own: asked, queued, watched, stopped, resumed, and kept for a while.
+
+A connection never owns an answer: it belongs to its user, or to the room that it was asked in, and ends by finishing,
+failing or being stopped. Everything that is sent of it has a place in the one order that the message log gives, which goes
+along as the event's offset: so a client that has dropped gets what came after the last thing it heard. Not thread-safe:
+what is not said to be called from outside is called within a turn.
+"""
+
+import logging
+import math
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from typing import Any
+
+from msgspec import UNSET, UnsetType
+
+from hazoom_ws.chat.effects import Broadcast, Effect, Push
+from hazoom_ws.chat.hub import NOTICE_INTERVAL_S, Hub
+from hazoom_ws.chat.presence import Connection, User
+from hazoom_ws.deadlines import Deadlines
+from hazoom_ws.errors import BadPayload, Forbidden, LogUnavailable, NotFound, TooManyStreams
+from hazoom_ws.llm_answer import Answer, Placed, weave
+from hazoom_ws.llm_bridge import LlmBridge
+from hazoom_ws.llm_exchange import completion
+from hazoom_ws.llm_wire import Prompt
+from hazoom_ws.message_log.contract import MessageLog
+from hazoom_ws.schemas import LlmComplete, LlmQueued, LlmResponse, LlmToken, ServerEvent
+from hazoom_ws.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+class Answers:
+    """All answers of one application that run, wait or can be resumed."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        hub: Hub,
+        log: MessageLog,
+        bridge: LlmBridge,
+        *,
+        turn: Callable[[], AbstractContextManager[Any]],
+        can_take: Callable[[str | UnsetType, Iterable[Connection]], bool],
+        wake: Callable[[], None],
+    ) -> None:
+        """``can_take(room, connections)`` returns whether any of those who get an answer keeps up.
+
+        ``wake`` is called when there is something that `run_due` has to do later.
+        """
+        self.turn = turn
+        self.can_take = can_take
+        self._settings = settings
+        self._hub = hub
+        self._log = log
+        self._bridge = bridge
+        self._deliver: Callable[[Effect], None] = hub.deliver
+        self._clock = bridge.clock
+        self._wake = wake
+        self._by_id: dict[str, Answer] = {}
+        self._by_user: defaultdict[str, dict[Answer, None]] = defaultdict(dict)  # private ones
+        self._by_room: defaultdict[str, dict[Answer, None]] = defaultdict(dict)
+        self._waiting: dict[Answer, None] = {}  # the first one has waited longest
+        self._waiting_of: Counter[str] = Counter()  # by user
+        self._running_of: Counter[str] = Counter()
+        self._kept: Deadlines[Answer] = Deadlines(settings.llm_resume_window_s)
+        self._kept_bytes = 0
+        self._gone: Deadlines[User] = Deadlines(settings.llm_user_grace_s)
+        self._positions_due_at_s = 0.0
+
+    @property
+    def waiting_count(self) -> int:
+        return len(self._waiting)
+
+    # What clients ask for
+
+    def ask(self, connection: Connection, prompt: Prompt) -> None:
+        """Ask now, or when there is room for one more.
+
+        Raises `BadPayload` for its id, `TooManyStreams`, `LlmUnavailable`, `NotInRoom`, `LogUnavailable`: then nobody has
+        heard of it.
+        """
+        user = connection.user
+        known = self._by_id.get(prompt.request_id)
+        if known is not None and not (known.is_ended and known.user == user):
+            raise BadPayload("request_id", "is the id of another request")
+        has_to_wait = not self._may_start(user.id)
+        if has_to_wait:
+            self._check_queue(user.id)
+        self._bridge.check()
+        if prompt.room is not UNSET:
+            self._hub.publish_prompt(connection, prompt.room, prompt.message, prompt.request_id)
+        if known is not None:
+            self._kept.stop(known)
+            self._forget(known)
+        answer = Answer(prompt, user, [connection] if prompt.room is UNSET else [], self._clock())
+        self._by_id[prompt.request_id] = answer
+        self._index_of(answer)[answer] = None
+        if not has_to_wait:
+            self._start(answer)
+            return
+        self._waiting[answer] = None
+        self._waiting_of[user.id] += 1
+        self._tell_position(answer, len(self._waiting))
+
+    def cancel(self, connection: Connection, request_id: str) -> None:
+        """End an answer with what there is of it. Raises `NotFound`, `Forbidden`."""
+        answer = self._by_id.get(request_id)
+        if answer is None or answer.is_ended:
+            raise NotFound("request_id")
+        if answer.user != connection.user:
+            raise Forbidden("request_id")
+        self._stop(answer)
+
+    def resume(self, connection: Connection, request_id: str, index: int) -> None:
+        """Send a connection what there is of an answer from a token on, and from now on the rest.
+
+        Raises `NotFound`, `Forbidden`, `NotInRoom`, `BadPayload`.
+        """
+        answer = self._by_id.get(request_id)
+        if answer is None:
+            raise NotFound("request_id")
+        if answer.room is not UNSET:
+            self._hub.require_member(connection, answer.room)
+        elif answer.user != connection.user:
+            raise Forbidden("request_id")
+        elif connection not in answer.watchers:
+            answer.watchers = [*(watcher for watcher in answer.watchers if watcher.is_open), connection]
+        if index > len(answer.tokens):
+            raise BadPayload("index", f"the answer has {len(answer.tokens)} tokens so far")
+        place = self._log.last_seq
+        if index < len(answer.tokens):
+            self._deliver(Push(connection, answer.since(index), place))
+        for event, _ in answer.outcome:
+            self._deliver(Push(connection, event, place))
+        if answer in self._waiting:
+            self._deliver(Push(connection, LlmQueued(request_id=request_id, position=answer.position)))
+
+    # Who comes and goes
+
+    def snapshots(self, rooms: Iterable[str]) -> list[Placed]:
+        """Return what there is of the answers that run in rooms, for who comes in the middle; the live rest follows."""
+        running = [
+            answer for room in rooms for answer in self._by_room.get(room, ()) if not answer.is_ended and answer.tokens
+        ]
+        return [(answer.since(0, snapshot=True), self._log.last_seq) for answer in running]
+
+    def show(self, connection: Connection, room: str) -> None:
+        """Send the snapshots of a room to one who has just entered it."""
+        for event, place in self.snapshots([room]):
+            self._deliver(Push(connection, event, place))
+
+    def catch_up(self, connection: Connection, offset: int, replayed: list[Placed]) -> list[Placed]:
+        """Return ``replayed`` with what a recovered client missed of answers after ``offset``, all in its order.
+
+        From now on its connection watches what it watched before.
+        """
+        pieces: list[tuple[int, Answer, int]] = []
+        events: list[Placed] = []
+        private = self._by_user.get(connection.user.id, ())
+        for answer in private:
+            for position, watcher in enumerate(answer.watchers):
+                if watcher.pid == connection.pid:
+                    answer.watchers[position] = connection
+        watched = [answer for answer in private if connection in answer.watchers]
+        for room in connection.rooms:
+            watched += self._by_room.get(room, ())
+        for answer in watched:
+            for index in range(bisect_right(answer.places, offset), len(answer.tokens)):
+                pieces.append((answer.places[index], answer, index))
+            events += [(event, place) for event, place in answer.outcome if place > offset]
+        return weave(pieces, sorted(events + replayed, key=_place_of), offset)
+
+    def arrived(self, user: User) -> None:
+        """Note that a user is here."""
+        self._gone.stop(user)
+
+    def left(self, user: User) -> None:
+        """Note that a user has no connection any more."""
+        if any(not answer.is_ended for answer in self._by_user.get(user.id, ())):
+            self._gone.start(user, self._clock())
+            self._wake()
+
+    def run_due(self) -> float | None:
+        """Stop, forget and tell what is due; return the seconds until the next time."""
+        now_s = self._clock()
+        for user, _ in list(self._gone.take_due(now_s)):
+            for answer in list(self._by_user.get(user.id, ())):
+                if not answer.is_ended:
+                    self._stop(answer)
+        for answer, _ in self._kept.take_due(now_s):
+            self._forget(answer)
+        if self._waiting and now_s >= self._positions_due_at_s:
+            self._positions_due_at_s = now_s + NOTICE_INTERVAL_S
+            for position, answer in enumerate(self._waiting, 1):
+                if position != answer.position:
+                    self._tell_position(answer, position)
+        due_at_s = [at_s for at_s in (self._gone.next_due_at_s(), self._kept.next_due_at_s()) if at_s is not None]
+        if self._waiting:
+            due_at_s.append(self._positions_due_at_s)
+        return min(due_at_s) - now_s if due_at_s else None
+
+    # What the bridge brings, from outside of turns
+
+    def take(self, answer: Answer, tokens: list[str]) -> None:
+        """Send the next tokens of an answer."""
+        with self.turn():
+            prompt = answer.prompt
+            for token in tokens:
+                place = self._log.take_place()
+                event = LlmToken(token=token, request_id=prompt.request_id, index=len(answer.tokens), room=prompt.room)
+                answer.tokens.append(token)
+                answer.places.append(place)
+                self._send(answer, event, place)
+
+    def respond(self, answer: Answer, response: LlmResponse) -> None:
+        """Send an answer that was asked for without a stream; `end` follows."""
+        with self.turn():
+            self._conclude(answer, response)
+
+    def end(self, answer: Answer, event: ServerEvent) -> None:
+        """Send the event that ends an answer, and start those that waited for its place."""
+        with self.turn():
+            self._running_of[answer.user.id] -= 1
+            if not self._running_of[answer.user.id]:
+                del self._running_of[answer.user.id]
+            self._end(answer, event)
+            for waiting in list(self._waiting):
+                if self._may_start(waiting.user.id):
+                    self._unqueue(waiting)
+                    self._start(waiting)
+
+    # Inside
+
+    def _may_start(self, user_id: str) -> bool:
+        settings = self._settings
+        return (
+            self._running_of[user_id] < settings.llm_streams_per_user_limit
+            and self._running_of.total() < settings.llm_streams_limit
+        )
+
+    def _check_queue(self, user_id: str) -> None:
+        settings = self._settings
+        if self._waiting_of[user_id] >= settings.llm_queue_per_user_limit:
+            raise TooManyStreams(settings.llm_streams_per_user_limit, settings.llm_queue_per_user_limit, "you have")
+        if len(self._waiting) >= settings.llm_queue_limit:
+            raise TooManyStreams(settings.llm_streams_limit, settings.llm_queue_limit, "the server has")
+
+    def _start(self, answer: Answer) -> None:
+        self._running_of[answer.user.id] += 1
+        answer.exchange = self._bridge.start(answer.prompt, _Relay(self, answer), answer.asked_s)
+
+    def _unqueue(self, answer: Answer) -> None:
+        del self._waiting[answer]
+        self._waiting_of[answer.user.id] -= 1
+        if not self._waiting_of[answer.user.id]:
+            del self._waiting_of[answer.user.id]
+
+    def _tell_position(self, answer: Answer, position: int) -> None:
+        answer.position = position
+        self._wake()
+        queued = LlmQueued(request_id=answer.prompt.request_id, position=position)
+        for connection in answer.watchers or self._hub.connections_of(answer.user):
+            self._deliver(Push(connection, queued))
+
+    def _stop(self, answer: Answer) -> None:
+        if answer.exchange is not None:
+            answer.exchange.cancel()  # its task ends it
+            return
+        self._unqueue(answer)
+        self._end(answer, completion(answer.prompt, None, asked_s=answer.asked_s, now_s=self._clock()))
+
+    def _end(self, answer: Answer, event: ServerEvent) -> None:
+        if answer.room is not UNSET and isinstance(event, LlmComplete) and event.response:
+            try:
+                self._hub.publish_answer(answer.room, event.response, answer.prompt.request_id)
+            except LogUnavailable as error:
+                logger.warning("the answer to AI request %r is in no history: %s", answer.prompt.request_id, error.reason)
+        self._conclude(answer, event)
+        answer.is_ended = True
+        self._kept.start(answer, self._clock())
+        self._kept_bytes += answer.size_bytes
+        while self._kept_bytes > self._settings.llm_resume_limit_bytes and len(self._kept) > 1:
+            self._forget(next(self._kept.take_due(math.inf))[0])
+        self._wake()
+
+    def _conclude(self, answer: Answer, event: ServerEvent) -> None:
+        place = self._log.take_place()
+        answer.outcome.append((event, place))
+        self._send(answer, event, place)
+
+    def _send(self, answer: Answer, event: ServerEvent, place: int) -> None:
+        if answer.room is not UNSET:
+            self._deliver(Broadcast(answer.room, event, offset=place))
+        else:
+            for connection in answer.watchers:
+                self._deliver(Push(connection, event, place))
+
+    def _forget(self, answer: Answer) -> None:
+        self._kept_bytes -= answer.size_bytes
+        del self._by_id[answer.prompt.request_id]
+        index = self._index_of(answer)
+        del index[answer]
+        if not index:
+            if answer.room is UNSET:
+                del self._by_user[answer.user.id]
+            else:
+                del self._by_room[answer.room]
+
+    def _index_of(self, answer: Answer) -> dict[Answer, None]:
+        return self._by_user[answer.user.id] if answer.room is UNSET else self._by_room[answer.room]
+
+
+class _Relay:
+    """The way of one answer from the bridge to those who watch it."""
+
+    def __init__(self, answers: Answers, answer: Answer) -> None:
+        self._answers = answers
+        self._answer = answer
+
+    def take(self, tokens: list[str]) -> None:
+        self._answers.take(self._answer, tokens)
+
+    def respond(self, response: LlmResponse) -> None:
+        self._answers.respond(self._answer, response)
+
+    def end(self, event: ServerEvent) -> None:
+        self._answers.end(self._answer, event)
+
+    def can_take(self) -> bool:
+        with self._answers.turn():
+            return self._answers.can_take(self._answer.room, self._answer.watchers)
+
+
+def _place_of(placed: Placed) -> int:
+    return placed[1]

@@ -1,0 +1,355 @@
+"""One request to the Django chat API, and its answer as it comes.
+
+`requests` opens the request, in the task that calls `Exchange.run`, which may block there. Then whoever can reads the body:
+an event loop, which hands over what arrives while the task waits for the end or for a time-out, or else the task itself,
+with ``read1``, because ``iter_lines`` holds tokens back until it has 512 bytes of an unchunked stream. Either way what is
+read goes the same way. Knows nothing of rooms, or of the sockets of clients.
+"""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import NamedTuple, Protocol
+
+import requests
+import urllib3
+
+from hazoom_ws.circuit_breaker import CircuitBreaker
+from hazoom_ws.errors import LlmTimeout, LlmUnavailable, UpstreamFault
+from hazoom_ws.http_chunks import ChunkDecoder, MalformedChunk
+from hazoom_ws.llm_http import RawBody, raw_body, socket_of, telling_connection
+from hazoom_ws.llm_wire import (
+    UNAVAILABLE_STATUSES,
+    Prompt,
+    TokenStream,
+    WholeAnswer,
+    check_is_stream,
+    check_status,
+    connection_lost,
+    cut_off,
+    decode,
+)
+from hazoom_ws.schemas import LlmComplete, LlmResponse, ServerEvent
+from hazoom_ws.settings import Settings
+
+_READ_BYTES = 65536
+_CHECK_BYTES = 16_384  # so often it is asked whether anybody can take more
+_PAUSE_S = 0.05
+_DRAIN_S = 1.0  # for the end of a body whose last event has come
+
+
+class Relay(Protocol):
+    """Who gets an answer. Called in the order of what happens, by one caller at a time."""
+
+    def take(self, tokens: list[str]) -> None:
+        """Take the next tokens."""
+
+    def respond(self, response: LlmResponse) -> None:
+        """Take the answer of a request that asked for no stream; `LlmComplete` follows."""
+
+    def end(self, event: ServerEvent) -> None:
+        """Take the `LlmComplete` or `LlmError` that ends the request."""
+
+    def can_take(self) -> bool:
+        """Return whether anybody who gets this answer keeps up; reading pauses while nobody does."""
+
+
+class Stream(Protocol):
+    """A body that an event loop reads."""
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+    def stop(self) -> None:
+        """Read no more; the connection stays open."""
+
+
+# ``read(connection, on_data)`` lets a loop call ``on_data`` with what arrives, and b"" at the end of the connection.
+Read = Callable[[socket.socket, Callable[[bytes], None]], Stream]
+
+
+class Backend(NamedTuple):
+    """What the exchanges of one application share. ``read()`` is how to let a loop read, None if there is no loop."""
+
+    settings: Settings
+    session: requests.Session
+    breaker: CircuitBreaker
+    clock: Callable[[], float]
+    read: Callable[[], Read | None]
+
+
+class Exchange:
+    """One request and its answer."""
+
+    def __init__(self, backend: Backend, prompt: Prompt, relay: Relay, asked_s: float) -> None:
+        """``asked_s`` is the moment of the question, which may have waited since."""
+        settings = self._settings = backend.settings
+        self.prompt = prompt
+        self.asked_s = asked_s
+        self.started_s = backend.clock()
+        self.stream = TokenStream(prompt.session_id, limit_bytes=settings.llm_response_limit_bytes, clock=backend.clock)
+        self._backend = backend
+        self._clock = backend.clock
+        self._relay = relay
+        self._relayed_count = self._checked_bytes = 0
+        self._is_cancelled = False
+        self._connection: socket.socket | None = None  # to the backend, once the request is on its way
+        self._changed = threading.Event()  # wakes the task
+        # While a loop reads:
+        self._reading: Stream | None = None
+        self._chunks: ChunkDecoder | None = None
+        self._is_paused = False
+        self._error: Exception | None = None
+
+    def cancel(self) -> None:
+        """End the connection to the backend; `run`, which waits for it, then returns. Called from another task."""
+        self._is_cancelled = True
+        self._changed.set()
+        if self._connection is not None:
+            with suppress(OSError):
+                self._connection.shutdown(socket.SHUT_RDWR)
+
+    def _use(self, connection: socket.socket) -> None:
+        """Take note of the connection that this request was sent on. Raises OSError if nobody waits for it any more."""
+        self._connection = connection
+        if self._is_cancelled:
+            raise ConnectionAbortedError("the request was cancelled")
+
+    def run(self, end: Callable[[], None]) -> None:
+        """Relay the answer, and call ``end`` when it is whole or was cancelled. Raises an `UpstreamFault` instead."""
+        try:
+            with telling_connection(self._use):
+                response = self._open()
+            with response:
+                check_status(response)
+                if not self.prompt.stream:
+                    self._relay_answer(response)
+                else:
+                    check_is_stream(response)
+                    read = self._backend.read()
+                    body = raw_body(response) if read else None
+                    if read is not None and body is not None:
+                        self._follow(read, body, end)
+                        return
+                    self._relay_stream(response)
+        except UpstreamFault:
+            if not self._is_cancelled:
+                raise
+        finally:
+            self._connection = None  # another request may use it next
+        end()
+
+    def completion(self) -> LlmComplete:
+        """Return the event that ends the request as far as it has got."""
+        return completion(self.prompt, self.stream, asked_s=self.asked_s, now_s=self._clock())
+
+    def _open(self) -> requests.Response:
+        settings, breaker, is_stream = self._settings, self._backend.breaker, self.prompt.stream
+        wait_s = breaker.admit()
+        if wait_s:
+            raise LlmUnavailable(wait_s)
+        patience_s = settings.llm_first_token_timeout_s if is_stream else settings.llm_total_timeout_s
+        try:
+            response = self._backend.session.post(
+                settings.llm_url,
+                data=self.prompt.body(),
+                headers={
+                    "Content-Type": "application/json",
+                    "Accept": "text/event-stream" if is_stream else "application/json",
+                },
+                stream=True,
+                allow_redirects=False,
+                timeout=(settings.llm_connect_timeout_s, patience_s),
+            )
+        except requests.ReadTimeout as error:
+            raise LlmTimeout(patience_s, "the first token" if is_stream else "its answer") from error
+        except requests.RequestException as error:
+            if not self._is_cancelled:
+                breaker.failed()
+            raise LlmUnavailable from error
+        if response.status_code in UNAVAILABLE_STATUSES:
+            breaker.failed()
+        else:
+            breaker.succeeded()
+        return response
+
+    # A loop reads
+
+    def _follow(self, read: Read, body: RawBody, end: Callable[[], None]) -> None:
+        """Let a loop read, wait for the end, and leave the connection to the next request if that is possible."""
+        chunks = self._chunks = ChunkDecoder() if body.is_chunked else None
+        self._reading = read(body.connection, self._on_data)
+        try:
+            if body.first:
+                self._on_data(body.first)
+            self._wait_for_end()
+            end()
+            if chunks is not None and self.stream.text is not None and not chunks.is_whole:
+                self._changed.clear()
+                self._changed.wait(_DRAIN_S)
+        finally:
+            self._reading.stop()
+            body.close(is_whole=chunks is not None and chunks.is_whole and not self._is_cancelled)
+
+    def _wait_for_end(self) -> None:
+        while True:
+            self._changed.clear()
+            if self.stream.text is not None or self._is_cancelled:
+                return
+            if self._error is not None:
+                raise self._error
+            remaining_s = self._remaining_s()
+            if not self._is_paused:
+                self._changed.wait(remaining_s)
+                continue
+            self._changed.wait(min(remaining_s, _PAUSE_S))
+            self.stream.last_piece_s = self._clock()
+            if self._relay.can_take() and self._reading is not None:
+                self._is_paused = False
+                self._reading.resume()
+
+    def _on_data(self, data: bytes) -> None:
+        """Take what a loop has read; what goes wrong is the waiting task's to tell."""
+        try:
+            content = data
+            if self._chunks is not None:
+                content = self._chunks.feed(data)
+                if not data and not self._chunks.is_whole:
+                    raise connection_lost()
+            if content and self.stream.text is None:
+                self._take(content)
+            if self.stream.text is None and (self._chunks.is_whole if self._chunks else not data):
+                raise cut_off()
+            if self._is_check_due() and not self._relay.can_take() and self._reading is not None:
+                self._is_paused = True
+                self._reading.pause()
+                self._changed.set()
+        except MalformedChunk as error:
+            self._error = connection_lost()
+            self._error.__cause__ = error
+        except Exception as error:
+            self._error = error
+        if self.stream.text is not None or self._error is not None:
+            self._changed.set()
+
+    # The task reads
+
+    def _relay_stream(self, response: requests.Response) -> None:
+        for content in self._read(response):
+            self._take(content)
+            if self.stream.text is not None or self._is_cancelled:
+                return
+            if self._is_check_due():
+                self._wait_until_taken()
+        raise cut_off()
+
+    def _wait_until_taken(self) -> None:
+        while not self._is_cancelled and not self._relay.can_take():
+            self._changed.wait(min(self._remaining_s(), _PAUSE_S))
+            self.stream.last_piece_s = self._clock()
+
+    def _relay_answer(self, response: requests.Response) -> None:
+        pieces: list[bytes] = []
+        for content in self._read(response):
+            self.stream.count(content)
+            pieces.append(content)
+        answer = decode(b"".join(pieces), WholeAnswer)
+        prompt, stream = self.prompt, self.stream
+        stream.session_id = answer.session_id or stream.session_id
+        self._relay.respond(
+            LlmResponse(
+                response=answer.response,
+                intelligence_level=prompt.intelligence_level,
+                request_id=prompt.request_id,
+                session_id=stream.session_id,
+                room=prompt.room,
+            )
+        )
+        stream.text = answer.response
+
+    def _read(self, response: requests.Response) -> Iterator[bytes]:
+        """Yield the body's bytes as they arrive, within the time-outs."""
+        raw = response.raw
+        while True:
+            limit_s, _, waited_for = self._next_timeout()
+            connection = socket_of(raw)
+            if connection is not None:
+                connection.settimeout(self._remaining_s())
+            try:
+                content = raw.read1(_READ_BYTES, decode_content=True)
+            except (urllib3.exceptions.ReadTimeoutError, TimeoutError) as error:
+                raise LlmTimeout(limit_s, waited_for) from error
+            except (urllib3.exceptions.HTTPError, OSError) as error:
+                raise connection_lost() from error
+            if not content:
+                return
+            yield content
+
+    # Either way
+
+    def _take(self, content: bytes) -> None:
+        """Relay the tokens that ``content`` completes."""
+        stream = self.stream
+        try:
+            stream.feed(content)
+        finally:
+            if len(stream.tokens) > self._relayed_count:
+                if self._relayed_count == 0:
+                    self._changed.set()  # another time-out holds from now on
+                tokens = stream.tokens[self._relayed_count :]
+                self._relayed_count = len(stream.tokens)
+                self._relay.take(tokens)
+
+    def _is_check_due(self) -> bool:
+        if self.stream.size_bytes - self._checked_bytes < _CHECK_BYTES:
+            return False
+        self._checked_bytes = self.stream.size_bytes
+        return True
+
+    def _remaining_s(self) -> float:
+        """Return the seconds until the next time-out. Raises `LlmTimeout` when there are none."""
+        limit_s, ends_at_s, waited_for = self._next_timeout()
+        remaining_s = ends_at_s - self._clock()
+        if remaining_s <= 0:
+            raise LlmTimeout(limit_s, waited_for)
+        return remaining_s
+
+    def _next_timeout(self) -> tuple[float, float, str]:
+        """Return the time-out that ends the next wait first: its length, its moment and what is waited for."""
+        settings, stream = self._settings, self.stream
+        total = (settings.llm_total_timeout_s, self.started_s + settings.llm_total_timeout_s, "the whole answer")
+        if not self.prompt.stream:
+            return total
+        if stream.first_token_s is None:
+            limit_s = settings.llm_first_token_timeout_s
+            piece = (limit_s, self.started_s + limit_s, "the first token")
+        else:
+            limit_s = settings.llm_idle_timeout_s
+            piece = (limit_s, stream.last_piece_s + limit_s, "the next token")
+        return min(total, piece, key=lambda timeout: timeout[1])
+
+
+def completion(prompt: Prompt, stream: TokenStream | None, *, asked_s: float, now_s: float) -> LlmComplete:
+    """Return the event that ends a request with what there is of its answer; ``stream`` is None if it never ran."""
+    text = None if stream is None else stream.text
+    tokens = [] if stream is None else stream.tokens
+    first_token_s = None if stream is None else stream.first_token_s
+    return LlmComplete(
+        timestamp=time.time(),
+        request_id=prompt.request_id,
+        response="".join(tokens) if text is None else text,
+        finish_reason="cancelled" if text is None else "stop",
+        intelligence_level=prompt.intelligence_level,
+        session_id=prompt.session_id if stream is None else stream.session_id,
+        token_count=len(tokens),
+        ttft_ms=milliseconds(asked_s, first_token_s or now_s),
+        duration_ms=milliseconds(asked_s, now_s),
+        room=prompt.room,
+    )
+
+
+def milliseconds(from_s: float, to_s: float) -> float:
+    return round((to_s - from_s) * 1000, 1)

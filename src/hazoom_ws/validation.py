@@ -1,0 +1,53 @@
+"""Decoded JSON in, a payload of `schemas` out, or an error that names the field and its limit."""
+
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import UNSET, Struct
+
+from hazoom_ws.errors import BadPayload, TooLarge
+from hazoom_ws.settings import Settings
+
+T = TypeVar("T", bound=Struct)
+
+
+def parse(payload_type: type[T], payload: object, settings: Settings) -> T:
+    """Turn decoded JSON into ``payload_type``.
+
+    Raises `BadPayload` with the field's name and its limit, or `TooLarge` for a ``message`` over its limit.
+    """
+    try:
+        parsed = msgspec.convert(payload, payload_type)
+    except msgspec.ValidationError as error:
+        raise _refusal(str(error)) from None
+    _check_text(parsed, "room", settings.room_name_limit_chars, may_be_blank=False)
+    _check_text(parsed, "user_name", settings.user_name_limit_chars, may_be_blank=True)
+    message: Any = getattr(parsed, "message", UNSET)
+    if message is not UNSET:
+        # Four bytes a character is the most that UTF-8 needs: most messages are never encoded to be measured.
+        if len(message) * 4 > settings.message_limit_bytes:
+            size_bytes = len(message.encode())
+            if size_bytes > settings.message_limit_bytes:
+                raise TooLarge("message", settings.message_limit_bytes, size_bytes)
+        if not message.strip():
+            raise BadPayload("message", "must not be empty or blank")
+    return parsed
+
+
+def _check_text(parsed: Struct, field: str, limit_chars: int, *, may_be_blank: bool) -> None:
+    text: Any = getattr(parsed, field, UNSET)
+    if text is UNSET:
+        return
+    if len(text) > limit_chars:
+        raise BadPayload(field, f"{len(text)} characters, the limit is {limit_chars}")
+    if not may_be_blank and not text.strip():
+        raise BadPayload(field, "must not be empty or blank")
+
+
+def _refusal(text: str) -> BadPayload:
+    """Turn msgspec's "Expected `str`, got `int` - at `$.room`" into "room: expected str, got int"."""
+    problem, _, path = text.replace("`", "").partition(" - at ")
+    field = path.removeprefix("$").removeprefix(".") or "payload"
+    if problem.startswith("Object missing required field "):
+        return BadPayload(problem.rsplit(" ", 1)[1], "is required")
+    return BadPayload(field, problem[0].lower() + problem[1:])
