@@ -259,6 +259,10 @@ class Backend:
         """Return the messages that are being answered."""
         return self._report()["open_streams"]
 
+    def sent(self, flood: str) -> int:
+        """Return the number of the last token that a flood has made, -1 before the first."""
+        return self._report()["sent"].get(flood, -1)
+
     def _report(self) -> dict[str, Any]:
         response = requests.get(f"{self.url}/control/report/", timeout=DEADLINE_S)
         response.raise_for_status()
@@ -266,9 +270,9 @@ class Backend:
 
 
 @contextmanager
-def django_runserver() -> Iterator[Backend]:
+def django_runserver(port: int = 0) -> Iterator[Backend]:
     """Run the chat backend as Django developers do: its streams are neither chunked nor have they a length."""
-    command = [sys.executable, "manage.py", "runserver", "--noreload", "--skip-checks", "127.0.0.1:0"]
+    command = [sys.executable, "manage.py", "runserver", "--noreload", "--skip-checks", f"127.0.0.1:{port}"]
     env = clean_environment(PYTHONUNBUFFERED="1")
     with _child("Django's runserver", command, env=env, cwd=_DJANGO_PROJECT) as child:
         yield Backend(child.wait_for_output(r"server at (http://127\.0\.0\.1:\d+)/")[1])

@@ -1,8 +1,8 @@
 """What one connection has not been able to take yet, with a bottom.
 
-A connection that keeps up never needs one. Holds whole frames in order; the tokens of one stream are joined, so that they
-take the space of their text. Over a bound, what may be lost goes first, and when that is not enough the caller closes the
-connection in the way that makes its client come back. Not thread-safe.
+A connection that keeps up never needs one. Holds whole frames in order; when they are many, the tokens of one stream are
+joined, so that they take the space of their text. Over a bound, what may be lost goes first, and when that is not enough
+the caller closes the connection in the way that makes its client come back. Not thread-safe.
 """
 
 from collections import deque
@@ -15,6 +15,7 @@ from hazoom_ws.schemas import LlmToken
 # What each connection may hold even when all together are over their bound: who keeps up is not to blame for the others.
 _SHARE_BYTES = 16_384
 _SHARES_AT_LEAST = 16  # in a bound that is small
+_JOINED_FROM_BYTES = 4096  # below that a reader is hardly slow, and gets each token by itself
 _LOOSE_COUNT = 256  # pieces of text, before they become one
 
 
@@ -152,7 +153,7 @@ class Outbox:
     def _add_token(self, framed: TokenFrame) -> None:
         stream = (framed.namespace, framed.event.request_id)
         run = self._runs.get(stream)
-        if run is not None and run.next_index == framed.event.index:
+        if run is not None and run.next_index == framed.event.index and self.size_bytes >= _JOINED_FROM_BYTES:
             self._grow(run.add(framed, is_last=self._frames[-1] is run))
             return
         self._runs[stream] = run = _Run(stream, framed)

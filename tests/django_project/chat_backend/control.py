@@ -13,6 +13,7 @@ _lock = threading.Lock()
 _gates: dict[str, threading.Semaphore] = defaultdict(lambda: threading.Semaphore(0))
 _received: list[dict] = []
 _open_streams: list[str] = []
+_sent: dict[str, int] = {}
 
 
 def gate(name: str) -> threading.Semaphore:
@@ -36,6 +37,11 @@ def stream_closed(message: str) -> None:
         _open_streams.remove(message)
 
 
+def sent(name: str, number: int) -> None:
+    """Note the last token of a flood."""
+    _sent[name] = number
+
+
 @require_POST
 def release(_request: HttpRequest, gate: str) -> JsonResponse:
     with _lock:
@@ -45,6 +51,6 @@ def release(_request: HttpRequest, gate: str) -> JsonResponse:
 
 @require_GET
 def report(_request: HttpRequest) -> JsonResponse:
-    """Answer with every chat request so far and with the messages whose streams are open."""
+    """Answer with every chat request so far, the messages whose streams are open, and the last token of each flood."""
     with _lock:
-        return JsonResponse({"received": list(_received), "open_streams": list(_open_streams)})
+        return JsonResponse({"received": list(_received), "open_streams": list(_open_streams), "sent": dict(_sent)})

@@ -13,12 +13,14 @@ anything else               `ANSWER`, token by token
 ``do:not an object``        a token event, or an answer, whose JSON is not an object
 ``do:huge``                 one token of `HUGE_CHARS` characters
 ``do:endless NAME``         tokens until the client goes away
+``do:flood NAME``           numbered tokens, as fast as they are taken, until the client goes away
 ``do:stall headers``        nothing at all
 ``do:stall first token``    the start event, then nothing
 ``do:stall next token``     one token, then nothing
 ==========================  ==========================================================================================
 """
 
+import itertools
 import json
 import time
 import uuid
@@ -34,6 +36,7 @@ from chat_backend import control
 ANSWER = ("Grüße", " aus", "  dem", " Café", ":\n", "🦆", " \t", "👩‍🚀", "日本", "語 ", "<b>fett</b>", ".")
 HUGE_CHARS = 1_000_000
 ENDLESS_INTERVAL_S = 0.01
+FLOOD_FILLER = "." * 200
 INTERNAL_ERROR = "HTTPConnectionPool(host='10.0.0.7', port=11434): Max retries exceeded with url: /api/generate"
 
 
@@ -137,6 +140,10 @@ def _events(message: str) -> Iterator[tuple[str, object]]:  # noqa: PLR0912
             while True:
                 time.sleep(ENDLESS_INTERVAL_S)  # as a model would
                 yield "token", {"token": "quack "}
+        case ["flood", name]:
+            for number in itertools.count():
+                control.sent(name, number)
+                yield "token", {"token": f"{number}{FLOOD_FILLER}"}
         case ["stall", "first", "token"]:
             _stall()
         case ["stall", "next", "token"]:

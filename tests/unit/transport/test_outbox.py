@@ -156,15 +156,31 @@ def frame_of(namespace: str, event: LlmToken, offset: int) -> bytes:
     return json.dumps([namespace, event.request_id, event.index, event.token, offset]).encode()
 
 
+FILLER = b"x" * 4096  # as much as makes a reader a slow one
+
+
+def slow_outbox() -> Outbox:
+    box = outbox()
+    box.add(FILLER)
+    return box
+
+
 def taken_tokens(box: Outbox) -> list[object]:
-    return [json.loads(framed) if framed.startswith(b"[") else framed for framed in box.take_frames()]
+    return [json.loads(framed) if framed.startswith(b"[") else framed for framed in box.take_frames() if framed != FILLER]
+
+
+def test_a_reader_that_is_hardly_slow_gets_each_token_by_itself():
+    box = outbox()
+    for index in range(5):
+        box.add(token(index))
+    assert [entry[2:4] for entry in taken_tokens(box)] == [[index, f"t{index} "] for index in range(5)]
 
 
 def test_tokens_of_one_stream_that_wait_become_one_with_the_first_index_and_the_last_offset():
-    box = outbox()
+    box = slow_outbox()
     for index in range(3, 1003):
         box.add(token(index, "ü"))
-    assert box.size_bytes < 2100
+    assert box.size_bytes < 4096 + 2100
     assert taken_tokens(box) == [["/", "r", 3, "ü" * 1000, 1102]]
     assert box.size_bytes == 0
     box.add(token(1003))
@@ -172,18 +188,17 @@ def test_tokens_of_one_stream_that_wait_become_one_with_the_first_index_and_the_
 
 
 def test_joined_tokens_keep_the_first_place_and_claim_no_offset_beyond_what_follows_them():
-    box = outbox()
+    box = slow_outbox()
     for framed in (token(0), b"message", token(1), token(0, request_id="s"), token(2)):
         box.add(framed)
     assert taken_tokens(box) == [["/", "r", 0, "t0 t1 t2 ", 100], b"message", ["/", "s", 0, "t0 ", 100]]
-    box.add(token(3))
-    box.add(token(4))
-    box.add(b"message")
+    for framed in (FILLER, token(3), token(4), b"message"):
+        box.add(framed)
     assert taken_tokens(box) == [["/", "r", 3, "t3 t4 ", 104], b"message"]
 
 
 def test_tokens_are_joined_with_the_one_before_them_only():
-    box = outbox()
+    box = slow_outbox()
     for index in (0, 1, 5, 6, 2):
         box.add(token(index))
     assert [entry[2:4] for entry in taken_tokens(box)] == [[0, "t0 t1 "], [5, "t5 t6 "], [2, "t2 "]]
@@ -191,7 +206,7 @@ def test_tokens_are_joined_with_the_one_before_them_only():
 
 def test_tokens_after_what_was_taken_begin_anew_and_half_a_frame_is_never_joined():
     box = outbox()
-    box.add(token(0))
+    box.add(token(0, "x" * 5000))
     data = box.take(PLENTY)
     box.put_back(data[5:])
     box.add(token(1))
@@ -200,12 +215,13 @@ def test_tokens_after_what_was_taken_begin_anew_and_half_a_frame_is_never_joined
 
 
 def test_joined_tokens_count_for_the_bound():
-    box = outbox(500)
+    box = outbox(5000)
+    box.add(FILLER)
     number = 0
-    while box.add(token(number, "x" * 50)):
+    while box.add(token(number, "x" * 100)):
         number += 1
-    assert number == 10
-    assert box.size_bytes >= 500
+    assert number == 9
+    assert 5000 <= box.size_bytes < 5100
 
 
 frames = st.builds(lambda kind, size: kind(bytes(size)), st.sampled_from([bytes, DroppableFrame]), st.integers(1, 30))

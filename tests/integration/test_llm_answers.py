@@ -1,0 +1,283 @@
+"""An AI answer outlives the connections that watch it: shared with latecomers, resumed, slowed down, and ended in time."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from servers import Backend, Hazoom, OfficialClient, Socket, django_runserver, free_port, hazoom, unique, wait_until
+from tcp_proxy import TcpProxy, tcp_proxy
+
+TOKENS = ["Grüße", " aus", "  dem", " Café", ":\n", "🦆", " \t", "👩‍🚀", "日本", "語 ", "<b>fett</b>", "."]
+ANSWER = "".join(TOKENS)
+QUICKLY = {"reconnectionDelay": 20, "reconnectionDelayMax": 100}
+
+
+@pytest.fixture(scope="module")
+def server(async_mode: str, backend: Backend) -> Iterator[Hazoom]:
+    with hazoom(async_mode=async_mode, llm_url=backend.url, env={"HAZOOM_LLM_RESUME_LIMIT_BYTES": "100000"}) as server:
+        yield server
+
+
+@pytest.fixture
+def proxy(server: Hazoom) -> Iterator[TcpProxy]:
+    with tcp_proxy(server.port) as proxy:
+        yield proxy
+
+
+class Gated:
+    """An answer whose tokens the test lets through."""
+
+    def __init__(self, backend: Backend, asker: Socket, **fields: object) -> None:
+        self._backend = backend
+        self._gate = unique("gate")
+        self.message = f"do:gated {self._gate}"
+        self.id: str = asker.emit("llm_request", {"message": self.message, **fields})["request_id"]
+
+    def release(self, count: int) -> None:
+        for _ in range(count):
+            self._backend.release(self._gate)
+
+    def release_all(self) -> None:
+        self.release(len(TOKENS) + 1)
+
+    def tokens(self, socket: Socket) -> list[dict]:
+        return [event for event in socket.received("llm_token") if event["request_id"] == self.id]
+
+    def wait_for_tokens(self, socket: Socket, count: int) -> None:
+        """Wait until a client has seen so many tokens, however they were joined."""
+        text = "".join(TOKENS[:count])
+        socket._client.wait(lambda: self.text(socket) == text, f"{count} tokens")
+
+    def text(self, socket: Socket) -> str:
+        """Return what a client shows that appends tokens, and begins anew with a snapshot."""
+        text = ""
+        for event in self.tokens(socket):
+            text = event["token"] if event.get("snapshot") else text + event["token"]
+        return text
+
+
+# Shared
+
+
+@pytest.mark.parametrize("namespaces", [("/", "/"), ("/rooms", "/llm")])
+def test_who_joins_in_the_middle_gets_the_text_so_far_and_then_the_rest(
+    server: Hazoom, backend: Backend, client: OfficialClient, namespaces: tuple[str, str]
+) -> None:
+    room = unique("team")
+    asker = client.connect(server.url)
+    asker.emit("join_room", {"room": room})
+    answer = Gated(backend, asker, room=room)
+    answer.release(5)
+    answer.wait_for_tokens(asker, 5)
+    joiner = watcher = client.connect(server.url, namespaces[0])
+    if namespaces[1] != namespaces[0]:
+        watcher = joiner.open_namespace(namespaces[1])
+    joiner.emit("join_room", {"room": room})
+    snapshot = {"token": "".join(TOKENS[:5]), "request_id": answer.id, "index": 0, "room": room, "snapshot": True}
+    assert watcher.wait_for("llm_token") == snapshot
+    joiner.emit("join_room", {"room": room})
+    answer.release_all()
+    watcher.wait_for("llm_complete")
+    assert [event["index"] for event in answer.tokens(watcher)] == [0, *range(5, len(TOKENS))]
+    assert answer.text(watcher) == answer.text(asker) == ANSWER
+    assert all("snapshot" not in event for event in answer.tokens(asker))
+    late = client.connect(server.url)
+    assert late.emit("join_room", {"room": room})["messages"][-1]["message"] == ANSWER
+    late.emit("get_stats")
+    assert late.received("llm_token") == []
+
+
+def test_an_answer_in_the_default_room_is_shown_to_who_connects(
+    server: Hazoom, backend: Backend, client: OfficialClient
+) -> None:
+    asker = client.connect(server.url)
+    answer = Gated(backend, asker, room="general")
+    answer.release(2)
+    answer.wait_for_tokens(asker, 2)
+    late = client.connect(server.url)
+    answer.wait_for_tokens(late, 2)
+    answer.release_all()
+    for user in (asker, late):
+        user.wait_for("llm_complete")
+        assert answer.text(user) == ANSWER
+
+
+# Resumed
+
+
+def test_a_reloaded_page_of_the_same_user_resumes_an_answer_where_it_wants(
+    server: Hazoom, backend: Backend, client: OfficialClient
+) -> None:
+    name = unique("Ann")
+    tab = client.connect(server.url, auth={"user_name": name})
+    stranger = client.connect(server.url)
+    answer = Gated(backend, tab)
+    answer.release(4)
+    answer.wait_for_tokens(tab, 4)
+    tab.disconnect()
+    answer.release(3)
+    reloaded = client.connect(server.url, auth={"user_name": name})
+    resume = {"request_id": answer.id, "index": 2}
+    assert stranger.emit("llm_resume", resume)["error"]["code"] == "forbidden"
+    assert stranger.emit("llm_resume", {"request_id": "unknown", "index": 0})["error"]["code"] == "not_found"
+    error = reloaded.emit("llm_resume", {"request_id": answer.id, "index": 99})["error"]
+    assert (error["code"], error["message"][:6]) == ("bad_payload", "index:")
+    assert reloaded.emit("llm_resume", resume) == {"ok": True, "request_id": answer.id}
+    wait_until(lambda: "".join(event["token"] for event in answer.tokens(reloaded)) == "".join(TOKENS[2:7]), "the rest")
+    assert answer.tokens(reloaded)[0]["index"] == 2
+    answer.release_all()
+    assert reloaded.wait_for("llm_complete")["response"] == ANSWER
+    assert "".join(event["token"] for event in answer.tokens(reloaded)) == "".join(TOKENS[2:])
+    assert stranger.received("llm_token") == []
+
+
+def test_an_answer_that_has_ended_can_still_be_resumed(server: Hazoom, backend: Backend, client: OfficialClient) -> None:
+    user = client.connect(server.url)
+    request_id = user.emit("llm_request", {"message": "plain"})["request_id"]
+    complete = user.wait_for("llm_complete")
+    before = len(user.received("llm_token"))
+    assert user.emit("llm_resume", {"request_id": request_id, "index": 10})["ok"]
+    client.wait(lambda: len(user.received("llm_complete")) == 2, "it is told again")
+    assert user.received("llm_complete") == [complete, complete]
+    assert [event["token"] for event in user.received("llm_token")[before:]] == ["".join(TOKENS[10:])]
+
+
+def test_the_oldest_answers_go_when_all_that_have_ended_take_too_much(
+    server: Hazoom, backend: Backend, client: OfficialClient
+) -> None:
+    user = client.connect(server.url)
+    first = user.emit("llm_request", {"message": "plain"})["request_id"]
+    user.wait_for("llm_complete")
+    huge = user.emit("llm_request", {"message": "do:huge"})["request_id"]
+    user.wait_for("llm_complete", lambda event: event["request_id"] == huge)
+    assert user.emit("llm_resume", {"request_id": first, "index": 0})["error"]["code"] == "not_found"
+
+
+def test_a_client_that_drops_gets_what_it_missed_of_its_answer_with_no_code_of_its_own(
+    server: Hazoom, backend: Backend, client: OfficialClient, proxy: TcpProxy
+) -> None:
+    user = client.connect(proxy.url, **QUICKLY)
+    answer = Gated(backend, user)
+    answer.release(2)
+    answer.wait_for_tokens(user, 2)
+    for number in (2, 5, 8):
+        proxy.go_down()
+        user.wait_for("disconnect")
+        answer.release(3)
+        proxy.come_up()
+        answer.wait_for_tokens(user, number + 3)
+    proxy.go_down()
+    user.wait_for("disconnect")
+    answer.release_all()
+    wait_until(lambda: server.stats()["llm"]["active"] == 0, "the answer has ended")
+    proxy.come_up()
+    complete = user.wait_for("llm_complete")
+    assert complete["response"] == ANSWER
+    events = answer.tokens(user)
+    assert "".join(event["token"] for event in events) == ANSWER
+    assert [event["index"] for event in events] == sorted({event["index"] for event in events})
+    assert len(user.received("llm_complete")) == 1
+    assert all(event["recovered"] for event in user.received("connect")[1:])
+
+
+def test_a_member_of_a_room_that_drops_gets_what_it_missed_of_a_shared_answer(
+    server: Hazoom, backend: Backend, client: OfficialClient, proxy: TcpProxy
+) -> None:
+    room = unique("team")
+    asker, user = client.connect(server.url), client.connect(proxy.url, **QUICKLY)
+    for member in (asker, user):
+        member.emit("join_room", {"room": room})
+    answer = Gated(backend, asker, room=room)
+    answer.release(3)
+    answer.wait_for_tokens(user, 3)
+    proxy.go_down()
+    user.wait_for("disconnect")
+    answer.release(3)
+    answer.wait_for_tokens(asker, 6)
+    asker.emit("message", {"room": room, "message": "in between"})
+    answer.release(2)
+    answer.wait_for_tokens(asker, 8)
+    proxy.come_up()
+    answer.wait_for_tokens(user, 8)
+    answer.release_all()
+    assert user.wait_for("llm_complete")["response"] == ANSWER
+    assert "".join(event["token"] for event in answer.tokens(user)) == ANSWER
+    assert [event["index"] for event in answer.tokens(user)][3:5] == [3, 6]
+    messages = [event["message"] for event in user.received("new_message")]
+    assert messages == [answer.message, "in between", ANSWER]
+
+
+# Slow readers
+
+
+def test_nobody_who_can_take_more_pauses_reading_and_nothing_is_lost_or_piles_up(
+    async_mode: str, backend: Backend, client: OfficialClient
+) -> None:
+    env = {"HAZOOM_OUTBOX_LIMIT_BYTES": "300000", "HAZOOM_LLM_RESPONSE_LIMIT_BYTES": "1000000000"}
+    with hazoom(async_mode=async_mode, llm_url=backend.url, env=env) as server, tcp_proxy(server.port) as proxy:
+        user = client.connect(proxy.url, transports=["websocket"], **QUICKLY)
+        flood = unique("flood")
+        proxy.stall()
+        user.send("llm_request", {"message": f"do:flood {flood}", "request_id": flood})
+        last = [backend.sent(flood)]
+
+        def has_stopped() -> bool:
+            last.append(backend.sent(flood))
+            return len(last) > 50 and len(set(last[-50:])) == 1 and last[-1] > 0
+
+        wait_until(has_stopped, "Django is not read any more")
+        neighbour = client.connect(server.url)
+        assert neighbour.emit("message", {"message": "hi"})["ok"]
+        stopped_at = last[-1]
+        proxy.resume()
+        wait_until(lambda: backend.sent(flood) > stopped_at + 1000, "reading goes on")
+        user.emit("llm_cancel", {"request_id": flood})
+        complete = user.wait_for("llm_complete")
+        events = user.received("llm_token")
+        assert "".join(event["token"] for event in events) == complete["response"]
+        numbers = [int(text) for text in complete["response"].replace(".", " ").split()]
+        assert numbers == list(range(len(numbers)))
+        assert len(numbers) == complete["token_count"]
+        assert all(event["token"].startswith(f"{event['index']}.") for event in events)
+        assert len(events) < len(numbers), "tokens that waited were joined"
+        assert user.received("disconnect") == []
+
+
+# Django
+
+
+def test_django_killed_amid_tokens_ends_the_answer_and_closes_the_circuit_until_it_is_back(
+    async_mode: str, client: OfficialClient
+) -> None:
+    port = free_port()
+    env = {"HAZOOM_LLM_CIRCUIT_FAILURES_COUNT": "2", "HAZOOM_LLM_CIRCUIT_PAUSE_S": "1.5"}
+    url = f"http://127.0.0.1:{port}"
+    with hazoom(async_mode=async_mode, llm_url=url, env=env) as server:
+        user = client.connect(server.url, auth={"user_name": "Ann"})
+        with django_runserver(port) as backend:
+            answer = Gated(backend, user)
+            answer.release(3)
+            answer.wait_for_tokens(user, 3)
+        error = user.wait_for("llm_error")
+        assert (error["request_id"], error["code"], error["retry"]) == (answer.id, "llm_failed", True)
+        for _ in range(2):
+            assert user.emit("llm_request", {"message": "plain"})["ok"]
+            assert user.wait_for("llm_error")["code"] == "llm_unavailable"
+        refused = user.emit("llm_request", {"message": "plain", "room": "general"})["error"]
+        assert (refused["code"], refused["retry"]) == ("llm_unavailable", True)
+        llm = server.stats()["llm"]
+        assert (llm["circuit"], llm["active"]) == ("open", 0)
+        assert llm["failures_total"] == {"llm_failed": 1, "llm_unavailable": 2}
+        assert abs(llm["retry_at"] - refused["retry_at"]) < 1
+        assert user.emit("message", {"message": "chat works"})["ok"]
+        assert user.received("new_message")[-1]["message"] == "chat works"
+        with django_runserver(port):
+
+            def is_answered() -> bool:
+                if not user.emit("llm_request", {"message": "plain"})["ok"]:
+                    return False
+                return user.wait_for("llm_complete")["response"] == ANSWER
+
+            wait_until(is_answered, "the circuit is closed again")
+            assert server.stats()["llm"]["circuit"] == "closed"
+            assert "retry_at" not in server.stats()["llm"]
