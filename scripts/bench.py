@@ -1,16 +1,17 @@
 """Compare hazoom_ws with socket.io on Node and with stock Flask-SocketIO: ``python scripts/bench.py [scenario] [options]``.
 
-Scenarios: fanout, rooms, latency, connections, fairness, all. Linux only; needs two cores and a C compiler.
+Scenarios: fanout, rooms, latency, connections, fairness, llm, all. Linux only; needs two cores and a C compiler.
 
 Method
 - Each server runs alone, pinned to one core, as its user starts it: ``python -m hazoom_ws`` with its defaults, only the
   rate limit off and its file of messages a new one ("memory" is the same without a file); socket.io with its default
   options; Flask-SocketIO on eventlet as its documentation shows it, with the one option without which it goes silent at
-  1,024 connections. All get the same limit of open files. The peers know only join_room and message: they tell nobody who
-  joined and keep no history, which makes their joins cheaper.
-- The load client (bench/load.c) runs on another core: WebSocket, Engine.IO and Socket.IO spoken directly, up to 20,000
-  clients in one thread. It reports its own CPU time as a share of the window; above 90 % the row says ``client-bound``,
-  because then the load client may be what was measured. CPU time that others took from either core is shown too.
+  1,024 connections. All get the same limit of open files. The peers know only join_room, message and llm_request: they
+  tell nobody who joined and keep no history, which makes their joins cheaper.
+- The load client (bench/load.c, bench/streams.c) runs on another core: WebSocket, Engine.IO and Socket.IO spoken directly,
+  up to 20,000 clients in one thread. It reports its own CPU time as a share of the window; above 90 % the row says
+  ``client-bound``, because then the load client may be what was measured. CPU time that others took from either core is
+  shown too.
 - Runs are interleaved: run 1 of every server, then run 2. Every run has a fresh server. Rows show the median of the runs,
   their range, and the ratio of the medians to Node's. Absolute values belong to the machine; ratios travel.
 - A server's CPU time is read from its process clocks at both ends of the measured window, after joining has gone quiet and
@@ -19,12 +20,23 @@ Method
   are under way. Messages have 200 bytes: a stamp and words, so that compressing them is honest work.
 - Latency is one-way, on one clock, from the sender's write to each receiver's read.
 - "Offering deflate" is what browsers do: the WebSocket handshake offers permessage-deflate, the server may accept.
-- rooms, connections and fairness run hazoom_ws without its default room: thousands of clients in one room would tell each
-  other of every arrival, which is not what these scenarios are about.
+- rooms, connections, fairness and llm run hazoom_ws without its default room: thousands of clients in one room would tell
+  each other of every arrival, which is not what these scenarios are about.
 - connections: memory is the resident memory after all are open and have idled, less that of the fresh server. Idle CPU
   is taken over one heartbeat interval. Then the client closes all sockets but one, polls ``GET /health`` until it says 1,
   and meanwhile sends acknowledged messages from the one that stays.
 - fairness: the probe sends every 5 ms whatever the answers do, so a stall counts for every message that it delays.
+- llm: the load client is the AI backend too, so that one clock measures what the relay adds to a token, from just before
+  the backend's send() to the client's read. It pays for both ends, within its share. Everybody asks at once; when the last
+  request has arrived the answers begin together, their tokens evenly spread. CPU time is read over the middle half, which
+  opens and ends nothing; the added time is that of every token sent in it. Every token and every end is checked. A server
+  with time to spare is woken for each token, a busy one takes several at once: 100 us per token are a core that is full.
+  Flask-SocketIO relays with requests and iter_lines, Node with http and an Agent that keeps connections alive; hazoom_ws
+  has its limits on answers raised.
+- Opening a request: afterwards 8 clients ask for answers of 5 tokens, 5 ms apart, each one after the other, over the
+  connections that the server has kept (new_connections in the JSON: those that it had to open); the CPU time of a
+  request, less that of its tokens at the price just measured. So the end of an answer is in it, and what a token costs
+  more on a server with little to do.
 - The floor is a C program that answers each message with one send() per client: what a system call per delivery costs here.
 """
 

@@ -1,9 +1,10 @@
-"""The load client: compiled from load.c into a folder that the caller removes, run on its own core, read as JSON."""
+"""The load clients: compiled from C into a folder that the caller removes, run on their own core, read as JSON."""
 
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,16 +23,17 @@ class Tools(NamedTuple):
     """The compiled programs. ``inflates``: the load client can read compressed frames."""
 
     load: Path
+    streams: Path
     floor: Path
     inflates: bool
 
 
 def compile_tools(folder: Path) -> Tools:
-    """Compile load.c and floor.c into ``folder``. Raises `NoCompilerError`."""
+    """Compile load.c, streams.c and floor.c into ``folder``. Raises `NoCompilerError`."""
     compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
     if compiler is None:
         raise NoCompilerError("the load client is written in C and no C compiler was found; install cc, gcc or clang")
-    load, floor = folder / "load", folder / "floor"
+    load, streams, floor = folder / "load", folder / "streams", folder / "floor"
 
     def compile_one(source: str, target: Path, *options: str) -> str:
         command = [compiler, "-O2", "-o", str(target), str(HERE / source), *options]
@@ -39,19 +41,36 @@ def compile_tools(folder: Path) -> Tools:
         return "" if done.returncode == 0 else done.stderr or "?"
 
     inflates = not compile_one("load.c", load, "-lz")
-    problem = ("" if inflates else compile_one("load.c", load, "-DNO_ZLIB")) or compile_one("floor.c", floor)
+    problem = "" if inflates else compile_one("load.c", load, "-DNO_ZLIB")
+    problem = problem or compile_one("streams.c", streams) or compile_one("floor.c", floor)
     if problem:
         raise NoCompilerError(f"{compiler} cannot compile the load client: {problem.strip().splitlines()[0]}")
-    return Tools(load, floor, inflates)
+    return Tools(load, streams, floor, inflates)
 
 
-def run_load(tools: Tools, cores: Cores, server: Server, mode: str, *, limit_s: float = 300, **options: object) -> Any:
-    """Run the load client in ``mode`` against ``server`` and return what it measured. Raises `BenchError`."""
+def run_load(
+    tools: Tools,
+    cores: Cores,
+    server: Server,
+    mode: str,
+    *,
+    limit_s: float = 300,
+    backend: socket.socket | None = None,
+    **options: object,
+) -> Any:
+    """Run the load client in ``mode`` against ``server`` and return what it measured. Raises `BenchError`.
+
+    ``backend`` listens already: on it streams.c, which then is the load client, answers what the server asks.
+    """
     pids = ",".join(map(str, server.pids))
     known = {"port": server.port, "pids": pids, "server_core": cores.server, "load_core": cores.load, "limit": limit_s}
-    arguments = [f"{name}={value}" for name, value in {**known, **options}.items()]
+    program, files = tools.load, ()
+    if backend is not None:
+        program, files = tools.streams, (backend.fileno(),)
+        known["listener"] = backend.fileno()
+    command = [str(program), mode, *(f"{name}={value}" for name, value in {**known, **options}.items())]
     os.sched_setaffinity(0, {cores.load})
-    process = subprocess.run([str(tools.load), mode, *arguments], capture_output=True, text=True, check=False)
+    process = subprocess.run(command, capture_output=True, text=True, check=False, pass_fds=files)
     if process.returncode == 0:
         return json.loads(process.stdout)
     if process.returncode == -signal.SIGALRM:  # it has set itself an alarm

@@ -1,4 +1,4 @@
-/* What load.c says and measures: failures, clocks, CPU time and memory of the servers, samples. Included once, by load.c. */
+/* What a load client says and measures: failures, clocks, CPU time and memory of the servers, samples. */
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>

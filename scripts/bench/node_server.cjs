@@ -10,6 +10,7 @@ const httpServer = createServer((request, response) => {
   response.end(found ? JSON.stringify({ status: "healthy", active_connections: io.engine.clientsCount }) : "{}");
 });
 const io = new Server(httpServer);
+const relay = process.env.HAZOOM_LLM_URL ? require("./node_relay.cjs") : null;
 let seq = 0;
 
 io.on("connection", (socket) => {
@@ -26,6 +27,8 @@ io.on("connection", (socket) => {
     io.to(room).emit("new_message", entry);
     acknowledge?.({ ok: true, id: entry.id, seq, timestamp: entry.timestamp, duplicate: false });
   });
+
+  if (relay) socket.on("llm_request", (payload) => relay(socket, user, payload));
 });
 
 httpServer.listen(0, "127.0.0.1", () => console.log(`node ready on http://127.0.0.1:${httpServer.address().port}`));

@@ -43,13 +43,17 @@ class Server(NamedTuple):
 
 
 class Peer(NamedTuple):
-    """A kind of server. ``speaks``: it does the handshakes of Socket.IO and answers ``GET /health``."""
+    """A kind of server. ``speaks``: it does the handshakes of Socket.IO and answers ``GET /health``.
+
+    ``relays``: it relays the answers of an AI backend, in a way that no other peer does too.
+    """
 
     name: str
     title: str
     command: list[str]
     variables: Mapping[str, str] = {}
     speaks: bool = True
+    relays: bool = True
 
 
 def all_peers(floor: Path, clients: int) -> dict[str, Peer]:
@@ -68,6 +72,7 @@ def all_peers(floor: Path, clients: int) -> dict[str, Peer]:
             "hazoom_ws the same, but messages in memory only",
             [python, "-m", "hazoom_ws", "--port", "0"],
             {"HAZOOM_RATE_LIMIT_PER_S": "0", "HAZOOM_LOG_URL": "memory://"},
+            relays=False,
         ),
         Peer(
             "node",
@@ -80,7 +85,13 @@ def all_peers(floor: Path, clients: int) -> dict[str, Peer]:
             "Flask-SocketIO on eventlet, as it comes",
             [python, str(HERE / "stock_server.py"), "{port}"],
         ),
-        Peer("floor", "a bare send() loop in C: one system call per delivery", [str(floor), str(clients)], speaks=False),
+        Peer(
+            "floor",
+            "a bare send() loop in C: one system call per delivery",
+            [str(floor), str(clients)],
+            speaks=False,
+            relays=False,
+        ),
     )
     return {peer.name: peer for peer in peers}
 

@@ -16,7 +16,8 @@ class Sample(NamedTuple):
     """One value of one run.
 
     ``case`` names it together with its unit. ``cpu_us``: what the server's processes used per unit, None where that means
-    nothing. ``raw``: what the load client said, with the CPU time and the wall time of its window.
+    nothing. ``raw``: what the load client said, with the CPU time and the wall time of its window. ``goal``: what
+    hazoom_ws should reach, in words.
     """
 
     case: str
@@ -24,6 +25,7 @@ class Sample(NamedTuple):
     raw: dict[str, Any]
     cpu_us: float | None = None
     lower_is_better: bool = False
+    goal: str = ""
 
 
 class Record(NamedTuple):
@@ -49,8 +51,9 @@ def print_table(title: str, records: list[Record]) -> None:
         if record.sample is not None:
             cases[record.sample.case][record.peer].append(record.sample)
     for case, peers in cases.items():
-        lower = next(iter(peers.values()))[0].lower_is_better
-        print(f"\n  {case} ({'less' if lower else 'more'} is better)")
+        first = next(iter(peers.values()))[0]
+        goal = f"; goal: {first.goal}" if first.goal else ""
+        print(f"\n  {case} ({'less' if first.lower_is_better else 'more'} is better{goal})")
         columns = ("median", 12), ("of Node", 10), ("lowest", 12), ("highest", 12), ("CPU us each", 13), ("client CPU", 12)
         print("    server  " + "".join(f"{name:>{width}}" for name, width in columns))
         for peer, samples in peers.items():

@@ -18,6 +18,7 @@ def main() -> None:
 
     from flask import Flask, request
     from flask_socketio import SocketIO, emit, join_room
+    from stock_relay import relay
 
     app = Flask(__name__)
     socketio = SocketIO(app, async_mode="eventlet")
@@ -56,6 +57,10 @@ def main() -> None:
         entry = {"message": data["message"], "timestamp": time.time(), "room": room, "id": f"stock-{seq}", "seq": seq}
         emit("new_message", {"user": users[request.sid], **entry}, to=room)
         return {"ok": True, "id": entry["id"], "seq": seq, "timestamp": entry["timestamp"], "duplicate": False}
+
+    @socketio.on("llm_request")
+    def llm_request(data):
+        socketio.start_background_task(relay, socketio, request.sid, users[request.sid], data)
 
     port = int(sys.argv[1])
     print(f"stock ready on http://127.0.0.1:{port}", flush=True)
