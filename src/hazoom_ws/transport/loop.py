@@ -46,6 +46,8 @@ _READ_BYTES = 65536
 _SMALL_BROADCAST = 32
 
 _LINGER_S = 2.0
+# Tokens come evenly: without a pause each would be a turn of its own, which costs more than what is done in it.
+_BACKENDS_PAUSE_S = 0.002
 
 HandOver = Callable[[Any, Any], None]
 
@@ -60,6 +62,9 @@ class Loop:
         # What is read lands here first: a new object of this size for each read nearly doubles what reading costs.
         self.inbox = memoryview(bytearray(_READ_BYTES))
         self._epoll = _select.epoll()
+        # Backends are read from an epoll object of their own, which the first one reports once, until it is asked again.
+        self._backends = _select.epoll()
+        self._epoll.register(self._backends.fileno(), _READ | _select.EPOLLONESHOT)
         self._endpoints: dict[int, Endpoint] = {}
         self._ready: deque[Endpoint] = deque()
         self._urgent: list[Session] = []
@@ -126,6 +131,9 @@ class Loop:
         self.watch(stream)
         return stream
 
+    def _report_backends(self) -> None:
+        self._epoll.modify(self._backends.fileno(), _READ | _select.EPOLLONESHOT)
+
     # Turns
 
     def _run(self) -> None:
@@ -159,8 +167,10 @@ class Loop:
         ready, endpoints = self._ready, self._endpoints
         for fd, events in self._epoll.poll(0, _POLLED_COUNT):
             endpoint = endpoints.get(fd)
-            if endpoint is None:  # the listener, or a socket that was closed a moment ago
-                if self._is_accepting:
+            if endpoint is None:  # the backends, the listener, or a socket that was closed a moment ago
+                if fd == self._backends.fileno():
+                    self._find_backends()
+                elif self._is_accepting:
                     self._accept()
                 continue
             if events & _WRITE:
@@ -181,6 +191,15 @@ class Loop:
         while self._broken:
             self._broken.pop().lost(self.engine.reason.TRANSPORT_ERROR)
         return bool(ready or self._urgent or self._bulk)
+
+    def _find_backends(self) -> None:
+        """Let the backends that have sent something be read in this turn."""
+        for fd, _ in self._backends.poll(0, _POLLED_COUNT):
+            endpoint = self._endpoints.get(fd)
+            if endpoint is not None and not endpoint.is_ready:
+                endpoint.is_ready = True
+                self._ready.append(endpoint)
+        hubs.get_hub().schedule_call_global(_BACKENDS_PAUSE_S, self._report_backends)
 
     def _send(self) -> None:
         """Send all that is urgent, and a slice of the rest."""
@@ -231,7 +250,10 @@ class Loop:
         """Read from an endpoint from now on."""
         fd = endpoint.connection.fileno()
         self._endpoints[fd] = endpoint
-        self._epoll.register(fd, _READ)
+        self._epoll_of(endpoint).register(fd, _READ)
+
+    def _epoll_of(self, endpoint: Endpoint) -> Any:
+        return self._backends if isinstance(endpoint, BackendStream) else self._epoll
 
     def replace(self, endpoint: Endpoint) -> None:
         """Let an endpoint read in the place of the one that had its socket."""
@@ -242,7 +264,7 @@ class Loop:
     def unwatch(self, endpoint: Endpoint) -> None:
         fd = endpoint.connection.fileno()
         del self._endpoints[fd]
-        self._epoll.unregister(fd)
+        self._epoll_of(endpoint).unregister(fd)
         self._newcomers.stop(endpoint)
         self._lingering.stop(endpoint)
 
