@@ -16,7 +16,7 @@ from msgspec import UNSET
 from hazoom_ws.circuit_breaker import CircuitBreaker
 from hazoom_ws.errors import HazoomError, Internal, LlmUnavailable
 from hazoom_ws.llm_exchange import Backend, Exchange, Read, Relay, milliseconds
-from hazoom_ws.llm_http import open_session
+from hazoom_ws.llm_http import HttpClient
 from hazoom_ws.llm_wire import Prompt
 from hazoom_ws.schemas import LlmError, LlmStats, retry_at
 from hazoom_ws.settings import Settings
@@ -40,8 +40,8 @@ class LlmBridge:
         """``start_task(function, *args)`` runs a function beside the caller; ``read()`` is as in `Backend`."""
         self.clock = clock
         self._breaker = CircuitBreaker(settings.llm_circuit_failures_count, settings.llm_circuit_pause_s, clock)
-        session = open_session(settings.llm_streams_limit)
-        self._backend = Backend(settings, session, self._breaker, clock, read)
+        http = HttpClient(settings.llm_url, settings.llm_streams_limit)
+        self._backend = Backend(settings, http, self._breaker, clock, read)
         self._start_task = start_task
         self._active_count = 0
         self._requests_total = self._tokens_total = self._cancelled_total = 0

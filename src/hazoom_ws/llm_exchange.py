@@ -19,7 +19,7 @@ import urllib3
 from hazoom_ws.circuit_breaker import CircuitBreaker
 from hazoom_ws.errors import LlmTimeout, LlmUnavailable, UpstreamFault
 from hazoom_ws.http_chunks import ChunkDecoder, MalformedChunk
-from hazoom_ws.llm_http import RawBody, raw_body, socket_of, telling_connection
+from hazoom_ws.llm_http import HttpClient, RawBody, raw_body, socket_of, telling_connection
 from hazoom_ws.llm_wire import (
     UNAVAILABLE_STATUSES,
     Prompt,
@@ -75,7 +75,7 @@ class Backend(NamedTuple):
     """What the exchanges of one application share. ``read()`` is how to let a loop read, None if there is no loop."""
 
     settings: Settings
-    session: requests.Session
+    http: HttpClient
     breaker: CircuitBreaker
     clock: Callable[[], float]
     read: Callable[[], Read | None]
@@ -153,16 +153,10 @@ class Exchange:
             raise LlmUnavailable(wait_s)
         patience_s = settings.llm_first_token_timeout_s if is_stream else settings.llm_total_timeout_s
         try:
-            response = self._backend.session.post(
-                settings.llm_url,
-                data=self.prompt.body(),
-                headers={
-                    "Content-Type": "application/json",
-                    "Accept": "text/event-stream" if is_stream else "application/json",
-                },
-                stream=True,
-                allow_redirects=False,
-                timeout=(settings.llm_connect_timeout_s, patience_s),
+            response = self._backend.http.post(
+                self.prompt.body(),
+                accept="text/event-stream" if is_stream else "application/json",
+                timeout_s=(settings.llm_connect_timeout_s, patience_s),
             )
         except requests.ReadTimeout as error:
             raise LlmTimeout(patience_s, "the first token" if is_stream else "its answer") from error
@@ -203,7 +197,9 @@ class Exchange:
                 raise self._error
             remaining_s = self._remaining_s()
             if not self._is_paused:
-                self._changed.wait(remaining_s)
+                # Not longer than a silence may last: the first token, which nobody wakes this for, makes another time-out
+                # hold.
+                self._changed.wait(min(remaining_s, self._settings.llm_idle_timeout_s))
                 continue
             self._changed.wait(min(remaining_s, _PAUSE_S))
             self.stream.last_piece_s = self._clock()
@@ -297,8 +293,6 @@ class Exchange:
             stream.feed(content)
         finally:
             if len(stream.tokens) > self._relayed_count:
-                if self._relayed_count == 0:
-                    self._changed.set()  # another time-out holds from now on
                 tokens = stream.tokens[self._relayed_count :]
                 self._relayed_count = len(stream.tokens)
                 self._relay.take(tokens)

@@ -39,16 +39,30 @@ def telling_connection(tell: _Tell) -> Iterator[None]:
         _current.tell = None
 
 
-def open_session(connections: int) -> requests.Session:
-    """Return a session that keeps up to so many connections open, no cookies, and asks for no compression."""
-    session = requests.Session()
-    # The backend sets a session cookie on every answer; one that is kept would hand a user's conversation to the next.
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    session.headers["Accept-Encoding"] = "identity"  # compression would hold tokens back
-    adapter = _Adapter(pool_connections=1, pool_maxsize=connections)
-    session.mount("http://", adapter)
-    session.mount("https://", adapter)
-    return session
+class HttpClient:
+    """Sends requests to one address. Keeps up to so many connections open, no cookies, and asks for no compression."""
+
+    def __init__(self, url: str, connections: int) -> None:
+        session = self._session = requests.Session()
+        # The backend sets a session cookie on every answer; one that is kept would hand a user's conversation to the next.
+        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        adapter = _Adapter(pool_connections=1, pool_maxsize=connections)
+        session.mount("http://", adapter)
+        session.mount("https://", adapter)
+        # What is the same for every request is found out once: it is most of what a request costs.
+        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}  # compression would hold tokens back
+        self._request = session.prepare_request(requests.Request("POST", url, headers=headers))
+        self._options = session.merge_environment_settings(url, {}, stream=True, verify=None, cert=None)
+
+    def post(self, body: bytes, *, accept: str, timeout_s: tuple[float, float]) -> requests.Response:
+        """Send ``body`` and return the response, its own body not read yet. Raises `requests.RequestException`.
+
+        ``timeout_s``: to connect, and to the response's headers. Redirects are not followed.
+        """
+        request = self._request.copy()
+        request.headers["Accept"] = accept
+        request.prepare_body(body, None)
+        return self._session.send(request, timeout=timeout_s, allow_redirects=False, **self._options)
 
 
 def socket_of(raw: Any) -> socket.socket | None:

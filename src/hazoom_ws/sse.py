@@ -45,37 +45,32 @@ class SseDecoder:
         if not chunk:
             return []
         self._ended_with_cr = chunk.endswith(b"\r")
-        *lines, rest = _LINE_END.split(chunk)
+        *lines, rest = _LINE_END.split(chunk) if b"\r" in chunk else chunk.split(b"\n")  # the usual one is quicker
+        if lines and self._partial_line:
+            lines[0] = bytes(self._partial_line) + lines[0]
+            self._partial_line.clear()
         events: list[SseEvent] = []
-        for position, line in enumerate(lines):
-            if position == 0 and self._partial_line:
-                self._partial_line += line
-                line = bytes(self._partial_line)  # noqa: PLW2901
-                self._partial_line.clear()
-            self._read_line(line, events)
+        for line in lines:
+            if self._is_first_line:
+                self._is_first_line = False
+                line = line.removeprefix(_BYTE_ORDER_MARK)  # noqa: PLW2901
+            if not line:
+                if self._data:
+                    events.append(SseEvent(self._event or "message", "\n".join(self._data)))
+                    self._data = []
+                self._event = ""
+                self._size_bytes = 0
+                continue
+            self._check_size(len(line))
+            self._size_bytes += len(line)
+            name, _, value = line.partition(b":")
+            if name == b"data":
+                self._data.append(value.removeprefix(b" ").decode("utf-8", "replace"))
+            elif name == b"event":
+                self._event = value.removeprefix(b" ").decode("utf-8", "replace")
         self._partial_line += rest
         self._check_size(len(self._partial_line))
         return events
-
-    def _read_line(self, line: bytes, events: list[SseEvent]) -> None:
-        if self._is_first_line:
-            self._is_first_line = False
-            line = line.removeprefix(_BYTE_ORDER_MARK)
-        if not line:
-            if self._data:
-                events.append(SseEvent(self._event or "message", "\n".join(self._data)))
-                self._data = []
-            self._event = ""
-            self._size_bytes = 0
-            return
-        self._check_size(len(line))
-        self._size_bytes += len(line)
-        name, _, value = line.partition(b":")
-        value = value.removeprefix(b" ")
-        if name == b"data":
-            self._data.append(value.decode("utf-8", "replace"))
-        elif name == b"event":
-            self._event = value.decode("utf-8", "replace")
 
     def _check_size(self, more_bytes: int) -> None:
         if self._size_bytes + more_bytes > self._event_limit_bytes:

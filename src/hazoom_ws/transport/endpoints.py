@@ -135,14 +135,14 @@ class BackendStream:
         if not self._is_watched:
             return False
         try:
-            size_bytes = self.connection.recv_into(self.loop.inbox, _BACKEND_READ_BYTES)
+            data = self.connection.recv(_BACKEND_READ_BYTES)
         except BlockingIOError:
             return False
         except OSError:
-            size_bytes = 0
-        if not size_bytes:
+            data = b""
+        if not data:
             self.stop()
-        self._on_data(bytes(self.loop.inbox[:size_bytes]))
+        self._on_data(data)
         return False
 
     def on_writable(self) -> None:

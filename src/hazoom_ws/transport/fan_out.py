@@ -10,6 +10,7 @@ The stock manager walks all rooms of a namespace when a client leaves, and keeps
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -267,6 +268,10 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
 
 def _frame_of(namespace: str, event: ServerEvent | Status, offset: int) -> bytes:
     """Return the frame that `FanOut.send` describes."""
-    prefix = f'2["{event.event}",' if namespace == "/" else f'2{namespace},["{event.event}",'
     suffix = b',"%d"]' % offset if offset else b"]"
-    return text_message_frame(prefix.encode() + _encode_json(event) + suffix)
+    return text_message_frame(_prefix(namespace, event.event) + _encode_json(event) + suffix)
+
+
+@cache
+def _prefix(namespace: str, name: str) -> bytes:
+    return (f'2["{name}",' if namespace == "/" else f'2{namespace},["{name}",').encode()

@@ -65,6 +65,7 @@ class Loop:
         # Backends are read from an epoll object of their own, which the first one reports once, until it is asked again.
         self._backends = _select.epoll()
         self._epoll.register(self._backends.fileno(), _READ | _select.EPOLLONESHOT)
+        self._backends_found_at_s = 0.0
         self._endpoints: dict[int, Endpoint] = {}
         self._ready: deque[Endpoint] = deque()
         self._urgent: list[Session] = []
@@ -199,7 +200,13 @@ class Loop:
             if endpoint is not None and not endpoint.is_ready:
                 endpoint.is_ready = True
                 self._ready.append(endpoint)
-        hubs.get_hub().schedule_call_global(_BACKENDS_PAUSE_S, self._report_backends)
+        now_s = self.clock()
+        is_calm = now_s - self._backends_found_at_s > 2 * _BACKENDS_PAUSE_S
+        self._backends_found_at_s = now_s
+        if is_calm:
+            self._report_backends()
+        else:
+            hubs.get_hub().schedule_call_global(_BACKENDS_PAUSE_S, self._report_backends)
 
     def _send(self) -> None:
         """Send all that is urgent, and a slice of the rest."""

@@ -25,24 +25,22 @@ class DroppableFrame(bytes):
     __slots__ = ()
 
 
-class TokenFrame(bytes):
-    """A frame with one token: those of one stream that wait together become one frame."""
+FrameOf = Callable[[str, LlmToken, int], bytes]
 
-    event: LlmToken
-    offset: int
-    frame_of: Callable[[str, LlmToken, int], bytes]
-    namespace: str
+
+class TokenFrame(bytes):
+    """A frame with one token: those of one stream that wait together become one frame.
+
+    ``source``: the function that made it, and its namespace, event and offset.
+    """
+
+    source: tuple[FrameOf, str, LlmToken, int]
 
     @classmethod
-    def of(
-        cls, frame_of: Callable[[str, LlmToken, int], bytes], namespace: str, event: LlmToken, offset: int
-    ) -> "TokenFrame":
+    def of(cls, frame_of: FrameOf, namespace: str, event: LlmToken, offset: int) -> "TokenFrame":
         """Return the frame that ``frame_of(namespace, event, offset)`` makes, such that it can be joined."""
         framed = cls(frame_of(namespace, event, offset))
-        framed.frame_of = frame_of
-        framed.namespace = namespace
-        framed.event = event
-        framed.offset = offset
+        framed.source = (frame_of, namespace, event, offset)
         return framed
 
 
@@ -52,11 +50,11 @@ class _Run:
     __slots__ = ("_first", "_offset", "_texts", "next_index", "size_bytes", "stream")
 
     def __init__(self, stream: tuple[str, str], first: TokenFrame) -> None:
+        _, _, event, self._offset = first.source
         self.stream = stream
         self._first = first
-        self._texts = [first.event.token]
-        self._offset = first.offset
-        self.next_index = first.event.index + 1
+        self._texts = [event.token]
+        self.next_index = event.index + 1
         self.size_bytes = len(first)
 
     def add(self, framed: TokenFrame, *, is_last: bool) -> int:
@@ -64,23 +62,23 @@ class _Run:
 
         Else the offset stays, so that it claims nothing that is sent after this: after a drop tokens may come twice then.
         """
-        text = framed.event.token
+        _, _, event, offset = framed.source
+        text = event.token
         self._texts.append(text)
         if len(self._texts) > _LOOSE_COUNT:
             self._texts = ["".join(self._texts)]
         self.next_index += 1
         if is_last:
-            self._offset = framed.offset
+            self._offset = offset
         grown_bytes = len(text.encode())
         self.size_bytes += grown_bytes
         return grown_bytes
 
     def framed(self) -> bytes:
-        first = self._first
-        if self.next_index == first.event.index + 1:
-            return first
-        joined = msgspec.structs.replace(first.event, token="".join(self._texts))
-        return first.frame_of(first.namespace, joined, self._offset)
+        frame_of, namespace, event, _ = self._first.source
+        if self.next_index == event.index + 1:
+            return self._first
+        return frame_of(namespace, msgspec.structs.replace(event, token="".join(self._texts)), self._offset)
 
 
 class OutboxTotal:
@@ -151,9 +149,10 @@ class Outbox:
         self._grow(-self.size_bytes)
 
     def _add_token(self, framed: TokenFrame) -> None:
-        stream = (framed.namespace, framed.event.request_id)
+        _, namespace, event, _ = framed.source
+        stream = (namespace, event.request_id)
         run = self._runs.get(stream)
-        if run is not None and run.next_index == framed.event.index and self.size_bytes >= _JOINED_FROM_BYTES:
+        if run is not None and run.next_index == event.index and self.size_bytes >= _JOINED_FROM_BYTES:
             self._grow(run.add(framed, is_last=self._frames[-1] is run))
             return
         self._runs[stream] = run = _Run(stream, framed)
