@@ -1,6 +1,6 @@
 """Compare hazoom_ws with socket.io on Node and with stock Flask-SocketIO: ``python scripts/bench.py [scenario] [options]``.
 
-Scenarios: fanout, rooms, latency, connections, fairness, llm, all. Linux only; needs two cores and a C compiler.
+Scenarios: fanout, rooms, latency, connections, fairness, llm, beside, all. Linux only; needs two cores and a C compiler.
 
 Method
 - Each server runs alone, pinned to one core, as its user starts it: ``python -m hazoom_ws`` with its defaults, only the

@@ -30,6 +30,7 @@ SCENARIOS = {
     ),
     "fairness": ("an acknowledged message every 5 ms in a room of its own, while others disturb", behaviour.fairness),
     "llm": ("10,000 tokens a second from an AI backend to those who asked", llm.llm),
+    "beside": ("20 messages a second to a room of 1,000, alone and beside 10,000 tokens a second", llm.beside),
 }
 RESULT = environment.VENV / "bench" / "bench.json"
 _LOCK_WAIT_S = 3600

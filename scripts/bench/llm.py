@@ -1,6 +1,8 @@
-"""The scenario of AI answers: what relaying a token costs and adds, and what opening a request costs."""
+"""The scenarios of AI answers: what relaying a token costs and adds, what a request costs, and what chat notices of it."""
 
 import socket
+import threading
+import time
 from collections.abc import Iterator
 
 from bench.load import run_load
@@ -11,6 +13,8 @@ from bench.setting import NO_DEFAULT_ROOM, Setting
 _LOADS = ((200, 50), (1000, 10))  # answers at once, tokens per second of each
 _LIMITS = {"HAZOOM_LLM_STREAMS_PER_USER_LIMIT": "100", "HAZOOM_LLM_STREAMS_LIMIT": "2000"}
 _BACKLOG = 4096
+_HEAD_START_S = 3.0  # of the answers, before chat beside them is measured
+_CHAT_RATE = 20
 
 
 def llm(setting: Setting, peer: Peer) -> Iterator[Sample]:
@@ -44,3 +48,44 @@ def llm(setting: Setting, peer: Peer) -> Iterator[Sample]:
             asking = result["asking"]
             request_s = (asking["server_cpu_s"] - asking["tokens"] * token_s) / asking["requests"]
             yield Sample("opening a request: CPU, ms", request_s * 1000, asking, request_s * 1e6, True, "1.5")
+
+
+def beside(setting: Setting, peer: Peer) -> Iterator[Sample]:
+    """Measure chat as `latency` does, alone and beside a thousand answers."""
+    if not peer.relays:
+        return
+    count, rate = _LOADS[-1]
+    seconds = setting.window_s * 5 / 4
+    for is_beside in (False, True):
+        with socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG) as backend:
+            url = f"http://127.0.0.1:{backend.getsockname()[1]}/chat/"
+            with running(peer, setting.cores, **NO_DEFAULT_ROOM, **_LIMITS, HAZOOM_LLM_URL=url) as server:
+                answers = threading.Thread(
+                    target=run_load,
+                    args=(setting.tools, setting.cores, server, "llm"),
+                    kwargs={
+                        "backend": backend,
+                        "clients": count,
+                        "rate": rate,
+                        "tokens": round((seconds + 3 * _HEAD_START_S) * rate),
+                        "asking": 0,
+                    },
+                )
+                if is_beside:
+                    answers.start()
+                    time.sleep(_HEAD_START_S)
+                raw = run_load(
+                    setting.tools,
+                    setting.cores,
+                    server,
+                    "latency",
+                    clients=setting.clients,
+                    room="general",
+                    rate=_CHAT_RATE,
+                    seconds=seconds,
+                )
+                if is_beside:
+                    answers.join()
+        case = f"chat beside {count:,} answers" if is_beside else "chat alone"
+        for name in ("p50", "p99"):
+            yield Sample(f"{case}: one-way time, {name}: ms", raw[f"{name}_ms"], raw, None, lower_is_better=True)

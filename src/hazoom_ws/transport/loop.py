@@ -47,7 +47,8 @@ _SMALL_BROADCAST = 32
 
 _LINGER_S = 2.0
 # Tokens come evenly: without a pause each would be a turn of its own, which costs more than what is done in it.
-_BACKENDS_PAUSE_S = 0.002
+_BACKENDS_PAUSE_S = 0.004
+_BACKENDS_PAUSES = 4  # in a row, for broadcasts
 
 HandOver = Callable[[Any, Any], None]
 
@@ -66,6 +67,7 @@ class Loop:
         self._backends = _select.epoll()
         self._epoll.register(self._backends.fileno(), _READ | _select.EPOLLONESHOT)
         self._backends_found_at_s = 0.0
+        self._pauses = 0
         self._endpoints: dict[int, Endpoint] = {}
         self._ready: deque[Endpoint] = deque()
         self._urgent: list[Session] = []
@@ -133,7 +135,13 @@ class Loop:
         return stream
 
     def _report_backends(self) -> None:
-        self._epoll.modify(self._backends.fileno(), _READ | _select.EPOLLONESHOT)
+        """Let the backends be found; a large broadcast on its way ends first, if that does not take too long."""
+        if self._bulk and self._pauses < _BACKENDS_PAUSES:
+            self._pauses += 1
+            hubs.get_hub().schedule_call_global(_BACKENDS_PAUSE_S, self._report_backends)
+        else:
+            self._pauses = 0
+            self._epoll.modify(self._backends.fileno(), _READ | _select.EPOLLONESHOT)
 
     # Turns
 
