@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import Locator, Page, WebSocket, WebSocketRoute, expect
 
 from servers import Hazoom, django_runserver, free_port, unique, wait_until
+from tcp_proxy import tcp_proxy
 
 OpenWindow = Callable[..., Page]
 StartServer = Callable[..., Hazoom]
@@ -308,6 +309,41 @@ def test_who_asked_can_stop_the_answer(start_server: StartServer, open_window: O
             expect(window.locator("#messages li")).to_have_count(2)
             expect(window.get_by_role("alert")).to_be_empty()
         assert ann.locator("#messages .assistant").inner_text() == bob.locator("#messages .assistant").inner_text()
+
+
+def test_an_answer_is_whole_for_who_comes_in_the_middle_and_who_was_cut_off(
+    async_mode: str, start_server: StartServer, open_window: OpenWindow
+) -> None:
+    room, gate = unique("team"), unique("gate")
+    with django_runserver() as backend:
+        server = start_server(async_mode=async_mode, llm_url=backend.url)
+        with tcp_proxy(server.port) as proxy:
+            ann = open_window(proxy.url, may_log=CONNECTION_FAILURE)
+            enter(ann, "Ann", room)
+            field(ann, "Message").fill(f"do:gated {gate}")
+            button(ann, "Ask the AI").click()
+            for _ in range(3):
+                backend.release(gate)
+            expect(ann.locator("#messages .assistant")).to_have_text("AssistantGrüße aus  dem")
+            bob = open_window(server.url)
+            enter(bob, "Bob", room)
+            expect(bob.locator("#messages .assistant")).to_have_text("AssistantGrüße aus  dem")
+            proxy.go_down()
+            expect(ann.get_by_text("connection lost")).to_be_visible()
+            expect(button(ann, "Stop")).to_be_hidden()
+            backend.release(gate)
+            expect(bob.locator("#messages .assistant")).to_have_text("AssistantGrüße aus  dem Café")
+            proxy.come_up()
+            expect(ann.locator("#messages .assistant")).to_have_text("AssistantGrüße aus  dem Café")
+            expect(button(ann, "Stop")).to_be_visible()
+            for _ in range(20):
+                backend.release(gate)
+            for window in (ann, bob):
+                expect(window.locator("#messages .assistant")).to_contain_text("<b>fett</b>.")
+                expect(window.locator("#messages .assistant")).to_have_count(1)
+            expect(button(ann, "Stop")).to_be_hidden()
+            texts = [window.locator("#messages .assistant").text_content() for window in (ann, bob)]
+            assert texts[0] == texts[1]
 
 
 def test_an_ai_that_cannot_be_reached_is_said(start_server: StartServer, open_window: OpenWindow) -> None:

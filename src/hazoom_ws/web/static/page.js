@@ -8,7 +8,8 @@ const socket = io({ autoConnect: false, transports: ["websocket", "polling"], tr
 const people = new Map(); // name -> <li>
 const typists = new Set();
 const answers = new Map(); // request_id -> <li> that grows
-const asked = new Set(); // request_ids of the user's own questions that are being answered
+const mine = new Set(); // request_ids of the user's own questions
+const asked = new Set(); // those of them that are being answered, or wait for that
 const shown = new Set(); // ids of the messages in the list
 let wanted = null; // the room that the user asked for last
 let room = null; // the room that the list shows
@@ -174,7 +175,9 @@ socket.on("status", (status) => {
   wanted ||= element("room").value.trim() || status.rooms[0] || "general";
   element("room").value ||= wanted;
   status.rooms.filter((name) => name !== wanted).forEach((name) => request("leave_room", { room: name }));
-  enter(wanted);
+  // A client that has recovered is still in the room, and is sent what it missed.
+  if (status.recovered && room === wanted && status.rooms.includes(room)) setIn(true);
+  else enter(wanted);
 });
 socket.on("room_joined", (joined) => {
   if (joined.room !== room) return;
@@ -206,10 +209,16 @@ socket.on("user_typing", ({ user, is_typing: active, room: where }) => {
   else typists.delete(user);
   showTypists();
 });
-socket.on("llm_token", ({ request_id: id, token, room: where }) => {
+socket.on("llm_token", ({ request_id: id, token, room: where, snapshot }) => {
   if (!isIn || where !== room) return;
+  if (mine.has(id)) setAsked(id, true); // also after a lost connection
   if (!answers.has(id)) answers.set(id, addLine("Assistant", "", "assistant"));
-  changeMessages(() => answers.get(id).lastChild.append(token));
+  const text = answers.get(id).lastChild;
+  changeMessages(() => (snapshot ? text.replaceChildren(token) : text.append(token)));
+});
+socket.on("llm_queued", ({ request_id: id, position }) => {
+  if (mine.has(id)) setAsked(id, true);
+  showProblem({ message: `The AI is busy: your question is number ${position} in the queue.` });
 });
 socket.on("llm_complete", ({ request_id: id }) => {
   answers.delete(id);
@@ -244,6 +253,7 @@ element("composer").addEventListener("submit", (event) => {
 });
 element("ask").addEventListener("click", () => {
   const id = newId();
+  mine.add(id);
   if (submit("llm_request", { request_id: id }, () => setAsked(id, false))) setAsked(id, true);
 });
 element("stop").addEventListener("click", () => asked.forEach((id) => request("llm_cancel", { request_id: id })));
