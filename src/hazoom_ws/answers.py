@@ -20,10 +20,10 @@ from hazoom_ws.chat.effects import Broadcast, Effect, Push
 from hazoom_ws.chat.hub import NOTICE_INTERVAL_S, Hub
 from hazoom_ws.chat.presence import Connection, User
 from hazoom_ws.deadlines import Deadlines
-from hazoom_ws.errors import BadPayload, Forbidden, LogUnavailable, NotFound, TooManyStreams
+from hazoom_ws.errors import BadPayload, Forbidden, LlmFailed, LogUnavailable, NotFound, TooManyStreams
 from hazoom_ws.llm_answer import Answer, Placed, weave
 from hazoom_ws.llm_bridge import LlmBridge
-from hazoom_ws.llm_exchange import completion
+from hazoom_ws.llm_exchange import completion, error_event
 from hazoom_ws.llm_wire import Prompt
 from hazoom_ws.message_log.contract import MessageLog
 from hazoom_ws.schemas import LlmComplete, LlmQueued, LlmResponse, LlmToken, ServerEvent
@@ -95,9 +95,11 @@ class Answers:
         if known is not None:
             self._kept.stop(known)
             self._forget(known)
-        answer = Answer(prompt, user, [connection] if prompt.room is UNSET else [], self._clock())
+        answer = Answer(prompt, connection, self._clock())
         self._by_id[prompt.request_id] = answer
         self._index_of(answer)[answer] = None
+        connection.answers[prompt.request_id] = None
+        self._hub.save_answers(connection)
         if not has_to_wait:
             self._start(answer)
             return
@@ -171,7 +173,17 @@ class Answers:
             for index in range(bisect_right(answer.places, offset), len(answer.tokens)):
                 pieces.append((answer.places[index], answer, index))
             events += [(event, place) for event, place in answer.outcome if place > offset]
-        return weave(pieces, sorted(events + replayed, key=_place_of), offset)
+        return weave(pieces, sorted(events + replayed, key=_place_of), offset) + self._lost(connection)
+
+    def _lost(self, connection: Connection) -> list[Placed]:
+        """Return the ends of a recovered client's requests that ended with an earlier process."""
+        lost = [request_id for request_id in connection.answers if request_id not in self._by_id]
+        for request_id in lost:
+            del connection.answers[request_id]
+        if lost:
+            self._hub.save_answers(connection)
+        error = LlmFailed("the server was restarted in the middle of this answer")
+        return [(error_event(request_id, error), self._log.last_seq) for request_id in lost]
 
     def arrived(self, user: User) -> None:
         """Note that a user is here."""
@@ -280,6 +292,8 @@ class Answers:
                 logger.warning("the answer to AI request %r is in no history: %s", answer.prompt.request_id, error.reason)
         self._conclude(answer, event)
         answer.is_ended = True
+        answer.asker.answers.pop(answer.prompt.request_id, None)
+        self._hub.save_answers(answer.asker)
         self._kept.start(answer, self._clock())
         self._kept_bytes += answer.size_bytes
         while self._kept_bytes > self._settings.llm_resume_limit_bytes and len(self._kept) > 1:

@@ -17,12 +17,25 @@ Placed = tuple[ServerEvent, int]
 class Answer:
     """One question, and as much of its answer as there is. A private one goes to its ``watchers``."""
 
-    __slots__ = ("asked_s", "exchange", "is_ended", "outcome", "places", "position", "prompt", "tokens", "user", "watchers")
+    __slots__ = (
+        "asked_s",
+        "asker",
+        "exchange",
+        "is_ended",
+        "outcome",
+        "places",
+        "position",
+        "prompt",
+        "tokens",
+        "user",
+        "watchers",
+    )
 
-    def __init__(self, prompt: Prompt, user: User, watchers: list[Connection], asked_s: float) -> None:
+    def __init__(self, prompt: Prompt, asker: Connection, asked_s: float) -> None:
         self.prompt = prompt
-        self.user = user
-        self.watchers = watchers
+        self.asker = asker
+        self.user: User = asker.user
+        self.watchers: list[Connection] = [asker] if prompt.room is UNSET else []
         self.asked_s = asked_s
         self.exchange: Exchange | None = None  # None while it waits
         self.position = 0  # in the queue, as it was told last

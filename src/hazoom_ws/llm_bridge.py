@@ -15,10 +15,10 @@ from msgspec import UNSET
 
 from hazoom_ws.circuit_breaker import CircuitBreaker
 from hazoom_ws.errors import HazoomError, Internal, LlmUnavailable
-from hazoom_ws.llm_exchange import Backend, Exchange, Read, Relay, milliseconds
+from hazoom_ws.llm_exchange import Backend, Exchange, Read, Relay, error_event, milliseconds
 from hazoom_ws.llm_http import HttpClient
 from hazoom_ws.llm_wire import Prompt
-from hazoom_ws.schemas import LlmError, LlmStats, retry_at
+from hazoom_ws.schemas import LlmStats, retry_at
 from hazoom_ws.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class LlmBridge:
         http = HttpClient(settings.llm_url, settings.llm_streams_limit)
         self._backend = Backend(settings, http, self._breaker, clock, read)
         self._start_task = start_task
-        self._active_count = 0
+        self._active: set[Exchange] = set()
         self._requests_total = self._tokens_total = self._cancelled_total = 0
         self._failures: Counter[str] = Counter()  # by code
         self._ttft_ms = _Samples()
@@ -59,19 +59,19 @@ class LlmBridge:
     def start(self, prompt: Prompt, relay: Relay, asked_s: float) -> Exchange:
         """Ask the backend in a task. ``asked_s`` is the moment of the question, which may have waited since."""
         exchange = Exchange(self._backend, prompt, relay, asked_s)
-        self._active_count += 1
+        self._active.add(exchange)
         self._requests_total += 1
         self._start_task(self._run, exchange, relay)
         return exchange
 
     def stats(self, queued_count: int) -> LlmStats:
         return LlmStats(
-            active=self._active_count,
+            active=len(self._active),
             queued=queued_count,
             requests_total=self._requests_total,
             cancelled_total=self._cancelled_total,
             failures_total=dict(self._failures),
-            tokens_total=self._tokens_total,
+            tokens_total=self._tokens_total + sum(len(exchange.stream.tokens) for exchange in list(self._active)),
             ttft_ms_p50=self._ttft_ms.percentile(0.50),
             ttft_ms_p99=self._ttft_ms.percentile(0.99),
             duration_ms_p50=self._duration_ms.percentile(0.50),
@@ -106,20 +106,11 @@ class LlmBridge:
     def _failed(self, exchange: Exchange, relay: Relay, error: HazoomError, cause: BaseException | None) -> None:
         self._failures[error.code] += 1
         self._note_end(exchange, f"{error} ({error.code}){f': {cause!r:.500}' if cause else ''}", level=logging.WARNING)
-        relay.end(
-            LlmError(
-                request_id=exchange.prompt.request_id,
-                code=error.code,
-                message=str(error),
-                retry=error.retry,
-                retry_at=retry_at(error.retry_after_s),
-                room=exchange.prompt.room,
-            )
-        )
+        relay.end(error_event(exchange.prompt.request_id, error, exchange.prompt.room))
 
     def _note_end(self, exchange: Exchange, outcome: str, *, level: int = logging.INFO) -> None:
         """Count and log; the place is free before the asker hears of the end, so that the next question may come."""
-        self._active_count -= 1
+        self._active.discard(exchange)
         prompt, first_s, now_s = exchange.prompt, exchange.stream.first_token_s, self.clock()
         token_count = len(exchange.stream.tokens)
         queue_ms = milliseconds(exchange.asked_s, exchange.started_s)

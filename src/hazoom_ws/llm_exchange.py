@@ -15,9 +15,10 @@ from typing import NamedTuple, Protocol
 
 import requests
 import urllib3
+from msgspec import UNSET, UnsetType
 
 from hazoom_ws.circuit_breaker import CircuitBreaker
-from hazoom_ws.errors import LlmTimeout, LlmUnavailable, UpstreamFault
+from hazoom_ws.errors import HazoomError, LlmTimeout, LlmUnavailable, UpstreamFault
 from hazoom_ws.http_chunks import ChunkDecoder, MalformedChunk
 from hazoom_ws.llm_http import HttpClient, RawBody, raw_body, socket_of, telling_connection
 from hazoom_ws.llm_wire import (
@@ -31,7 +32,7 @@ from hazoom_ws.llm_wire import (
     cut_off,
     decode,
 )
-from hazoom_ws.schemas import LlmComplete, LlmResponse, ServerEvent
+from hazoom_ws.schemas import LlmComplete, LlmError, LlmResponse, ServerEvent, retry_at
 from hazoom_ws.settings import Settings
 
 _READ_BYTES = 65536
@@ -342,6 +343,18 @@ def completion(prompt: Prompt, stream: TokenStream | None, *, asked_s: float, no
         ttft_ms=milliseconds(asked_s, first_token_s or now_s),
         duration_ms=milliseconds(asked_s, now_s),
         room=prompt.room,
+    )
+
+
+def error_event(request_id: str, error: HazoomError, room: str | UnsetType = UNSET) -> LlmError:
+    """Return the event that ends a request which failed."""
+    return LlmError(
+        request_id=request_id,
+        code=error.code,
+        message=str(error),
+        retry=error.retry,
+        retry_at=retry_at(error.retry_after_s),
+        room=room,
     )
 
 

@@ -1,6 +1,7 @@
 """An AI answer outlives the connections that watch it: shared with latecomers, resumed, slowed down, and ended in time."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -207,6 +208,34 @@ def test_a_member_of_a_room_that_drops_gets_what_it_missed_of_a_shared_answer(
     assert messages == [answer.message, "in between", ANSWER]
 
 
+def test_an_answer_that_ended_with_the_server_is_said_to_have_failed_and_one_that_ended_before_is_not(
+    async_mode: str, backend: Backend, client: OfficialClient, tmp_path: Path
+) -> None:
+    env = {"HAZOOM_LOG_URL": f"sqlite:///{tmp_path}/messages.sqlite3"}
+    port = free_port()
+    with hazoom(async_mode=async_mode, llm_url=backend.url, env=env, port=port) as server:
+        user = client.connect(server.url, **QUICKLY)
+        user.emit("llm_request", {"message": "plain"})
+        user.wait_for("llm_complete")
+        private, shared = Gated(backend, user), Gated(backend, user, room="general")
+        for answer in (private, shared):
+            answer.release(2)
+            answer.wait_for_tokens(user, 2)
+        assert user.emit("message", {"message": "kept"})["ok"]
+        server.child.kill()
+    with hazoom(async_mode=async_mode, llm_url=backend.url, env=env, port=port):
+        errors = [user.wait_for("llm_error") for _ in range(2)]
+        assert {error["request_id"] for error in errors} == {private.id, shared.id}
+        assert {(error["code"], error["retry"]) for error in errors} == {("llm_failed", True)}
+        assert "restarted" in errors[0]["message"]
+        assert user.emit("llm_resume", {"request_id": private.id, "index": 2})["error"]["code"] == "not_found"
+        assert user.emit("llm_request", {"message": "plain"})["ok"]
+        user.wait_for("llm_complete")
+        assert len(user.received("llm_error")) == 2
+    for answer in (private, shared):
+        answer.release_all()
+
+
 # Slow readers
 
 
@@ -219,16 +248,16 @@ def test_nobody_who_can_take_more_pauses_reading_and_nothing_is_lost_or_piles_up
         flood = unique("flood")
         proxy.stall()
         user.send("llm_request", {"message": f"do:flood {flood}", "request_id": flood})
-        last = [backend.sent(flood)]
+        counts = [0]
 
-        def has_stopped() -> bool:
-            last.append(backend.sent(flood))
-            return len(last) > 50 and len(set(last[-50:])) == 1 and last[-1] > 0
+        def is_paused() -> bool:
+            counts.append(server.stats()["llm"]["tokens_total"])
+            return len(set(counts[-50:])) == 1 and backend.sent(flood) > counts[-1] > 0
 
-        wait_until(has_stopped, "Django is not read any more")
+        wait_until(is_paused, "what Django has sent is not read")
         neighbour = client.connect(server.url)
         assert neighbour.emit("message", {"message": "hi"})["ok"]
-        stopped_at = last[-1]
+        stopped_at = backend.sent(flood)
         proxy.resume()
         wait_until(lambda: backend.sent(flood) > stopped_at + 1000, "reading goes on")
         user.emit("llm_cancel", {"request_id": flood})

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hazoom_ws.chat.presence import User
+from hazoom_ws.chat.presence import Connection, User
 from hazoom_ws.llm_answer import Answer, weave
 from hazoom_ws.llm_wire import Prompt
 from hazoom_ws.schemas import LlmTokens, UserLeft
@@ -13,7 +13,7 @@ def answer(request_id: str) -> Answer:
     prompt = Prompt(
         request_id=request_id, user_identifier="Ann", message="?", intelligence_level="super", session_id="s", stream=True
     )
-    return Answer(prompt, User("name:Ann", "Ann"), [], 0.0)
+    return Answer(prompt, Connection("c", User("name:Ann", "Ann"), "s"), 0.0)
 
 
 def event(number: int) -> UserLeft:

@@ -180,6 +180,10 @@ class Hub:
         except LogUnavailable:
             return Page([], more=True, gap=False)
 
+    def save_answers(self, connection: Connection) -> None:
+        """Keep with a connection's session which of its requests to the AI have not ended."""
+        self._sessions.save_answers(connection)
+
     def disconnect(self, connection: Connection, *, may_return: bool = True) -> None:
         """End a connection and its memberships; calling it again changes nothing.
 

@@ -14,13 +14,14 @@ class User(NamedTuple):
 class Connection:
     """One client's connection, whatever namespaces it uses. ``id`` is opaque here."""
 
-    __slots__ = ("id", "is_open", "pid", "rooms", "session_id", "user")
+    __slots__ = ("answers", "id", "is_open", "pid", "rooms", "session_id", "user")
 
     def __init__(self, connection_id: str, user: User, session_id: str) -> None:
         self.id = connection_id
         self.user = user
         self.session_id = session_id  # the conversation that the AI backend remembers for this connection
         self.rooms: dict[str, None] = {}  # in the order of joining
+        self.answers: dict[str, None] = {}  # the ids of its requests to the AI that have not ended
         self.is_open = True
         self.pid: str | None = None  # the secret with which its client can come back
 

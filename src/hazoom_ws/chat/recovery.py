@@ -23,15 +23,19 @@ REPLAY_LIMIT_COUNT = 500  # messages of one room
 class Session:
     """One that can be recovered. ``connection`` is None while its client is away; ``rooms`` are those it was in."""
 
-    __slots__ = ("connection", "key", "rooms", "session_id", "since", "user")
+    __slots__ = ("answers", "connection", "ends_at", "key", "rooms", "session_id", "since", "user")
 
-    def __init__(self, key: str, user: User, session_id: str, since: int, rooms: list[str]) -> None:
+    def __init__(
+        self, key: str, user: User, session_id: str, since: int, rooms: list[str], *, answers: Iterable[str] = ()
+    ) -> None:
         self.key = key
+        self.answers = dict.fromkeys(answers)  # shared with its connection
         self.user = user
         self.session_id = session_id
         self.since = since  # the newest message when it began
         self.rooms = rooms
         self.connection: Connection | None = None
+        self.ends_at: float | None = None  # while its client is away, by the wall clock
 
 
 class Sessions:
@@ -49,7 +53,8 @@ class Sessions:
                 log.save_session(key, None)
                 continue
             user = User(stored.user_id, stored.user_name)
-            session = Session(key, user, stored.session_id, stored.since, stored.rooms)
+            session = Session(key, user, stored.session_id, stored.since, stored.rooms, answers=stored.answers)
+            session.ends_at = wall_now_s + window_s
             self._by_key[key] = session
             self._away.start(session, now_s)
 
@@ -61,6 +66,7 @@ class Sessions:
         key = _key_of(connection.pid)
         session = Session(key, connection.user, connection.session_id, self._log.last_seq, [])
         session.connection = connection
+        connection.answers = session.answers
         self._by_key[key] = session
 
     def since(self, connection: Connection) -> int:
@@ -75,6 +81,7 @@ class Sessions:
     def resume(self, session: Session, pid: str, connection: Connection) -> None:
         """Let a new connection hold a session."""
         connection.pid = pid
+        connection.answers = session.answers
         session.connection = connection
         self._away.stop(session)
 
@@ -84,6 +91,12 @@ class Sessions:
         if session is not None:
             session.rooms = list(connection.rooms)
             self._store(session, None)
+
+    def save_answers(self, connection: Connection) -> None:
+        """Keep which requests of a connection have not ended, be it still there or away."""
+        session = None if connection.pid is None else self.find(connection.pid)
+        if session is not None and session.answers is connection.answers:
+            self._store(session, session.ends_at)
 
     def drop(self, connection: Connection, *, may_return: bool, wall_now_s: float, now_s: float) -> bool:
         """Note that a connection has ended, before it leaves its rooms; return whether its user may come back."""
@@ -120,6 +133,7 @@ class Sessions:
         return session if session is not None and session.connection is connection else None
 
     def _store(self, session: Session, ends_at: float | None) -> None:
+        session.ends_at = ends_at
         stored = StoredSession(
             user_id=session.user.id,
             user_name=session.user.name,
@@ -127,6 +141,7 @@ class Sessions:
             since=session.since,
             rooms=session.rooms,
             ends_at=ends_at,
+            answers=list(session.answers),
         )
         self._log.save_session(session.key, stored)
 

@@ -48,7 +48,10 @@ def size_bytes(entry: NewMessage) -> int:
 
 
 class StoredSession(Struct, frozen=True, kw_only=True):
-    """What is kept of a connection that may come back. ``ends_at``: seconds since the epoch, None while it is connected."""
+    """What is kept of a connection that may come back. ``ends_at``: seconds since the epoch, None while it is connected.
+
+    ``answers``: the ids of its requests to the AI that have not ended.
+    """
 
     user_id: str
     user_name: str
@@ -56,6 +59,7 @@ class StoredSession(Struct, frozen=True, kw_only=True):
     since: int
     rooms: list[str]
     ends_at: float | None = None
+    answers: list[str] = []
 
 
 class Batch(NamedTuple):

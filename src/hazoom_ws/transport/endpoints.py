@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _MESSAGES_PER_CLIENT = 16  # in one turn, so that a flood from one keeps nobody waiting
 _WRITE_BYTES = 262_144
-_BACKEND_READ_BYTES = 4096  # in one turn: about a hundred tokens, so that a backend in a hurry keeps nobody waiting
+_BACKEND_READ_BYTES = 4096  # at once: about fifty tokens, after which the others have their share
 _HEAD_LIMIT_BYTES = 8192
 
 
@@ -143,7 +143,7 @@ class BackendStream:
         if not data:
             self.stop()
         self._on_data(data)
-        return False
+        return len(data) == _BACKEND_READ_BYTES
 
     def on_writable(self) -> None:
         """Nothing is ever sent here."""

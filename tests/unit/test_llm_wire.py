@@ -1,0 +1,88 @@
+"""What Django sends as tokens, and what a hostile backend sends instead: an answer or one failure, never anything else."""
+
+import itertools
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hazoom_ws.errors import LlmFailed
+from hazoom_ws.llm_wire import TokenStream
+
+LIMIT_BYTES = 5000
+
+
+def event(name: str, data: object) -> bytes:
+    return f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()
+
+
+def fed(content: bytes, cuts: list[int]) -> tuple[list[str], str | None, bool]:
+    """Feed ``content`` in pieces, as an exchange does; return the tokens, the text, and whether it failed."""
+    stream = TokenStream("s", limit_bytes=LIMIT_BYTES, clock=lambda: 0.0)
+    edges = sorted({0, len(content), *(cut % (len(content) + 1) for cut in cuts)})
+    try:
+        for start, end in itertools.pairwise(edges):
+            stream.feed(content[start:end])
+            if stream.text is not None:
+                break
+    except LlmFailed:
+        return stream.tokens, stream.text, True
+    return stream.tokens, stream.text, False
+
+
+good = st.builds(lambda text: event("token", {"token": text, "session_id": "x"}), st.text(max_size=20))
+bad = st.one_of(
+    st.binary(max_size=60),
+    st.builds(event, st.sampled_from(["token", "end", "error", "start", "message", "\0"]), st.from_type(type(None))),
+    st.builds(
+        event,
+        st.sampled_from(["token", "end", "error"]),
+        st.recursive(
+            st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+        ),
+    ),
+    st.sampled_from(
+        [
+            b"event: token\ndata: {\n\n",
+            b"event: token\ndata: " + b"[" * 3000 + b"\n\n",
+            b'event: token\ndata: {"token": "\\ud800"}\n\n',
+            b'event: token\ndata: {"token": 1e999}\n\n',
+            b"event: token\r\rdata\r\n\r\n",
+            b"\xef\xbb\xbf",
+            b"data: " + b"x" * 6000,
+        ]
+    ),
+)
+
+
+@given(pieces=st.lists(st.one_of(good, bad), max_size=12), cuts=st.lists(st.integers(0, 3000), max_size=6))
+def test_whatever_comes_is_an_answer_or_one_failure(pieces, cuts):
+    tokens, text, failed = fed(b"".join(pieces), cuts)
+    assert all(isinstance(token, str) for token in tokens)
+    for token in tokens:
+        token.encode()  # it goes on as UTF-8
+    assert text is None or not failed
+
+
+@given(
+    texts=st.lists(st.text(max_size=20), max_size=10),
+    is_ended=st.booleans(),
+    cuts=st.lists(st.integers(0, 3000), max_size=8),
+)
+def test_an_answer_is_the_same_however_its_bytes_are_cut(texts, is_ended, cuts):
+    content = event("start", {"status": "started"}) + b"".join(event("token", {"token": text}) for text in texts)
+    content += event("end", {"full_response": "whole", "session_id": "x"}) if is_ended else b""
+    assert fed(content, cuts) == (texts, ("".join(texts) or "whole") if is_ended else None, False)
+
+
+def test_what_comes_before_a_failure_is_kept():
+    assert fed(event("token", {"token": "a"}) + event("error", {"error": "secret"}), []) == (["a"], None, True)
+
+
+def test_an_answer_has_a_limit():
+    stream = TokenStream("s", limit_bytes=LIMIT_BYTES, clock=lambda: 0.0)
+    while stream.size_bytes + 100 < LIMIT_BYTES:
+        stream.feed(event("token", {"token": "quack"}))
+    with pytest.raises(LlmFailed, match="too long"):
+        stream.feed(event("token", {"token": "quack" * 50}))
