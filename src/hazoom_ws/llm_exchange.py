@@ -297,6 +297,7 @@ class Exchange:
                 tokens = stream.tokens[self._relayed_count :]
                 self._relayed_count = len(stream.tokens)
                 self._relay.take(tokens)
+                stream.last_piece_s = self._clock()  # the time that this took is not the backend's
 
     def _is_check_due(self) -> bool:
         if self.stream.size_bytes - self._checked_bytes < _CHECK_BYTES:
