@@ -1,0 +1,51 @@
+"""Each connection is a file: the server raises its own limit, and outlives the moment in which there are none left."""
+
+import resource
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import psutil
+
+from servers import OfficialClient, hazoom, wait_until
+
+MORE_FILES = 20
+CONNECTIONS = 60
+
+
+@contextmanager
+def soft_limit(files: int) -> Iterator[int]:
+    """Let this process, and what it starts, open so few files; yield the hard limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    try:
+        yield hard
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_the_server_raises_its_soft_limit(async_mode: str) -> None:
+    with soft_limit(256) as hard, hazoom(async_mode=async_mode) as server:
+        soft, _ = resource.prlimit(server.child.process.pid, resource.RLIMIT_NOFILE)
+        assert soft > 256
+        assert soft <= hard
+
+
+def test_without_files_who_is_connected_is_served_and_who_comes_later_too(async_mode: str, client: OfficialClient) -> None:
+    with hazoom(async_mode=async_mode) as server, ExitStack() as crowd:
+        ann = client.connect(server.url)
+        process = psutil.Process(server.child.process.pid)
+        _, hard = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+        limit = process.num_fds() + MORE_FILES
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (limit, hard))
+        for _ in range(CONNECTIONS):
+            crowd.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+        wait_until(lambda: process.num_fds() >= limit, "there are no files left")
+        for number in range(20):
+            assert ann.emit("message", {"message": str(number)})["ok"]
+        crowd.close()
+        bob = client.connect(server.url)
+        assert bob.emit("message", {"message": "here"})["ok"]
+        assert ann.wait_for("new_message", lambda message: message["message"] == "here")
+        if async_mode != "threading":
+            assert "cannot accept connections for a moment" in server.log
