@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 
 from servers import Backend, Hazoom, OfficialClient, Socket, django_runserver, free_port, hazoom, unique, wait_until
 from tcp_proxy import TcpProxy, tcp_proxy
@@ -298,6 +299,7 @@ def test_django_killed_amid_tokens_ends_the_answer_and_closes_the_circuit_until_
         assert (llm["circuit"], llm["active"]) == ("open", 0)
         assert llm["failures_total"] == {"llm_failed": 1, "llm_unavailable": 2}
         assert abs(llm["retry_at"] - refused["retry_at"]) < 1
+        assert requests.get(f"{server.url}/ready", timeout=20).status_code == requests.codes.ok
         assert user.emit("message", {"message": "chat works"})["ok"]
         assert user.received("new_message")[-1]["message"] == "chat works"
         with django_runserver(port):
