@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 
+from bench import traffic
 from bench.load import run_load
 from bench.peers import Peer, running
 from bench.report import Sample
@@ -14,7 +15,6 @@ _LOADS = ((200, 50), (1000, 10))  # answers at once, tokens per second of each
 _LIMITS = {"HAZOOM_LLM_STREAMS_PER_USER_LIMIT": "100", "HAZOOM_LLM_STREAMS_LIMIT": "2000"}
 _BACKLOG = 4096
 _HEAD_START_S = 3.0  # of the answers, before chat beside them is measured
-_CHAT_RATE = 20
 
 
 def llm(setting: Setting, peer: Peer) -> Iterator[Sample]:
@@ -55,7 +55,6 @@ def beside(setting: Setting, peer: Peer) -> Iterator[Sample]:
     if not peer.relays:
         return
     count, rate = _LOADS[-1]
-    seconds = setting.window_s * 5 / 4
     for is_beside in (False, True):
         with socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG) as backend:
             url = f"http://127.0.0.1:{backend.getsockname()[1]}/chat/"
@@ -67,23 +66,14 @@ def beside(setting: Setting, peer: Peer) -> Iterator[Sample]:
                         "backend": backend,
                         "clients": count,
                         "rate": rate,
-                        "tokens": round((seconds + 3 * _HEAD_START_S) * rate),
+                        "tokens": round((2 * setting.window_s + 3 * _HEAD_START_S) * rate),
                         "asking": 0,
                     },
                 )
                 if is_beside:
                     answers.start()
                     time.sleep(_HEAD_START_S)
-                raw = run_load(
-                    setting.tools,
-                    setting.cores,
-                    server,
-                    "latency",
-                    clients=setting.clients,
-                    room="general",
-                    rate=_CHAT_RATE,
-                    seconds=seconds,
-                )
+                raw = traffic.chat(setting, server)
                 if is_beside:
                     answers.join()
         case = f"chat beside {count:,} answers" if is_beside else "chat alone"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from bench.load import run_load
-from bench.peers import Peer, running
+from bench.peers import Peer, Server, running
 from bench.report import Sample
 from bench.setting import NO_DEFAULT_ROOM, Setting
 
@@ -64,20 +64,26 @@ def latency(setting: Setting, peer: Peer) -> Iterator[Sample]:
     if not peer.speaks:
         return
     with running(peer, setting.cores) as server:
-        raw = run_load(
-            setting.tools,
-            setting.cores,
-            server,
-            "latency",
-            clients=setting.clients,
-            room="general",
-            rate=20,
-            seconds=setting.window_s * 5 / 4,
-        )
+        raw = chat(setting, server)
     deliveries = raw["samples"] or 1
     cpu_us = raw["server_cpu_s"] / deliveries * 1e6
     for name in ("p50", "p99", "max"):
         yield Sample(f"one-way time, {name}: ms", raw[f"{name}_ms"], raw, cpu_us, lower_is_better=True)
+
+
+def chat(setting: Setting, server: Server) -> dict[str, Any]:
+    """Send 20 messages a second into one room and return what that measured."""
+    raw: dict[str, Any] = run_load(
+        setting.tools,
+        setting.cores,
+        server,
+        "latency",
+        clients=setting.clients,
+        room="general",
+        rate=20,
+        seconds=setting.window_s * 5 / 4,
+    )
+    return raw
 
 
 def _rate(case: str, raw: dict[str, Any], unit: str, _note: str = "") -> Sample:

@@ -209,6 +209,42 @@ def test_the_next_question_may_be_asked_as_soon_as_the_last_one_has_ended(make_a
             client.wait_for("llm_complete")
 
 
+def test_the_id_of_an_answer_that_has_ended_may_be_used_again_by_its_user_only(make_app):
+    with backend(answer(HEAD, TOKEN, END)) as url:
+        app = make_app(llm_url=url)
+        ann, bob = Client(app, user_name="Ann"), Client(app, user_name="Bob")
+        for _ in range(2):
+            assert ann.call("llm_request", {"message": "x", "request_id": "same"})["ok"]
+            ann.wait_for("llm_complete")
+        assert bob.call("llm_request", {"message": "x", "request_id": "same"})["error"]["code"] == "bad_payload"
+        assert ann.call("llm_resume", {"request_id": "same", "index": 0})["ok"]
+        assert [name for name, _ in ann.received()] == ["llm_token", "llm_complete"]
+
+
+def test_a_question_that_waits_is_asked_when_another_users_answer_makes_room(make_app):
+    ending = threading.Event()
+
+    def hold(connection: socket.socket) -> None:
+        connection.sendall(HEAD + TOKEN)
+        ending.wait(20)
+        connection.sendall(END)
+
+    with backend(hold) as url:
+        app = make_app(llm_url=url, llm_streams_limit=1)
+        ann, bob = Client(app, user_name="Ann"), Client(app, user_name="Bob")
+        ann.call("llm_request", {"message": "1"})
+        ann.wait_for("llm_token")
+        bob.call("llm_request", {"message": "2"})
+        assert bob.wait_for("llm_queued")["position"] == 1
+        llm = bob.call("get_stats")["llm"]
+        assert (llm["active"], llm["queued"], llm["tokens_total"]) == (1, 1, 1)
+        ending.set()
+        bob.wait_for("llm_complete")
+        llm = bob.call("get_stats")["llm"]
+        assert (llm["active"], llm["queued"]) == (0, 0)
+        assert llm["queue_ms_p99"] > 0
+
+
 def test_a_refused_question_is_not_shown_to_the_room(make_app):
     with backend(stall(HEAD)) as url:
         app = make_app(llm_url=url, llm_streams_per_user_limit=1, llm_queue_per_user_limit=0)
