@@ -8,7 +8,7 @@ what is not said to be called from outside is called within a turn.
 
 import logging
 import math
-from bisect import bisect_right
+import secrets
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -20,16 +20,17 @@ from hazoom_ws.chat.effects import Broadcast, Effect, Push
 from hazoom_ws.chat.hub import NOTICE_INTERVAL_S, Hub
 from hazoom_ws.chat.presence import Connection, User
 from hazoom_ws.deadlines import Deadlines
-from hazoom_ws.errors import BadPayload, Forbidden, LlmFailed, LogUnavailable, NotFound, TooManyStreams
+from hazoom_ws.errors import BadPayload, Forbidden, Internal, LlmFailed, LogUnavailable, NotFound, TooManyStreams
 from hazoom_ws.llm_answer import Answer, Placed, weave
 from hazoom_ws.llm_bridge import LlmBridge
-from hazoom_ws.llm_exchange import completion, error_event
-from hazoom_ws.llm_wire import Prompt
+from hazoom_ws.llm_wire import Prompt, completion, error_event
 from hazoom_ws.message_log.contract import MessageLog
 from hazoom_ws.schemas import LlmComplete, LlmQueued, LlmResponse, LlmToken, ServerEvent
 from hazoom_ws.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+_AWAY_LIMIT_COUNT = 10  # connections of one answer that may still come back
 
 
 class Answers:
@@ -65,6 +66,7 @@ class Answers:
         self._waiting: dict[Answer, None] = {}  # the first one has waited longest
         self._waiting_of: Counter[str] = Counter()  # by user
         self._running_of: Counter[str] = Counter()
+        self._running_count = 0
         self._kept: Deadlines[Answer] = Deadlines(settings.llm_resume_window_s)
         self._kept_bytes = 0
         self._gone: Deadlines[User] = Deadlines(settings.llm_user_grace_s)
@@ -129,12 +131,14 @@ class Answers:
         elif answer.user != connection.user:
             raise Forbidden("request_id")
         elif connection not in answer.watchers:
-            answer.watchers = [*(watcher for watcher in answer.watchers if watcher.is_open), connection]
+            away = [watcher for watcher in answer.watchers if not watcher.is_open and watcher.pid is not None]
+            here = [watcher for watcher in answer.watchers if watcher.is_open]
+            answer.watchers = [*away[-_AWAY_LIMIT_COUNT:], *here, connection]
         if index > len(answer.tokens):
             raise BadPayload("index", f"the answer has {len(answer.tokens)} tokens so far")
         place = self._log.last_seq
         if index < len(answer.tokens):
-            self._deliver(Push(connection, answer.since(index), place))
+            self._deliver(Push(connection, answer.joined(index), place))
         for event, _ in answer.outcome:
             self._deliver(Push(connection, event, place))
         if answer in self._waiting:
@@ -147,10 +151,10 @@ class Answers:
         running = [
             answer for room in rooms for answer in self._by_room.get(room, ()) if not answer.is_ended and answer.tokens
         ]
-        return [(answer.since(0, snapshot=True), self._log.last_seq) for answer in running]
+        return [(answer.joined(0, snapshot=True), self._log.last_seq) for answer in running]
 
     def show(self, connection: Connection, room: str) -> None:
-        """Send the snapshots of a room to one who has just entered it."""
+        """Send the snapshots of a room to one who joins it, be it again."""
         for event, place in self.snapshots([room]):
             self._deliver(Push(connection, event, place))
 
@@ -159,8 +163,8 @@ class Answers:
 
         From now on its connection watches what it watched before.
         """
-        pieces: list[tuple[int, Answer, int]] = []
         events: list[Placed] = []
+        lost = self._lost(connection)
         private = self._by_user.get(connection.user.id, ())
         for answer in private:
             for position, watcher in enumerate(answer.watchers):
@@ -170,20 +174,24 @@ class Answers:
         for room in connection.rooms:
             watched += self._by_room.get(room, ())
         for answer in watched:
-            for index in range(bisect_right(answer.places, offset), len(answer.tokens)):
-                pieces.append((answer.places[index], answer, index))
             events += [(event, place) for event, place in answer.outcome if place > offset]
-        return weave(pieces, sorted(events + replayed, key=_place_of), offset) + self._lost(connection)
+        return weave(watched, sorted(events + replayed, key=_place_of), offset) + lost
 
     def _lost(self, connection: Connection) -> list[Placed]:
-        """Return the ends of a recovered client's requests that ended with an earlier process."""
-        lost = [request_id for request_id in connection.answers if request_id not in self._by_id]
-        for request_id in lost:
-            del connection.answers[request_id]
-        if lost:
+        """Return the ends of a recovered client's requests whose answers are kept nowhere, on each of its namespaces."""
+        if connection.lost_answers is None:
+            connection.lost_answers = []
+            for request_id in list(connection.answers):
+                answer = self._by_id.get(request_id)
+                if answer is not None:
+                    answer.asker = connection
+                else:
+                    connection.lost_answers.append(request_id)
+                if answer is None or answer.is_ended:
+                    del connection.answers[request_id]
             self._hub.save_answers(connection)
-        error = LlmFailed("the server was restarted in the middle of this answer")
-        return [(error_event(request_id, error), self._log.last_seq) for request_id in lost]
+        error = LlmFailed("this answer was lost, the server was restarted or you were away for too long; ask again")
+        return [(error_event(request_id, error), self._log.last_seq) for request_id in connection.lost_answers]
 
     def arrived(self, user: User) -> None:
         """Note that a user is here."""
@@ -235,14 +243,9 @@ class Answers:
     def end(self, answer: Answer, event: ServerEvent) -> None:
         """Send the event that ends an answer, and start those that waited for its place."""
         with self.turn():
-            self._running_of[answer.user.id] -= 1
-            if not self._running_of[answer.user.id]:
-                del self._running_of[answer.user.id]
+            self._release(answer)
             self._end(answer, event)
-            for waiting in list(self._waiting):
-                if self._may_start(waiting.user.id):
-                    self._unqueue(waiting)
-                    self._start(waiting)
+            self._start_waiting()
 
     # Inside
 
@@ -250,7 +253,7 @@ class Answers:
         settings = self._settings
         return (
             self._running_of[user_id] < settings.llm_streams_per_user_limit
-            and self._running_of.total() < settings.llm_streams_limit
+            and self._running_count < settings.llm_streams_limit
         )
 
     def _check_queue(self, user_id: str) -> None:
@@ -261,8 +264,31 @@ class Answers:
             raise TooManyStreams(settings.llm_streams_limit, settings.llm_queue_limit, "the server has")
 
     def _start(self, answer: Answer) -> None:
+        self._running_count += 1
         self._running_of[answer.user.id] += 1
-        answer.exchange = self._bridge.start(answer.prompt, _Relay(self, answer), answer.asked_s)
+        try:
+            answer.exchange = self._bridge.start(answer.prompt, _Relay(self, answer), answer.asked_s)
+        except Exception:
+            error = Internal(secrets.token_hex(4))
+            logger.exception("AI request %r did not start, reference %s", answer.prompt.request_id, error.reference)
+            self._release(answer)
+            self._end(answer, error_event(answer.prompt.request_id, error, answer.room))
+        else:
+            self._wake()
+
+    def _start_waiting(self) -> None:
+        for answer in list(self._waiting):
+            if self._running_count >= self._settings.llm_streams_limit:
+                return
+            if self._may_start(answer.user.id):
+                self._unqueue(answer)
+                self._start(answer)
+
+    def _release(self, answer: Answer) -> None:
+        self._running_count -= 1
+        self._running_of[answer.user.id] -= 1
+        if not self._running_of[answer.user.id]:
+            del self._running_of[answer.user.id]
 
     def _unqueue(self, answer: Answer) -> None:
         del self._waiting[answer]
@@ -282,6 +308,7 @@ class Answers:
             answer.exchange.cancel()  # its task ends it
             return
         self._unqueue(answer)
+        self._bridge.note_cancelled(answer.prompt, answer.asked_s)
         self._end(answer, completion(answer.prompt, None, asked_s=answer.asked_s, now_s=self._clock()))
 
     def _end(self, answer: Answer, event: ServerEvent) -> None:
@@ -291,9 +318,10 @@ class Answers:
             except LogUnavailable as error:
                 logger.warning("the answer to AI request %r is in no history: %s", answer.prompt.request_id, error.reason)
         self._conclude(answer, event)
-        answer.is_ended = True
-        answer.asker.answers.pop(answer.prompt.request_id, None)
-        self._hub.save_answers(answer.asker)
+        answer.finish()
+        if answer.asker.is_open:  # else it is told when it comes back
+            answer.asker.answers.pop(answer.prompt.request_id, None)
+            self._hub.save_answers(answer.asker)
         self._kept.start(answer, self._clock())
         self._kept_bytes += answer.size_bytes
         while self._kept_bytes > self._settings.llm_resume_limit_bytes and len(self._kept) > 1:

@@ -83,7 +83,9 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
         wall_clock=time.time,
     )
     timers = Timers(delivery, start_task=start_task, sleep=sleep)
-    bridge = LlmBridge(settings, start_task=start_task, read=lambda: engine.loop and engine.loop.read)
+    bridge = LlmBridge(
+        settings, start_task=start_task, read=lambda: engine.loop and engine.loop.read, give_way=lambda: sleep(0)
+    )
     answers = Answers(
         settings,
         hub,
@@ -93,7 +95,7 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
         can_take=lambda room, connections: delivery.can_take(room, connections, settings.outbox_limit_bytes // 2),
         wake=timers.ensure_running,
     )
-    timers.serve(hub.run_due, answers.run_due)
+    timers.serve(hub.run_due, answers.run_due, bridge.run_due)
     statistics = Statistics(hub, answers, bridge)
     parts = Parts(settings, hub, answers, statistics, delivery, log)
     namespaces = {namespace.namespace: namespace for namespace in build_namespaces(parts)}

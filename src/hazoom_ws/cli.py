@@ -15,6 +15,7 @@ import sys
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import NoReturn
+from urllib.parse import urlsplit
 
 import msgspec
 from flask import Flask
@@ -63,7 +64,12 @@ def _run(options: argparse.Namespace) -> None:
                 settings = msgspec.structs.replace(settings, llm_url=demo.url)
                 _serve(settings, listener, options.async_mode, f"the demo backend on {demo.url}")
         else:
-            _serve(settings, listener, options.async_mode, settings.llm_url)
+            _serve(settings, listener, options.async_mode, _without_password(settings.llm_url))
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:

@@ -1,9 +1,10 @@
 """One answer of the AI, and what of several a client has missed. No I/O; who may do what with them: `answers`."""
 
-import math
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterable
 
+import msgspec
 from msgspec import UNSET, UnsetType
 
 from hazoom_ws.chat.presence import Connection, User
@@ -26,6 +27,7 @@ class Answer:
         "places",
         "position",
         "prompt",
+        "size_bytes",
         "tokens",
         "user",
         "watchers",
@@ -43,51 +45,54 @@ class Answer:
         self.places = array("Q")  # of the tokens
         self.outcome: list[Placed] = []  # what was sent after them
         self.is_ended = False
+        self.size_bytes = 0  # of one that has ended
 
     @property
     def room(self) -> str | UnsetType:
         return self.prompt.room
 
-    @property
-    def size_bytes(self) -> int:
-        """Return the text's size, which is at least its characters; the record around it counts as 1,000 bytes."""
-        return sum(map(len, self.tokens)) + 16 * len(self.tokens) + 1000
+    def finish(self) -> None:
+        """Note that it has ended, and let go what only a running one needs."""
+        self.is_ended = True
+        self.exchange = None
+        self.prompt = msgspec.structs.replace(self.prompt, message="")
+        texts = [*self.tokens, *(getattr(event, "response", "") for event, _ in self.outcome)]
+        # A text takes at least its characters; the objects around it count as well.
+        self.size_bytes = sum(map(len, texts)) + 80 * len(texts) + 1000
 
-    def since(self, index: int, *, snapshot: bool = False) -> LlmTokens:
-        """Return what there is from a token on, as one event."""
+    def joined(self, first: int, end: int | None = None, *, snapshot: bool = False) -> LlmTokens:
+        """Return a range of its tokens, to the last there is by default, as one event."""
         return LlmTokens(
-            token="".join(self.tokens[index:]),
+            token="".join(self.tokens[first:end]),
             request_id=self.prompt.request_id,
-            index=index,
+            index=first,
             room=self.prompt.room,
             snapshot=snapshot or UNSET,
         )
 
 
-def weave(pieces: Iterable[tuple[int, Answer, int]], events: Iterable[Placed], offset: int) -> list[Placed]:
-    """Put missed tokens (each with its place, its answer and its index) among ``events``, which are in their order.
+def weave(answers: Iterable[Answer], events: Iterable[Placed], offset: int) -> list[Placed]:
+    """Put the tokens of ``answers`` after ``offset`` among ``events``, which are in their order.
 
     What one answer has between two events becomes one event. Each comes with the offset that is true once it has arrived:
     whoever drops in the middle of this misses nothing then, though of answers that ran side by side some may come twice.
     """
     woven: list[Placed] = []
-    queue = sorted(pieces, key=lambda piece: piece[0])
-    position = 0
-    for event, place in [*events, (None, math.inf)]:
-        first_of: dict[Answer, int] = {}
-        end_of: dict[Answer, int] = {}
-        last_place = offset
-        while position < len(queue) and queue[position][0] <= place:
-            last_place, answer, index = queue[position]
-            first_of.setdefault(answer, index)
-            end_of[answer] = index + 1
-            position += 1
-        for count, (answer, first) in enumerate(first_of.items(), 1):
-            token = "".join(answer.tokens[first : end_of[answer]])
-            prompt = answer.prompt
-            joined = LlmTokens(token=token, request_id=prompt.request_id, index=first, room=prompt.room)
-            woven.append((joined, last_place if count == len(first_of) else offset))
-        if event is not None:
-            woven.append((event, int(place)))
-            offset = int(place)
+    left = {answer: first for answer in answers if (first := bisect_right(answer.places, offset)) < len(answer.places)}
+    for event, place in [*events, (None, None)]:
+        pieces: list[tuple[int, Answer, int, int]] = []
+        for answer, first in list(left.items()):
+            end = len(answer.places) if place is None else bisect_right(answer.places, place, first)
+            if end > first:
+                pieces.append((answer.places[end - 1], answer, first, end))
+                left[answer] = end
+            if end == len(answer.places):
+                del left[answer]
+        pieces.sort(key=lambda piece: piece[0])
+        for last_place, answer, first, end in pieces:
+            joined = answer.joined(first, end)
+            woven.append((joined, last_place if last_place == pieces[-1][0] else offset))
+        if event is not None and place is not None:
+            woven.append((event, place))
+            offset = place
     return woven

@@ -15,15 +15,16 @@ from msgspec import UNSET
 
 from hazoom_ws.circuit_breaker import CircuitBreaker
 from hazoom_ws.errors import HazoomError, Internal, LlmUnavailable
-from hazoom_ws.llm_exchange import Backend, Exchange, Read, Relay, error_event, milliseconds
+from hazoom_ws.llm_exchange import Backend, Exchange, Read, Relay
 from hazoom_ws.llm_http import HttpClient
-from hazoom_ws.llm_wire import Prompt
+from hazoom_ws.llm_wire import Prompt, error_event, milliseconds
 from hazoom_ws.schemas import LlmStats, retry_at
 from hazoom_ws.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 _SAMPLES = 1000
+_EXPIRY_INTERVAL_S = 1.0
 
 
 class LlmBridge:
@@ -35,13 +36,14 @@ class LlmBridge:
         *,
         start_task: Callable[..., Any],
         read: Callable[[], Read | None] = lambda: None,
+        give_way: Callable[[], object] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``start_task(function, *args)`` runs a function beside the caller; ``read()`` is as in `Backend`."""
+        """``start_task(function, *args)`` runs a function beside the caller; the rest is as in `Backend`."""
         self.clock = clock
         self._breaker = CircuitBreaker(settings.llm_circuit_failures_count, settings.llm_circuit_pause_s, clock)
         http = HttpClient(settings.llm_url, settings.llm_streams_limit)
-        self._backend = Backend(settings, http, self._breaker, clock, read)
+        self._backend = Backend(settings, http, self._breaker, clock, read, give_way)
         self._start_task = start_task
         self._active: set[Exchange] = set()
         self._requests_total = self._tokens_total = self._cancelled_total = 0
@@ -61,8 +63,25 @@ class LlmBridge:
         exchange = Exchange(self._backend, prompt, relay, asked_s)
         self._active.add(exchange)
         self._requests_total += 1
-        self._start_task(self._run, exchange, relay)
+        try:
+            self._start_task(self._run, exchange, relay)
+        except BaseException:
+            self._active.discard(exchange)
+            raise
         return exchange
+
+    def note_cancelled(self, prompt: Prompt, asked_s: float) -> None:
+        """Count and log a question that was cancelled before it was asked."""
+        self._requests_total += 1
+        self._cancelled_total += 1
+        queue_ms = milliseconds(asked_s, self.clock())
+        logger.info("AI request %r: cancelled in the queue, after %s ms", prompt.request_id, queue_ms)
+
+    def run_due(self) -> float | None:
+        """End the exchanges that take too long where nothing else does; return the seconds until the next time."""
+        for exchange in list(self._active):
+            exchange.expire()
+        return _EXPIRY_INTERVAL_S if self._active else None
 
     def stats(self, queued_count: int) -> LlmStats:
         return LlmStats(
@@ -94,6 +113,8 @@ class LlmBridge:
             self._failed(exchange, relay, Internal(reference), cause=error)
 
     def _completed(self, exchange: Exchange, relay: Relay) -> None:
+        if exchange not in self._active:
+            return
         event = exchange.completion()
         if event.finish_reason == "cancelled":
             self._cancelled_total += 1
@@ -104,6 +125,8 @@ class LlmBridge:
         relay.end(event)
 
     def _failed(self, exchange: Exchange, relay: Relay, error: HazoomError, cause: BaseException | None) -> None:
+        if exchange not in self._active:
+            return
         self._failures[error.code] += 1
         self._note_end(exchange, f"{error} ({error.code}){f': {cause!r:.500}' if cause else ''}", level=logging.WARNING)
         relay.end(error_event(exchange.prompt.request_id, error, exchange.prompt.room))

@@ -8,17 +8,15 @@ read goes the same way. Knows nothing of rooms, or of the sockets of clients.
 
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import NamedTuple, Protocol
 
 import requests
 import urllib3
-from msgspec import UNSET, UnsetType
 
 from hazoom_ws.circuit_breaker import CircuitBreaker
-from hazoom_ws.errors import HazoomError, LlmTimeout, LlmUnavailable, UpstreamFault
+from hazoom_ws.errors import LlmTimeout, LlmUnavailable, UpstreamFault
 from hazoom_ws.http_chunks import ChunkDecoder, MalformedChunk
 from hazoom_ws.llm_http import HttpClient, RawBody, raw_body, socket_of, telling_connection
 from hazoom_ws.llm_wire import (
@@ -28,14 +26,16 @@ from hazoom_ws.llm_wire import (
     WholeAnswer,
     check_is_stream,
     check_status,
+    completion,
     connection_lost,
     cut_off,
     decode,
 )
-from hazoom_ws.schemas import LlmComplete, LlmError, LlmResponse, ServerEvent, retry_at
+from hazoom_ws.schemas import LlmComplete, LlmResponse, ServerEvent
 from hazoom_ws.settings import Settings
 
-_READ_BYTES = 65536
+_READ_BYTES = 4096  # at once, then others have a turn
+_EXPIRY_GRACE_S = 0.5
 _CHECK_BYTES = 16_384  # so often it is asked whether anybody can take more
 _PAUSE_S = 0.05
 _DRAIN_S = 1.0  # for the end of a body whose last event has come
@@ -73,13 +73,17 @@ Read = Callable[[socket.socket, Callable[[bytes], None]], Stream]
 
 
 class Backend(NamedTuple):
-    """What the exchanges of one application share. ``read()`` is how to let a loop read, None if there is no loop."""
+    """What the exchanges of one application share.
+
+    ``read()`` is how to let a loop read, None if there is no loop. ``give_way()`` lets other tasks run.
+    """
 
     settings: Settings
     http: HttpClient
     breaker: CircuitBreaker
     clock: Callable[[], float]
     read: Callable[[], Read | None]
+    give_way: Callable[[], object]
 
 
 class Exchange:
@@ -104,11 +108,25 @@ class Exchange:
         self._chunks: ChunkDecoder | None = None
         self._is_paused = False
         self._error: Exception | None = None
+        self._timeout: LlmTimeout | None = None  # set from another task
 
     def cancel(self) -> None:
         """End the connection to the backend; `run`, which waits for it, then returns. Called from another task."""
         self._is_cancelled = True
         self._changed.set()
+        self._end_connection()
+
+    def expire(self) -> None:
+        """End the connection if a time-out is over; called now and then from another task.
+
+        `requests` starts its time-outs again with every byte, of the headers for one.
+        """
+        limit_s, ends_at_s, waited_for = self._next_timeout()
+        if self._clock() > ends_at_s + _EXPIRY_GRACE_S and self._timeout is None:
+            self._timeout = LlmTimeout(limit_s, waited_for)
+            self._end_connection()
+
+    def _end_connection(self) -> None:
         if self._connection is not None:
             with suppress(OSError):
                 self._connection.shutdown(socket.SHUT_RDWR)
@@ -131,12 +149,14 @@ class Exchange:
                 else:
                     check_is_stream(response)
                     read = self._backend.read()
-                    body = raw_body(response) if read else None
+                    body = _body(response) if read else None
                     if read is not None and body is not None:
                         self._follow(read, body, end)
                         return
                     self._relay_stream(response)
-        except UpstreamFault:
+        except (UpstreamFault, OSError, ValueError):  # of the latter two, what a connection raises that is ended meanwhile
+            if self._timeout is not None:
+                raise self._timeout from None
             if not self._is_cancelled:
                 raise
         finally:
@@ -158,11 +178,13 @@ class Exchange:
                 self.prompt.body(),
                 accept="text/event-stream" if is_stream else "application/json",
                 timeout_s=(settings.llm_connect_timeout_s, patience_s),
+                # Where requests reads the body, it gives the connection to the next request before we know that it has.
+                keep_alive=is_stream and self._backend.read() is not None,
             )
         except requests.ReadTimeout as error:
             raise LlmTimeout(patience_s, "the first token" if is_stream else "its answer") from error
         except requests.RequestException as error:
-            if not self._is_cancelled:
+            if not self._is_cancelled and self._timeout is None:
                 breaker.failed()
             raise LlmUnavailable from error
         if response.status_code in UNAVAILABLE_STATUSES:
@@ -192,10 +214,10 @@ class Exchange:
     def _wait_for_end(self) -> None:
         while True:
             self._changed.clear()
+            if self._error is not None and not self._is_cancelled:
+                raise self._error
             if self.stream.text is not None or self._is_cancelled:
                 return
-            if self._error is not None:
-                raise self._error
             remaining_s = self._remaining_s()
             if not self._is_paused:
                 # Not longer than a silence may last: the first token, which nobody wakes this for, makes another time-out
@@ -203,13 +225,15 @@ class Exchange:
                 self._changed.wait(min(remaining_s, self._settings.llm_idle_timeout_s))
                 continue
             self._changed.wait(min(remaining_s, _PAUSE_S))
-            self.stream.last_piece_s = self._clock()
             if self._relay.can_take() and self._reading is not None:
                 self._is_paused = False
+                self.stream.last_piece_s = self._clock()
                 self._reading.resume()
 
     def _on_data(self, data: bytes) -> None:
         """Take what a loop has read; what goes wrong is the waiting task's to tell."""
+        if self._error is not None:
+            return
         try:
             content = data
             if self._chunks is not None:
@@ -229,6 +253,8 @@ class Exchange:
             self._error.__cause__ = error
         except Exception as error:
             self._error = error
+        if self._error is not None and self._reading is not None:
+            self._reading.stop()
         if self.stream.text is not None or self._error is not None:
             self._changed.set()
 
@@ -244,9 +270,11 @@ class Exchange:
         raise cut_off()
 
     def _wait_until_taken(self) -> None:
+        self._is_paused = True
         while not self._is_cancelled and not self._relay.can_take():
             self._changed.wait(min(self._remaining_s(), _PAUSE_S))
-            self.stream.last_piece_s = self._clock()
+        self._is_paused = False
+        self.stream.last_piece_s = self._clock()
 
     def _relay_answer(self, response: requests.Response) -> None:
         pieces: list[bytes] = []
@@ -284,6 +312,7 @@ class Exchange:
             if not content:
                 return
             yield content
+            self._backend.give_way()
 
     # Either way
 
@@ -317,7 +346,7 @@ class Exchange:
         """Return the time-out that ends the next wait first: its length, its moment and what is waited for."""
         settings, stream = self._settings, self.stream
         total = (settings.llm_total_timeout_s, self.started_s + settings.llm_total_timeout_s, "the whole answer")
-        if not self.prompt.stream:
+        if not self.prompt.stream or self._is_paused:
             return total
         if stream.first_token_s is None:
             limit_s = settings.llm_first_token_timeout_s
@@ -328,36 +357,8 @@ class Exchange:
         return min(total, piece, key=lambda timeout: timeout[1])
 
 
-def completion(prompt: Prompt, stream: TokenStream | None, *, asked_s: float, now_s: float) -> LlmComplete:
-    """Return the event that ends a request with what there is of its answer; ``stream`` is None if it never ran."""
-    text = None if stream is None else stream.text
-    tokens = [] if stream is None else stream.tokens
-    first_token_s = None if stream is None else stream.first_token_s
-    return LlmComplete(
-        timestamp=time.time(),
-        request_id=prompt.request_id,
-        response="".join(tokens) if text is None else text,
-        finish_reason="cancelled" if text is None else "stop",
-        intelligence_level=prompt.intelligence_level,
-        session_id=prompt.session_id if stream is None else stream.session_id,
-        token_count=len(tokens),
-        ttft_ms=milliseconds(asked_s, first_token_s or now_s),
-        duration_ms=milliseconds(asked_s, now_s),
-        room=prompt.room,
-    )
-
-
-def error_event(request_id: str, error: HazoomError, room: str | UnsetType = UNSET) -> LlmError:
-    """Return the event that ends a request which failed."""
-    return LlmError(
-        request_id=request_id,
-        code=error.code,
-        message=str(error),
-        retry=error.retry,
-        retry_at=retry_at(error.retry_after_s),
-        room=room,
-    )
-
-
-def milliseconds(from_s: float, to_s: float) -> float:
-    return round((to_s - from_s) * 1000, 1)
+def _body(response: requests.Response) -> RawBody | None:
+    try:
+        return raw_body(response)
+    except OSError as error:
+        raise connection_lost() from error

@@ -46,21 +46,27 @@ class HttpClient:
         session = self._session = requests.Session()
         # The backend sets a session cookie on every answer; one that is kept would hand a user's conversation to the next.
         session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        session.get_redirect_target = lambda _: None  # type: ignore[assignment,method-assign]  # it would read the body
         adapter = _Adapter(pool_connections=1, pool_maxsize=connections)
         session.mount("http://", adapter)
         session.mount("https://", adapter)
         # What is the same for every request is found out once: it is most of what a request costs.
         headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}  # compression would hold tokens back
         self._request = session.prepare_request(requests.Request("POST", url, headers=headers))
+        self._is_encrypted = url.startswith("https:")
         self._options = session.merge_environment_settings(url, {}, stream=True, verify=None, cert=None)
 
-    def post(self, body: bytes, *, accept: str, timeout_s: tuple[float, float]) -> requests.Response:
+    def post(
+        self, body: bytes, *, accept: str, timeout_s: tuple[float, float], keep_alive: bool = True
+    ) -> requests.Response:
         """Send ``body`` and return the response, its own body not read yet. Raises `requests.RequestException`.
 
         ``timeout_s``: to connect, and to the response's headers. Redirects are not followed.
         """
         request = self._request.copy()
         request.headers["Accept"] = accept
+        if not keep_alive or self._is_encrypted:
+            request.headers["Connection"] = "close"
         request.prepare_body(body, None)
         return self._session.send(request, timeout=timeout_s, allow_redirects=False, **self._options)
 

@@ -1,8 +1,9 @@
-"""What is said between us and the Django chat API, no I/O: the request's body, and the bytes of an answer as tokens.
+"""What is said between us and the Django chat API, no I/O: the request's body, the bytes of an answer as tokens, its end.
 
 Source: contract.md, "The Django chat API".
 """
 
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -10,8 +11,8 @@ import msgspec
 import requests
 from msgspec import UNSET, Struct, UnsetType
 
-from hazoom_ws.errors import LlmFailed, LlmUnavailable
-from hazoom_ws.schemas import IntelligenceLevel
+from hazoom_ws.errors import HazoomError, LlmFailed, LlmUnavailable
+from hazoom_ws.schemas import IntelligenceLevel, LlmComplete, LlmError, retry_at
 from hazoom_ws.sse import SseDecoder, SseEvent, SseTooLarge
 
 UNAVAILABLE_STATUSES = frozenset({502, 503, 504})
@@ -155,3 +156,38 @@ def too_long() -> LlmFailed:
 
 def _no_answer() -> LlmFailed:
     return LlmFailed("the AI service sent something that is not an answer")
+
+
+def completion(prompt: Prompt, stream: TokenStream | None, *, asked_s: float, now_s: float) -> LlmComplete:
+    """Return the event that ends a request with what there is of its answer; ``stream`` is None if it never ran."""
+    text = None if stream is None else stream.text
+    tokens = [] if stream is None else stream.tokens
+    first_token_s = None if stream is None else stream.first_token_s
+    return LlmComplete(
+        timestamp=time.time(),
+        request_id=prompt.request_id,
+        response="".join(tokens) if text is None else text,
+        finish_reason="cancelled" if text is None else "stop",
+        intelligence_level=prompt.intelligence_level,
+        session_id=prompt.session_id if stream is None else stream.session_id,
+        token_count=len(tokens),
+        ttft_ms=milliseconds(asked_s, first_token_s or now_s),
+        duration_ms=milliseconds(asked_s, now_s),
+        room=prompt.room,
+    )
+
+
+def error_event(request_id: str, error: HazoomError, room: str | UnsetType = UNSET) -> LlmError:
+    """Return the event that ends a request which failed."""
+    return LlmError(
+        request_id=request_id,
+        code=error.code,
+        message=str(error),
+        retry=error.retry,
+        retry_at=retry_at(error.retry_after_s),
+        room=room,
+    )
+
+
+def milliseconds(from_s: float, to_s: float) -> float:
+    return round((to_s - from_s) * 1000, 1)

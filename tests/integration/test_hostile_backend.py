@@ -52,10 +52,20 @@ RUBBISH: tuple[Callable[[], bytes], ...] = (
 )
 
 
-class Backend:
-    """Sends each hostile question something else, and the good one a token for each `go_on`."""
+Behave = Callable[[socket.socket, threading.Semaphore], None]
 
-    def __init__(self, listener: socket.socket) -> None:
+
+def send_rubbish(connection: socket.socket, _: threading.Semaphore) -> None:
+    connection.sendall(random.choice(RUBBISH)())
+    if random.random() < 0.3:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+class Backend:
+    """Lets ``behave`` answer each question, but gives a good one a token for each `go_on`."""
+
+    def __init__(self, listener: socket.socket, behave: Behave) -> None:
+        self._behave = behave
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}/chat/"
         self.go_on = threading.Semaphore(0)
         self._listener = listener
@@ -77,9 +87,7 @@ class Backend:
                 if b"good question" in request:
                     self._answer(connection)
                 else:
-                    connection.sendall(random.choice(RUBBISH)())
-                    if random.random() < 0.3:
-                        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    self._behave(connection, self.go_on)
                 return
 
     def _answer(self, connection: socket.socket) -> None:
@@ -91,10 +99,29 @@ class Backend:
 
 
 @contextmanager
-def hostile_backend() -> Iterator[Backend]:
+def hostile_backend(behave: Behave = send_rubbish) -> Iterator[Backend]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        yield Backend(listener)
+        yield Backend(listener, behave)
         listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_what_comes_after_a_failure_does_not_make_it_an_answer(async_mode: str, client: OfficialClient) -> None:
+    rest = b'event: error\ndata: {"error": "secret"}\n\n' + b":" * 5000 + b"\n\n" + token("too late") + END
+
+    def fail(connection: socket.socket, go_on: threading.Semaphore) -> None:
+        connection.sendall(PLAIN + token("a"))
+        go_on.acquire()
+        connection.sendall(rest)
+
+    with hostile_backend(fail) as backend, hazoom(async_mode=async_mode, llm_url=backend.url) as server:
+        user = client.connect(server.url)
+        user.emit("llm_request", {"message": "?"})
+        user.wait_for("llm_token")
+        backend.go_on.release()
+        assert user.wait_for("llm_error")["code"] == "llm_failed"
+        assert server.stats()["llm"]["active"] == 0
+        assert [event["token"] for event in user.received("llm_token")] == ["a"]
+        assert user.received("llm_complete") == []
 
 
 @pytest.mark.parametrize("_", range(2))

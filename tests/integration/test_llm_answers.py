@@ -80,7 +80,7 @@ def test_who_joins_in_the_middle_gets_the_text_so_far_and_then_the_rest(
     joiner.emit("join_room", {"room": room})
     answer.release_all()
     watcher.wait_for("llm_complete")
-    assert [event["index"] for event in answer.tokens(watcher)] == [0, *range(5, len(TOKENS))]
+    assert [event["index"] for event in answer.tokens(watcher)] == [0, 0, *range(5, len(TOKENS))]
     assert answer.text(watcher) == answer.text(asker) == ANSWER
     assert all("snapshot" not in event for event in answer.tokens(asker))
     late = client.connect(server.url)
@@ -216,6 +216,7 @@ def test_an_answer_that_ended_with_the_server_is_said_to_have_failed_and_one_tha
     port = free_port()
     with hazoom(async_mode=async_mode, llm_url=backend.url, env=env, port=port) as server:
         user = client.connect(server.url, **QUICKLY)
+        over_llm = user.open_namespace("/llm")
         user.emit("llm_request", {"message": "plain"})
         user.wait_for("llm_complete")
         private, shared = Gated(backend, user), Gated(backend, user, room="general")
@@ -226,6 +227,7 @@ def test_an_answer_that_ended_with_the_server_is_said_to_have_failed_and_one_tha
         server.child.kill()
     with hazoom(async_mode=async_mode, llm_url=backend.url, env=env, port=port):
         errors = [user.wait_for("llm_error") for _ in range(2)]
+        assert [over_llm.wait_for("llm_error") for _ in range(2)] == errors
         assert {error["request_id"] for error in errors} == {private.id, shared.id}
         assert {(error["code"], error["retry"]) for error in errors} == {("llm_failed", True)}
         assert "restarted" in errors[0]["message"]

@@ -22,18 +22,16 @@ def event(number: int) -> UserLeft:
 
 def woven(answers: list[Answer], happened: list[int | None], offset: int) -> list[tuple[object, int]]:
     """Replay after ``offset`` what ``happened``: at each place a token of an answer (by number), or an event (None)."""
-    pieces, events = [], []
+    events = []
     for place, what in enumerate(happened, 1):
         if what is None:
             if place > offset:
                 events.append((event(place), place))
             continue
         one = answers[what]
-        if place > offset:
-            pieces.append((place, one, len(one.tokens)))
         one.tokens.append(f"{what}.{len(one.tokens)} ")
         one.places.append(place)
-    return weave(pieces, events, offset)
+    return weave(answers, events, offset)
 
 
 def test_the_missed_tokens_of_an_answer_are_one_event():

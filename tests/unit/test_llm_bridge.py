@@ -6,13 +6,15 @@ What a real Django sends is tested in tests/integration/test_bridge.py.
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
 from clients import Client
 from hazoom_ws.demo import DemoBackend
-from hazoom_ws.llm_bridge import _Samples
+from hazoom_ws.llm_bridge import LlmBridge, _Samples
+from hazoom_ws.llm_wire import Prompt
+from hazoom_ws.settings import Settings
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
 JSON_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n"
@@ -296,6 +298,90 @@ def test_a_private_answer_ends_when_its_asker_is_gone(make_app):
         client.wait_for("llm_token")
         client.socket.disconnect()
         assert ended.wait(20)
+
+
+def test_headers_that_drip_for_ever_are_a_timeout(make_app):
+    def drip(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+        ended = threading.Event()
+        with suppress(OSError):
+            while not ended.wait(0.02):
+                connection.sendall(b"y")
+
+    with backend(drip) as url:
+        seen, client = ask(make_app, url, llm_first_token_timeout_s=0.3)
+    assert [payload["code"] for _, payload in seen] == ["llm_timeout"]
+    assert client.call("get_stats")["llm"]["circuit"] == "closed"
+
+
+def test_the_body_of_a_redirect_is_not_read(make_app):
+    def redirect(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 99999999\r\n\r\n")
+        connection.recv(1)
+
+    with backend(redirect) as url:
+        seen, _ = ask(make_app, url)
+    assert [payload["code"] for _, payload in seen] == ["llm_failed"]
+
+
+def test_a_resumed_answer_goes_to_every_device_of_its_user(make_app):
+    go_on = threading.Semaphore(0)
+
+    def gated(connection: socket.socket) -> None:
+        connection.sendall(HEAD)
+        for _ in range(2):
+            go_on.acquire(timeout=20)
+            connection.sendall(TOKEN)
+        go_on.acquire(timeout=20)
+        connection.sendall(END)
+
+    with backend(gated) as url:
+        app = make_app(llm_url=url)
+        laptop, phone = Client(app, user_name="Ann"), Client(app, user_name="Ann")
+        laptop.call("llm_request", {"message": "?", "request_id": "r"})
+        go_on.release()
+        laptop.wait_for("llm_token")
+        phone.call("llm_resume", {"request_id": "r", "index": 0})
+        assert phone.wait_for("llm_token")["index"] == 0
+        go_on.release(2)
+        for device in (laptop, phone):
+            assert device.wait_for("llm_token")["index"] == 1
+            assert device.wait_for("llm_complete")["response"] == "aa"
+
+
+def test_a_question_of_a_room_has_a_conversation_of_its_own(make_app):
+    with backend(answer(HEAD, TOKEN, END)) as url:
+        client = Client(make_app(llm_url=url), user_name="Ann")
+        sessions = []
+        for fields in ({}, {"room": "general"}, {}, {"room": "general"}):
+            client.call("llm_request", {"message": "?", **fields})
+            sessions.append(client.wait_for("llm_complete")["session_id"])
+    assert sessions[:2] == sessions[2:]
+    assert sessions[0] != sessions[1]
+
+
+def test_answers_that_were_kept_take_no_more_than_their_limit_whatever_was_asked(make_app):
+    with backend(answer(JSON_HEAD, b'{"response": "%s"}' % (b"x" * 50_000))) as url:
+        app = make_app(llm_url=url, llm_resume_limit_bytes=120_000, rate_limit_per_s=0)
+        client = Client(app)
+        for number in range(4):
+            client.call("llm_request", {"message": "?", "request_id": str(number), "stream": False})
+            client.wait_for("llm_complete")
+        known = [client.call("llm_resume", {"request_id": str(number), "index": 0})["ok"] for number in range(4)]
+    assert known == [False, False, False, True]
+
+
+def test_a_request_whose_task_does_not_start_takes_no_place():
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    bridge = LlmBridge(Settings(), start_task=refuse)
+    prompt = Prompt(
+        request_id="r", user_identifier="Ann", message="?", intelligence_level="super", session_id="s", stream=True
+    )
+    with pytest.raises(RuntimeError):
+        bridge.start(prompt, object(), 0.0)
+    assert bridge.stats(0).active == 0
 
 
 def test_percentiles_are_nearest_ranks_of_the_last_thousand():

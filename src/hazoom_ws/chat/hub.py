@@ -159,7 +159,7 @@ class Hub:
 
     def seen(self, connection: Connection, offset: int | None) -> int:
         """Return up to where a recovered client has got everything; it says ``offset``, None if it does not know."""
-        return self._sessions.since(connection) if offset is None else offset
+        return max(self._sessions.since(connection), offset or 0)
 
     def catch_up(self, connection: Connection, offset: int) -> list[tuple[ServerEvent, int]]:
         """Return what was said in a recovered client's rooms after ``offset``, each with its place.

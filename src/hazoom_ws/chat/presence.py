@@ -14,7 +14,7 @@ class User(NamedTuple):
 class Connection:
     """One client's connection, whatever namespaces it uses. ``id`` is opaque here."""
 
-    __slots__ = ("answers", "id", "is_open", "pid", "rooms", "session_id", "user")
+    __slots__ = ("answers", "id", "is_open", "lost_answers", "pid", "rooms", "session_id", "user")
 
     def __init__(self, connection_id: str, user: User, session_id: str) -> None:
         self.id = connection_id
@@ -22,6 +22,7 @@ class Connection:
         self.session_id = session_id  # the conversation that the AI backend remembers for this connection
         self.rooms: dict[str, None] = {}  # in the order of joining
         self.answers: dict[str, None] = {}  # the ids of its requests to the AI that have not ended
+        self.lost_answers: list[str] | None = None  # of those, the ones that are kept nowhere; None until it is known
         self.is_open = True
         self.pid: str | None = None  # the secret with which its client can come back
 

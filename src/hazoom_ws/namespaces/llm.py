@@ -1,10 +1,12 @@
 """Questions to the AI: asking, stopping and resuming."""
 
+import hashlib
 import secrets
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from hazoom_ws import schemas
+from hazoom_ws.chat.presence import Connection
 from hazoom_ws.llm_wire import Prompt
 from hazoom_ws.namespaces.base import FeatureNamespace, handles
 from hazoom_ws.namespaces.delivery import Link
@@ -22,7 +24,7 @@ class LlmNamespace(FeatureNamespace):
             user_identifier=connection.user.name,
             message=payload.message,
             intelligence_level=payload.intelligence_level,
-            session_id=connection.session_id if payload.session_id is UNSET else payload.session_id,
+            session_id=_conversation(connection, payload.room) if payload.session_id is UNSET else payload.session_id,
             stream=payload.stream,
             room=payload.room,
         )
@@ -40,3 +42,10 @@ class LlmNamespace(FeatureNamespace):
         """Pick an answer up where the client has lost it."""
         self.parts.answers.resume(link.connection, payload.request_id, payload.index)
         return schemas.LlmAccepted(request_id=payload.request_id)
+
+
+def _conversation(connection: Connection, room: str | UnsetType) -> str:
+    """Return the id under which the backend remembers what a connection asks: everybody in a room learns the room's."""
+    if room is UNSET:
+        return connection.session_id
+    return hashlib.sha256(f"{connection.session_id} {room}".encode()).hexdigest()[:32]

@@ -12,10 +12,8 @@ class RoomsNamespace(FeatureNamespace):
     def join_room(self, link: Link, payload: schemas.JoinRoom) -> schemas.RoomJoined:
         hub, connection = self.parts.hub, link.connection
         room = hub.resolve_room(payload.room)
-        is_new = room not in connection.rooms
         joined = hub.join(connection, room, since=_or_none(payload.since), history=payload.history)
-        if is_new:
-            self.parts.answers.show(connection, room)
+        self.parts.answers.show(connection, room)
         return joined
 
     @handles(schemas.LeaveRoom)

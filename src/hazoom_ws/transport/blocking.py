@@ -73,7 +73,7 @@ class BlockingCarrier(Carrier):
     def serve(self, answer: bytes) -> None:
         """Send ``answer``, and carry the session until either side ends it."""
         engine = self.engine
-        self._outbox.put_back(answer)
+        self._outbox.put_back(answer, 0)
         self._connection.settimeout(_WAIT_S)
         writer = engine.start_background_task(self._write)
         try:

@@ -202,7 +202,7 @@ class SocketCarrier(Carrier):
             if sent >= len(one):
                 sent -= len(one)
             elif sent:
-                self.outbox.put_back(one[sent:])
+                self.outbox.put_back(one, sent)
                 sent = 0
             elif not self.outbox.add(one):
                 self._is_too_slow()
@@ -238,10 +238,10 @@ class SocketCarrier(Carrier):
                 data = outbox.take(_WRITE_BYTES)
                 sent = self.connection.send(data)
                 if sent != len(data):
-                    outbox.put_back(data[sent:])
+                    outbox.put_back(data, sent)
                     return
         except BlockingIOError:
-            outbox.put_back(data)
+            outbox.put_back(data, 0)
             return
         except OSError:
             self.forget()

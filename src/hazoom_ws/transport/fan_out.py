@@ -18,10 +18,10 @@ import socketio
 from engineio import packet as eio_packet
 from socketio import packet
 
-from hazoom_ws.schemas import LlmToken, ServerEvent, Status
+from hazoom_ws.schemas import LlmComplete, LlmResponse, LlmToken, LlmTokens, ServerEvent, Status
 from hazoom_ws.transport.engine import Engine, message_frame, text_message_frame
 from hazoom_ws.transport.frames import opened
-from hazoom_ws.transport.outbox import DroppableFrame, TokenFrame
+from hazoom_ws.transport.outbox import DroppableFrame, PatientFrame, TokenFrame
 from hazoom_ws.transport.session import Recipient
 
 _encode_json = msgspec.json.Encoder().encode
@@ -234,7 +234,10 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
             framed = TokenFrame.of(_frame_of, namespace, event, offset)
         else:
             framed = _frame_of(namespace, event, offset)
-            if event.is_droppable:
+            if isinstance(event, LlmTokens | LlmComplete | LlmResponse):
+                framed = PatientFrame(framed)
+                framed.stream = (namespace, event.request_id)
+            elif event.is_droppable:
                 framed = DroppableFrame(framed)
         self._engine.outlet.broadcast(recipients.values(), framed)
 

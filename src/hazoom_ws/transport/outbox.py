@@ -16,6 +16,7 @@ from hazoom_ws.schemas import LlmToken
 _SHARE_BYTES = 16_384
 _SHARES_AT_LEAST = 16  # in a bound that is small
 _JOINED_FROM_BYTES = 4096  # below that a reader is hardly slow, and gets each token by itself
+_PATIENCE = 16  # bounds' worth of patient frames, and not more
 _LOOSE_COUNT = 256  # pieces of text, before they become one
 
 
@@ -23,6 +24,15 @@ class DroppableFrame(bytes):
     """A frame that may be lost when its reader is slow: typing, presence, statistics."""
 
     __slots__ = ()
+
+
+class PatientFrame(bytes):
+    """A frame whose size others bound, an answer of the AI: a reader is not called slow for it, within reason.
+
+    ``stream``: the namespace and request of an answer, whose tokens are joined to none before this.
+    """
+
+    stream: tuple[str, str] | None = None
 
 
 FrameOf = Callable[[str, LlmToken, int], bytes]
@@ -98,14 +108,14 @@ class Outbox:
     The last one may go over: a message that is larger than the bound must be able to pass at all.
     """
 
-    __slots__ = ("_frames", "_limit_bytes", "_runs", "_total", "size_bytes")
+    __slots__ = ("_frames", "_limit_bytes", "_patient_bytes", "_runs", "_total", "size_bytes")
 
     def __init__(self, limit_bytes: int, total: OutboxTotal) -> None:
         self._frames: deque[bytes | _Run] = deque()
         self._runs: dict[tuple[str, str], _Run] = {}  # the last one of each stream, by namespace and request
         self._limit_bytes = limit_bytes
         self._total = total
-        self.size_bytes = 0
+        self.size_bytes = self._patient_bytes = 0
 
     def __bool__(self) -> bool:
         return bool(self._frames)
@@ -123,10 +133,18 @@ class Outbox:
         else:
             self._frames.append(framed)
             self._grow(len(framed))
+            if type(framed) is PatientFrame:
+                self._patient_bytes += len(framed)
+                if framed.stream is not None:
+                    self._runs.pop(framed.stream, None)
         return True
 
-    def put_back(self, rest: bytes) -> None:
-        """Put what was taken and not sent to the front, whatever the bound: half a frame cannot be dropped."""
+    def put_back(self, taken: bytes, sent: int) -> None:
+        """Put what was not sent of ``taken`` to the front, whatever the bound: half a frame cannot be dropped."""
+        rest = taken[sent:]
+        if type(taken) is PatientFrame:
+            rest = PatientFrame(rest)
+            self._patient_bytes += len(rest)
         self._frames.appendleft(rest)
         self._grow(len(rest))
 
@@ -137,7 +155,10 @@ class Outbox:
         while self._frames and size_bytes + _size_bytes(self._frames[0]) <= limit_bytes:
             taken.append(self._take_first())
             size_bytes += len(taken[-1])
-        return taken[0] if len(taken) == 1 else b"".join(taken)
+        if len(taken) == 1:
+            return taken[0]
+        joined = b"".join(taken)
+        return PatientFrame(joined) if any(type(framed) is PatientFrame for framed in taken) else joined
 
     def take_frames(self) -> list[bytes]:
         """Remove and return all frames."""
@@ -146,6 +167,7 @@ class Outbox:
     def clear(self) -> None:
         self._frames.clear()
         self._runs.clear()
+        self._patient_bytes = 0
         self._grow(-self.size_bytes)
 
     def _add_token(self, framed: TokenFrame) -> None:
@@ -162,6 +184,8 @@ class Outbox:
     def _take_first(self) -> bytes:
         first = self._frames.popleft()
         self._grow(-_size_bytes(first))
+        if type(first) is PatientFrame:
+            self._patient_bytes -= len(first)
         if not isinstance(first, _Run):
             return first
         if self._runs.get(first.stream) is first:
@@ -170,7 +194,8 @@ class Outbox:
 
     def _is_full(self) -> bool:
         total = self._total
-        return self.size_bytes >= self._limit_bytes or (
+        patience_bytes = min(self._patient_bytes, _PATIENCE * self._limit_bytes)
+        return self.size_bytes - patience_bytes >= self._limit_bytes or (
             total.size_bytes >= total.limit_bytes and self.size_bytes >= total.share_bytes
         )
 

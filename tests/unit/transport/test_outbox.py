@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from hazoom_ws.schemas import LlmToken
 from hazoom_ws.transport.engine import Engine
-from hazoom_ws.transport.outbox import DroppableFrame, Outbox, OutboxTotal, TokenFrame
+from hazoom_ws.transport.outbox import DroppableFrame, Outbox, OutboxTotal, PatientFrame, TokenFrame
 
 PLENTY = 1_000_000
 
@@ -65,9 +65,9 @@ def test_what_is_put_back_comes_first_again_whatever_the_bound():
     full.add(b"aaaaaa")
     full.add(b"bbbbbb")
     taken = full.take(6)
-    full.put_back(taken[2:])
+    full.put_back(taken, 2)
     assert full.size_bytes == 10
-    full.put_back(b"xx")
+    full.put_back(b"xx", 0)
     assert full.size_bytes == 12
     assert full.take(PLENTY) == b"xxaaaabbbbbb"
 
@@ -75,7 +75,7 @@ def test_what_is_put_back_comes_first_again_whatever_the_bound():
 def test_half_a_droppable_frame_that_is_put_back_is_not_dropped():
     full = outbox(10)
     full.add(DroppableFrame(b"0123456789"))
-    full.put_back(full.take(PLENTY)[4:])
+    full.put_back(full.take(PLENTY), 4)
     full.add(b"xxxx")
     assert not full.add(b"y")
     assert full.take(PLENTY) == b"456789xxxx"
@@ -208,10 +208,37 @@ def test_tokens_after_what_was_taken_begin_anew_and_half_a_frame_is_never_joined
     box = outbox()
     box.add(token(0, "x" * 5000))
     data = box.take(PLENTY)
-    box.put_back(data[5:])
+    box.put_back(data, 5)
     box.add(token(1))
     assert box.take(PLENTY) == data[5:] + bytes(token(1))
     assert not box
+
+
+def test_a_reader_is_not_called_slow_for_an_answer_of_any_length_but_for_what_else_it_does_not_take():
+    box = outbox(5000)
+    assert box.add(PatientFrame(b"x" * 30_000))
+    assert box.add(PatientFrame(b"y" * 30_000))
+    assert box.add(b"z" * 5000)
+    assert not box.add(b"z")
+    taken = box.take(1)
+    assert taken == b"x" * 30_000
+    box.put_back(taken, 10_000)
+    assert not box.add(b"z")
+    assert [len(framed) for framed in box.take_frames()] == [20_000, 30_000, 5000]
+    assert box.add(PatientFrame(b"x" * 85_000))
+    assert not box.add(b"z"), "there is a bound to that too"
+
+
+def test_a_snapshot_ends_what_tokens_are_joined_to():
+    box = slow_outbox()
+    box.add(token(0))
+    box.add(token(1))
+    snapshot = PatientFrame(b"snapshot")
+    snapshot.stream = ("/", "r")
+    box.add(snapshot)
+    for index in (2, 3):
+        box.add(token(index))
+    assert taken_tokens(box) == [["/", "r", 0, "t0 t1 ", 101], b"snapshot", ["/", "r", 2, "t2 t3 ", 103]]
 
 
 def test_joined_tokens_count_for_the_bound():
@@ -224,7 +251,9 @@ def test_joined_tokens_count_for_the_bound():
     assert 5000 <= box.size_bytes < 5100
 
 
-frames = st.builds(lambda kind, size: kind(bytes(size)), st.sampled_from([bytes, DroppableFrame]), st.integers(1, 30))
+frames = st.builds(
+    lambda kind, size: kind(bytes(size)), st.sampled_from([bytes, DroppableFrame, PatientFrame]), st.integers(1, 30)
+)
 
 
 class SeveralOutboxes(RuleBasedStateMachine):
@@ -244,9 +273,9 @@ class SeveralOutboxes(RuleBasedStateMachine):
         model = self.models[index]
 
         def is_full():
-            size_bytes = sum(map(len, model))
+            size_bytes = sum(len(one) for one in model if type(one) is not PatientFrame)
             total_bytes = sum(len(one) for other in self.models for one in other)
-            return size_bytes >= 80 or (size_bytes >= 10 and total_bytes >= 160)
+            return size_bytes >= 80 or (sum(map(len, model)) >= 10 and total_bytes >= 160)
 
         expected = True
         if is_full() and type(framed) is not DroppableFrame:
@@ -273,9 +302,9 @@ class SeveralOutboxes(RuleBasedStateMachine):
             expected.append(model.popleft())
         assert taken == b"".join(expected)
         if sent < len(taken):
-            rest = taken[sent:]
-            box.put_back(rest)
-            model.appendleft(rest)
+            box.put_back(taken, sent)
+            is_patient = any(type(one) is PatientFrame for one in expected)
+            model.appendleft((PatientFrame if is_patient else bytes)(taken[sent:]))
 
     @rule(index=st.integers(0, 2))
     def take_all(self, index):
@@ -314,6 +343,6 @@ def test_bytes_leave_in_the_order_in_which_frames_came_however_little_is_sent_at
         taken = box.take(limit_bytes)
         left += taken[:sent]
         if taken[sent:]:
-            box.put_back(taken[sent:])
+            box.put_back(taken, sent)
     assert left == b"".join(whole)
     assert (box.size_bytes, total.size_bytes) == (0, 0)

@@ -7,7 +7,7 @@ const TYPING_RENEWAL_MS = 2000; // the server ends an indicator that is not rene
 const socket = io({ autoConnect: false, transports: ["websocket", "polling"], tryAllTransports: true });
 const people = new Map(); // name -> <li>
 const typists = new Set();
-const answers = new Map(); // request_id -> <li> that grows
+const answers = new Map(); // request_id -> {line, index}: the <li> that grows, and the index of its last token
 const mine = new Set(); // request_ids of the user's own questions
 const asked = new Set(); // those of them that are being answered, or wait for that
 const shown = new Set(); // ids of the messages in the list
@@ -85,7 +85,7 @@ function showMessage(message) {
   lastSeq = message.seq;
   if (shown.has(message.id)) return;
   shown.add(message.id);
-  const streamed = message.kind === "assistant" && answers.get(message.request_id);
+  const streamed = message.kind === "assistant" && answers.get(message.request_id)?.line;
   if (streamed) fillLine(streamed, message.user, message.message);
   else addLine(message.user, message.message, message.kind);
 }
@@ -175,9 +175,10 @@ socket.on("status", (status) => {
   wanted ||= element("room").value.trim() || status.rooms[0] || "general";
   element("room").value ||= wanted;
   status.rooms.filter((name) => name !== wanted).forEach((name) => request("leave_room", { room: name }));
-  // A client that has recovered is still in the room, and is sent what it missed.
-  if (status.recovered && room === wanted && status.rooms.includes(room)) setIn(true);
-  else enter(wanted);
+  // A client that has recovered is still in the room and is sent what it missed; joining again tells the rest.
+  const isStillIn = status.recovered && room === wanted && status.rooms.includes(room);
+  enter(wanted);
+  if (isStillIn) setIn(true);
 });
 socket.on("room_joined", (joined) => {
   if (joined.room !== room) return;
@@ -209,11 +210,14 @@ socket.on("user_typing", ({ user, is_typing: active, room: where }) => {
   else typists.delete(user);
   showTypists();
 });
-socket.on("llm_token", ({ request_id: id, token, room: where, snapshot }) => {
+socket.on("llm_token", ({ request_id: id, token, index, room: where, snapshot }) => {
   if (!isIn || where !== room) return;
   if (mine.has(id)) setAsked(id, true); // also after a lost connection
-  if (!answers.has(id)) answers.set(id, addLine("Assistant", "", "assistant"));
-  const text = answers.get(id).lastChild;
+  if (!answers.has(id)) answers.set(id, { line: addLine("Assistant", "", "assistant"), index: -1 });
+  const answer = answers.get(id);
+  if (!snapshot && index <= answer.index) return; // it came before the connection was lost
+  answer.index = snapshot ? 0 : index;
+  const text = answer.line.lastChild;
   changeMessages(() => (snapshot ? text.replaceChildren(token) : text.append(token)));
 });
 socket.on("llm_queued", ({ request_id: id, position }) => {
