@@ -130,12 +130,12 @@ class Answers:
             self._hub.require_member(connection, answer.room)
         elif answer.user != connection.user:
             raise Forbidden("request_id")
-        elif connection not in answer.watchers:
+        if index > len(answer.tokens):
+            raise BadPayload("index", f"the answer has {len(answer.tokens)} tokens so far")
+        if answer.room is UNSET and connection not in answer.watchers:
             away = [watcher for watcher in answer.watchers if not watcher.is_open and watcher.pid is not None]
             here = [watcher for watcher in answer.watchers if watcher.is_open]
             answer.watchers = [*away[-_AWAY_LIMIT_COUNT:], *here, connection]
-        if index > len(answer.tokens):
-            raise BadPayload("index", f"the answer has {len(answer.tokens)} tokens so far")
         place = self._log.last_seq
         if index < len(answer.tokens):
             self._deliver(Push(connection, answer.joined(index), place))
