@@ -60,12 +60,10 @@ class Relay(Protocol):
 class Stream(Protocol):
     """A body that an event loop reads."""
 
-    def pause(self) -> None: ...
+    def pause(self) -> None:
+        """Read no more until `resume`; the connection stays open."""
 
     def resume(self) -> None: ...
-
-    def stop(self) -> None:
-        """Read no more; the connection stays open."""
 
 
 # ``read(connection, on_data)`` lets a loop call ``on_data`` with what arrives, and b"" at the end of the connection.
@@ -101,14 +99,14 @@ class Exchange:
         self._relay = relay
         self._relayed_count = self._checked_bytes = 0
         self._is_cancelled = False
+        self._timeout: LlmTimeout | None = None  # what `expire` has found
+        self._is_paused = False
         self._connection: socket.socket | None = None  # to the backend, once the request is on its way
         self._changed = threading.Event()  # wakes the task
         # While a loop reads:
         self._reading: Stream | None = None
         self._chunks: ChunkDecoder | None = None
-        self._is_paused = False
         self._error: Exception | None = None
-        self._timeout: LlmTimeout | None = None  # set from another task
 
     def cancel(self) -> None:
         """End the connection to the backend; `run`, which waits for it, then returns. Called from another task."""
@@ -134,8 +132,8 @@ class Exchange:
     def _use(self, connection: socket.socket) -> None:
         """Take note of the connection that this request was sent on. Raises OSError if nobody waits for it any more."""
         self._connection = connection
-        if self._is_cancelled:
-            raise ConnectionAbortedError("the request was cancelled")
+        if self._is_cancelled or self._timeout is not None:
+            raise ConnectionAbortedError("nobody waits for this request any more")
 
     def run(self, end: Callable[[], None]) -> None:
         """Relay the answer, and call ``end`` when it is whole or was cancelled. Raises an `UpstreamFault` instead."""
@@ -208,7 +206,7 @@ class Exchange:
                 self._changed.clear()
                 self._changed.wait(_DRAIN_S)
         finally:
-            self._reading.stop()
+            self._reading.pause()
             body.close(is_whole=chunks is not None and chunks.is_whole and not self._is_cancelled)
 
     def _wait_for_end(self) -> None:
@@ -254,7 +252,7 @@ class Exchange:
         except Exception as error:
             self._error = error
         if self._error is not None and self._reading is not None:
-            self._reading.stop()
+            self._reading.pause()
         if self.stream.text is not None or self._error is not None:
             self._changed.set()
 

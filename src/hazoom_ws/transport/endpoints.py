@@ -129,8 +129,6 @@ class BackendStream:
             self._is_watched = True
             self.loop.watch(self)
 
-    stop = pause
-
     def on_readable(self) -> bool:
         if not self._is_watched:
             return False
@@ -141,7 +139,7 @@ class BackendStream:
         except OSError:
             data = b""
         if not data:
-            self.stop()
+            self.pause()
         self._on_data(data)
         return len(data) == _BACKEND_READ_BYTES
 
@@ -150,7 +148,7 @@ class BackendStream:
 
     def forget(self) -> None:
         """Its owner closes it."""
-        self.stop()
+        self.pause()
 
 
 class SocketCarrier(Carrier):

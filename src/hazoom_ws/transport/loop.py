@@ -128,7 +128,7 @@ class Loop:
     def read(self, green_socket: Any, on_data: Callable[[bytes], None]) -> BackendStream:
         """Call ``on_data``, in turns, with what arrives from a backend, and b"" at its end; it must not raise.
 
-        The socket stays the caller's, who may use it again after `BackendStream.stop`.
+        The socket stays the caller's, who may use it again after `BackendStream.pause`.
         """
         stream = BackendStream(self, green_socket.fd, on_data)
         self.watch(stream)
