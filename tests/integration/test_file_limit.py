@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 
 import psutil
 
-from servers import OfficialClient, hazoom, wait_until
+from servers import DEADLINE_S, OfficialClient, hazoom, wait_until
 
 MORE_FILES = 20
 CONNECTIONS = 60
@@ -38,14 +38,17 @@ def test_without_files_who_is_connected_is_served_and_who_comes_later_too(async_
         _, hard = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
         limit = process.num_fds() + MORE_FILES
         resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (limit, hard))
-        for _ in range(CONNECTIONS):
-            crowd.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+        first, *_ = [
+            crowd.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE_S))
+            for _ in range(CONNECTIONS)
+        ]
         wait_until(lambda: process.num_fds() >= limit, "there are no files left")
         for number in range(20):
             assert ann.emit("message", {"message": str(number)})["ok"]
+        first.sendall(b"GET /health HTTP/1.0\r\n\r\n")
+        assert first.recv(12) in {b"HTTP/1.0 200", b"HTTP/1.1 200"}
         crowd.close()
         bob = client.connect(server.url)
         assert bob.emit("message", {"message": "here"})["ok"]
         assert ann.wait_for("new_message", lambda message: message["message"] == "here")
-        if async_mode != "threading":
-            assert "cannot accept connections for a moment" in server.log
+        assert "cannot accept connections for a moment" in server.log

@@ -3,9 +3,12 @@
 As it comes it waits for a request for ever, and each wait is a thread.
 """
 
+import errno
 import logging
 import socket
+import sys
 import threading
+import time
 from typing import Any
 
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
@@ -15,7 +18,29 @@ from hazoom_ws.transport.engine import Engine
 
 logger = logging.getLogger(__name__)
 
+_ACCEPT_PAUSE_S = 0.1  # while there are no file descriptors
 _SILENCE_TIMEOUT_S = 30.0  # in the middle of a request's body
+
+
+class _Server(ThreadedWSGIServer):
+    """werkzeug's server, which outlives the moment in which there are no files left, and says so in one line."""
+
+    def get_request(self) -> Any:
+        try:
+            return super().get_request()
+        except OSError as error:
+            # Trying again at once would be all that the process does.
+            logger.warning("cannot accept connections for a moment: %s", error.strerror or error)
+            time.sleep(_ACCEPT_PAUSE_S)
+            raise
+
+    def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 - the library's name
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
+            # After an answer werkzeug opens a selector, to see whether there is more to read.
+            logger.warning("a connection is closed: %s", error.strerror)
+        else:
+            super().log(type, message, *args)
 
 
 class ThreadServer:
@@ -55,7 +80,7 @@ class ThreadServer:
                 logger.info(format, *args)
 
         host, port = listener.getsockname()[:2]
-        self._server = ThreadedWSGIServer(host, port, app, handler=Handler, fd=listener.fileno())
+        self._server = _Server(host, port, app, handler=Handler, fd=listener.fileno())
 
     def start(self) -> None:
         """Start to accept. Returns at once."""
