@@ -38,7 +38,8 @@ Method
   request, less that of its tokens at the price just measured. So the end of an answer is in it, and what a token costs
   more on a server with little to do.
 - beside: latency twice, alone and while 1,000 answers of 10 tokens a second each run; both load programs are on one core.
-- The floor is a C program that answers each message with one send() per client: what a system call per delivery costs here.
+- The floor is a C program that does one recv() per message and one send() per delivery, and nothing else: what those
+  system calls cost here, and so what is left to win.
 """
 
 import sys

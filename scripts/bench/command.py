@@ -92,7 +92,7 @@ def _measure(options: argparse.Namespace, folder: Path) -> int:
         window_s=1.0 if options.quick else 4.0,
         idle_s=10.0 if options.quick else 25.0,
     )
-    known = all_peers(tools.floor, setting.clients)
+    known = all_peers(tools.floor)
     if unknown := set(options.only.split(",")) - set(known):
         raise BenchError(f"no server is called {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     peers = [known[name] for name in options.only.split(",")]

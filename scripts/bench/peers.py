@@ -56,8 +56,8 @@ class Peer(NamedTuple):
     relays: bool = True
 
 
-def all_peers(floor: Path, clients: int) -> dict[str, Peer]:
-    """Return the peers by name; ``floor`` is the compiled floor.c, which waits for ``clients``."""
+def all_peers(floor: Path) -> dict[str, Peer]:
+    """Return the peers by name; ``floor`` is the compiled floor.c."""
     python = str(environment.PYTHON)
     node_variables = {"NODE_ENV": "production", "NODE_PATH": str(environment.NPM / "node_modules")}
     peers = (
@@ -87,8 +87,8 @@ def all_peers(floor: Path, clients: int) -> dict[str, Peer]:
         ),
         Peer(
             "floor",
-            "a bare send() loop in C: one system call per delivery",
-            [str(floor), str(clients)],
+            "a bare server in C: one recv() per message, one send() per delivery, and nothing else",
+            [str(floor), "{clients}", "{rooms}"],
             speaks=False,
             relays=False,
         ),
@@ -111,9 +111,12 @@ def raise_file_limit() -> None:
 
 
 @contextmanager
-def running(peer: Peer, cores: Cores, **variables: str) -> Iterator[Server]:
-    """Run a server pinned to its core until the block ends. Raises `BenchError` if it does not get ready."""
-    command = [part.format(port=_free_port()) for part in peer.command]
+def running(peer: Peer, cores: Cores, *, clients: int = 0, rooms: int = 1, **variables: str) -> Iterator[Server]:
+    """Run a server pinned to its core until the block ends. Raises `BenchError` if it does not get ready.
+
+    A server that does no handshakes is told how many ``clients`` will come, to how many ``rooms``.
+    """
+    command = [part.format(port=_free_port(), clients=clients, rooms=rooms) for part in peer.command]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("HAZOOM_")}
     with (
         tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output,

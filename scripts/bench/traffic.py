@@ -20,7 +20,7 @@ def fanout(setting: Setting, peer: Peer) -> Iterator[Sample]:
     for deflate in (False, True) if peer.speaks else (False,):
         if deflate and not setting.tools.inflates:
             return
-        with running(peer, setting.cores) as server:
+        with running(peer, setting.cores, clients=setting.clients) as server:
             result = run_load(
                 setting.tools,
                 setting.cores,
@@ -42,10 +42,8 @@ def fanout(setting: Setting, peer: Peer) -> Iterator[Sample]:
 
 def rooms(setting: Setting, peer: Peer) -> Iterator[Sample]:
     """Rooms of four, one message in flight in each."""
-    if not peer.speaks:
-        return
     for count in (100, 1000):
-        with running(peer, setting.cores, **NO_DEFAULT_ROOM) as server:
+        with running(peer, setting.cores, clients=4 * count, rooms=count, **NO_DEFAULT_ROOM) as server:
             result = run_load(
                 setting.tools,
                 setting.cores,
@@ -55,23 +53,22 @@ def rooms(setting: Setting, peer: Peer) -> Iterator[Sample]:
                 rooms=count,
                 windows="1",
                 seconds=setting.window_s,
+                bare=int(not peer.speaks),
             )
         yield _rate(f"{count:,} rooms of 4: messages/s", result["windows"][0], "messages")
 
 
 def latency(setting: Setting, peer: Peer) -> Iterator[Sample]:
     """20 messages a second into one room: the time from the sender's write to each receiver's read."""
-    if not peer.speaks:
-        return
-    with running(peer, setting.cores) as server:
-        raw = chat(setting, server)
+    with running(peer, setting.cores, clients=setting.clients) as server:
+        raw = chat(setting, server, bare=not peer.speaks)
     deliveries = raw["samples"] or 1
     cpu_us = raw["server_cpu_s"] / deliveries * 1e6
     for name in ("p50", "p99", "max"):
         yield Sample(f"one-way time, {name}: ms", raw[f"{name}_ms"], raw, cpu_us, lower_is_better=True)
 
 
-def chat(setting: Setting, server: Server) -> dict[str, Any]:
+def chat(setting: Setting, server: Server, *, bare: bool = False) -> dict[str, Any]:
     """Send 20 messages a second into one room and return what that measured."""
     raw: dict[str, Any] = run_load(
         setting.tools,
@@ -82,6 +79,7 @@ def chat(setting: Setting, server: Server) -> dict[str, Any]:
         room="general",
         rate=20,
         seconds=setting.window_s * 5 / 4,
+        bare=int(bare),
     )
     return raw
 
