@@ -5,13 +5,14 @@ reconnection, which a POST has not, and are read over.
 """
 
 import re
-from typing import NamedTuple
+
+from msgspec import Struct
 
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-class SseEvent(NamedTuple):
+class SseEvent(Struct, frozen=True):
     """``event`` is "message" where the stream names none; ``data`` has its lines joined by a line feed."""
 
     event: str

@@ -54,6 +54,9 @@ def log(request: pytest.FixtureRequest, open_store: OpenLog) -> MessageLog:
     return open_store(request.param)
 
 
+FILED_COUNT = 5000  # so many messages are filed for good
+
+
 def say(log: MessageLog, room: str, *texts: str, user: str = "Ann", **fields: str) -> list[NewMessage]:
     """Append messages and write them."""
     entries = [log.append(room=room, user=user, message=text, timestamp=1_000_000.0, **fields) for text in texts]
@@ -235,6 +238,14 @@ class TestFile:
         log = open_store(self.URL, history_limit_bytes=1)
         say(log, "a", "x")
         assert texts(log.read("a", limit=20, newest=True)) == "0123456789x"
+
+    def test_a_room_that_memory_let_go_talks_on(self, open_store):
+        log = open_store(self.URL, history_limit_bytes=1)
+        say(log, "a", "1", "2")
+        say(log, "b", *["x"] * FILED_COUNT)
+        say(log, "b", "y")
+        say(log, "a", "3")
+        assert texts(log.read("a", limit=5, newest=True)) == "123"
 
     def test_a_second_process_is_refused(self, open_store):
         open_store(self.URL)

@@ -34,7 +34,7 @@ def test_a_stream_has_the_exact_wire_format(demo, path):
     assert response.headers["Content-Length"] is None
     assert response.headers["Transfer-Encoding"] is None
     assert response.headers["Set-Cookie"].startswith("sessionid=")
-    events = [(event, json.loads(data)) for event, data in SseDecoder(event_limit_bytes=10**6).feed(stream)]
+    events = [(event.event, json.loads(event.data)) for event in SseDecoder(event_limit_bytes=10**6).feed(stream)]
     session = {"session_id": "s"} if path == CHAT_PATH else {}
     tokens = [data["token"] for event, data in events[1:-1]]
     assert events[0] == ("start", {"status": "started", **session})

@@ -1,26 +1,26 @@
 """What the hub wants done for those who are connected, in the order in which it became true. Who does it: `Delivery`."""
 
-from typing import NamedTuple
+from msgspec import Struct
 
 from hazoom_ws.chat.presence import Connection
 from hazoom_ws.schemas import ServerEvent
 
 
-class Enter(NamedTuple):
+class Enter(Struct, frozen=True):
     """From here on ``connection`` gets what is broadcast to ``room``."""
 
     connection: Connection
     room: str
 
 
-class Leave(NamedTuple):
+class Leave(Struct, frozen=True):
     """From here on ``connection`` gets nothing of ``room``."""
 
     connection: Connection
     room: str
 
 
-class Push(NamedTuple):
+class Push(Struct, frozen=True):
     """Send ``event`` to one connection. ``offset``: up to where it has got everything with that, 0 if that is not said."""
 
     connection: Connection
@@ -28,7 +28,7 @@ class Push(NamedTuple):
     offset: int = 0
 
 
-class Broadcast(NamedTuple):
+class Broadcast(Struct, frozen=True):
     """Send ``event`` to every connection in ``room`` but those in ``skip``. ``offset`` is as in `Push`."""
 
     room: str
@@ -37,7 +37,7 @@ class Broadcast(NamedTuple):
     offset: int = 0
 
 
-class Close(NamedTuple):
+class Close(Struct, frozen=True):
     """End a connection whose client has come back with another."""
 
     connection: Connection

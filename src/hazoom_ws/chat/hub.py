@@ -9,7 +9,6 @@ import secrets
 import string
 from collections.abc import Callable
 from itertools import islice
-from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -22,7 +21,6 @@ from hazoom_ws.errors import LogUnavailable, NotInRoom, TooManyRooms
 from hazoom_ws.message_log.contract import MessageLog, Page
 from hazoom_ws.schemas import (
     HistoryPage,
-    NewMessage,
     Published,
     RoomJoined,
     RoomLeft,
@@ -244,7 +242,8 @@ class Hub:
         entry = self._log.find_resent(room, sender, client_id)
         duplicate = entry is not None
         if entry is None:
-            entry = self._append(room, sender, message, client_id=client_id)
+            timestamp = self._wall_clock()
+            entry = self._log.append(room=room, user=sender, message=message, timestamp=timestamp, client_id=client_id)
             if self._typing.has_any(connection):
                 self._stop_typing(TypingKey(connection, room, sender))
             self.deliver(Broadcast(room, entry, offset=entry.seq))
@@ -254,13 +253,18 @@ class Hub:
         """Show a room the question that one of its members asks the AI. Raises `NotInRoom`, `LogUnavailable`."""
         self.require_member(connection, room)
         sender = connection.user.name
-        entry = self._append(room, sender, message, kind="prompt", request_id=request_id)
+        entry = self._log.append(
+            room=room, user=sender, message=message, timestamp=self._wall_clock(), kind="prompt", request_id=request_id
+        )
         self._stop_typing(TypingKey(connection, room, sender))
         self.deliver(Broadcast(room, entry, offset=entry.seq))
 
     def publish_answer(self, room: str, message: str, request_id: str) -> None:
         """Keep the AI's whole answer in the room's history and show it. Raises `LogUnavailable`."""
-        entry = self._append(room, self._settings.assistant_name, message, kind="assistant", request_id=request_id)
+        name, timestamp = self._settings.assistant_name, self._wall_clock()
+        entry = self._log.append(
+            room=room, user=name, message=message, timestamp=timestamp, kind="assistant", request_id=request_id
+        )
         self.deliver(Broadcast(room, entry, offset=entry.seq))
 
     def history(
@@ -301,9 +305,9 @@ class Hub:
             self._guest_names.discard(user.name)
         if self._notices and self._notices_due_at_s <= now_s:
             notices, self._notices = self._notices, {}
-            for room, (_, event, skip, _) in notices.items():
-                count = msgspec.structs.replace(event, user_count=len(self._rooms[room]))
-                self.deliver(Broadcast(room, count, skip))
+            for room, notice in notices.items():
+                event = msgspec.structs.replace(notice.event, user_count=len(self._rooms[room]))
+                self.deliver(msgspec.structs.replace(notice, event=event))
         due_at_s = (self._typing.next_end_s(), self._absences.next_due_at_s(), self._sessions.next_due_at_s())
         next_due_at_s = [at_s for at_s in due_at_s if at_s is not None]
         if self._notices:
@@ -367,9 +371,6 @@ class Hub:
             self._notices_due_at_s = self._clock() + NOTICE_INTERVAL_S
         self._notices[notice.room] = notice
         self._wake()
-
-    def _append(self, room: str, user: str, message: str, **optional: Any) -> NewMessage:
-        return self._log.append(room=room, user=user, message=message, timestamp=self._wall_clock(), **optional)
 
     def _stop_typing(self, key: TypingKey) -> None:
         if self._typing.stop(key):

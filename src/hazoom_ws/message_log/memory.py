@@ -5,7 +5,7 @@ Not thread-safe. Bounded by messages and text per room and by bytes over all roo
 
 import secrets
 from bisect import bisect_left, bisect_right
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Mapping
 from operator import attrgetter
 from typing import Literal
@@ -16,6 +16,43 @@ from hazoom_ws.message_log.contract import Batch, Page, StoredSession, size_byte
 from hazoom_ws.schemas import NewMessage
 
 _seq_of = attrgetter("seq")
+_NOTHING = NewMessage(user="", message="", timestamp=0, room="", id="", seq=0)
+_COMPACTED_COUNT = 64
+
+
+class _Room:
+    """What is here of a room. Its first ``dropped_count`` places are empty; after ``complete_from`` nothing is missing."""
+
+    __slots__ = ("complete_from", "dropped_count", "entries", "size_bytes")
+
+    def __init__(self, complete_from: int) -> None:
+        self.complete_from = complete_from
+        self.entries: list[NewMessage] = []
+        self.dropped_count = 0
+        self.size_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self.entries) - self.dropped_count
+
+    def oldest(self) -> NewMessage:
+        return self.entries[self.dropped_count]
+
+    def drop_oldest(self) -> None:
+        """Remove the oldest message in constant time: emptying its place moves none of the others."""
+        self.complete_from = self.oldest().seq
+        self.entries[self.dropped_count] = _NOTHING
+        self.dropped_count += 1
+        if self.dropped_count >= _COMPACTED_COUNT and self.dropped_count * 2 >= len(self.entries):
+            del self.entries[: self.dropped_count]
+            self.dropped_count = 0
+
+    def remove(self, seq: int) -> None:
+        del self.entries[bisect_left(self.entries, seq, self.dropped_count, key=_seq_of)]
+
+    def range(self, after: int, before: int | None) -> list[NewMessage]:
+        entries, first = self.entries, self.dropped_count
+        end = len(entries) if before is None else bisect_left(entries, before, first, key=_seq_of)
+        return entries[bisect_right(entries, after, first, key=_seq_of) : end]
 
 
 class MemoryLog:
@@ -36,14 +73,11 @@ class MemoryLog:
         self.messages_total = 0
         self.droppable_seq = 2**62  # what is newer stays, whatever the bounds: it is nowhere else yet
         self._size_bytes = 0
-        self._rooms: dict[str, list[NewMessage]] = {}
+        self._rooms: dict[str, _Room] = {}
         self._oldest_first: OrderedDict[int, NewMessage] = OrderedDict()
         self._by_client_id: dict[tuple[str, str, str], NewMessage] = {}
-        # The highest seq that was dropped, per room that still has messages, and over the rooms that have none left.
-        self._dropped: dict[str, int] = {}
-        self._dropped_elsewhere = start_seq
+        self._dropped_elsewhere = start_seq  # the highest seq that was dropped of rooms that have no messages left
         self._start_seq = start_seq
-        self._room_bytes: Counter[str] = Counter()
 
     def take_place(self) -> int:
         """Return a ``seq`` that no message gets."""
@@ -79,16 +113,18 @@ class MemoryLog:
             kind=kind,
             request_id=request_id,
         )
-        self._rooms.setdefault(room, []).append(entry)
+        kept = self._rooms.get(room)
+        if kept is None:
+            kept = self._rooms[room] = _Room(self._dropped_elsewhere)
+        kept.entries.append(entry)
         self._oldest_first[entry.seq] = entry
-        self._grow(room, size_bytes(entry))
+        self._grow(kept, size_bytes(entry))
         if client_id is not UNSET:
             self._by_client_id[room, user, client_id] = entry
-        entries = self._rooms[room]
-        while entries[0].seq <= self.droppable_seq and (
-            len(entries) > self._room_limit_count or (self._room_bytes[room] > self._room_limit_bytes and len(entries) > 1)
-        ):
-            self._drop(entries[0])
+        while (count := len(kept)) > self._room_limit_count or (kept.size_bytes > self._room_limit_bytes and count > 1):
+            if kept.oldest().seq > self.droppable_seq:
+                break
+            self._drop(kept.oldest())
         while self._size_bytes > self._limit_bytes and len(self._oldest_first) > 1:
             oldest = next(iter(self._oldest_first.values()))
             if oldest.seq > self.droppable_seq:
@@ -117,9 +153,8 @@ class MemoryLog:
 
     def range(self, room: str, after: int, before: int | None) -> list[NewMessage]:
         """Return all that is here of a room with ``after < seq < before``, ascending."""
-        entries = self._rooms.get(room, [])
-        start = bisect_right(entries, after, key=_seq_of)
-        return entries[start : len(entries) if before is None else bisect_left(entries, before, key=_seq_of)]
+        kept = self._rooms.get(room)
+        return kept.range(after, before) if kept else []
 
     def _has_gap(self, room: str, after: int) -> bool:
         complete_from = self.complete_from(room)
@@ -128,7 +163,8 @@ class MemoryLog:
 
     def complete_from(self, room: str) -> int:
         """Return the ``seq`` after which nothing of a room is missing here."""
-        return self._dropped.get(room, self._start_seq if room in self._rooms else self._dropped_elsewhere)
+        kept = self._rooms.get(room)
+        return kept.complete_from if kept else self._dropped_elsewhere
 
     def save_session(self, key: str, session: StoredSession | None) -> None:
         """Nothing is kept: sessions end with the process too."""
@@ -146,7 +182,9 @@ class MemoryLog:
         """Take messages back, as far as they are still here."""
         for entry in batch.messages:
             if entry.seq in self._oldest_first:
-                self._remove(entry, bisect_left(self._rooms[entry.room], entry.seq, key=_seq_of))
+                kept = self._rooms[entry.room]
+                kept.remove(entry.seq)
+                self._removed(entry, kept)
 
     def reopen(self) -> None:
         """Nothing can get lost here."""
@@ -156,24 +194,20 @@ class MemoryLog:
 
     def _drop(self, entry: NewMessage) -> None:
         """Forget the oldest message of its room for want of space."""
-        self._remove(entry, 0)
-        if entry.room in self._rooms:
-            self._dropped[entry.room] = entry.seq
-        else:
-            self._dropped.pop(entry.room, None)
-            self._dropped_elsewhere = max(self._dropped_elsewhere, entry.seq)
+        kept = self._rooms[entry.room]
+        kept.drop_oldest()
+        self._removed(entry, kept)
 
-    def _remove(self, entry: NewMessage, position: int) -> None:
+    def _removed(self, entry: NewMessage, kept: _Room) -> None:
+        """Forget a message that its room does not hold any more."""
         del self._oldest_first[entry.seq]
-        self._grow(entry.room, -size_bytes(entry))
+        self._grow(kept, -size_bytes(entry))
         if entry.client_id is not UNSET:
             self._by_client_id.pop((entry.room, entry.user, entry.client_id), None)
-        entries = self._rooms[entry.room]
-        del entries[position]
-        if not entries:
+        if not kept:
             del self._rooms[entry.room]
-            del self._room_bytes[entry.room]
+            self._dropped_elsewhere = max(self._dropped_elsewhere, kept.complete_from)
 
-    def _grow(self, room: str, by_bytes: int) -> None:
+    def _grow(self, kept: _Room, by_bytes: int) -> None:
         self._size_bytes += by_bytes
-        self._room_bytes[room] += by_bytes
+        kept.size_bytes += by_bytes

@@ -18,10 +18,10 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Struct, UnsetType
 
 from hazoom_ws.chat.effects import Broadcast, Close, Effect, Enter, Leave, Push
 from hazoom_ws.chat.limits import TokenBucket
@@ -52,14 +52,14 @@ _REVOKED_COUNT = 1000
 _NAMESPACES_OF: dict[Feature, tuple[str, str]] = {feature: (ROOT, f"/{feature}") for feature in FEATURES}
 
 
-class Later(NamedTuple):
+class Later(Struct, frozen=True):
     """Call ``send`` with a reply, when what it acknowledges is kept."""
 
     send: Callable[[Any], None]
     reply: dict[str, Any] | None
 
 
-class Greet(NamedTuple):
+class Greet(Struct, frozen=True):
     """Send ``events``, each with its offset, to one namespace of a connection, then what is said in ``rooms``."""
 
     connection: Connection
@@ -294,13 +294,13 @@ class Delivery:
 
     def _send(self, effect: Effect | Greet | Later) -> None:
         if type(effect) is Broadcast:
-            room, event, skip, offset = effect
+            room, event, skip = effect.room, effect.event, effect.skip
             if type(event) is NewMessage and self._revoked and event.seq in self._revoked:
                 return
             for namespace in _NAMESPACES_OF[event.feature]:
                 if namespace in self._fan_out.rooms:
                     sids = [self._sids_of(connection).get(namespace) for connection in skip] if skip else ()
-                    self._fan_out.send(event, namespace, _room_key(room), sids, offset=offset)
+                    self._fan_out.send(event, namespace, _room_key(room), sids, offset=effect.offset)
                     self._fan_out.send(event, namespace, _plain_key(room), sids)
         elif type(effect) is Greet:
             self._greet(effect)

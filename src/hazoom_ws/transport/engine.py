@@ -140,8 +140,15 @@ class Engine(engineio.Server):  # type: ignore[misc]
 
     def receive(self, session: Session, packet: str | bytes) -> None:
         """Act on one packet of a client; one that cannot be understood closes its session."""
+        if not session.is_open:
+            return
         try:
-            self._dispatch(session, packet)
+            if isinstance(packet, bytes):
+                self.handlers["message"](session.sid, packet)
+            elif packet.startswith("4"):
+                self.handlers["message"](session.sid, packet[1:])
+            else:
+                self._act(session, packet)
         except MalformedPacket as error:
             logger.info("session %s sent a packet that is none: %.200s", session.sid, error)
             self.close(session, BAD_PACKET, code=CloseCode.PROTOCOL_ERROR)
@@ -149,16 +156,10 @@ class Engine(engineio.Server):  # type: ignore[misc]
             logger.exception("a packet of session %s failed", session.sid)
             self.close(session, self.reason.TRANSPORT_ERROR)
 
-    def _dispatch(self, session: Session, packet: str | bytes) -> None:
-        if not session.is_open:
-            return
-        if isinstance(packet, bytes):
-            self.handlers["message"](session.sid, packet)
-            return
+    def _act(self, session: Session, packet: str) -> None:
+        """Act on a packet that is no message."""
         kind = packet[:1]
-        if kind == "4":
-            self.handlers["message"](session.sid, packet[1:])
-        elif kind == "3":
+        if kind == "3":
             with self._lock:
                 if self._pongs.stop(session):
                     self._pings.start(session, self.clock())

@@ -10,7 +10,7 @@ The stock manager walks all rooms of a namespace when a client leaves, and keeps
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import msgspec
@@ -19,8 +19,8 @@ from engineio import packet as eio_packet
 from socketio import packet
 
 from hazoom_ws.schemas import LlmComplete, LlmResponse, LlmToken, LlmTokens, ServerEvent, Status
-from hazoom_ws.transport.engine import Engine, message_frame, text_message_frame
-from hazoom_ws.transport.frames import opened
+from hazoom_ws.transport import frames
+from hazoom_ws.transport.engine import Engine, message_frame
 from hazoom_ws.transport.outbox import DroppableFrame, PatientFrame, TokenFrame
 from hazoom_ws.transport.session import Recipient
 
@@ -51,7 +51,7 @@ class _TestRecipient:
         self.backlog_bytes = 0
 
     def deliver(self, framed: bytes) -> None:
-        self._server._send_eio_packet(self._eio_sid, eio_packet.Packet(eio_packet.MESSAGE, opened(framed).data[1:]))
+        self._server._send_eio_packet(self._eio_sid, eio_packet.Packet(eio_packet.MESSAGE, frames.opened(framed).data[1:]))
 
 
 class FanOut(socketio.Manager):  # type: ignore[misc]
@@ -68,7 +68,7 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
         self.greet: Callable[[str, str], None] = lambda _sid, _namespace: None  # what to do once a CONNECT is answered
         self._lock = threading.RLock()  # over all of these; the library connects and disconnects outside of turns
 
-    @property
+    @cached_property
     def _engine(self) -> Engine:
         engine: Engine = self.server.eio
         return engine
@@ -272,9 +272,9 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
 def _frame_of(namespace: str, event: ServerEvent | Status, offset: int) -> bytes:
     """Return the frame that `FanOut.send` describes."""
     suffix = b',"%d"]' % offset if offset else b"]"
-    return text_message_frame(_prefix(namespace, event.event) + _encode_json(event) + suffix)
+    return frames.frame(frames.TEXT, _prefix(namespace, event.event) + _encode_json(event) + suffix)
 
 
 @cache
 def _prefix(namespace: str, name: str) -> bytes:
-    return (f'2["{name}",' if namespace == "/" else f'2{namespace},["{name}",').encode()
+    return (f'42["{name}",' if namespace == "/" else f'42{namespace},["{name}",').encode()

@@ -10,8 +10,8 @@ Why not the ``Protocol`` of `websockets` or of `wsproto`, which decide the same 
 
 from enum import IntEnum
 from struct import Struct
-from typing import NamedTuple
 
+import msgspec
 from websockets.frames import apply_mask  # type: ignore[attr-defined]
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
@@ -23,6 +23,9 @@ _WHOLE_TEXT = _FIN | TEXT
 _CONTROL_LIMIT_BYTES = 125
 _UINT16 = Struct("!H")
 _UINT64 = Struct("!Q")
+_HEADER = Struct("!BB")
+_HEADER_16 = Struct("!BBH")
+_HEADER_64 = Struct("!BBQ")
 _HEADER_LIMIT_BYTES = 14
 # Codes that an endpoint may send: those of the RFC and its registry, and the ranges for libraries and applications.
 _SENDABLE_CODES = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014})
@@ -47,7 +50,7 @@ class FrameError(Exception):
         self.code = code
 
 
-class Message(NamedTuple):
+class Message(msgspec.Struct, frozen=True):
     """A whole message, or a control frame. ``data`` is str if ``opcode`` is TEXT, else bytes."""
 
     opcode: int
@@ -58,10 +61,10 @@ def frame(opcode: int, payload: bytes) -> bytes:
     """Return one unmasked, final frame."""
     size_bytes = len(payload)
     if size_bytes < 126:
-        return bytes((_FIN | opcode, size_bytes)) + payload
+        return _HEADER.pack(_FIN | opcode, size_bytes) + payload
     if size_bytes < 65536:
-        return bytes((_FIN | opcode, 126)) + _UINT16.pack(size_bytes) + payload
-    return bytes((_FIN | opcode, 127)) + _UINT64.pack(size_bytes) + payload
+        return _HEADER_16.pack(_FIN | opcode, 126, size_bytes) + payload
+    return _HEADER_64.pack(_FIN | opcode, 127, size_bytes) + payload
 
 
 def close_frame(code: CloseCode) -> bytes:

@@ -144,7 +144,8 @@ class Packet(packet.Packet):  # type: ignore[misc]
         if self.packet_type == packet.BINARY_EVENT:
             self._refuse(name, BadPayload("payload", "must be JSON without binary parts"))
         else:
-            self.data = [ClientEvent.create(name, wants_acknowledgement=self.id is not None), *data[1:]]
+            data[0] = ClientEvent.create(name, wants_acknowledgement=self.id is not None)
+            self.data = data
 
     def _refuse(self, name: str, problem: BadPayload) -> None:
         self.packet_type = packet.EVENT

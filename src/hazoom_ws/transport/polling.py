@@ -104,10 +104,9 @@ def _is_upgrading(session: Session) -> bool:
 
 
 def _payload(framed: list[bytes]) -> bytes:
-    packets = []
-    for opcode, data in map(frames.opened, framed):
-        packets.append(data if opcode == frames.TEXT else "b" + base64.b64encode(data).decode())  # type: ignore[arg-type]
-    return _SEPARATOR.join(packets).encode()  # type: ignore[arg-type]
+    messages = [frames.opened(one).data for one in framed]
+    packets = [data if isinstance(data, str) else "b" + base64.b64encode(data).decode() for data in messages]
+    return _SEPARATOR.join(packets).encode()
 
 
 def _post(engine: Engine, session: Session, environ: dict[str, Any]) -> bytes:

@@ -148,7 +148,7 @@ class Carrier:
 
     def take(self, message: Message) -> None:
         """Act on what the client sent. Raises `FrameError`."""
-        opcode, data = message
+        opcode, data = message.opcode, message.data
         if opcode in (frames.TEXT, frames.BINARY):
             if self.session.carrier is self:
                 self.engine.receive(self.session, data)

@@ -56,7 +56,22 @@ def test_what_is_forgotten_leaves_nothing_behind():
     for number in range(100):
         log.append(room=str(number), user="u", message="m", timestamp=0.0, client_id=str(number))
     assert [len(held) for held in (log._rooms, log._oldest_first, log._by_client_id)] == [1, 1, 1]
-    assert log._dropped == {}
+
+
+def test_a_room_that_was_forgotten_and_talks_again_knows_that_it_said_more():
+    log = log_of(("a", "1"), ("a", "2"), ("b", "3"), ("a", "4"), limit_bytes=1)
+    assert texts(log.read("a", limit=10, newest=True)) == "4"
+    assert [log.read("a", after=seq, limit=10, newest=True).gap for seq in (0, 1, 2, 3)] == [True, True, False, False]
+
+
+def test_a_full_room_costs_what_an_empty_one_does_and_holds_nothing_that_was_dropped():
+    log = MemoryLog(room_limit_count=100, limit_bytes=10**6)
+    entries = [log.append(room="a", user="u", message=str(number), timestamp=0.0) for number in range(1000)]
+    kept = log.read("a", limit=1000, newest=True).messages
+    assert kept == entries[-100:]
+    assert log.read("a", after=entries[-51].seq, before=entries[-48].seq, limit=10, newest=False).messages == entries[-50:-48]
+    assert len(log._rooms["a"].entries) < 300
+    assert not [entry for entry in log._rooms["a"].entries if entry in entries[:-100]]
 
 
 def test_a_message_that_is_larger_than_the_bound_is_kept_until_the_next():

@@ -38,7 +38,7 @@ def conversations(draw):
     """Return messages in the order in which they end, and the bytes that a client sends for them."""
     expected, sent = [], b""
     for message in draw(st.lists(data_messages() | controls, max_size=6)):
-        opcode, data = message
+        opcode, data = message.opcode, message.data
         raw = data.encode() if isinstance(data, str) else data
         if opcode >= frames.CLOSE:
             expected.append(message)
@@ -51,7 +51,7 @@ def conversations(draw):
             if number < len(pieces) - 1 and draw(st.booleans()):
                 control = draw(controls)
                 expected.append(control)
-                sent += client_frame(*control)
+                sent += client_frame(control.opcode, control.data)
         expected.append(message)
     return expected, sent
 
