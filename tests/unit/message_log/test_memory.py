@@ -69,7 +69,8 @@ def test_a_full_room_costs_what_an_empty_one_does_and_holds_nothing_that_was_dro
     entries = [log.append(room="a", user="u", message=str(number), timestamp=0.0) for number in range(1000)]
     kept = log.read("a", limit=1000, newest=True).messages
     assert kept == entries[-100:]
-    assert log.read("a", after=entries[-51].seq, before=entries[-48].seq, limit=10, newest=False).messages == entries[-50:-48]
+    page = log.read("a", after=entries[-51].seq, before=entries[-48].seq, limit=10, newest=False)
+    assert page.messages == entries[-50:-48]
     assert len(log._rooms["a"].entries) < 300
     assert not [entry for entry in log._rooms["a"].entries if entry in entries[:-100]]
 
