@@ -244,7 +244,8 @@ class Answers:
         """Send the event that ends an answer, and start those that waited for its place."""
         with self.turn():
             self._release(answer)
-            self._end(answer, event)
+            if not answer.is_ended:
+                self._end(answer, event)
             self._start_waiting()
 
     # Inside
@@ -304,12 +305,16 @@ class Answers:
             self._deliver(Push(connection, queued))
 
     def _stop(self, answer: Answer) -> None:
-        if answer.exchange is not None:
-            answer.exchange.cancel()  # its task ends it
+        exchange = answer.exchange
+        if exchange is None:
+            self._unqueue(answer)
+            self._bridge.note_cancelled(answer.prompt, answer.asked_s)
+            self._end(answer, completion(answer.prompt, None, asked_s=answer.asked_s, now_s=self._clock()))
             return
-        self._unqueue(answer)
-        self._bridge.note_cancelled(answer.prompt, answer.asked_s)
-        self._end(answer, completion(answer.prompt, None, asked_s=answer.asked_s, now_s=self._clock()))
+        exchange.cancel()  # its task ends it, and gives its place back
+        if not exchange.is_connected:
+            # Nothing wakes the task from making the connection, for which the asker need not wait.
+            self._end(answer, exchange.completion())
 
     def _end(self, answer: Answer, event: ServerEvent) -> None:
         if answer.room is not UNSET and isinstance(event, LlmComplete) and event.response:

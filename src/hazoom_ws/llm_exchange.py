@@ -108,8 +108,16 @@ class Exchange:
         self._chunks: ChunkDecoder | None = None
         self._error: Exception | None = None
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether the request is on its way, and its answer not at its end."""
+        return self._connection is not None
+
     def cancel(self) -> None:
-        """End the connection to the backend; `run`, which waits for it, then returns. Called from another task."""
+        """End the connection to the backend; `run`, which waits for it, then returns. Called from another task.
+
+        While the connection is being made, `run` returns when that has succeeded or failed.
+        """
         self._is_cancelled = True
         self._changed.set()
         self._end_connection()

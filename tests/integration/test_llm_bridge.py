@@ -3,7 +3,7 @@
 import re
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -253,6 +253,33 @@ def assert_answered_next(user: Socket) -> None:
     complete = user.wait_for("llm_complete", lambda event: event["request_id"] == request_id)
     assert (complete["response"], complete["finish_reason"]) == (ANSWER, "stop")
     assert len(user.received("llm_complete")) == complete_count + 1
+
+
+@contextmanager
+def full_backend() -> Iterator[str]:
+    """Listen, with a queue of connections that is full: to connect takes until the time-out."""
+    with ExitStack() as queue:
+        listener = queue.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):
+            waiting = queue.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_who_stops_a_question_waits_for_no_connection_but_its_place_does(async_mode: str, client: OfficialClient) -> None:
+    env = {"HAZOOM_LLM_CONNECT_TIMEOUT_S": "300", "HAZOOM_LLM_STREAMS_PER_USER_LIMIT": "1"}
+    with full_backend() as url, hazoom(async_mode=async_mode, llm_url=url, env=env) as server:
+        user = client.connect(server.url)
+        first = ask(user, "plain")
+        assert user.emit("llm_cancel", {"request_id": first})["ok"]
+        complete = user.wait_for("llm_complete")
+        assert (complete["request_id"], complete["finish_reason"]) == (first, "cancelled")
+        second = ask(user, "plain")
+        assert user.wait_for("llm_queued") == {"request_id": second, "position": 1}
+        assert user.emit("get_stats")["llm"]["active"] == 1
+        assert user.emit("llm_cancel", {"request_id": second})["ok"]
+        assert user.wait_for("llm_complete")["request_id"] == second
 
 
 def test_django_sees_the_closed_connection_of_an_answer_that_was_stopped(
