@@ -100,7 +100,7 @@ class Answers:
         answer = Answer(prompt, connection, self._clock())
         self._by_id[prompt.request_id] = answer
         self._index_of(answer)[answer] = None
-        connection.answers[prompt.request_id] = None
+        connection.answers[prompt.request_id] = "" if prompt.room is UNSET else prompt.room
         self._hub.save_answers(connection)
         if not has_to_wait:
             self._start(answer)
@@ -178,20 +178,24 @@ class Answers:
         return weave(watched, sorted(events + replayed, key=_place_of), offset) + lost
 
     def _lost(self, connection: Connection) -> list[Placed]:
-        """Return the ends of a recovered client's requests whose answers are kept nowhere, on each of its namespaces."""
+        """Return the ends of answers that a recovered client waits for and that are kept nowhere, on each namespace."""
         if connection.lost_answers is None:
-            connection.lost_answers = []
-            for request_id in list(connection.answers):
+            connection.lost_answers = {}
+            for request_id, room in list(connection.answers.items()):
                 answer = self._by_id.get(request_id)
-                if answer is not None:
+                if answer is None:
+                    connection.lost_answers[request_id] = room
+                elif answer.user == connection.user:
                     answer.asker = connection
-                else:
-                    connection.lost_answers.append(request_id)
-                if answer is None or answer.is_ended:
-                    del connection.answers[request_id]
+                    if not answer.is_ended:
+                        continue
+                del connection.answers[request_id]
             self._hub.save_answers(connection)
         error = LlmFailed("this answer was lost, the server was restarted or you were away for too long; ask again")
-        return [(error_event(request_id, error), self._log.last_seq) for request_id in connection.lost_answers]
+        return [
+            (error_event(request_id, error, room or UNSET), self._log.last_seq)
+            for request_id, room in connection.lost_answers.items()
+        ]
 
     def arrived(self, user: User) -> None:
         """Note that a user is here."""

@@ -217,6 +217,7 @@ def test_an_answer_that_ended_with_the_server_is_said_to_have_failed_and_one_tha
     port = free_port()
     with hazoom(async_mode=async_mode, llm_url=backend.url, env=env, port=port) as server:
         user = client.connect(server.url, **QUICKLY)
+        member = client.connect(server.url, **QUICKLY)
         over_llm = user.open_namespace("/llm")
         user.emit("llm_request", {"message": "plain"})
         user.wait_for("llm_complete")
@@ -224,6 +225,7 @@ def test_an_answer_that_ended_with_the_server_is_said_to_have_failed_and_one_tha
         for answer in (private, shared):
             answer.release(2)
             answer.wait_for_tokens(user, 2)
+        shared.wait_for_tokens(member, 2)
         assert user.emit("message", {"message": "kept"})["ok"]
         server.child.kill()
     with hazoom(async_mode=async_mode, llm_url=backend.url, env=env, port=port):
@@ -231,11 +233,14 @@ def test_an_answer_that_ended_with_the_server_is_said_to_have_failed_and_one_tha
         assert [over_llm.wait_for("llm_error") for _ in range(2)] == errors
         assert {error["request_id"] for error in errors} == {private.id, shared.id}
         assert {(error["code"], error["retry"]) for error in errors} == {("llm_failed", True)}
+        assert {error["request_id"]: error.get("room") for error in errors} == {private.id: None, shared.id: "general"}
         assert "restarted" in errors[0]["message"]
+        error = member.wait_for("llm_error")
+        assert (error["request_id"], error["code"], error["room"]) == (shared.id, "llm_failed", "general")
         assert user.emit("llm_resume", {"request_id": private.id, "index": 2})["error"]["code"] == "not_found"
         assert user.emit("llm_request", {"message": "plain"})["ok"]
         user.wait_for("llm_complete")
-        assert len(user.received("llm_error")) == 2
+        assert [len(socket.received("llm_error")) for socket in (user, member)] == [2, 1]
     for answer in (private, shared):
         answer.release_all()
 

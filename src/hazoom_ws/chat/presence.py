@@ -21,8 +21,8 @@ class Connection:
         self.user = user
         self.session_id = session_id  # the conversation that the AI backend remembers for this connection
         self.rooms: dict[str, None] = {}  # in the order of joining
-        self.answers: dict[str, None] = {}  # the ids of its requests to the AI that have not ended
-        self.lost_answers: list[str] | None = None  # of those, the ones that are kept nowhere; None until it is known
+        self.answers: dict[str, str] = {}  # its requests to the AI that have not ended: the room of each id, "" if private
+        self.lost_answers: dict[str, str] | None = None  # those that are kept nowhere; None until it is known
         self.is_open = True
         self.pid: str | None = None  # the secret with which its client can come back
 

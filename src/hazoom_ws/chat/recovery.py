@@ -7,6 +7,7 @@ client has; one connection at a time holds it. Knows nothing of how either trave
 import hashlib
 import math
 import secrets
+from collections import defaultdict
 from collections.abc import Iterable
 from itertools import islice
 from typing import NamedTuple
@@ -26,10 +27,10 @@ class Session:
     __slots__ = ("answers", "connection", "ends_at", "key", "rooms", "session_id", "since", "user")
 
     def __init__(
-        self, key: str, user: User, session_id: str, since: int, rooms: list[str], *, answers: Iterable[str] = ()
+        self, key: str, user: User, session_id: str, since: int, rooms: list[str], *, answers: dict[str, str]
     ) -> None:
         self.key = key
-        self.answers = dict.fromkeys(answers)  # shared with its connection
+        self.answers = answers  # shared with its connection
         self.user = user
         self.session_id = session_id
         self.since = since  # the newest message when it began
@@ -57,6 +58,21 @@ class Sessions:
             session.ends_at = wall_now_s + window_s
             self._by_key[key] = session
             self._away.start(session, now_s)
+        self._share_lost_answers()
+
+    def _share_lost_answers(self) -> None:
+        """Let all who were in a room wait for the end of the answers there, as who asked does: they died together."""
+        shared: defaultdict[str, dict[str, str]] = defaultdict(dict)  # by room
+        for session in self._by_key.values():
+            for request_id, room in session.answers.items():
+                if room:
+                    shared[room][request_id] = room
+        for session in self._by_key.values() if shared else ():
+            known = len(session.answers)
+            for room in session.rooms:
+                session.answers |= shared.get(room, {})
+            if len(session.answers) > known:
+                self._store(session, session.ends_at)
 
     def start(self, connection: Connection) -> None:
         """Give a new connection a session and its pid."""
@@ -64,7 +80,7 @@ class Sessions:
             return
         connection.pid = secrets.token_urlsafe(18)
         key = _key_of(connection.pid)
-        session = Session(key, connection.user, connection.session_id, self._log.last_seq, [])
+        session = Session(key, connection.user, connection.session_id, self._log.last_seq, [], answers={})
         session.connection = connection
         connection.answers = session.answers
         self._by_key[key] = session
@@ -141,7 +157,7 @@ class Sessions:
             since=session.since,
             rooms=session.rooms,
             ends_at=ends_at,
-            answers=list(session.answers),
+            answers=session.answers.copy(),
         )
         self._log.save_session(session.key, stored)
 

@@ -50,7 +50,7 @@ def size_bytes(entry: NewMessage) -> int:
 class StoredSession(Struct, frozen=True, kw_only=True):
     """What is kept of a connection that may come back. ``ends_at``: seconds since the epoch, None while it is connected.
 
-    ``answers``: the ids of its requests to the AI that have not ended.
+    ``answers``: its requests to the AI that have not ended, the room of each by id, "" if private.
     """
 
     user_id: str
@@ -59,7 +59,7 @@ class StoredSession(Struct, frozen=True, kw_only=True):
     since: int
     rooms: list[str]
     ends_at: float | None = None
-    answers: list[str] = []
+    answers: dict[str, str] = {}
 
 
 class Batch(NamedTuple):
