@@ -34,8 +34,14 @@ def fill(log: SqliteLog, count: int) -> None:
             client_id=f"{number:032x}",
         )
         if number % 5000 == 4999:
-            log.write(log.take_batch())
+            write(log)
+    write(log)
+
+
+def write(log: SqliteLog) -> None:
     log.write(log.take_batch())
+    while log.is_untidy:
+        log.tidy()
 
 
 def measure(call: Callable[[], object]) -> str:
@@ -67,7 +73,7 @@ def report(count: int, folder: Path) -> None:
     def append() -> None:
         for _ in range(BATCH):
             log.append(room=room(), user="user", message=TEXT, timestamp=time.time(), client_id=next(client_ids))
-        log.write(log.take_batch())
+        write(log)
 
     size_mb = path.stat().st_size / 2**20
     print(

@@ -8,8 +8,8 @@ Crashes. What `append` returned may be shown to nobody until `write` has kept th
 later `read`, whatever dies. A batch is kept whole or not at all; one that could not be kept is taken back by `forget`, and
 its numbers are not given again.
 
-Turns. Everything but `write` and `reopen` is called within a turn and returns soon. Those two may block, are called one at
-a time, and beside turns.
+Turns. Everything but `write`, `tidy` and `reopen` is called within a turn and returns soon. Those may block, are called one
+at a time, and beside turns.
 """
 
 from collections.abc import Iterable, Mapping
@@ -129,6 +129,13 @@ class MessageLog(Protocol):
 
     def write(self, batch: Batch) -> None:
         """Keep a batch. Raises `LogUnavailable`, and then has kept none of it."""
+
+    @property
+    def is_untidy(self) -> bool:
+        """Whether `tidy` has something to do."""
+
+    def tidy(self) -> None:
+        """Do a share of what can wait until there is nothing to write: put messages in their places, trim."""
 
     def forget(self, batch: Batch) -> None:
         """Take back the messages of a batch that could not be written."""

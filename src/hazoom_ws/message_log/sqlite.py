@@ -1,10 +1,12 @@
 """The log in one SQLite file: the embedded default.
 
 What was appended lately is in memory as well (`MemoryLog`), where most pages are read; the file is asked for what is older,
-through a connection of its own that no writer keeps waiting (write-ahead log). Only `write` and `reopen` change the file.
+through a connection of its own that no writer keeps waiting (write-ahead log). Only `write`, `tidy` and `reopen` change the
+file.
 
 A batch is one row at the end of the table ``tail``, a JSON array: with many rooms, keeping an index by room current costs
-several times what the messages do. What is there is in memory too, and moves to the table ``messages`` many at a time.
+several times what the messages do. What is there is in memory too, and moves to the table ``messages`` many at a time, when
+there is nothing to write or when it has become too much.
 
 One process uses a file: a lock beside it, which the system gives back however the process ends, refuses a second one. A
 file that is damaged is renamed and a new one begun; one that cannot be written makes the log refuse messages until `reopen`
@@ -14,9 +16,9 @@ Source: https://www.sqlite.org/wal.html, https://www.sqlite.org/pragma.html#prag
 """
 
 import logging
-import secrets
 import sqlite3
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from itertools import chain
@@ -28,6 +30,7 @@ from msgspec import UNSET, UnsetType
 
 from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.message_log.contract import Batch, Page, StoredSession, take_page
+from hazoom_ws.message_log.database_file import is_damage, lock_file, set_aside
 from hazoom_ws.message_log.memory import MemoryLog
 from hazoom_ws.message_log.migrations import migrate
 from hazoom_ws.message_log.retention import Retention
@@ -40,14 +43,14 @@ _SELECT = "SELECT seq, room, user, message, timestamp, client_id, kind, request_
 _INSERT = "INSERT OR IGNORE INTO messages (seq, room, user, message, timestamp, client_id, kind, request_id) VALUES "
 _ROWS_PER_STATEMENT = 256  # each statement gives way to the loop once, and takes its turn back once
 _ROW = "(?, ?, ?, ?, ?, ?, ?, ?)"
-_TAIL_COUNT = 5000
-_TAIL_BYTES = 16_777_216
+_FILED_AT_ONCE_COUNT = 512  # what comes meanwhile waits
+_TAIL_LIMIT_COUNT = 100_000
+_TAIL_LIMIT_BYTES = 67_108_864
 _CHECKPOINT_PAGES = 4000  # 16 MB of the write-ahead log, after which it goes into the file, and the disk is waited for
 _WRITER_CACHE_KB = 16_384  # holds the pages that moving a full tail changes, each of which then changes once
 _BUSY_TIMEOUT_S = 5.0  # a backup or a curious shell may hold the file for a moment
 _RECENT_ROOM_COUNT = 1000
 _decode_messages = msgspec.json.Decoder(list[NewMessage]).decode
-_DAMAGED = ("file is not a database", "malformed")
 
 
 class SqliteLog:
@@ -59,10 +62,10 @@ class SqliteLog:
         self._settings = settings
         self._wall_clock = wall_clock
         self._pending = Batch([], {})
-        self._lock = _lock(path)
+        self._lock = lock_file(path)
         self._retention = Retention(settings)
-        self._tail: list[NewMessage] = []  # what the table holds
-        self._tail_bytes = 0
+        self._tail: deque[tuple[list[NewMessage], int]] = deque()  # what the table holds: batches, and the bytes of each
+        self._tail_count = self._tail_bytes = 0
         self._sessions: dict[str, StoredSession] = {}
         self._start_seq = int(wall_clock() * 1e6)
         self._recent = self._new_recent(self._start_seq, "")
@@ -210,16 +213,28 @@ class SqliteLog:
                 writer.execute("ROLLBACK")
             self.problem = str(error)
             raise LogUnavailable(self.problem) from error
-        self._tail += batch.messages
-        self._tail_bytes += len(messages)
+        if batch.messages:
+            self._add_to_tail(batch.messages, len(messages))
+        if self._tail_count >= _TAIL_LIMIT_COUNT or self._tail_bytes >= _TAIL_LIMIT_BYTES:
+            self.tidy()
+
+    @property
+    def is_untidy(self) -> bool:
+        is_trimming_due = self._retention.is_due(self._wall_clock())
+        return self.problem is None and (is_trimming_due or self._tail_count >= _FILED_AT_ONCE_COUNT)
+
+    def tidy(self) -> None:
+        writer = self._writer
+        if writer is None:
+            return
         try:
-            is_trimming_due = self._retention.is_due(now_s := self._wall_clock())
-            if is_trimming_due or len(self._tail) >= _TAIL_COUNT or self._tail_bytes >= _TAIL_BYTES:
-                self._move_tail(writer)
-            if is_trimming_due:
+            self._file(writer, _FILED_AT_ONCE_COUNT)
+            if self._retention.is_due(now_s := self._wall_clock()):
                 self._retention.trim(writer, now_s)
-        except sqlite3.Error:
-            logger.exception("messages were not filed or trimmed")  # the next batch finds out whether the file is well
+        except sqlite3.Error as error:
+            with suppress(sqlite3.Error):
+                writer.execute("ROLLBACK")
+            self.problem = str(error)
 
     @staticmethod
     def _insert(writer: sqlite3.Connection, batch: Batch, messages: str) -> None:
@@ -243,15 +258,15 @@ class SqliteLog:
         self._disconnect()
         try:
             try:
-                if self.problem is None or not _is_damage(self.problem):
+                if self.problem is None or not is_damage(self.problem):
                     self._connect()
             except sqlite3.DatabaseError as error:
-                if not _is_damage(str(error)):
+                if not is_damage(str(error)):
                     raise
                 self.problem = str(error)
-            if self.problem is not None and _is_damage(self.problem):
+            if self.problem is not None and is_damage(self.problem):
                 self._disconnect()
-                _set_aside(self._path)
+                set_aside(self._path)
                 self._connect()
         except (sqlite3.Error, OSError) as error:
             self._disconnect()
@@ -270,9 +285,11 @@ class SqliteLog:
         writer.execute("BEGIN IMMEDIATE")  # whether it can be written at all
         writer.execute("UPDATE about SET epoch = epoch")
         writer.execute("COMMIT")
-        batches = writer.execute("SELECT messages FROM tail")
-        self._tail = list(chain.from_iterable(_decode_messages(messages) for (messages,) in batches))
-        self._move_tail(writer)
+        self._tail.clear()
+        self._tail_count = self._tail_bytes = 0
+        for (messages,) in writer.execute("SELECT messages FROM tail ORDER BY seq").fetchall():
+            self._add_to_tail(_decode_messages(messages), len(messages))
+        self._file(writer, self._tail_count)
         epoch, self._start_seq = writer.execute("SELECT epoch, start_seq FROM about").fetchone()
         newest = writer.execute("SELECT max(seq) FROM messages").fetchone()[0] or 0
         self._retention.load(writer)
@@ -289,25 +306,37 @@ class SqliteLog:
         self._reader = self._open_connection()
         self._reader.execute("PRAGMA query_only = ON")
 
-    def _move_tail(self, writer: sqlite3.Connection) -> None:
-        """File what is in ``tail``; from then on memory may drop it."""
-        tail = self._tail
+    def _add_to_tail(self, messages: list[NewMessage], size_bytes: int) -> None:
+        self._tail.append((messages, size_bytes))
+        self._tail_count += len(messages)
+        self._tail_bytes += size_bytes
+
+    def _file(self, writer: sqlite3.Connection, limit_count: int) -> None:
+        """File the oldest batches of the tail, about so many messages; from then on memory may drop them."""
+        filed: list[NewMessage] = []
+        batches = 0
+        last_seq = size_bytes = 0
+        for messages, batch_bytes in self._tail:
+            filed += messages
+            batches += 1
+            last_seq = messages[0].seq
+            size_bytes += batch_bytes
+            if len(filed) >= limit_count:
+                break
+        if not filed:
+            return
         writer.execute("BEGIN IMMEDIATE")
-        try:
-            for start in range(0, len(tail), _ROWS_PER_STATEMENT):
-                entries = tail[start : start + _ROWS_PER_STATEMENT]
-                writer.execute(_INSERT + ", ".join([_ROW] * len(entries)), list(chain.from_iterable(map(_row_of, entries))))
-            writer.execute("DELETE FROM tail")
-            writer.execute("COMMIT")
-        except sqlite3.Error:
-            with suppress(sqlite3.Error):
-                writer.execute("ROLLBACK")
-            raise
-        self._retention.note(tail)
-        if tail:
-            self._recent.droppable_seq = tail[-1].seq
-        self._tail = []
-        self._tail_bytes = 0
+        for start in range(0, len(filed), _ROWS_PER_STATEMENT):
+            entries = filed[start : start + _ROWS_PER_STATEMENT]
+            writer.execute(_INSERT + ", ".join([_ROW] * len(entries)), list(chain.from_iterable(map(_row_of, entries))))
+        writer.execute("DELETE FROM tail WHERE seq <= ?", (last_seq,))
+        writer.execute("COMMIT")
+        for _ in range(batches):
+            self._tail.popleft()
+        self._tail_count -= len(filed)
+        self._tail_bytes -= size_bytes
+        self._retention.note(filed)
+        self._recent.droppable_seq = filed[-1].seq
 
     def _open_connection(self) -> sqlite3.Connection:
         return sqlite3.connect(
@@ -331,23 +360,6 @@ class SqliteLog:
         self._lock.close()
 
 
-def _lock(path: Path) -> sqlite3.Connection:
-    """Return what keeps other processes from the file until it is closed, or the process ends. Raises `SettingsError`."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = sqlite3.connect(f"{path}.lock", timeout=0, isolation_level=None, check_same_thread=False)
-        try:
-            lock.execute("BEGIN EXCLUSIVE")
-        except sqlite3.Error:
-            lock.close()
-            raise
-    except (sqlite3.Error, OSError) as error:
-        if "locked" in str(error):
-            raise SettingsError(f"log_url: another hazoom_ws uses {path}; stop it, or choose another file") from None
-        raise SettingsError(f"log_url: cannot use {path}: {error}; choose a file in a folder of yours") from None
-    return lock
-
-
 def _row_of(entry: NewMessage) -> tuple[Any, ...]:
     """Return a message as the table ``messages`` has it."""
     return (
@@ -360,16 +372,3 @@ def _row_of(entry: NewMessage) -> tuple[Any, ...]:
         None if entry.kind is UNSET else entry.kind,
         None if entry.request_id is UNSET else entry.request_id,
     )
-
-
-def _is_damage(problem: str) -> bool:
-    return any(sign in problem for sign in _DAMAGED)
-
-
-def _set_aside(path: Path) -> None:
-    """Rename a damaged file and what belongs to it, such that nothing is ever overwritten."""
-    mark = f"damaged-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-    for suffix in ("", "-wal", "-shm"):
-        with suppress(FileNotFoundError):
-            Path(f"{path}{suffix}").rename(f"{path}.{mark}{suffix}")
-    logger.error("the message log was damaged; it is kept as %s.%s, and a new one begins", path.name, mark)
