@@ -3,7 +3,6 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +67,8 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
     lock = threading.RLock() if async_mode == "threading" else None
     log = open_log(settings, Path(app.instance_path))
     start_task, sleep = socketio.start_background_task, socketio.sleep
-    delivery = Delivery(fan_out, log, lock, start_task=start_task, sleep=sleep, run_blocking=_run_blocking_in(async_mode))
+    worker = _worker(engine) if async_mode == "eventlet" else None
+    delivery = Delivery(fan_out, log, lock, start_task=start_task, sleep=sleep, worker=worker)
     with delivery.turn():
         pass  # a log that was not well when it was opened is tried again from now on
     engine.on(
@@ -107,13 +107,11 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
     return app
 
 
-def _run_blocking_in(async_mode: str) -> Callable[..., Any]:
-    """Return what calls a function that may block: a thread waits itself, a greenlet must not."""
-    if async_mode == "threading":
-        return lambda function, *args: function(*args)
+def _worker(engine: Engine) -> Any:
+    """Return what calls functions that may block: greenlets must not wait for them."""
     from hazoom_ws.transport.offload import Worker
 
-    return Worker().run
+    return Worker(lambda: engine.loop)
 
 
 def _quiet_logger(name: str) -> logging.Logger:

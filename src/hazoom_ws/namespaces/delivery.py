@@ -5,7 +5,7 @@ lock, greenlets do anyway: nothing in a turn waits. At its end what the hub want
 became true, but not before the log has kept the messages of the turn. Sending to a dead peer may run our own disconnect
 handling in the middle of a broadcast; that is a turn within a turn, whose effects queue behind those that are being sent.
 
-Where threads take turns, a turn ends by writing its messages. Greenlets must not wait for a disk: there one task writes
+Where threads take turns, a turn ends by writing its messages. Greenlets must not wait for a disk: there a worker writes
 what many turns have appended as one batch, and everything that became true since waits for it, acknowledgements included.
 What the log could not keep is shown to nobody, and its sender is refused.
 
@@ -16,7 +16,8 @@ namespaces. Room names get a prefix, because Socket.IO puts every client in a ro
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -27,7 +28,7 @@ from hazoom_ws.chat.effects import Broadcast, Close, Effect, Enter, Leave, Push
 from hazoom_ws.chat.limits import TokenBucket
 from hazoom_ws.chat.presence import Connection
 from hazoom_ws.errors import LogUnavailable
-from hazoom_ws.message_log.contract import MessageLog
+from hazoom_ws.message_log.contract import Batch, MessageLog
 from hazoom_ws.schemas import (
     FEATURES,
     Feature,
@@ -48,6 +49,7 @@ _RETRY_INTERVAL_S = 1.0  # after which a log that could not be written is tried 
 # A batch costs a few changes of thread, however many messages it has: when there are many, more are let come together.
 _CROWDED_COUNT = 4
 _GATHERING_S = 0.0015
+_GATHERED_COUNT = 64
 _REVOKED_COUNT = 1000
 _NAMESPACES_OF: dict[Feature, tuple[str, str]] = {feature: (ROOT, f"/{feature}") for feature in FEATURES}
 
@@ -100,21 +102,21 @@ class Delivery:
         *,
         start_task: Callable[..., Any],
         sleep: Callable[[float], Any],
-        run_blocking: Callable[..., Any],
+        worker: Any,
     ) -> None:
         """``lock`` is a reentrant one where threads take turns, None where nothing runs beside a turn.
 
-        ``run_blocking(function, *args)`` calls what may block, such that only the calling task waits.
+        ``worker`` is the `transport.offload.Worker` that writes for greenlets, None where threads do it themselves.
         """
         self._fan_out = fan_out
         self._log = log
         self._lock = lock
         self._start_task = start_task
         self._sleep = sleep
-        self._run_blocking = run_blocking
+        self._worker = worker
         self._effects: deque[Effect | Greet | Later] = deque()
         self._is_sending = False
-        self._is_writing = False  # whether the task that writes runs
+        self._is_writing = False  # whether a batch is being written, or one soon will be
         self._is_holding = False  # whether it writes messages at the moment
         self._is_mending = False
         self._revoked: deque[int] = deque(maxlen=_REVOKED_COUNT)  # the last messages that could not be kept, by seq
@@ -224,10 +226,10 @@ class Delivery:
     def _end_turn(self) -> None:
         if not self._is_writing and self._log.is_dirty:
             self._is_writing = True
-            if self._lock is None:
-                self._start_task(self._write_all)
-            else:
+            if self._worker is None:
                 self._write_all()
+            else:
+                self._worker.soon(self._write)
         if not self._is_holding and not self._log.holds_messages:
             self._send_all(self._effects)
         if self._log.problem is not None and not self._is_mending:
@@ -235,42 +237,71 @@ class Delivery:
             self._start_task(self._reopen_log)
 
     def _write_all(self) -> None:
-        """Write batch after batch, and let out what waits for each, until there is nothing left to write."""
+        """Write batch after batch, within the turn."""
         log = self._log
         try:
             while log.is_dirty:
                 batch = log.take_batch()
-                held = self._effects
-                if batch.messages:
-                    self._is_holding = True
-                    self._effects = deque()
                 try:
-                    self._run_blocking(log.write, batch)
+                    log.write(batch)
                 except LogUnavailable:
-                    rest = log.take_batch()  # it came while the log was thought to be well
-                    if held is not self._effects:
-                        held.extend(self._effects)
-                        self._effects = deque()
-                    for lost in (batch, rest):
-                        self._revoked.extend(entry.seq for entry in lost.messages)
-                        log.forget(lost)
-                if batch.messages:
-                    self._is_holding = False
-                    self._send_all(held)
-                if self._lock is None and len(batch.messages) >= _CROWDED_COUNT:
-                    self._sleep(_GATHERING_S)
+                    self._revoke(batch)
+            if log.is_untidy:
+                log.tidy()
         finally:
-            self._is_writing = self._is_holding = False
-        self._send_all(self._effects)
+            self._is_writing = False
+
+    def _write(self) -> None:
+        """Have a batch written; what it holds, and what became true since, waits for it."""
+        batch = self._log.take_batch()
+        held: deque[Effect | Greet | Later] = deque()
+        if batch.messages:
+            self._is_holding = True
+            held, self._effects = self._effects, held
+        self._worker.submit(partial(self._written, batch, held), self._log.write, batch)
+
+    def _written(self, batch: Batch, held: deque[Effect | Greet | Later], error: Exception | None) -> None:
+        if error is not None:
+            if not isinstance(error, LogUnavailable):
+                logger.error("a batch was not written", exc_info=error)
+            self._revoke(batch)
+            if batch.messages:
+                held.extend(self._effects)
+                self._effects.clear()
+        if batch.messages:
+            self._is_holding = False
+            self._send_all(held)
+        if len(batch.messages) >= _CROWDED_COUNT and len(self._effects) < _GATHERED_COUNT:
+            self._worker.later(_GATHERING_S, self._go_on)
+        else:
+            self._worker.soon(self._go_on)
+
+    def _go_on(self, error: Exception | None = None) -> None:
+        """Have the next batch written, or what was written put in order, until there is nothing left to do."""
+        if error is not None:
+            logger.error("the log was not tidied", exc_info=error)
+        if self._log.is_dirty:
+            self._write()
+        elif self._log.is_untidy and error is None:
+            self._worker.submit(self._go_on, self._log.tidy)
+        else:
+            self._is_writing = False
+            self._end_turn()
+
+    def _revoke(self, batch: Batch) -> None:
+        """Take back a batch that could not be kept, and what came while the log was thought to be well."""
+        for lost in (batch, self._log.take_batch()):
+            self._revoked.extend(entry.seq for entry in lost.messages)
+            self._log.forget(lost)
 
     def _reopen_log(self) -> None:
         logger.error("messages cannot be kept, trying again each second: %s", self._log.problem)
         while self._log.problem is not None:
             self._sleep(_RETRY_INTERVAL_S)
-            if self._lock is None:
-                self._run_blocking(self._log.reopen)
+            if self._worker is not None:
+                self._worker.run(self._log.reopen)
             else:
-                with self._lock:  # nobody may read while the file changes hands
+                with self._lock or nullcontext():  # nobody may read while the file changes hands
                     self._log.reopen()
         self._is_mending = False
         logger.info("messages are kept again")

@@ -73,6 +73,7 @@ class Loop:
         self._urgent: list[Session] = []
         self._bulk: deque[Session] = deque()
         self._broken: list[SocketCarrier] = []
+        self._soon: list[Callable[[], object]] = []
         self._newcomers: Deadlines[Endpoint] = Deadlines(request_timeout_s)
         self._lingering: Deadlines[Endpoint] = Deadlines(_LINGER_S)
         self._listener: Any = None
@@ -133,6 +134,12 @@ class Loop:
         stream = BackendStream(self, green_socket.fd, on_data)
         self.watch(stream)
         return stream
+
+    def call_soon(self, callback: Callable[[], object]) -> None:
+        """Call back in this turn or the next, when what has arrived was handled and before anything is sent."""
+        self._soon.append(callback)
+        if self._is_idle:
+            self._wake()
 
     def _report_backends(self) -> None:
         """Let the backends be found; a large broadcast on its way ends first, if that does not take too long."""
@@ -196,10 +203,17 @@ class Loop:
                 endpoint.is_ready = False
             if self.clock() > ends_at_s:
                 break
+        if self._soon:
+            self._call_back()
         self._send()
         while self._broken:
             self._broken.pop().lost(self.engine.reason.TRANSPORT_ERROR)
-        return bool(ready or self._urgent or self._bulk)
+        return bool(ready or self._urgent or self._bulk or self._soon)
+
+    def _call_back(self) -> None:
+        soon, self._soon = self._soon, []
+        for callback in soon:
+            callback()
 
     def _find_backends(self) -> None:
         """Let the backends that have sent something be read in this turn."""

@@ -4,52 +4,110 @@ eventlet's own pool of threads (`eventlet.tpool`) registers its wake-up with the
 times what the change of thread does.
 """
 
+import logging
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from eventlet import greenthread, hubs, patcher
 
+logger = logging.getLogger(__name__)
 _threading: Any = patcher.original("threading")
 _queue: Any = patcher.original("queue")
 _socket: Any = patcher.original("socket")
 
+Done = Callable[[Exception | None], object]
+
 
 class Worker:
-    """A thread that runs one function after the other. It starts with the first; call `run` from greenlets of one hub."""
+    """A thread that runs one function after the other. It starts with the first; call all of this from one hub's greenlets.
 
-    def __init__(self) -> None:
+    What is called back runs in the loop's turns where there is a loop, else in greenlets of its own.
+    """
+
+    def __init__(self, loop: Callable[[], Any]) -> None:
+        """``loop()`` returns the `Loop`, None where there is none."""
+        self._loop = loop
         self._is_started = False
         self._calls = _queue.SimpleQueue()
-        self._done: deque[tuple[Any, bool, Any]] = deque()
-        self._wake_hub, self._wakes = _socket.socketpair()
+        self._done: deque[tuple[Done, Exception | None]] = deque()
+        self._wake_up, self._wakes = _socket.socketpair()
         self._wakes.setblocking(False)
 
-    def run(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call ``function`` in the thread; only the calling greenlet waits for what it returns or raises."""
-        hub = hubs.get_hub()
+    def soon(self, callback: Callable[[], object]) -> None:
+        """Call back when all that has arrived by now was handled."""
+        loop = self._loop()
+        if loop is None:
+            greenthread.spawn_n(callback)
+        else:
+            loop.call_soon(callback)
+
+    def later(self, delay_s: float, callback: Callable[[], object]) -> None:
+        hubs.get_hub().schedule_call_global(delay_s, self.soon, callback)
+
+    def submit(self, done: Done, function: Callable[..., object], *args: Any) -> None:
+        """Call ``function`` in the thread, then ``done`` with what it raised."""
         if not self._is_started:
-            self._is_started = True
-            hub.add(hub.READ, self._wakes.fileno(), self._on_done, hub.squelch_exception, lambda: None)
-            _threading.Thread(target=self._work, name="hazoom_ws worker", daemon=True).start()
-        self._calls.put((greenthread.getcurrent(), function, args))
-        succeeded, result = hub.switch()
-        if succeeded:
-            return result
-        raise result
+            self._start()
+        self._calls.put((done, function, args))
+
+    def run(self, function: Callable[..., object], *args: Any) -> None:
+        """Call ``function`` in the thread; only the calling greenlet waits for its end. Raises what it raises."""
+        hub, caller = hubs.get_hub(), greenthread.getcurrent()
+        self.submit(lambda error: hub.schedule_call_global(0, caller.switch, error), function, *args)
+        error = hub.switch()
+        if error is not None:
+            raise error
+
+    def _start(self) -> None:
+        self._is_started = True
+        loop = self._loop()
+        if loop is None:
+            hub = hubs.get_hub()
+            hub.add(hub.READ, self._wakes.fileno(), self._on_wake_up, hub.squelch_exception, lambda: None)
+        else:
+            loop.watch(_Wakes(self._wakes, self._take_done))
+        _threading.Thread(target=self._work, name="hazoom_ws worker", daemon=True).start()
 
     def _work(self) -> None:
         while True:
-            caller, function, args = self._calls.get()
+            done, function, args = self._calls.get()
+            error: Exception | None = None
             try:
-                done = (caller, True, function(*args))
-            except BaseException as error:
-                done = (caller, False, error)
-            self._done.append(done)
-            self._wake_hub.send(b"\0")
+                function(*args)
+            except Exception as raised:
+                error = raised
+            self._done.append((done, error))
+            self._wake_up.send(b"\0")
 
-    def _on_done(self, _fileno: int) -> None:
+    def _on_wake_up(self, _fileno: int) -> None:
         self._wakes.recv(4096)
+        greenthread.spawn_n(self._take_done)
+
+    def _take_done(self) -> None:
         while self._done:
-            caller, succeeded, result = self._done.popleft()
-            caller.switch((succeeded, result))
+            done, error = self._done.popleft()
+            try:
+                done(error)
+            except Exception:
+                logger.exception("what follows %r failed", done)
+
+
+class _Wakes:
+    """What the loop reads when the thread has done something."""
+
+    def __init__(self, connection: Any, on_wake_up: Callable[[], None]) -> None:
+        self.connection = connection
+        self.is_ready = False
+        self._on_wake_up = on_wake_up
+
+    def on_readable(self) -> bool:
+        self.connection.recv(4096)
+        self._on_wake_up()
+        return False
+
+    def on_writable(self) -> None:
+        """Nothing is ever sent here."""
+
+    def forget(self) -> None:
+        """It lives as long as the process."""
