@@ -8,8 +8,8 @@ Crashes. What `append` returned may be shown to nobody until `write` has kept th
 later `read`, whatever dies. A batch is kept whole or not at all; one that could not be kept is taken back by `forget`, and
 its numbers are not given again.
 
-Turns. Everything but `write`, `tidy` and `reopen` is called within a turn and returns soon. Those may block, are called one
-at a time, and beside turns.
+Turns. Everything but `write`, `tidy`, `reopen` and `checkpoint` is called within a turn and returns soon. Those may block
+and are called beside turns; the first three one at a time.
 """
 
 from collections.abc import Iterable, Mapping
@@ -136,6 +136,13 @@ class MessageLog(Protocol):
 
     def tidy(self) -> None:
         """Do a share of what can wait until there is nothing to write: put messages in their places, trim."""
+
+    @property
+    def is_checkpoint_due(self) -> bool:
+        """Whether it is time for a `checkpoint`."""
+
+    def checkpoint(self) -> None:
+        """Do what waits for a disk and need not be waited for."""
 
     def forget(self, batch: Batch) -> None:
         """Take back the messages of a batch that could not be written."""

@@ -59,7 +59,7 @@ class MemoryLog:
     """Keeps messages, finds resent ones, reads them by room and range."""
 
     problem: str | None = None
-    is_dirty = holds_messages = is_untidy = False  # there is nothing to write
+    is_dirty = holds_messages = is_untidy = is_checkpoint_due = False  # there is nothing to write
 
     def __init__(
         self, *, room_limit_count: int, limit_bytes: int, start_seq: int = 0, room_limit_bytes: int = 2**62, epoch: str = ""
@@ -180,6 +180,9 @@ class MemoryLog:
 
     def tidy(self) -> None:
         """Everything is in its place."""
+
+    def checkpoint(self) -> None:
+        """There is no disk."""
 
     def forget(self, batch: Batch) -> None:
         """Take messages back, as far as they are still here."""

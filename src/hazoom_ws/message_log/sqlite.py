@@ -1,8 +1,8 @@
 """The log in one SQLite file: the embedded default.
 
 What was appended lately is in memory as well (`MemoryLog`), where most pages are read; the file is asked for what is older,
-through a connection of its own that no writer keeps waiting (write-ahead log). Only `write`, `tidy` and `reopen` change the
-file.
+through a connection of its own that no writer keeps waiting (write-ahead log). Only `write`, `tidy`, `checkpoint` and
+`reopen` change the file.
 
 A batch is one row at the end of the table ``tail``, a JSON array: with many rooms, keeping an index by room current costs
 several times what the messages do. What is there is in memory too, and moves to the table ``messages`` many at a time, when
@@ -44,9 +44,13 @@ _INSERT = "INSERT OR IGNORE INTO messages (seq, room, user, message, timestamp, 
 _ROWS_PER_STATEMENT = 256  # each statement gives way to the loop once, and takes its turn back once
 _ROW = "(?, ?, ?, ?, ?, ?, ?, ?)"
 _FILED_AT_ONCE_COUNT = 512  # what comes meanwhile waits
+_FILED_AT_ONCE_BYTES = 262_144
 _TAIL_LIMIT_COUNT = 100_000
 _TAIL_LIMIT_BYTES = 67_108_864
-_CHECKPOINT_PAGES = 4000  # 16 MB of the write-ahead log, after which it goes into the file, and the disk is waited for
+# So much of the write-ahead log goes into the file at once, for which the disk is waited: beside what is written, and when
+# that has outrun it, before more is written.
+_CHECKPOINT_BYTES = 4_194_304
+_CHECKPOINT_AT_LAST_PAGES = 16_000
 _WRITER_CACHE_KB = 16_384  # holds the pages that moving a full tail changes, each of which then changes once
 _BUSY_TIMEOUT_S = 5.0  # a backup or a curious shell may hold the file for a moment
 _RECENT_ROOM_COUNT = 1000
@@ -66,11 +70,13 @@ class SqliteLog:
         self._retention = Retention(settings)
         self._tail: deque[tuple[list[NewMessage], int]] = deque()  # what the table holds: batches, and the bytes of each
         self._tail_count = self._tail_bytes = 0
+        self._written_bytes = 0  # since the last checkpoint
         self._sessions: dict[str, StoredSession] = {}
         self._start_seq = int(wall_clock() * 1e6)
         self._recent = self._new_recent(self._start_seq, "")
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
+        self._checkpointer: sqlite3.Connection | None = None
         try:
             self.reopen()
         except SettingsError:
@@ -219,16 +225,30 @@ class SqliteLog:
             self.tidy()
 
     @property
+    def is_checkpoint_due(self) -> bool:
+        return self.problem is None and self._written_bytes >= _CHECKPOINT_BYTES
+
+    def checkpoint(self) -> None:
+        checkpointer = self._checkpointer
+        self._written_bytes = 0
+        if checkpointer is not None:
+            try:
+                checkpointer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            except sqlite3.Error as error:
+                logger.warning("there was no checkpoint: %s", error)  # whether the file is well, the next batch finds out
+
+    @property
     def is_untidy(self) -> bool:
         is_trimming_due = self._retention.is_due(self._wall_clock())
-        return self.problem is None and (is_trimming_due or self._tail_count >= _FILED_AT_ONCE_COUNT)
+        is_filing_due = self._tail_count >= _FILED_AT_ONCE_COUNT or self._tail_bytes >= _FILED_AT_ONCE_BYTES
+        return self.problem is None and (is_trimming_due or is_filing_due)
 
     def tidy(self) -> None:
         writer = self._writer
         if writer is None:
             return
         try:
-            self._file(writer, _FILED_AT_ONCE_COUNT)
+            self._file(writer, _FILED_AT_ONCE_COUNT, _FILED_AT_ONCE_BYTES)
             if self._retention.is_due(now_s := self._wall_clock()):
                 self._retention.trim(writer, now_s)
         except sqlite3.Error as error:
@@ -279,7 +299,7 @@ class SqliteLog:
         writer.execute("PRAGMA journal_mode = WAL")
         # Either way a batch survives the end of the process. FULL waits for the disk with each, and survives power loss.
         writer.execute(f"PRAGMA synchronous = {'FULL' if self._settings.log_fsync == 'full' else 'NORMAL'}")
-        writer.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+        writer.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_AT_LAST_PAGES}")
         writer.execute(f"PRAGMA cache_size = -{_WRITER_CACHE_KB}")
         migrate(writer, start_seq=self._recent.last_seq)
         writer.execute("BEGIN IMMEDIATE")  # whether it can be written at all
@@ -289,7 +309,7 @@ class SqliteLog:
         self._tail_count = self._tail_bytes = 0
         for (messages,) in writer.execute("SELECT messages FROM tail ORDER BY seq").fetchall():
             self._add_to_tail(_decode_messages(messages), len(messages))
-        self._file(writer, self._tail_count)
+        self._file(writer, self._tail_count, self._tail_bytes)
         epoch, self._start_seq = writer.execute("SELECT epoch, start_seq FROM about").fetchone()
         newest = writer.execute("SELECT max(seq) FROM messages").fetchone()[0] or 0
         self._retention.load(writer)
@@ -303,6 +323,7 @@ class SqliteLog:
             recent.messages_total = self._recent.messages_total
             recent.droppable_seq = newest
             self._recent = recent
+        self._checkpointer = self._open_connection()
         self._reader = self._open_connection()
         self._reader.execute("PRAGMA query_only = ON")
 
@@ -310,9 +331,10 @@ class SqliteLog:
         self._tail.append((messages, size_bytes))
         self._tail_count += len(messages)
         self._tail_bytes += size_bytes
+        self._written_bytes += size_bytes
 
-    def _file(self, writer: sqlite3.Connection, limit_count: int) -> None:
-        """File the oldest batches of the tail, about so many messages; from then on memory may drop them."""
+    def _file(self, writer: sqlite3.Connection, limit_count: int, limit_bytes: int) -> None:
+        """File the oldest batches of the tail until that reaches a limit; from then on memory may drop them."""
         filed: list[NewMessage] = []
         batches = 0
         last_seq = size_bytes = 0
@@ -321,7 +343,7 @@ class SqliteLog:
             batches += 1
             last_seq = messages[0].seq
             size_bytes += batch_bytes
-            if len(filed) >= limit_count:
+            if len(filed) >= limit_count or size_bytes >= limit_bytes:
                 break
         if not filed:
             return
@@ -335,6 +357,7 @@ class SqliteLog:
             self._tail.popleft()
         self._tail_count -= len(filed)
         self._tail_bytes -= size_bytes
+        self._written_bytes += size_bytes
         self._retention.note(filed)
         self._recent.droppable_seq = filed[-1].seq
 
@@ -348,11 +371,11 @@ class SqliteLog:
         )
 
     def _disconnect(self) -> None:
-        for connection in (self._reader, self._writer):
+        for connection in (self._checkpointer, self._reader, self._writer):
             if connection is not None:
                 with suppress(sqlite3.Error):
                     connection.close()
-        self._reader = self._writer = None
+        self._checkpointer = self._reader = self._writer = None
 
     def close(self) -> None:
         self._disconnect()

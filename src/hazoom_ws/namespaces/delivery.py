@@ -3,7 +3,7 @@
 A turn is the unit in which the state of an application changes: one event, one token, one expiry. Threads take turns by a
 lock, greenlets do anyway: nothing in a turn waits. At its end what the hub wants sent goes out in the order in which it
 became true, but not before the log has kept the messages of the turn. Sending to a dead peer may run our own disconnect
-handling in the middle of a broadcast; that is a turn within a turn, whose effects queue behind those that are being sent.
+handling amid a broadcast: a turn within a turn, whose effects queue behind those that are being sent.
 
 Where threads take turns, a turn ends by writing its messages. Greenlets must not wait for a disk: there a worker writes
 what many turns have appended as one batch, and everything that became true since waits for it, acknowledgements included.
@@ -104,10 +104,7 @@ class Delivery:
         sleep: Callable[[float], Any],
         worker: Any,
     ) -> None:
-        """``lock`` is a reentrant one where threads take turns, None where nothing runs beside a turn.
-
-        ``worker`` is the `transport.offload.Worker` that writes for greenlets, None where threads do it themselves.
-        """
+        """``lock`` is a reentrant one where threads take turns, ``worker`` the `offload.Worker` where greenlets do."""
         self._fan_out = fan_out
         self._log = log
         self._lock = lock
@@ -118,6 +115,7 @@ class Delivery:
         self._is_sending = False
         self._is_writing = False  # whether a batch is being written, or one soon will be
         self._is_holding = False  # whether it writes messages at the moment
+        self._is_at_checkpoint = False
         self._is_mending = False
         self._revoked: deque[int] = deque(maxlen=_REVOKED_COUNT)  # the last messages that could not be kept, by seq
         self._links: dict[str, Link] = {}  # by the connection's id
@@ -248,6 +246,8 @@ class Delivery:
                     self._revoke(batch)
             if log.is_untidy:
                 log.tidy()
+            if log.is_checkpoint_due:
+                log.checkpoint()
         finally:
             self._is_writing = False
 
@@ -268,6 +268,9 @@ class Delivery:
             if batch.messages:
                 held.extend(self._effects)
                 self._effects.clear()
+        if self._log.is_checkpoint_due and not self._is_at_checkpoint:
+            self._is_at_checkpoint = True
+            self._worker.submit(self._checkpointed, self._log.checkpoint)
         if batch.messages:
             self._is_holding = False
             self._send_all(held)
@@ -275,6 +278,11 @@ class Delivery:
             self._worker.later(_GATHERING_S, self._go_on)
         else:
             self._worker.soon(self._go_on)
+
+    def _checkpointed(self, error: Exception | None) -> None:
+        self._is_at_checkpoint = False
+        if error is not None:
+            logger.error("there was no checkpoint", exc_info=error)
 
     def _go_on(self, error: Exception | None = None) -> None:
         """Have the next batch written, or what was written put in order, until there is nothing left to do."""

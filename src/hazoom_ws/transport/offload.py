@@ -1,4 +1,4 @@
-"""Runs beside the loop what may block it, in one thread of the operating system.
+"""Runs beside the loop what may block it, in threads of the operating system.
 
 eventlet's own pool of threads (`eventlet.tpool`) registers its wake-up with the hub anew for each call, which costs several
 times what the change of thread does.
@@ -19,8 +19,11 @@ _socket: Any = patcher.original("socket")
 Done = Callable[[Exception | None], object]
 
 
+_THREADS = 2  # one that writes, one that waits for a disk meanwhile
+
+
 class Worker:
-    """A thread that runs one function after the other. It starts with the first; call all of this from one hub's greenlets.
+    """Threads that run functions, as they are free. They start with the first; call all of this from one hub's greenlets.
 
     What is called back runs in the loop's turns where there is a loop, else in greenlets of its own.
     """
@@ -46,13 +49,13 @@ class Worker:
         hubs.get_hub().schedule_call_global(delay_s, self.soon, callback)
 
     def submit(self, done: Done, function: Callable[..., object], *args: Any) -> None:
-        """Call ``function`` in the thread, then ``done`` with what it raised."""
+        """Call ``function`` in a thread, then ``done`` with what it raised."""
         if not self._is_started:
             self._start()
         self._calls.put((done, function, args))
 
     def run(self, function: Callable[..., object], *args: Any) -> None:
-        """Call ``function`` in the thread; only the calling greenlet waits for its end. Raises what it raises."""
+        """Call ``function`` in a thread; only the calling greenlet waits for its end. Raises what it raises."""
         hub, caller = hubs.get_hub(), greenthread.getcurrent()
         self.submit(lambda error: hub.schedule_call_global(0, caller.switch, error), function, *args)
         error = hub.switch()
@@ -67,7 +70,8 @@ class Worker:
             hub.add(hub.READ, self._wakes.fileno(), self._on_wake_up, hub.squelch_exception, lambda: None)
         else:
             loop.watch(_Wakes(self._wakes, self._take_done))
-        _threading.Thread(target=self._work, name="hazoom_ws worker", daemon=True).start()
+        for _ in range(_THREADS):
+            _threading.Thread(target=self._work, name="hazoom_ws worker", daemon=True).start()
 
     def _work(self) -> None:
         while True:
@@ -94,7 +98,7 @@ class Worker:
 
 
 class _Wakes:
-    """What the loop reads when the thread has done something."""
+    """What the loop reads when a thread has done something."""
 
     def __init__(self, connection: Any, on_wake_up: Callable[[], None]) -> None:
         self.connection = connection
