@@ -115,7 +115,7 @@ class Delivery:
         self._is_sending = False
         self._is_writing = False  # whether a batch is being written, or one soon will be
         self._is_holding = False  # whether it writes messages at the moment
-        self._is_at_checkpoint = False
+        self._is_gathering = self._is_at_checkpoint = False
         self._is_mending = False
         self._revoked: deque[int] = deque(maxlen=_REVOKED_COUNT)  # the last messages that could not be kept, by seq
         self._links: dict[str, Link] = {}  # by the connection's id
@@ -228,6 +228,8 @@ class Delivery:
                 self._write_all()
             else:
                 self._worker.soon(self._write)
+        elif self._is_gathering and len(self._effects) >= _GATHERED_COUNT:
+            self._worker.soon(self._stop_gathering)
         if not self._is_holding and not self._log.holds_messages:
             self._send_all(self._effects)
         if self._log.problem is not None and not self._is_mending:
@@ -275,9 +277,15 @@ class Delivery:
             self._is_holding = False
             self._send_all(held)
         if len(batch.messages) >= _CROWDED_COUNT and len(self._effects) < _GATHERED_COUNT:
-            self._worker.later(_GATHERING_S, self._go_on)
+            self._is_gathering = True
+            self._worker.later(_GATHERING_S, self._stop_gathering)
         else:
             self._worker.soon(self._go_on)
+
+    def _stop_gathering(self) -> None:
+        if self._is_gathering:
+            self._is_gathering = False
+            self._go_on()
 
     def _checkpointed(self, error: Exception | None) -> None:
         self._is_at_checkpoint = False

@@ -5,6 +5,7 @@ times what the change of thread does.
 """
 
 import logging
+import sys
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +20,7 @@ _socket: Any = patcher.original("socket")
 Done = Callable[[Exception | None], object]
 
 
+_SWITCH_INTERVAL_S = 0.001
 _THREADS = 2  # one that writes, one that waits for a disk meanwhile
 
 
@@ -64,6 +66,8 @@ class Worker:
 
     def _start(self) -> None:
         self._is_started = True
+        # By default a thread that is ready waits 5 ms for one that computes: several times in each call.
+        sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_INTERVAL_S))
         loop = self._loop()
         if loop is None:
             hub = hubs.get_hub()
