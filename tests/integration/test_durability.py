@@ -13,6 +13,7 @@ from servers import Hazoom, OfficialClient, free_port, hazoom, wait_until
 
 Run = Callable[[], AbstractContextManager[Hazoom]]
 BURST = 1000
+FILED_AT_ONCE = 512
 
 
 @pytest.fixture
@@ -67,6 +68,26 @@ def test_what_was_acknowledged_before_a_kill_is_there_once_after_it(run: Run, cl
                 assert (reply["id"], reply["duplicate"]) == (kept_by_text[str(number)]["id"], True)
         after = everything(server.url, client)
         assert len({entry["message"] for entry in after}) == len(after)
+
+
+def test_a_burst_is_put_in_its_place_when_there_is_nothing_to_write(run: Run, file: Path, client: OfficialClient) -> None:
+    with run() as server:
+        ann, bob = (client.connect(server.url, auth={"user_name": name}) for name in ("Ann", "Bob"))
+        calls = [ann.start_to_emit("message", {"message": str(number)}) for number in range(BURST)]
+        answers = [bob.emit("message", {"message": f"amid {number}"}) for number in range(20)]
+        assert all(answer["ok"] for answer in answers)
+        client.wait(lambda: all(call in client.replies() for call in calls), "the burst is acknowledged")
+        with sqlite3.connect(file) as kept:
+            wait_until(lambda: _count(kept, "messages") > BURST - FILED_AT_ONCE, "most of it is filed")
+            assert _count(kept, "tail") < FILED_AT_ONCE
+        kept.close()
+        messages = everything(server.url, client)
+        assert len(messages) == BURST + len(answers)
+        assert [entry["seq"] for entry in messages] == sorted(entry["seq"] for entry in messages)
+
+
+def _count(kept: sqlite3.Connection, table: str) -> int:
+    return kept.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
 
 
 def test_a_file_that_cannot_be_written_refuses_messages_until_it_can(run: Run, file: Path, client: OfficialClient) -> None:

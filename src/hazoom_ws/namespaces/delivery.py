@@ -2,12 +2,8 @@
 
 A turn is the unit in which the state of an application changes: one event, one token, one expiry. Threads take turns by a
 lock, greenlets do anyway: nothing in a turn waits. At its end what the hub wants sent goes out in the order in which it
-became true, but not before the log has kept the messages of the turn. Sending to a dead peer may run our own disconnect
-handling amid a broadcast: a turn within a turn, whose effects queue behind those that are being sent.
-
-Where threads take turns, a turn ends by writing its messages. Greenlets must not wait for a disk: there a worker writes
-what many turns have appended as one batch, and everything that became true since waits for it, acknowledgements included.
-What the log could not keep is shown to nobody, and its sender is refused.
+became true, but not before the log has kept the messages of the turn (`group_commit`). Sending to a dead peer may run our
+own disconnect handling in the middle of a broadcast; that is a turn within a turn, whose effects queue behind the others.
 
 Maps the hub's connections and rooms to Socket.IO's: one sid per namespace that a client uses, and rooms that do not cross
 namespaces. Room names get a prefix, because Socket.IO puts every client in a room named like its sid.
@@ -16,8 +12,7 @@ namespaces. Room names get a prefix, because Socket.IO puts every client in a ro
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
-from functools import partial
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any
 
@@ -28,7 +23,8 @@ from hazoom_ws.chat.effects import Broadcast, Close, Effect, Enter, Leave, Push
 from hazoom_ws.chat.limits import TokenBucket
 from hazoom_ws.chat.presence import Connection
 from hazoom_ws.errors import LogUnavailable
-from hazoom_ws.message_log.contract import Batch, MessageLog
+from hazoom_ws.message_log.contract import MessageLog
+from hazoom_ws.namespaces.group_commit import GroupCommit
 from hazoom_ws.schemas import (
     FEATURES,
     Feature,
@@ -45,12 +41,6 @@ from hazoom_ws.transport.fan_out import FanOut
 logger = logging.getLogger(__name__)
 
 ROOT = "/"
-_RETRY_INTERVAL_S = 1.0  # after which a log that could not be written is tried again
-# A batch costs a few changes of thread, however many messages it has: when there are many, more are let come together.
-_CROWDED_COUNT = 4
-_GATHERING_S = 0.0015
-_GATHERED_COUNT = 64
-_REVOKED_COUNT = 1000
 _NAMESPACES_OF: dict[Feature, tuple[str, str]] = {feature: (ROOT, f"/{feature}") for feature in FEATURES}
 
 
@@ -106,24 +96,16 @@ class Delivery:
     ) -> None:
         """``lock`` is a reentrant one where threads take turns, ``worker`` the `offload.Worker` where greenlets do."""
         self._fan_out = fan_out
-        self._log = log
         self._lock = lock
-        self._start_task = start_task
-        self._sleep = sleep
-        self._worker = worker
-        self._effects: deque[Effect | Greet | Later] = deque()
+        self._commit = GroupCommit(log, lock, self._send_all, start_task=start_task, sleep=sleep, worker=worker)
+        self._revoked = self._commit.revoked
         self._is_sending = False
-        self._is_writing = False  # whether a batch is being written, or one soon will be
-        self._is_holding = False  # whether it writes messages at the moment
-        self._is_gathering = self._is_at_checkpoint = False
-        self._is_mending = False
-        self._revoked: deque[int] = deque(maxlen=_REVOKED_COUNT)  # the last messages that could not be kept, by seq
         self._links: dict[str, Link] = {}  # by the connection's id
         self._links_by_sid: dict[str, Link] = {}
 
     def add(self, effect: Effect | Greet) -> None:
         """Queue ``effect`` until the turn ends."""
-        self._effects.append(effect)
+        self._commit.effects.append(effect)
 
     def turn(self) -> "Delivery":
         """Run the body of a ``with`` alone, then send what it queued, also if it raised: its state has changed."""
@@ -137,15 +119,15 @@ class Delivery:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            self._end_turn()
+            self._commit.end_turn()
         finally:
             if self._lock is not None:
                 self._lock.__exit__(kind, error, traceback)
 
     def reply(self, send: Callable[[Any], None], reply: dict[str, Any] | None) -> None:
         """Call ``send`` with an acknowledgement's argument, after what was queued before it."""
-        if self._lock is None and (self._is_holding or self._log.holds_messages):
-            self._effects.append(Later(send, reply))
+        if self._lock is None and self._commit.is_holding:
+            self._commit.effects.append(Later(send, reply))
         else:
             send(reply and self.checked(reply))
 
@@ -220,107 +202,6 @@ class Delivery:
             self._fan_out.leave_room(sid, namespace, link.key_of(namespace, room))
         link.plain.discard(namespace)
         link.arriving.discard(namespace)
-
-    def _end_turn(self) -> None:
-        if not self._is_writing and self._log.is_dirty:
-            self._is_writing = True
-            if self._worker is None:
-                self._write_all()
-            else:
-                self._worker.soon(self._write)
-        elif self._is_gathering and len(self._effects) >= _GATHERED_COUNT:
-            self._worker.soon(self._stop_gathering)
-        if not self._is_holding and not self._log.holds_messages:
-            self._send_all(self._effects)
-        if self._log.problem is not None and not self._is_mending:
-            self._is_mending = True
-            self._start_task(self._reopen_log)
-
-    def _write_all(self) -> None:
-        """Write batch after batch, within the turn."""
-        log = self._log
-        try:
-            while log.is_dirty:
-                batch = log.take_batch()
-                try:
-                    log.write(batch)
-                except LogUnavailable:
-                    self._revoke(batch)
-            if log.is_untidy:
-                log.tidy()
-            if log.is_checkpoint_due:
-                log.checkpoint()
-        finally:
-            self._is_writing = False
-
-    def _write(self) -> None:
-        """Have a batch written; what it holds, and what became true since, waits for it."""
-        batch = self._log.take_batch()
-        held: deque[Effect | Greet | Later] = deque()
-        if batch.messages:
-            self._is_holding = True
-            held, self._effects = self._effects, held
-        self._worker.submit(partial(self._written, batch, held), self._log.write, batch)
-
-    def _written(self, batch: Batch, held: deque[Effect | Greet | Later], error: Exception | None) -> None:
-        if error is not None:
-            if not isinstance(error, LogUnavailable):
-                logger.error("a batch was not written", exc_info=error)
-            self._revoke(batch)
-            if batch.messages:
-                held.extend(self._effects)
-                self._effects.clear()
-        if self._log.is_checkpoint_due and not self._is_at_checkpoint:
-            self._is_at_checkpoint = True
-            self._worker.submit(self._checkpointed, self._log.checkpoint)
-        if batch.messages:
-            self._is_holding = False
-            self._send_all(held)
-        if len(batch.messages) >= _CROWDED_COUNT and len(self._effects) < _GATHERED_COUNT:
-            self._is_gathering = True
-            self._worker.later(_GATHERING_S, self._stop_gathering)
-        else:
-            self._worker.soon(self._go_on)
-
-    def _stop_gathering(self) -> None:
-        if self._is_gathering:
-            self._is_gathering = False
-            self._go_on()
-
-    def _checkpointed(self, error: Exception | None) -> None:
-        self._is_at_checkpoint = False
-        if error is not None:
-            logger.error("there was no checkpoint", exc_info=error)
-
-    def _go_on(self, error: Exception | None = None) -> None:
-        """Have the next batch written, or what was written put in order, until there is nothing left to do."""
-        if error is not None:
-            logger.error("the log was not tidied", exc_info=error)
-        if self._log.is_dirty:
-            self._write()
-        elif self._log.is_untidy and error is None:
-            self._worker.submit(self._go_on, self._log.tidy)
-        else:
-            self._is_writing = False
-            self._end_turn()
-
-    def _revoke(self, batch: Batch) -> None:
-        """Take back a batch that could not be kept, and what came while the log was thought to be well."""
-        for lost in (batch, self._log.take_batch()):
-            self._revoked.extend(entry.seq for entry in lost.messages)
-            self._log.forget(lost)
-
-    def _reopen_log(self) -> None:
-        logger.error("messages cannot be kept, trying again each second: %s", self._log.problem)
-        while self._log.problem is not None:
-            self._sleep(_RETRY_INTERVAL_S)
-            if self._worker is not None:
-                self._worker.run(self._log.reopen)
-            else:
-                with self._lock or nullcontext():  # nobody may read while the file changes hands
-                    self._log.reopen()
-        self._is_mending = False
-        logger.info("messages are kept again")
 
     def _send_all(self, effects: deque[Effect | Greet | Later]) -> None:
         if self._is_sending or not effects:

@@ -1,0 +1,164 @@
+"""Group commit: what many turns have said is written as one batch, and what became true since waits for it.
+
+Where threads take turns, a turn ends by writing its messages. Greenlets must not wait for a disk: there a worker writes
+while they go on, and everything that became true since waits for its end, acknowledgements included. What the log could not
+keep is revoked: it is shown to nobody, and its sender is refused.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any
+
+from hazoom_ws.errors import LogUnavailable
+from hazoom_ws.message_log.contract import Batch, MessageLog
+
+logger = logging.getLogger(__name__)
+
+_RETRY_INTERVAL_S = 1.0  # after which a log that could not be written is tried again
+# A batch costs a few changes of thread, however many messages it has: when there are many, more are let come together.
+_CROWDED_COUNT = 4
+_GATHERING_S = 0.0015
+_GATHERED_COUNT = 64
+_REVOKED_COUNT = 1000
+
+
+class GroupCommit:
+    """Writes one log. ``effects`` wait for the end of the turn, and for the messages before them to be kept.
+
+    ``revoked``: the last messages that could not be kept, by seq.
+    """
+
+    def __init__(
+        self,
+        log: MessageLog,
+        lock: AbstractContextManager[Any] | None,
+        let_out: Callable[[deque[Any]], None],
+        *,
+        start_task: Callable[..., Any],
+        sleep: Callable[[float], Any],
+        worker: Any,
+    ) -> None:
+        """``let_out(effects)`` empties the queue. The rest is as in `Delivery`."""
+        self.effects: deque[Any] = deque()
+        self.revoked: deque[int] = deque(maxlen=_REVOKED_COUNT)
+        self._log = log
+        self._lock = lock
+        self._let_out = let_out
+        self._start_task = start_task
+        self._sleep = sleep
+        self._worker = worker
+        self._is_busy = False  # whether a batch is being written, or soon will be
+        self._is_writing_messages = self._is_gathering = self._is_at_checkpoint = False
+        self._is_mending = False
+
+    @property
+    def is_holding(self) -> bool:
+        """Whether what becomes true now has to wait for messages to be kept."""
+        return self._is_writing_messages or self._log.holds_messages
+
+    def end_turn(self) -> None:
+        """Have written what the turn has appended, and let out what waits for nothing."""
+        if not self._is_busy and self._log.is_dirty:
+            self._is_busy = True
+            if self._worker is None:
+                self._write_all()
+            else:
+                self._worker.soon(self._write)
+        elif self._is_gathering and len(self.effects) >= _GATHERED_COUNT:
+            self._worker.soon(self._stop_gathering)
+        if not self.is_holding:
+            self._let_out(self.effects)
+        if self._log.problem is not None and not self._is_mending:
+            self._is_mending = True
+            self._start_task(self._reopen_log)
+
+    def _write_all(self) -> None:
+        """Write batch after batch, within the turn."""
+        log = self._log
+        try:
+            while log.is_dirty:
+                batch = log.take_batch()
+                try:
+                    log.write(batch)
+                except LogUnavailable:
+                    self._revoke(batch)
+            if log.is_untidy:
+                log.tidy()
+            if log.is_checkpoint_due:
+                log.checkpoint()
+        finally:
+            self._is_busy = False
+
+    def _write(self) -> None:
+        """Have a batch written; what it holds, and what became true since, waits for it."""
+        batch = self._log.take_batch()
+        held: deque[Any] = deque()
+        if batch.messages:
+            self._is_writing_messages = True
+            held, self.effects = self.effects, held
+        self._worker.submit(partial(self._written, batch, held), self._log.write, batch)
+
+    def _written(self, batch: Batch, held: deque[Any], error: Exception | None) -> None:
+        if error is not None:
+            if not isinstance(error, LogUnavailable):
+                logger.error("a batch was not written", exc_info=error)
+            self._revoke(batch)
+            if batch.messages:
+                held.extend(self.effects)
+                self.effects.clear()
+        if self._log.is_checkpoint_due and not self._is_at_checkpoint:
+            self._is_at_checkpoint = True
+            self._worker.submit(self._checkpointed, self._log.checkpoint)
+        if batch.messages:
+            self._is_writing_messages = False
+            self._let_out(held)
+            if not self.is_holding:
+                self._let_out(self.effects)
+        if len(batch.messages) >= _CROWDED_COUNT and len(self.effects) < _GATHERED_COUNT:
+            self._is_gathering = True
+            self._worker.later(_GATHERING_S, self._stop_gathering)
+        else:
+            self._worker.soon(self._go_on)
+
+    def _stop_gathering(self) -> None:
+        if self._is_gathering:
+            self._is_gathering = False
+            self._go_on()
+
+    def _checkpointed(self, error: Exception | None) -> None:
+        self._is_at_checkpoint = False
+        if error is not None:
+            logger.error("there was no checkpoint", exc_info=error)
+
+    def _go_on(self, error: Exception | None = None) -> None:
+        """Have the next batch written, or what was written put in order, until there is nothing left to do."""
+        if error is not None:
+            logger.error("the log was not tidied", exc_info=error)
+        if self._log.is_dirty:
+            self._write()
+        elif self._log.is_untidy and error is None:
+            self._worker.submit(self._go_on, self._log.tidy)
+        else:
+            self._is_busy = False
+            self.end_turn()
+
+    def _revoke(self, batch: Batch) -> None:
+        """Take back a batch that could not be kept, and what came while the log was thought to be well."""
+        for lost in (batch, self._log.take_batch()):
+            self.revoked.extend(entry.seq for entry in lost.messages)
+            self._log.forget(lost)
+
+    def _reopen_log(self) -> None:
+        logger.error("messages cannot be kept, trying again each second: %s", self._log.problem)
+        while self._log.problem is not None:
+            self._sleep(_RETRY_INTERVAL_S)
+            if self._worker is not None:
+                self._worker.run(self._log.reopen)
+            else:
+                with self._lock or nullcontext():  # nobody may read while the file changes hands
+                    self._log.reopen()
+        self._is_mending = False
+        logger.info("messages are kept again")
