@@ -17,14 +17,14 @@ from servers import (
 
 __all__ = ["pytest_runtest_makereport"]
 
-_ABOUT_TRANSPORT = ("test_engine_io", "test_hostile_clients", "test_official_client", "test_socket_io")
+_WITHOUT_EPOLL_TOO = ("test_durability", "test_engine_io", "test_hostile_clients", "test_official_client", "test_socket_io")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run each test in every way to serve, or in all but "eventlet without epoll" where that has no code of its own."""
     if "async_mode" in metafunc.fixturenames:
-        is_about_transport = metafunc.module.__name__.rpartition(".")[2] in _ABOUT_TRANSPORT
-        modes = ASYNC_MODES if is_about_transport else [mode for mode in ASYNC_MODES if mode != "eventlet without epoll"]
+        has_code_of_its_own = metafunc.module.__name__.rpartition(".")[2] in _WITHOUT_EPOLL_TOO
+        modes = ASYNC_MODES if has_code_of_its_own else [mode for mode in ASYNC_MODES if mode != "eventlet without epoll"]
         metafunc.parametrize("async_mode", modes, scope="module")
 
 

@@ -213,7 +213,10 @@ class Loop:
     def _call_back(self) -> None:
         soon, self._soon = self._soon, []
         for callback in soon:
-            callback()
+            try:
+                callback()
+            except Exception:
+                logger.exception("%r failed", callback)
 
     def _find_backends(self) -> None:
         """Let the backends that have sent something be read in this turn."""
