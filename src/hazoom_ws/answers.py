@@ -180,16 +180,16 @@ class Answers:
     def _lost(self, connection: Connection) -> list[Placed]:
         """Return the ends of answers that a recovered client waits for and that are kept nowhere, on each namespace."""
         if connection.lost_answers is None:
-            connection.lost_answers = {}
+            connection.lost_answers = connection.died_answers.copy()
+            connection.died_answers.clear()
             for request_id, room in list(connection.answers.items()):
                 answer = self._by_id.get(request_id)
                 if answer is None:
                     connection.lost_answers[request_id] = room
-                elif answer.user == connection.user:
+                else:
                     answer.asker = connection
-                    if not answer.is_ended:
-                        continue
-                del connection.answers[request_id]
+                if answer is None or answer.is_ended:
+                    del connection.answers[request_id]
             self._hub.save_answers(connection)
         error = LlmFailed("this answer was lost, the server was restarted or you were away for too long; ask again")
         return [
@@ -328,7 +328,7 @@ class Answers:
                 logger.warning("the answer to AI request %r is in no history: %s", answer.prompt.request_id, error.reason)
         self._conclude(answer, event)
         answer.finish()
-        if answer.asker.is_open:  # else it is told when it comes back
+        if answer.asker.is_open or answer.room is not UNSET:  # else it is told when it comes back
             answer.asker.answers.pop(answer.prompt.request_id, None)
             self._hub.save_answers(answer.asker)
         self._kept.start(answer, self._clock())

@@ -14,7 +14,7 @@ class User(NamedTuple):
 class Connection:
     """One client's connection, whatever namespaces it uses. ``id`` is opaque here."""
 
-    __slots__ = ("answers", "id", "is_open", "lost_answers", "pid", "rooms", "session_id", "user")
+    __slots__ = ("answers", "died_answers", "id", "is_open", "lost_answers", "pid", "rooms", "session_id", "user")
 
     def __init__(self, connection_id: str, user: User, session_id: str) -> None:
         self.id = connection_id
@@ -22,7 +22,8 @@ class Connection:
         self.session_id = session_id  # the conversation that the AI backend remembers for this connection
         self.rooms: dict[str, None] = {}  # in the order of joining
         self.answers: dict[str, str] = {}  # its requests to the AI that have not ended: the room of each id, "" if private
-        self.lost_answers: dict[str, str] | None = None  # those that are kept nowhere; None until it is known
+        self.died_answers: dict[str, str] = {}  # those that a restart ended, of its rooms too, and that it has not heard of
+        self.lost_answers: dict[str, str] | None = None  # all that are kept nowhere; None until it is known
         self.is_open = True
         self.pid: str | None = None  # the secret with which its client can come back
 

@@ -24,13 +24,15 @@ REPLAY_LIMIT_COUNT = 500  # messages of one room
 class Session:
     """One that can be recovered. ``connection`` is None while its client is away; ``rooms`` are those it was in."""
 
-    __slots__ = ("answers", "connection", "ends_at", "key", "rooms", "session_id", "since", "user")
+    __slots__ = ("answers", "connection", "died_answers", "ends_at", "key", "rooms", "session_id", "since", "user")
 
     def __init__(
-        self, key: str, user: User, session_id: str, since: int, rooms: list[str], *, answers: dict[str, str]
+        self, key: str, user: User, session_id: str, since: int, rooms: list[str], *, died_answers: dict[str, str]
     ) -> None:
         self.key = key
-        self.answers = answers  # shared with its connection
+        # Shared with its connection:
+        self.answers: dict[str, str] = {}
+        self.died_answers = died_answers
         self.user = user
         self.session_id = session_id
         self.since = since  # the newest message when it began
@@ -49,30 +51,26 @@ class Sessions:
         self._by_key: dict[str, Session] = {}
         self._away: Deadlines[Session] = Deadlines(window_s)
         self._evicted: list[User] = []
+        died: defaultdict[str, dict[str, str]] = defaultdict(dict)  # with the earlier process, by room
+        for stored in log.sessions().values():
+            for request_id, room in stored.answers.items():
+                if room:
+                    died[room][request_id] = room
         for key, stored in log.sessions().items():
             if window_s == 0 or (stored.ends_at is not None and stored.ends_at <= wall_now_s):
                 log.save_session(key, None)
                 continue
             user = User(stored.user_id, stored.user_name)
-            session = Session(key, user, stored.session_id, stored.since, stored.rooms, answers=stored.answers)
-            session.ends_at = wall_now_s + window_s
+            # All who were in a room wait for the end of the answers there, as who asked does.
+            died_answers = stored.died_answers | stored.answers
+            for room in stored.rooms:
+                died_answers |= died.get(room, {})
+            session = Session(key, user, stored.session_id, stored.since, stored.rooms, died_answers=died_answers)
             self._by_key[key] = session
             self._away.start(session, now_s)
-        self._share_lost_answers()
-
-    def _share_lost_answers(self) -> None:
-        """Let all who were in a room wait for the end of the answers there, as who asked does: they died together."""
-        shared: defaultdict[str, dict[str, str]] = defaultdict(dict)  # by room
-        for session in self._by_key.values():
-            for request_id, room in session.answers.items():
-                if room:
-                    shared[room][request_id] = room
-        for session in self._by_key.values() if shared else ():
-            known = len(session.answers)
-            for room in session.rooms:
-                session.answers |= shared.get(room, {})
-            if len(session.answers) > known:
-                self._store(session, session.ends_at)
+            if died_answers:
+                self._store(session, wall_now_s + window_s)
+            session.ends_at = wall_now_s + window_s
 
     def start(self, connection: Connection) -> None:
         """Give a new connection a session and its pid."""
@@ -80,9 +78,9 @@ class Sessions:
             return
         connection.pid = secrets.token_urlsafe(18)
         key = _key_of(connection.pid)
-        session = Session(key, connection.user, connection.session_id, self._log.last_seq, [], answers={})
+        session = Session(key, connection.user, connection.session_id, self._log.last_seq, [], died_answers={})
         session.connection = connection
-        connection.answers = session.answers
+        connection.answers, connection.died_answers = session.answers, session.died_answers
         self._by_key[key] = session
 
     def since(self, connection: Connection) -> int:
@@ -97,7 +95,7 @@ class Sessions:
     def resume(self, session: Session, pid: str, connection: Connection) -> None:
         """Let a new connection hold a session."""
         connection.pid = pid
-        connection.answers = session.answers
+        connection.answers, connection.died_answers = session.answers, session.died_answers
         session.connection = connection
         self._away.stop(session)
 
@@ -158,6 +156,7 @@ class Sessions:
             rooms=session.rooms,
             ends_at=ends_at,
             answers=session.answers.copy(),
+            died_answers=session.died_answers.copy(),
         )
         self._log.save_session(session.key, stored)
 

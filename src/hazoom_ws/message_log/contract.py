@@ -9,7 +9,7 @@ later `read`, whatever dies. A batch is kept whole or not at all; one that could
 its numbers are not given again.
 
 Turns. Everything but `write`, `tidy`, `reopen` and `checkpoint` is called within a turn and returns soon. Those may block
-and are called beside turns; the first three one at a time.
+and are called beside turns, one at a time, but for `checkpoint`, which may run beside `write` and `tidy`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -50,7 +50,8 @@ def size_bytes(entry: NewMessage) -> int:
 class StoredSession(Struct, frozen=True, kw_only=True):
     """What is kept of a connection that may come back. ``ends_at``: seconds since the epoch, None while it is connected.
 
-    ``answers``: its requests to the AI that have not ended, the room of each by id, "" if private.
+    ``answers``: its requests to the AI that have not ended, the room of each by id, "" if private. ``died_answers``: those
+    that a restart ended, and of which it has not heard.
     """
 
     user_id: str
@@ -60,6 +61,7 @@ class StoredSession(Struct, frozen=True, kw_only=True):
     rooms: list[str]
     ends_at: float | None = None
     answers: dict[str, str] = {}
+    died_answers: dict[str, str] = {}
 
 
 class Batch(NamedTuple):

@@ -18,6 +18,7 @@ from hazoom_ws.schemas import NewMessage
 _seq_of = attrgetter("seq")
 _NOTHING = NewMessage(user="", message="", timestamp=0, room="", id="", seq=0)
 _COMPACTED_COUNT = 64
+_DROPPED_AT_ONCE = 64
 
 
 class _Room:
@@ -121,13 +122,17 @@ class MemoryLog:
         self._grow(kept, size_bytes(entry))
         if client_id is not UNSET:
             self._by_client_id[room, user, client_id] = entry
-        while (count := len(kept)) > self._room_limit_count or (kept.size_bytes > self._room_limit_bytes and count > 1):
-            if kept.oldest().seq > self.droppable_seq:
+        # What could not be dropped for long goes little by little: nothing in a turn takes long.
+        for _ in range(_DROPPED_AT_ONCE):
+            count = len(kept)
+            is_full = count > self._room_limit_count or (kept.size_bytes > self._room_limit_bytes and count > 1)
+            if not is_full or kept.oldest().seq > self.droppable_seq:
                 break
             self._drop(kept.oldest())
-        while self._size_bytes > self._limit_bytes and len(self._oldest_first) > 1:
+        for _ in range(_DROPPED_AT_ONCE):
             oldest = next(iter(self._oldest_first.values()))
-            if oldest.seq > self.droppable_seq:
+            is_full = self._size_bytes > self._limit_bytes and len(self._oldest_first) > 1
+            if not is_full or oldest.seq > self.droppable_seq:
                 break
             self._drop(oldest)
         return entry

@@ -41,7 +41,7 @@ class GroupCommit:
         sleep: Callable[[float], Any],
         worker: Any,
     ) -> None:
-        """``let_out(effects)`` empties the queue. The rest is as in `Delivery`."""
+        """``let_out(effects)`` empties the queue. ``lock`` and ``worker`` are as in `Delivery`."""
         self.effects: deque[Any] = deque()
         self.revoked: deque[int] = deque(maxlen=_REVOKED_COUNT)
         self._log = log
@@ -71,6 +71,8 @@ class GroupCommit:
             self._worker.soon(self._stop_gathering)
         if not self.is_holding:
             self._let_out(self.effects)
+        if self._worker is None:
+            self._put_in_order()
         if self._log.problem is not None and not self._is_mending:
             self._is_mending = True
             self._start_task(self._reopen_log)
@@ -85,12 +87,15 @@ class GroupCommit:
                     log.write(batch)
                 except LogUnavailable:
                     self._revoke(batch)
-            if log.is_untidy:
-                log.tidy()
-            if log.is_checkpoint_due:
-                log.checkpoint()
         finally:
             self._is_busy = False
+
+    def _put_in_order(self) -> None:
+        """Do a share of what can wait, within the turn, when what it let out is on its way."""
+        if self._log.is_untidy:
+            self._log.tidy()
+        if self._log.is_checkpoint_due:
+            self._log.checkpoint()
 
     def _write(self) -> None:
         """Have a batch written; what it holds, and what became true since, waits for it."""
@@ -137,6 +142,8 @@ class GroupCommit:
         """Have the next batch written, or what was written put in order, until there is nothing left to do."""
         if error is not None:
             logger.error("the log was not tidied", exc_info=error)
+        if self._log.problem is not None:
+            self._revoke(self._log.take_batch())  # it came while the log was thought to be well
         if self._log.is_dirty:
             self._write()
         elif self._log.is_untidy and error is None:
@@ -155,6 +162,8 @@ class GroupCommit:
         logger.error("messages cannot be kept, trying again each second: %s", self._log.problem)
         while self._log.problem is not None:
             self._sleep(_RETRY_INTERVAL_S)
+            if self._is_at_checkpoint:
+                continue  # which uses the file in another thread
             if self._worker is not None:
                 self._worker.run(self._log.reopen)
             else:
@@ -162,3 +171,5 @@ class GroupCommit:
                     self._log.reopen()
         self._is_mending = False
         logger.info("messages are kept again")
+        with self._lock or nullcontext():
+            self.end_turn()  # there may be something to write, and to let out

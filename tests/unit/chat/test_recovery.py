@@ -1,14 +1,18 @@
 """What a client that dropped has missed, and whether it is shown once and in order."""
 
+from pathlib import Path
+
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
 from hazoom_ws.chat.effects import Broadcast, Close, Effect, Push
 from hazoom_ws.chat.hub import Hub
-from hazoom_ws.chat.recovery import missed
+from hazoom_ws.chat.presence import Connection, User
+from hazoom_ws.chat.recovery import Sessions, missed
 from hazoom_ws.message_log.contract import Page, StoredSession
 from hazoom_ws.message_log.memory import MemoryLog
+from hazoom_ws.message_log.opening import open_log
 from hazoom_ws.schemas import NewMessage, RoomJoined
 from hazoom_ws.settings import Settings
 
@@ -208,3 +212,44 @@ def test_what_is_replayed_has_a_bound():
     pages = {"a": Page([large], more=False, gap=False), "b": Page([entry(2, "b", "x" * 1000)], more=False, gap=False)}
     found = missed(pages, LIMIT_BYTES)
     assert (found.replayed, found.incomplete) == ([large], {"b": []})
+
+
+def test_all_in_its_room_have_to_hear_of_an_answer_that_died_with_the_server_once(tmp_path: Path) -> None:
+    def restart() -> Sessions:
+        nonlocal log
+        log.write(log.take_batch())
+        log.close()
+        log = open_log(settings, tmp_path)
+        return Sessions(120.0, log, wall_now_s=1000.0, now_s=0.0)
+
+    def come(name: str) -> Connection:
+        connection = Connection(name, User(name, name), "conversation")
+        sessions.start(connection)
+        connection.rooms["r"] = None
+        sessions.save(connection)
+        return connection
+
+    def waits_for(connection: Connection) -> dict[str, str]:
+        session = sessions.find(connection.pid or "")
+        assert session is not None
+        return session.died_answers
+
+    settings = Settings(log_url=f"sqlite:///{tmp_path}/log.sqlite3")
+    log = open_log(settings, tmp_path)
+    sessions = Sessions(120.0, log, wall_now_s=1000.0, now_s=0.0)
+    ann, bob = come("Ann"), come("Bob")
+    ann.answers |= {"shared": "r", "private": ""}
+    sessions.save_answers(ann)
+    sessions = restart()
+    assert waits_for(ann) == {"shared": "r", "private": ""}
+    assert waits_for(bob) == {"shared": "r"}
+    session = sessions.find(bob.pid or "")
+    assert session is not None
+    back = Connection("Bob again", bob.user, "conversation")
+    sessions.resume(session, bob.pid or "", back)
+    back.died_answers.clear()  # it was told
+    sessions.save_answers(back)
+    cid = come("Cid")
+    sessions = restart()
+    assert waits_for(ann) == {"shared": "r", "private": ""}
+    assert waits_for(back) == waits_for(cid) == {}
