@@ -122,7 +122,9 @@ class GroupCommit:
             self._let_out(held)
             if not self.is_holding:
                 self._let_out(self.effects)
-        if len(batch.messages) >= _CROWDED_COUNT and len(self.effects) < _GATHERED_COUNT:
+        if error is not None and self._log.problem is None:
+            self._worker.later(_RETRY_INTERVAL_S, self._go_on)  # it may fail again at once
+        elif len(batch.messages) >= _CROWDED_COUNT and len(self.effects) < _GATHERED_COUNT:
             self._is_gathering = True
             self._worker.later(_GATHERING_S, self._stop_gathering)
         else:
