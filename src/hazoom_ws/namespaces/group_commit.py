@@ -50,7 +50,7 @@ class GroupCommit:
         self._start_task = start_task
         self._sleep = sleep
         self._worker = worker
-        self._is_busy = False  # whether a batch is being written, or soon will be
+        self._is_busy = False  # whether a batch is being written or put in order, or soon will be
         self._is_writing_messages = self._is_gathering = self._is_at_checkpoint = False
         self._is_mending = False
 
@@ -61,7 +61,8 @@ class GroupCommit:
 
     def end_turn(self) -> None:
         """Have written what the turn has appended, and let out what waits for nothing."""
-        if not self._is_busy and self._log.is_dirty:
+        has_said_more = not self._is_busy and self._log.is_dirty
+        if has_said_more:
             self._is_busy = True
             if self._worker is None:
                 self._write_all()
@@ -71,7 +72,7 @@ class GroupCommit:
             self._worker.soon(self._stop_gathering)
         if not self.is_holding:
             self._let_out(self.effects)
-        if self._worker is None:
+        if has_said_more and self._worker is None:
             self._put_in_order()
         if self._log.problem is not None and not self._is_mending:
             self._is_mending = True

@@ -17,11 +17,10 @@ _threading: Any = patcher.original("threading")
 _queue: Any = patcher.original("queue")
 _socket: Any = patcher.original("socket")
 
-Done = Callable[[Exception | None], object]
-
-
 _SWITCH_INTERVAL_S = 0.001
 _THREADS = 2  # one that writes, one that waits for a disk meanwhile
+
+Done = Callable[[Exception | None], object]
 
 
 class Worker:
