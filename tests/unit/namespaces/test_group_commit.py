@@ -100,12 +100,14 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_nothing_is_shown_before_it_is_kept_and_all_of_it_afterwards(scene: Scene) -> None:
     scene.say("a")
     scene.worker.call_back()
+    scene.commit.effects.append("after a")
+    scene.commit.end_turn()
+    assert scene.out == ["first"], "what became true later is not shown earlier"
     scene.say("b")
-    assert scene.out == ["first"]
     assert scene.worker.do() == "write"
     assert scene.out == ["first", "a"]
     assert scene.worker.do() == "write"
-    assert scene.out == ["first", "a", "b"]
+    assert scene.out == ["first", "a", "after a", "b"]
     scene.commit.effects.append("presence")
     scene.commit.end_turn()
     assert scene.out[-1] == "presence"
