@@ -305,7 +305,7 @@ class TestFile:
                 open_store(self.URL)
 
     def test_a_locked_file_refuses_messages_until_it_is_free(self, open_store, tmp_path, monkeypatch):
-        monkeypatch.setattr("hazoom_ws.message_log.sqlite._BUSY_TIMEOUT_S", 0)
+        monkeypatch.setattr("hazoom_ws.message_log.sqlite_writer._BUSY_TIMEOUT_S", 0)
         log = open_store(self.URL)
         say(log, "a", "1")
         other = sqlite3.connect(tmp_path / "log.sqlite3", isolation_level=None)

@@ -9,7 +9,8 @@ later `read`, whatever dies. A batch is kept whole or not at all; one that could
 its numbers are not given again.
 
 Turns. Everything but `write`, `tidy`, `reopen` and `checkpoint` is called within a turn and returns soon. Those may block
-and are called beside turns, one at a time, but for `checkpoint`, which may run beside `write` and `tidy`.
+and are called beside turns, one at a time and none during `write_at_once`, but for `checkpoint`, which may run beside
+`write` and `tidy`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -131,6 +132,9 @@ class MessageLog(Protocol):
 
     def write(self, batch: Batch) -> None:
         """Keep a batch. Raises `LogUnavailable`, and then has kept none of it."""
+
+    def write_at_once(self, batch: Batch) -> bool:
+        """Keep a batch if nothing has to be waited for; return whether it is kept. If not, `write` says why."""
 
     @property
     def is_untidy(self) -> bool:

@@ -1,8 +1,9 @@
 """Group commit: what many turns have said is written as one batch, and what became true since waits for it.
 
-Where threads take turns, a turn ends by writing its messages. Greenlets must not wait for a disk: there a worker writes
-while they go on, and everything that became true since waits for its end, acknowledgements included. What the log could not
-keep is revoked: it is shown to nobody, and its sender is refused.
+Where threads take turns, a turn ends by writing its messages. Greenlets must not wait for a disk: what their turns have
+said is written when all that has arrived was handled, at once if nothing has to be waited for, else by a worker while they
+go on; everything that became true since waits for its end, acknowledgements included. What the log could not keep is
+revoked: it is shown to nobody, and its sender is refused.
 """
 
 import logging
@@ -18,10 +19,7 @@ from hazoom_ws.message_log.contract import Batch, MessageLog
 logger = logging.getLogger(__name__)
 
 _RETRY_INTERVAL_S = 1.0  # after which a log that could not be written is tried again
-# A batch costs a few changes of thread, however many messages it has: when there are many, more are let come together.
-_CROWDED_COUNT = 4
-_GATHERING_S = 0.0015
-_GATHERED_COUNT = 64
+_QUIET_S = 0.01  # without a batch, after which the log is tidied
 _REVOKED_COUNT = 1000
 
 
@@ -51,7 +49,9 @@ class GroupCommit:
         self._sleep = sleep
         self._worker = worker
         self._is_busy = False  # whether a batch is being written or put in order, or soon will be
-        self._is_writing_messages = self._is_gathering = self._is_at_checkpoint = False
+        self._is_writing_messages = self._is_at_checkpoint = False
+        self._is_waiting_for_quiet = False
+        self._batches_count = 0
         self._is_mending = False
 
     @property
@@ -67,9 +67,7 @@ class GroupCommit:
             if self._worker is None:
                 self._write_all()
             else:
-                self._worker.soon(self._write)
-        elif self._is_gathering and len(self.effects) >= _GATHERED_COUNT:
-            self._worker.soon(self._stop_gathering)
+                self._worker.soon(self._go_on)
         if not self.is_holding:
             self._let_out(self.effects)
         if has_said_more and self._worker is None:
@@ -98,9 +96,25 @@ class GroupCommit:
         if self._log.is_checkpoint_due:
             self._log.checkpoint()
 
-    def _write(self) -> None:
+    def _go_on(self) -> None:
+        """Write what there is, at once if nothing has to be waited for; then wait for more, or for quiet."""
+        log = self._log
+        if log.problem is not None:
+            self._revoke(log.take_batch())  # it came while the log was thought to be well
+        if log.is_dirty:
+            batch = log.take_batch()
+            self._batches_count += 1
+            if self._is_at_checkpoint or not log.write_at_once(batch):
+                self._write(batch)
+                return
+            self._start_checkpoint()
+        self._is_busy = False
+        if not self._is_waiting_for_quiet and log.is_untidy:
+            self._wait_for_quiet()
+        self.end_turn()
+
+    def _write(self, batch: Batch) -> None:
         """Have a batch written; what it holds, and what became true since, waits for it."""
-        batch = self._log.take_batch()
         held: deque[Any] = deque()
         if batch.messages:
             self._is_writing_messages = True
@@ -115,9 +129,7 @@ class GroupCommit:
             if batch.messages:
                 held.extend(self.effects)
                 self.effects.clear()
-        if self._log.is_checkpoint_due and not self._is_at_checkpoint:
-            self._is_at_checkpoint = True
-            self._worker.submit(self._checkpointed, self._log.checkpoint)
+        self._start_checkpoint()
         if batch.messages:
             self._is_writing_messages = False
             self._let_out(held)
@@ -125,35 +137,41 @@ class GroupCommit:
                 self._let_out(self.effects)
         if error is not None and self._log.problem is None:
             self._worker.later(_RETRY_INTERVAL_S, self._go_on)  # it may fail again at once
-        elif len(batch.messages) >= _CROWDED_COUNT and len(self.effects) < _GATHERED_COUNT:
-            self._is_gathering = True
-            self._worker.later(_GATHERING_S, self._stop_gathering)
         else:
             self._worker.soon(self._go_on)
 
-    def _stop_gathering(self) -> None:
-        if self._is_gathering:
-            self._is_gathering = False
-            self._go_on()
+    def _start_checkpoint(self) -> None:
+        if self._log.is_checkpoint_due and not self._is_at_checkpoint:
+            self._is_at_checkpoint = True
+            self._worker.submit(self._checkpointed, self._log.checkpoint)
 
     def _checkpointed(self, error: Exception | None) -> None:
         self._is_at_checkpoint = False
         if error is not None:
             logger.error("there was no checkpoint", exc_info=error)
 
-    def _go_on(self, error: Exception | None = None) -> None:
-        """Have the next batch written, or what was written put in order, until there is nothing left to do."""
+    def _wait_for_quiet(self) -> None:
+        self._is_waiting_for_quiet = True
+        self._worker.later(_QUIET_S, partial(self._tidy_if_quiet, self._batches_count))
+
+    def _tidy_if_quiet(self, batches_count: int) -> None:
+        """Have the log tidied unless something was written meanwhile: then there is too much to do for that."""
+        self._is_waiting_for_quiet = False
+        if not self._log.is_untidy:
+            return
+        if self._is_busy or self._batches_count != batches_count:
+            self._wait_for_quiet()
+        else:
+            self._is_busy = True
+            self._worker.submit(self._tidied, self._log.tidy)
+
+    def _tidied(self, error: Exception | None) -> None:
         if error is not None:
             logger.error("the log was not tidied", exc_info=error)
-        if self._log.problem is not None:
-            self._revoke(self._log.take_batch())  # it came while the log was thought to be well
-        if self._log.is_dirty:
-            self._write()
-        elif self._log.is_untidy and error is None:
-            self._worker.submit(self._go_on, self._log.tidy)
-        else:
-            self._is_busy = False
-            self.end_turn()
+        elif self._log.is_untidy and not self._log.is_dirty:
+            self._worker.submit(self._tidied, self._log.tidy)
+            return
+        self._go_on()
 
     def _revoke(self, batch: Batch) -> None:
         """Take back a batch that could not be kept, and what came while the log was thought to be well."""

@@ -1,30 +1,33 @@
 """What waits for the log: let out when it is kept, refused when it cannot be, and never left behind."""
 
 import sqlite3
+import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from hazoom_ws.message_log import sqlite
+from hazoom_ws.message_log import sqlite_writer
 from hazoom_ws.message_log.opening import open_log
 from hazoom_ws.namespaces.group_commit import GroupCommit
 from hazoom_ws.settings import Settings
 
 
 class ByHand:
-    """A worker whose threads do the next thing when the test says so."""
+    """A worker whose threads do the next thing, and whose time passes, when the test says so."""
 
     def __init__(self) -> None:
         self.called_soon: deque[Callable] = deque()
+        self.called_later: deque[Callable] = deque()
         self.submitted: deque[tuple] = deque()
 
     def soon(self, callback: Callable) -> None:
         self.called_soon.append(callback)
 
     def later(self, _delay_s: float, callback: Callable) -> None:
-        self.called_soon.append(callback)
+        self.called_later.append(callback)
 
     def submit(self, done: Callable, function: Callable, *args: object) -> None:
         self.submitted.append((done, function, args))
@@ -35,6 +38,12 @@ class ByHand:
     def call_back(self) -> None:
         while self.called_soon:
             self.called_soon.popleft()()
+
+    def pass_time(self) -> None:
+        """Call back what was to be called later by now."""
+        self.called_soon += self.called_later
+        self.called_later.clear()
+        self.call_back()
 
     def do(self) -> str:
         """Do the first thing that was submitted, and return its name."""
@@ -52,10 +61,10 @@ class ByHand:
 class Scene:
     """One log in a file, and what was let out."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, log_fsync: str) -> None:
         self.file = folder / "log.sqlite3"
         self.worker = ByHand()
-        self.log = open_log(Settings(log_url=f"sqlite:///{self.file}"), folder)
+        self.log = open_log(Settings(log_url=f"sqlite:///{self.file}", log_fsync=log_fsync), folder)
         self.out: list[object] = []
         self.tasks: list[Callable] = []
         self.slept = 0
@@ -63,6 +72,8 @@ class Scene:
             self.log, None, self._let_out, start_task=self.tasks.append, sleep=self._sleep, worker=self.worker
         )
         self.say("first")
+        self.finish()
+        self.worker.pass_time()
         self.finish()
 
     def _let_out(self, effects: deque) -> None:
@@ -75,10 +86,17 @@ class Scene:
             self.worker.do()
 
     def say(self, text: str) -> int:
-        entry = self.log.append(room="r", user="Ann", message=text, timestamp=1.0)
-        self.commit.effects.append(text)
-        self.commit.end_turn()
+        entry = self.log.append(room="r", user="Ann", message=text, timestamp=time.time())
+        self.add(text)
         return entry.seq
+
+    def add(self, effect: str) -> None:
+        self.commit.effects.append(effect)
+        self.commit.end_turn()
+
+    def handle_all(self) -> None:
+        """Come to the moment when all that has arrived was handled."""
+        self.worker.call_back()
 
     def finish(self) -> None:
         self.worker.call_back()
@@ -88,48 +106,148 @@ class Scene:
     def history(self) -> list[str]:
         return [entry.message for entry in self.log.read("r", limit=3, newest=True).messages]
 
+    def filed(self) -> int:
+        with closing(sqlite3.connect(self.file)) as connection:
+            [[count]] = connection.execute("SELECT count(*) FROM messages")
+            return count
+
 
 @pytest.fixture
-def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(sqlite, "_BUSY_TIMEOUT_S", 0)
-    scene = Scene(tmp_path)
-    yield scene
-    scene.log.close()
+def make_scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sqlite_writer, "_BUSY_TIMEOUT_S", 0)
+    scenes: list[Scene] = []
+
+    def make(log_fsync: str) -> Scene:
+        scenes.append(Scene(tmp_path, log_fsync))
+        return scenes[-1]
+
+    yield make
+    for scene in scenes:
+        scene.log.close()
 
 
-def test_nothing_is_shown_before_it_is_kept_and_all_of_it_afterwards(scene: Scene) -> None:
+@pytest.fixture
+def scene(make_scene) -> Scene:
+    """Return one whose batches are written within turns."""
+    return make_scene("normal")
+
+
+@pytest.fixture
+def waiting_scene(make_scene) -> Scene:
+    """Return one whose batches have to wait for the disk."""
+    return make_scene("full")
+
+
+def test_a_turns_messages_are_one_batch_that_nothing_waits_for(scene: Scene) -> None:
     scene.say("a")
-    scene.worker.call_back()
-    scene.commit.effects.append("after a")
-    scene.commit.end_turn()
+    scene.add("after a")
+    scene.say("b")
+    assert scene.out == ["first"], "nothing is shown before it is kept"
+    scene.handle_all()
+    assert scene.out == ["first", "a", "after a", "b"]
+    assert not scene.worker.submitted
+    with closing(sqlite3.connect(scene.file)) as connection:
+        assert [text for (text,) in connection.execute("SELECT json_array_length(messages) FROM tail")] == [2]
+
+
+def test_nothing_is_shown_before_it_is_kept_and_all_of_it_afterwards(waiting_scene: Scene) -> None:
+    scene = waiting_scene
+    scene.say("a")
+    scene.handle_all()
+    scene.add("after a")
     assert scene.out == ["first"], "what became true later is not shown earlier"
     scene.say("b")
     assert scene.worker.do() == "write"
     assert scene.out == ["first", "a"]
     assert scene.worker.do() == "write"
     assert scene.out == ["first", "a", "after a", "b"]
-    scene.commit.effects.append("presence")
-    scene.commit.end_turn()
+    scene.add("presence")
     assert scene.out[-1] == "presence"
 
 
+def test_who_else_holds_the_file_is_waited_for_beside_the_turns(scene: Scene) -> None:
+    with closing(sqlite3.connect(scene.file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        scene.say("a")
+        scene.handle_all()
+        assert scene.out == ["first"]
+        other.execute("ROLLBACK")
+    assert scene.worker.do() == "write"
+    assert scene.out == ["first", "a"]
+    assert scene.history() == ["first", "a"]
+
+
+def test_a_slow_disk_is_waited_for_beside_the_turns(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_writer, "_SLOW_S", 0)
+    scene.say("a")
+    scene.handle_all()
+    assert scene.out[-1] == "a"
+    scene.say("b")
+    scene.handle_all()
+    assert scene.out[-1] == "a"
+    assert scene.worker.do() == "write"
+    assert scene.out[-1] == "b"
+    scene.log._writer._slow_until_s = 0.0  # a while later
+    scene.say("c")
+    scene.handle_all()
+    assert scene.out[-1] == "c", "it is tried again after a while"
+
+
+def test_large_batches_are_written_beside_the_turns(scene: Scene) -> None:
+    scene.say("x" * 200_000)
+    scene.handle_all()
+    assert scene.worker.do() == "write"
+    assert scene.out[-1] == "x" * 200_000
+
+
+def test_a_checkpoint_and_what_follows_it_are_waited_for_beside_the_turns(scene: Scene) -> None:
+    scene.say("x" * 5_000_000)
+    scene.handle_all()
+    assert scene.worker.do() == "write"
+    scene.say("during the checkpoint")
+    scene.handle_all()
+    assert [function.__name__ for _, function, _ in scene.worker.submitted] == ["checkpoint", "write"]
+    scene.worker.submitted.rotate()
+    assert scene.worker.do() == "write"
+    assert scene.worker.do() == "checkpoint"
+    scene.say("after it")
+    scene.handle_all()
+    assert scene.out[-1] == "during the checkpoint"
+    assert scene.worker.do() == "write"
+    scene.say("at once again")
+    scene.handle_all()
+    assert scene.out[-1] == "at once again"
+
+
+def test_the_log_is_tidied_when_nothing_has_been_said_for_a_while(scene: Scene) -> None:
+    for number in range(600):
+        scene.say(str(number))
+    scene.handle_all()
+    scene.say("more")
+    scene.handle_all()
+    scene.worker.pass_time()
+    assert not scene.worker.submitted, "there is too much to do"
+    scene.worker.pass_time()
+    assert scene.worker.do() == "tidy"
+    assert scene.filed() == 601
+    assert scene.out[-1] == "more"
+
+
 def test_what_came_while_tidying_failed_is_refused_and_holds_nothing_back(scene: Scene) -> None:
-    with sqlite3.connect(scene.file, isolation_level=None) as other:
+    with closing(sqlite3.connect(scene.file, isolation_level=None)) as other:
         for number in range(600):
             scene.say(str(number))
-        scene.worker.call_back()
-        assert scene.worker.do() == "write"
+        scene.handle_all()
+        scene.worker.pass_time()
         other.execute("BEGIN IMMEDIATE")
         lost = scene.say("lost")
         assert scene.worker.do() == "tidy"
         assert scene.log.problem is not None
         assert lost in scene.commit.revoked
         assert scene.out[-1] == "lost", "who lets it out knows that it was revoked"
-        scene.commit.effects.append("presence")
-        scene.commit.end_turn()
+        scene.add("presence")
         assert scene.out[-1] == "presence"
         other.execute("ROLLBACK")
-    other.close()
     [reopen] = scene.tasks
     reopen()
     assert scene.log.problem is None
@@ -141,13 +259,10 @@ def test_what_came_while_tidying_failed_is_refused_and_holds_nothing_back(scene:
 
 def test_the_file_does_not_change_hands_during_a_checkpoint(scene: Scene) -> None:
     scene.say("x" * 5_000_000)
-    scene.worker.call_back()
+    scene.handle_all()
     assert scene.worker.do() == "write"
     names = [function.__name__ for _, function, _ in scene.worker.submitted]
-    assert names[0] == "checkpoint"
-    checkpoint = scene.worker.submitted.popleft()
-    scene.finish()
-    scene.worker.submitted.append(checkpoint)
+    assert names == ["checkpoint"]
     scene.log.problem = "disk I/O error"
     scene.commit.end_turn()
     [reopen] = scene.tasks

@@ -1,0 +1,259 @@
+"""What changes a log's file: batches, their filing, checkpoints.
+
+A batch is one row at the end of the table ``tail``, a JSON array: with many rooms, keeping an index by room current costs
+several times what the messages do. What is there is in memory too, and moves to the table ``messages`` many at a time, when
+there is nothing to write or when it has become too much.
+
+Without ``log_fsync: full`` a batch is handed to the system, which takes microseconds; only checkpoints wait for the disk.
+So a small batch is written within a turn, as long as nothing says that it would have to wait (`write_at_once`).
+
+Source: https://www.sqlite.org/wal.html, https://www.sqlite.org/pragma.html#pragma_synchronous.
+"""
+
+import sqlite3
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from hazoom_ws.message_log.contract import Batch, StoredSession
+from hazoom_ws.message_log.migrations import migrate
+from hazoom_ws.message_log.retention import Retention
+from hazoom_ws.schemas import NewMessage
+from hazoom_ws.settings import Settings
+
+_INSERT = "INSERT OR IGNORE INTO messages (seq, room, user, message, timestamp, client_id, kind, request_id) VALUES "
+_ROWS_PER_STATEMENT = 256  # each statement gives way to the loop once, and takes its turn back once
+_ROW = "(?, ?, ?, ?, ?, ?, ?, ?)"
+_FILED_AT_ONCE_COUNT = 512  # what comes meanwhile waits
+_FILED_AT_ONCE_BYTES = 262_144
+_TAIL_LIMIT_COUNT = 100_000
+_TAIL_LIMIT_BYTES = 67_108_864
+# So much of the write-ahead log goes into the file at once, for which the disk is waited: beside what is written, and when
+# that has outrun it, before more is written.
+_CHECKPOINT_BYTES = 4_194_304
+_CHECKPOINT_AT_LAST_PAGES = 16_000
+_CACHE_KB = 16_384  # holds the pages that moving a full tail changes, each of which then changes once
+_BUSY_TIMEOUT_S = 5.0  # a backup or a curious shell may hold the file for a moment
+_AT_ONCE_LIMIT_BYTES = 131_072
+# A write that took so long has waited for something: the next ones wait beside the turns.
+_SLOW_S = 0.005
+_SLOW_FOR_S = 10.0
+_decode_messages = msgspec.json.Decoder(list[NewMessage]).decode
+
+
+class SqliteWriter:
+    """The file at ``path``, open. Every method but the properties raises `sqlite3.Error`, and `OSError` at first.
+
+    Not thread-safe but for `checkpoint`, which has a connection of its own. ``filed_seq``: up to here all messages are in
+    the table ``messages``.
+    """
+
+    def __init__(
+        self, path: Path, settings: Settings, retention: Retention, *, start_seq: int, wall_clock: Callable[[], float]
+    ) -> None:
+        """Bring the file up to date; in a new one numbers begin after ``start_seq``. Raises `SettingsError` too."""
+        self._wall_clock = wall_clock
+        self._waits_for_disk = settings.log_fsync == "full"
+        self._retention = retention
+        self._tail: deque[tuple[list[NewMessage], int]] = deque()  # what the table holds: batches, and the bytes of each
+        self._tail_count = self._tail_bytes = 0
+        self._written_bytes = 0  # since the last checkpoint
+        self._has_checkpointed = True
+        self._slow_until_s = 0.0  # by the monotonic clock
+        self._checkpointer = open_file(path)
+        self._connection = open_file(path, timeout_s=_BUSY_TIMEOUT_S)
+        try:
+            self._open(start_seq)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, start_seq: int) -> None:
+        execute = self._connection.execute
+        execute("PRAGMA journal_mode = WAL")
+        # Either way a batch survives the end of the process. FULL waits for the disk with each, and survives power loss.
+        execute(f"PRAGMA synchronous = {'FULL' if self._waits_for_disk else 'NORMAL'}")
+        execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_AT_LAST_PAGES}")
+        execute(f"PRAGMA cache_size = -{_CACHE_KB}")
+        migrate(self._connection, start_seq=start_seq)
+        execute("BEGIN IMMEDIATE")  # whether it can be written at all
+        execute("UPDATE about SET epoch = epoch")
+        execute("COMMIT")
+        for (messages,) in execute("SELECT messages FROM tail ORDER BY seq").fetchall():
+            self._add_to_tail(_decode_messages(messages), len(messages))
+        self._file(self._tail_count, self._tail_bytes)
+        self.epoch, self.start_seq = execute("SELECT epoch, start_seq FROM about").fetchone()
+        self.filed_seq = execute("SELECT max(seq) FROM messages").fetchone()[0] or 0
+        self._retention.load(self._connection)
+        execute("PRAGMA busy_timeout = 0")
+
+    def sessions(self) -> dict[str, StoredSession]:
+        return {
+            key: msgspec.json.decode(session, type=StoredSession)
+            for key, session in self._connection.execute("SELECT key, session FROM sessions")
+        }
+
+    def write(self, batch: Batch) -> None:
+        """Keep a batch, all of it or nothing; wait for the disk, or for another process, as long as it takes."""
+        with self._patience():
+            if self._is_tail_full:
+                self._put_in_order()
+            self._insert(batch, msgspec.json.encode(batch.messages).decode())
+            self._has_checkpointed = False
+
+    def write_at_once(self, batch: Batch) -> bool:
+        """Keep a batch if that waits for nothing; return whether it is kept."""
+        started_at_s = time.monotonic()
+        # The first write after a checkpoint begins the write-ahead log anew, and waits for that to be on the disk.
+        if self._waits_for_disk or self._has_checkpointed or self._is_tail_full or started_at_s < self._slow_until_s:
+            return False
+        messages = msgspec.json.encode(batch.messages).decode()
+        if len(messages) > _AT_ONCE_LIMIT_BYTES:
+            return False
+        try:
+            self._insert(batch, messages)
+        except sqlite3.Error:
+            return False  # another process holds the file, or else `write` will say what it is
+        ended_at_s = time.monotonic()
+        if ended_at_s - started_at_s > _SLOW_S:
+            self._slow_until_s = ended_at_s + _SLOW_FOR_S
+        return True
+
+    @property
+    def _is_tail_full(self) -> bool:
+        return self._tail_count >= _TAIL_LIMIT_COUNT or self._tail_bytes >= _TAIL_LIMIT_BYTES
+
+    @property
+    def is_untidy(self) -> bool:
+        is_filing_due = self._tail_count >= _FILED_AT_ONCE_COUNT or self._tail_bytes >= _FILED_AT_ONCE_BYTES
+        return is_filing_due or self._retention.is_due(self._wall_clock())
+
+    def tidy(self) -> None:
+        """File a share of the tail, and delete what is over a bound if it is time for that."""
+        with self._patience():
+            self._put_in_order()
+
+    def _put_in_order(self) -> None:
+        self._file(_FILED_AT_ONCE_COUNT, _FILED_AT_ONCE_BYTES)
+        if self._retention.is_due(now_s := self._wall_clock()):
+            self._retention.trim(self._connection, now_s)
+
+    @property
+    def is_checkpoint_due(self) -> bool:
+        return self._written_bytes >= _CHECKPOINT_BYTES
+
+    def checkpoint(self) -> None:
+        """Bring what was written into the file itself, and wait until it is on the disk."""
+        self._written_bytes = 0
+        try:
+            self._checkpointer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        finally:
+            self._has_checkpointed = True
+
+    def close(self) -> None:
+        for connection in (self._checkpointer, self._connection):
+            with suppress(sqlite3.Error):
+                connection.close()
+
+    @contextmanager
+    def _patience(self) -> Iterator[None]:
+        """Wait in the block for who else holds the file; undo what it has begun if it fails."""
+        self._connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_S * 1000:.0f}")
+        try:
+            yield
+        except sqlite3.Error:
+            self._roll_back()
+            raise
+        finally:
+            self._connection.execute("PRAGMA busy_timeout = 0")
+
+    def _insert(self, batch: Batch, messages: str) -> None:
+        """Write a batch, whose messages are ``messages`` as JSON, in one transaction."""
+        execute = self._connection.execute
+        if batch.sessions:
+            try:
+                execute("BEGIN IMMEDIATE")
+                self._insert_sessions(batch.sessions)
+                if batch.messages:
+                    execute("INSERT INTO tail VALUES (?, ?)", (batch.messages[0].seq, messages))
+                execute("COMMIT")
+            except sqlite3.Error:
+                self._roll_back()
+                raise
+        elif batch.messages:
+            execute("INSERT INTO tail VALUES (?, ?)", (batch.messages[0].seq, messages))
+        if batch.messages:
+            self._add_to_tail(batch.messages, len(messages))
+
+    def _insert_sessions(self, sessions: dict[str, StoredSession | None]) -> None:
+        ended = [(key,) for key, session in sessions.items() if session is None]
+        kept = [(key, msgspec.json.encode(session)) for key, session in sessions.items() if session is not None]
+        self._connection.executemany("DELETE FROM sessions WHERE key = ?", ended)
+        self._connection.executemany("INSERT OR REPLACE INTO sessions VALUES (?, ?)", kept)
+
+    def _add_to_tail(self, messages: list[NewMessage], size_bytes: int) -> None:
+        self._tail.append((messages, size_bytes))
+        self._tail_count += len(messages)
+        self._tail_bytes += size_bytes
+        self._written_bytes += size_bytes
+
+    def _file(self, limit_count: int, limit_bytes: int) -> None:
+        """File the oldest batches of the tail until that reaches a limit."""
+        filed: list[NewMessage] = []
+        batches = 0
+        last_seq = size_bytes = 0
+        for messages, batch_bytes in self._tail:
+            filed += messages
+            batches += 1
+            last_seq = messages[0].seq
+            size_bytes += batch_bytes
+            if len(filed) >= limit_count or size_bytes >= limit_bytes:
+                break
+        if not filed:
+            return
+        execute = self._connection.execute
+        execute("BEGIN IMMEDIATE")
+        for start in range(0, len(filed), _ROWS_PER_STATEMENT):
+            entries = filed[start : start + _ROWS_PER_STATEMENT]
+            execute(_INSERT + ", ".join([_ROW] * len(entries)), list(chain.from_iterable(map(_row_of, entries))))
+        execute("DELETE FROM tail WHERE seq <= ?", (last_seq,))
+        execute("COMMIT")
+        for _ in range(batches):
+            self._tail.popleft()
+        self._tail_count -= len(filed)
+        self._tail_bytes -= size_bytes
+        self._written_bytes += size_bytes
+        self._retention.note(filed)
+        self.filed_seq = filed[-1].seq
+
+    def _roll_back(self) -> None:
+        with suppress(sqlite3.Error):
+            self._connection.execute("ROLLBACK")
+
+
+def open_file(path: Path, *, timeout_s: float = 0) -> sqlite3.Connection:
+    """Return a connection, for whichever thread uses it next, that waits so long for who else holds the file."""
+    return sqlite3.connect(
+        path, timeout=timeout_s, isolation_level=None, check_same_thread=False, cached_statements=_ROWS_PER_STATEMENT
+    )
+
+
+def _row_of(entry: NewMessage) -> tuple[Any, ...]:
+    """Return a message as the table ``messages`` has it."""
+    return (
+        entry.seq,
+        entry.room,
+        entry.user,
+        entry.message,
+        entry.timestamp,
+        None if entry.client_id is UNSET else entry.client_id,
+        None if entry.kind is UNSET else entry.kind,
+        None if entry.request_id is UNSET else entry.request_id,
+    )
