@@ -4,7 +4,7 @@ Everything here runs in a turn of the `Loop`, or in a greenlet between two turns
 """
 
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from hazoom_ws.transport import frames
@@ -252,7 +252,7 @@ class SocketCarrier(Carrier):
         if self.is_closed:
             return
         if self.session.carrier is self:
-            pending, self.session.pending = self.session.pending, []
+            pending, self.session.pending = self.session.pending, ()
             for framed in pending:
                 self.deliver(framed)
         if self.is_closed:
@@ -276,7 +276,7 @@ class SocketCarrier(Carrier):
             return
         self.is_closed = True
         if self.session.carrier is self:
-            self.session.pending.clear()
+            self.session.pending = ()
         if self.outbox is not None:
             self.outbox.clear()
             self.outbox = None
@@ -291,7 +291,7 @@ class SocketCarrier(Carrier):
 
 def flush(sessions: Iterable[Session], broken: list[SocketCarrier]) -> None:
     """Send each session what is pending for it, with one system call, and collect those whose connection is gone."""
-    joined: list[bytes] = []  # the frames of the one before, who often gets the same
+    joined: Collection[bytes] | None = None  # the frames of the one before, who often gets the same
     data = b""
     for session in sessions:
         pending = session.pending
@@ -299,23 +299,20 @@ def flush(sessions: Iterable[Session], broken: list[SocketCarrier]) -> None:
             continue
         carrier: Any = session.carrier
         if carrier is None or carrier.outbox is not None:
-            framed, session.pending = pending, []
-            for one in framed:
-                session.deliver(one)
+            session.pending = ()
+            for framed in pending:
+                session.deliver(framed)
             continue
-        if len(pending) == 1:
-            data, joined = pending[0], []
-        elif pending != joined:
-            joined = pending.copy()
-            data = b"".join(joined)
+        if pending is not joined:
+            joined = pending
+            data = b"".join(pending)
+        session.pending = ()
         try:
             sent = carrier.connection.send(data)
         except BlockingIOError:
             sent = 0
         except OSError:
-            pending.clear()
             broken.append(carrier)
             continue
         if sent != len(data):
             carrier.hold(pending, sent)
-        pending.clear()

@@ -47,7 +47,7 @@ class _TestRecipient:
     def __init__(self, server: Any, eio_sid: str) -> None:
         self._server = server
         self._eio_sid = eio_sid
-        self.pending: list[bytes] = []
+        self.pending: Collection[bytes] = ()
         self.backlog_bytes = 0
 
     def deliver(self, framed: bytes) -> None:

@@ -99,24 +99,33 @@ class Loop:
 
     def push(self, recipient: Any, framed: bytes) -> None:
         """Send to one, at the end of this turn or in the next."""
-        recipient.pending.append(framed)
+        pending = recipient.pending
+        if type(pending) is list:
+            pending.append(framed)
+        else:
+            recipient.pending = [*pending, framed]
         self._urgent.append(recipient)
         if self._is_idle:
             self._wake()
 
     def broadcast(self, recipients: Collection[Any], framed: bytes) -> None:
         """Send to many, in slices."""
-        if len(recipients) <= _SMALL_BROADCAST:
-            for recipient in recipients:
-                recipient.pending.append(framed)
+        is_small = len(recipients) <= _SMALL_BROADCAST
+        if is_small:
             self._urgent += recipients
         else:
-            add = self._bulk.append
-            for recipient in recipients:
-                pending = recipient.pending
-                if not pending:
-                    add(recipient)
+            self._bulk += [recipient for recipient in recipients if not recipient.pending]
+        before: Collection[bytes] | None = None
+        after: Collection[bytes] = ()
+        for recipient in recipients:
+            pending = recipient.pending
+            if pending is before:  # most have the same
+                recipient.pending = after
+            elif type(pending) is list:
                 pending.append(framed)
+            else:
+                before = pending
+                recipient.pending = after = (*pending, framed)
         if self._is_idle:
             self._wake()
 
@@ -340,7 +349,7 @@ class Loop:
             session = engine.open()
             session.carrier = carrier = SocketCarrier(self, connection, session)
             # In one piece with the open packet: cut off between the two, the official client waits for 20 s.
-            session.pending.append(answer)
+            session.pending = (answer,)
             engine.greet(session)
             self.watch(carrier)
             return

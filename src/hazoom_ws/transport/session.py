@@ -24,7 +24,7 @@ class MalformedPacket(ValueError):
 class Recipient(Protocol):
     """Who a frame can be sent to."""
 
-    pending: list[bytes]
+    pending: Collection[bytes]
 
     @property
     def backlog_bytes(self) -> int:
@@ -56,8 +56,8 @@ class DirectOutlet:
 class Session:
     """One Engine.IO session. ``carrier`` is its WebSocket, None while it polls; ``candidate`` the one it upgrades to.
 
-    ``pending`` belongs to the loop: frames that leave at the end of the turn. A polling session keeps its frames in
-    ``outbox`` until the next poll; ``changed`` guards them and wakes that poll.
+    ``pending`` belongs to the loop: frames that leave at the end of the turn, a list of its own or a tuple that others have
+    too. A polling session keeps its frames in ``outbox`` until the next poll; ``changed`` guards them and wakes that poll.
     """
 
     __slots__ = (
@@ -81,7 +81,7 @@ class Session:
         self.is_open = True
         self.carrier: Carrier | None = None
         self.candidate: Carrier | None = None
-        self.pending: list[bytes] = []
+        self.pending: Collection[bytes] = ()
         self.state: dict[str, Any] | None = None  # what `Engine.get_session` returns
         # Of a session that polls, see `start_polling`:
         self.changed: threading.Condition | None = None
