@@ -20,8 +20,12 @@ def parse(payload_type: type[T], payload: object, settings: Settings) -> T:
         parsed = msgspec.convert(payload, payload_type)
     except msgspec.ValidationError as error:
         raise _refusal(str(error)) from None
-    _check_text(parsed, "room", settings.room_name_limit_chars, may_be_blank=False)
-    _check_text(parsed, "user_name", settings.user_name_limit_chars, may_be_blank=True)
+    room: Any = getattr(parsed, "room", UNSET)
+    if room is not UNSET:
+        _check_name("room", room, settings.room_name_limit_chars, may_be_blank=False)
+    user_name: Any = getattr(parsed, "user_name", UNSET)
+    if user_name is not UNSET:
+        _check_name("user_name", user_name, settings.user_name_limit_chars, may_be_blank=True)
     message: Any = getattr(parsed, "message", UNSET)
     if message is not UNSET:
         # Four bytes a character is the most that UTF-8 needs: most messages are never encoded to be measured.
@@ -34,10 +38,7 @@ def parse(payload_type: type[T], payload: object, settings: Settings) -> T:
     return parsed
 
 
-def _check_text(parsed: Struct, field: str, limit_chars: int, *, may_be_blank: bool) -> None:
-    text: Any = getattr(parsed, field, UNSET)
-    if text is UNSET:
-        return
+def _check_name(field: str, text: str, limit_chars: int, *, may_be_blank: bool) -> None:
     if len(text) > limit_chars:
         raise BadPayload(field, f"{len(text)} characters, the limit is {limit_chars}")
     if not may_be_blank and not text.strip():

@@ -118,24 +118,33 @@ class MemoryLog:
         if kept is None:
             kept = self._rooms[room] = _Room(self._dropped_elsewhere)
         kept.entries.append(entry)
-        self._oldest_first[entry.seq] = entry
+        self._oldest_first[self.last_seq] = entry
         self._grow(kept, size_bytes(entry))
         if client_id is not UNSET:
             self._by_client_id[room, user, client_id] = entry
-        # What could not be dropped for long goes little by little: nothing in a turn takes long.
+        if kept.size_bytes > self._room_limit_bytes or len(kept) > self._room_limit_count:
+            self._trim_room(kept)
+        if self._size_bytes > self._limit_bytes:
+            self._trim()
+        return entry
+
+    # What could not be dropped for long goes little by little: nothing in a turn takes long.
+
+    def _trim_room(self, kept: _Room) -> None:
         for _ in range(_DROPPED_AT_ONCE):
             count = len(kept)
             is_full = count > self._room_limit_count or (kept.size_bytes > self._room_limit_bytes and count > 1)
             if not is_full or kept.oldest().seq > self.droppable_seq:
                 break
             self._drop(kept.oldest())
+
+    def _trim(self) -> None:
         for _ in range(_DROPPED_AT_ONCE):
             oldest = next(iter(self._oldest_first.values()))
             is_full = self._size_bytes > self._limit_bytes and len(self._oldest_first) > 1
             if not is_full or oldest.seq > self.droppable_seq:
                 break
             self._drop(oldest)
-        return entry
 
     def read(
         self,

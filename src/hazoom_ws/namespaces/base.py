@@ -132,9 +132,10 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
             raise RateLimited(settings.rate_limit_per_s, retry_after_s)
         if event.problem is not None:
             raise event.problem
-        if event not in self._handlers:
+        known = self._handlers.get(event)
+        if known is None:
             raise UnknownEvent(event[:_QUOTED_CHARS], self.namespace)
-        payload_type, handler = self._handlers[event]
+        payload_type, handler = known
         if not args and not payload_type.required:
             args = ({},)
         if len(args) != 1:

@@ -226,10 +226,13 @@ class Delivery:
             if type(event) is NewMessage and self._revoked and event.seq in self._revoked:
                 return
             for namespace in _NAMESPACES_OF[event.feature]:
-                if namespace in self._fan_out.rooms:
-                    sids = [self._sids_of(connection).get(namespace) for connection in skip] if skip else ()
-                    self._fan_out.send(event, namespace, _room_key(room), sids, offset=effect.offset)
-                    self._fan_out.send(event, namespace, _plain_key(room), sids)
+                rooms = self._fan_out.rooms.get(namespace)
+                if rooms is None:
+                    continue
+                sids = [self._sids_of(connection).get(namespace) for connection in skip] if skip else ()
+                for key, offset in ((_room_key(room), effect.offset), (_plain_key(room), 0)):
+                    if key in rooms:
+                        self._fan_out.send(event, namespace, key, sids, offset=offset)
         elif type(effect) is Greet:
             self._greet(effect)
         elif type(effect) is Later:

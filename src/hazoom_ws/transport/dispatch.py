@@ -5,13 +5,14 @@ and logs no packets. Everything that is not an event goes the library's way.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from socketio import packet
 
 from hazoom_ws.transport.engine import Engine, text_message_frame
-from hazoom_ws.transport.fan_out import FanOut
-from hazoom_ws.transport.packet import Packet
+from hazoom_ws.transport.fan_out import Client, FanOut
+from hazoom_ws.transport.packet import Packet, acknowledgement
 
 
 class Dispatcher:
@@ -58,9 +59,8 @@ class Dispatcher:
             return  # it has left, or has not been let in
         reply = self._namespaces[client.namespace].trigger_event(received.data[0], client.sid, *received.data[1:])
         if received.id is not None:
+            self._reply(partial(self._acknowledge, client, received.namespace, received.id), reply)
 
-            def send(argument: Any) -> None:
-                answer = Packet(packet.ACK, [] if argument is None else [argument], received.namespace, received.id)
-                self._engine.outlet.push(client.recipient, text_message_frame(answer.encode_bytes()))
-
-            self._reply(send, reply)
+    def _acknowledge(self, client: Client, namespace: str | None, identifier: int, argument: Any) -> None:
+        answer = acknowledgement(namespace, identifier, [] if argument is None else [argument])
+        self._engine.outlet.push(client.recipient, text_message_frame(answer))

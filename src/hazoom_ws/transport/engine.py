@@ -145,7 +145,7 @@ class Engine(engineio.Server):  # type: ignore[misc]
         try:
             if isinstance(packet, bytes):
                 self.handlers["message"](session.sid, packet)
-            elif packet.startswith("4"):
+            elif packet[:1] == "4":
                 self.handlers["message"](session.sid, packet[1:])
             else:
                 self._act(session, packet)

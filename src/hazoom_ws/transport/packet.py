@@ -10,6 +10,7 @@ Source: Socket.IO protocol revision 5, "Packet encoding".
 
 import json
 import re
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -25,6 +26,7 @@ _MAX_JSON_DEPTH = 32
 _NOT_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[^][{}"]+', re.DOTALL)
 _CURLY_TO_SQUARE = str.maketrans("{}", "[]")
 _NO_ACK_ID = 0
+_CACHED_CHARS = 32
 _decode_json = msgspec.json.Decoder().decode
 _encode_json = msgspec.json.Encoder().encode
 _UNKNOWN_NAMESPACE = "Invalid namespace"  # what the reference server says
@@ -48,6 +50,11 @@ class ClientEvent(str):
         event.wants_acknowledgement = wants_acknowledgement
         event.problem = problem
         return event
+
+
+@lru_cache(maxsize=256)
+def _event_named(name: str, wants_acknowledgement: bool) -> ClientEvent:
+    return ClientEvent.create(name, wants_acknowledgement=wants_acknowledgement)
 
 
 class Packet(packet.Packet):  # type: ignore[misc]
@@ -80,19 +87,11 @@ class Packet(packet.Packet):  # type: ignore[misc]
         self.id = id
 
     def encode(self) -> str:
-        return self.encode_bytes().decode()
-
-    def encode_bytes(self) -> bytes:
-        """Return what `encode` returns, in UTF-8."""
         data = self.data
         if self.packet_type == packet.CONNECT_ERROR and isinstance(data, str):
             data = {"message": _UNKNOWN_NAMESPACE}  # the library says this bare, and in words of its own
-        encoded = str(self.packet_type)
-        if self.namespace is not None and self.namespace != "/":
-            encoded += f"{self.namespace},"
-        if self.id is not None:
-            encoded += str(self.id)
-        return encoded.encode() if data is None else encoded.encode() + _encode_json(data)
+        encoded = f"{self.packet_type}{_address(self.namespace)}{'' if self.id is None else self.id}"
+        return encoded if data is None else encoded + _encode_json(data).decode()
 
     def decode(self, encoded_packet: object) -> int:
         """Fill in this packet; never ask for attachments (the return value is always 0). Raises `MalformedPacket`."""
@@ -144,12 +143,23 @@ class Packet(packet.Packet):  # type: ignore[misc]
         if self.packet_type == packet.BINARY_EVENT:
             self._refuse(name, BadPayload("payload", "must be JSON without binary parts"))
         else:
-            data[0] = ClientEvent.create(name, wants_acknowledgement=self.id is not None)
+            # Names are few, but for those that a client makes up, which it may make long.
+            create = _event_named if len(name) <= _CACHED_CHARS else _event_named.__wrapped__
+            data[0] = create(name, self.id is not None)
             self.data = data
 
     def _refuse(self, name: str, problem: BadPayload) -> None:
         self.packet_type = packet.EVENT
         self.data = [ClientEvent.create(name, wants_acknowledgement=self.id is not None, problem=problem)]
+
+
+def acknowledgement(namespace: str | None, identifier: int, arguments: list[Any]) -> bytes:
+    """Return an acknowledgement's packet, in UTF-8."""
+    return f"{packet.ACK}{_address(namespace)}{identifier}".encode() + _encode_json(arguments)
+
+
+def _address(namespace: str | None) -> str:
+    return "" if namespace is None or namespace == "/" else f"{namespace},"
 
 
 def _loads(text: str) -> Any:
