@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 _SELECT = "SELECT seq, room, user, message, timestamp, client_id, kind, request_id FROM messages"
 _RECENT_ROOM_COUNT = 1000
+_WHOLE_ROOMS = 100_000
 
 
 class SqliteLog:
@@ -46,6 +47,8 @@ class SqliteLog:
         self._lock = lock_file(path)
         self._retention = Retention(settings)
         self._sessions: dict[str, StoredSession] = {}
+        # Of each room of which all there is was found in memory, after which seq that is: quiet rooms are joined too.
+        self._whole_from: dict[str, int] = {}
         self._start_seq = int(wall_clock() * 1e6)
         self._recent = self._new_recent(self._start_seq, "")
         self._writer: SqliteWriter | None = None
@@ -125,7 +128,7 @@ class SqliteLog:
         edge = self._recent.complete_from(room)
         recent = self._recent.range(room, max(after, edge), before)
         older_before = edge + 1 if before is None else min(before, edge + 1)
-        is_all_recent = after >= older_before - 1
+        is_all_recent = after >= older_before - 1 or self._whole_from.get(room) == edge
         order = "DESC" if newest else "ASC"
         older = (
             ()
@@ -137,6 +140,10 @@ class SqliteLog:
         )
         # Neither iterator is asked for more than the page needs: most pages never ask the file.
         taken, more = take_page(chain(reversed(recent), older) if newest else chain(older, recent), limit)
+        if not is_all_recent and not more and after == 0 and before is None and len(taken) == len(recent):
+            if len(self._whole_from) >= _WHOLE_ROOMS:
+                self._whole_from.clear()
+            self._whole_from[room] = edge  # the file had nothing, and gets only what is above
         if newest:
             taken.reverse()
         return Page(taken, more, gap)

@@ -195,8 +195,10 @@ class SqliteWriter:
     def _insert_sessions(self, sessions: dict[str, StoredSession | None]) -> None:
         ended = [(key,) for key, session in sessions.items() if session is None]
         kept = [(key, msgspec.json.encode(session)) for key, session in sessions.items() if session is not None]
-        self._connection.executemany("DELETE FROM sessions WHERE key = ?", ended)
-        self._connection.executemany("INSERT OR REPLACE INTO sessions VALUES (?, ?)", kept)
+        if ended:
+            self._connection.executemany("DELETE FROM sessions WHERE key = ?", ended)
+        if kept:
+            self._connection.executemany("INSERT OR REPLACE INTO sessions VALUES (?, ?)", kept)
 
     def _add_to_tail(self, messages: list[NewMessage], size_bytes: int) -> None:
         self._tail.append((messages, size_bytes))

@@ -19,6 +19,7 @@ from hazoom_ws.message_log.contract import Batch, MessageLog
 logger = logging.getLogger(__name__)
 
 _RETRY_INTERVAL_S = 1.0  # after which a log that could not be written is tried again
+_SESSIONS_WAIT_S = 0.005  # for more of them: nobody waits for a session to be kept
 _QUIET_S = 0.01  # without a batch, after which the log is tidied
 _REVOKED_COUNT = 1000
 
@@ -50,7 +51,7 @@ class GroupCommit:
         self._worker = worker
         self._is_busy = False  # whether a batch is being written or put in order, or soon will be
         self._is_writing_messages = self._is_at_checkpoint = False
-        self._is_waiting_for_quiet = False
+        self._is_waiting_for_quiet = self._is_waiting_for_sessions = False
         self._batches_count = 0
         self._is_mending = False
 
@@ -62,12 +63,15 @@ class GroupCommit:
     def end_turn(self) -> None:
         """Have written what the turn has appended, and let out what waits for nothing."""
         has_said_more = not self._is_busy and self._log.is_dirty
-        if has_said_more:
+        if has_said_more and self._worker is None:
             self._is_busy = True
-            if self._worker is None:
-                self._write_all()
-            else:
-                self._worker.soon(self._go_on)
+            self._write_all()
+        elif has_said_more and self._log.holds_messages:
+            self._is_busy = True
+            self._worker.soon(self._go_on)
+        elif has_said_more and not self._is_waiting_for_sessions:
+            self._is_waiting_for_sessions = True
+            self._worker.later(_SESSIONS_WAIT_S, self._write_sessions)
         if not self.is_holding:
             self._let_out(self.effects)
         if has_said_more and self._worker is None:
@@ -112,6 +116,13 @@ class GroupCommit:
         if not self._is_waiting_for_quiet and log.is_untidy:
             self._wait_for_quiet()
         self.end_turn()
+
+    def _write_sessions(self) -> None:
+        """Write the sessions that came meanwhile, unless a message has taken them along."""
+        self._is_waiting_for_sessions = False
+        if self._log.is_dirty and not self._is_busy:
+            self._is_busy = True
+            self._go_on()
 
     def _write(self, batch: Batch) -> None:
         """Have a batch written; what it holds, and what became true since, waits for it."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from hazoom_ws.message_log import sqlite_writer
+from hazoom_ws.message_log.contract import StoredSession
 from hazoom_ws.message_log.opening import open_log
 from hazoom_ws.namespaces.group_commit import GroupCommit
 from hazoom_ws.settings import Settings
@@ -217,6 +218,26 @@ def test_a_checkpoint_and_what_follows_it_are_waited_for_beside_the_turns(scene:
     scene.say("at once again")
     scene.handle_all()
     assert scene.out[-1] == "at once again"
+
+
+def test_sessions_wait_for_each_other_or_for_a_message(scene: Scene) -> None:
+    def stored() -> set[str]:
+        with closing(sqlite3.connect(scene.file)) as connection:
+            return {key for (key,) in connection.execute("SELECT key FROM sessions")}
+
+    session = StoredSession(user_id="name:Ann", user_name="Ann", session_id="s", since=0, rooms=["r"])
+    for key in ("1", "2"):
+        scene.log.save_session(key, session)
+        scene.add("joined")
+        scene.handle_all()
+    assert scene.out == ["first", "joined", "joined"], "nobody waits for them"
+    assert stored() == set()
+    scene.worker.pass_time()
+    assert stored() == {"1", "2"}
+    scene.log.save_session("3", session)
+    scene.say("a")
+    scene.handle_all()
+    assert stored() == {"1", "2", "3"}
 
 
 def test_the_log_is_tidied_when_nothing_has_been_said_for_a_while(scene: Scene) -> None:
