@@ -178,6 +178,7 @@ def _serve(settings: Settings, listener: socket.socket, async_mode: str, ai: str
         if "*" in settings.cors_origins:
             logger.warning("cors_origins holds '*': pages of any origin may use this server")
         logger.info("stopping on %s", signals.wait())
+    app.extensions["hazoom_ws"].delivery.settle()
 
 
 class _Signals:

@@ -12,7 +12,7 @@ namespaces. Room names get a prefix, because Socket.IO puts every client in a ro
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any
 
@@ -123,6 +123,11 @@ class Delivery:
         finally:
             if self._lock is not None:
                 self._lock.__exit__(kind, error, traceback)
+
+    def settle(self) -> None:
+        """Keep what is not kept yet: the process is about to end."""
+        with self._lock or nullcontext():
+            self._commit.settle()
 
     def reply(self, send: Callable[[Any], None], reply: dict[str, Any] | None) -> None:
         """Call ``send`` with an acknowledgement's argument, after what was queued before it."""

@@ -80,6 +80,11 @@ class GroupCommit:
             self._is_mending = True
             self._start_task(self._reopen_log)
 
+    def settle(self) -> None:
+        """Write what is left, within this call: the process is about to end."""
+        if not self._is_busy:
+            self._write_all()
+
     def _write_all(self) -> None:
         """Write batch after batch, within the turn."""
         log = self._log

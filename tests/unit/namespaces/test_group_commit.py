@@ -238,6 +238,9 @@ def test_sessions_wait_for_each_other_or_for_a_message(scene: Scene) -> None:
     scene.say("a")
     scene.handle_all()
     assert stored() == {"1", "2", "3"}
+    scene.log.save_session("4", session)
+    scene.commit.settle()
+    assert stored() == {"1", "2", "3", "4"}, "the end of the process is not waited for"
 
 
 def test_the_log_is_tidied_when_nothing_has_been_said_for_a_while(scene: Scene) -> None:
