@@ -10,7 +10,6 @@ Source: Socket.IO protocol revision 5, "Packet encoding".
 
 import json
 import re
-from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -26,7 +25,6 @@ _MAX_JSON_DEPTH = 32
 _NOT_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[^][{}"]+', re.DOTALL)
 _CURLY_TO_SQUARE = str.maketrans("{}", "[]")
 _NO_ACK_ID = 0
-_CACHED_CHARS = 32
 _decode_json = msgspec.json.Decoder().decode
 _encode_json = msgspec.json.Encoder().encode
 _UNKNOWN_NAMESPACE = "Invalid namespace"  # what the reference server says
@@ -50,11 +48,6 @@ class ClientEvent(str):
         event.wants_acknowledgement = wants_acknowledgement
         event.problem = problem
         return event
-
-
-@lru_cache(maxsize=256)
-def _event_named(name: str, wants_acknowledgement: bool) -> ClientEvent:
-    return ClientEvent.create(name, wants_acknowledgement=wants_acknowledgement)
 
 
 class Packet(packet.Packet):  # type: ignore[misc]
@@ -143,9 +136,7 @@ class Packet(packet.Packet):  # type: ignore[misc]
         if self.packet_type == packet.BINARY_EVENT:
             self._refuse(name, BadPayload("payload", "must be JSON without binary parts"))
         else:
-            # Names are few, but for those that a client makes up, which it may make long.
-            create = _event_named if len(name) <= _CACHED_CHARS else _event_named.__wrapped__
-            data[0] = create(name, self.id is not None)
+            data[0] = ClientEvent.create(name, wants_acknowledgement=self.id is not None)
             self.data = data
 
     def _refuse(self, name: str, problem: BadPayload) -> None:
