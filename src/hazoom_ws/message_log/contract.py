@@ -151,7 +151,7 @@ class MessageLog(Protocol):
         """Do what waits for a disk and need not be waited for."""
 
     def forget(self, batch: Batch) -> None:
-        """Take back the messages of a batch that could not be written."""
+        """Take back the messages of a batch that could not be written; its sessions are tried again, but for newer ones."""
 
     def reopen(self) -> None:
         """Try to get well: sets ``problem`` to None or to why not."""

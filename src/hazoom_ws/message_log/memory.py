@@ -193,7 +193,7 @@ class MemoryLog:
         """Nothing can be lost that is not lost with the process."""
 
     def write_at_once(self, batch: Batch) -> bool:
-        return batch == self.take_batch()  # there is nothing in it
+        return not batch.messages  # there never are any
 
     def tidy(self) -> None:
         """Everything is in its place."""

@@ -257,6 +257,7 @@ class SqliteLog:
             wall_clock=self._wall_clock,
         )
         self._start_seq = writer.start_seq
+        self._whole_from.clear()
         if is_first:
             self._sessions = writer.sessions()
         if writer.filed_seq > self._recent.last_seq or writer.epoch != self._recent.epoch:

@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from hazoom_ws.message_log.contract import Batch, StoredSession
+from hazoom_ws.message_log.contract import Batch, StoredSession, size_bytes
 from hazoom_ws.message_log.migrations import migrate
 from hazoom_ws.message_log.retention import Retention
 from hazoom_ws.schemas import NewMessage
@@ -41,7 +41,10 @@ _CHECKPOINT_BYTES = 4_194_304
 _CHECKPOINT_AT_LAST_PAGES = 16_000
 _CACHE_KB = 16_384  # holds the pages that moving a full tail changes, each of which then changes once
 _BUSY_TIMEOUT_S = 5.0  # a backup or a curious shell may hold the file for a moment
+_PAGE_BYTES = 4096
 _AT_ONCE_LIMIT_BYTES = 131_072
+_AT_ONCE_SESSIONS = 100
+_AT_ONCE_WAL_BYTES = 33_554_432
 # A write that took so long has waited for something: the next ones wait beside the turns.
 _SLOW_S = 0.005
 _SLOW_FOR_S = 10.0
@@ -49,7 +52,7 @@ _decode_messages = msgspec.json.Decoder(list[NewMessage]).decode
 
 
 class SqliteWriter:
-    """The file at ``path``, open. Every method but the properties raises `sqlite3.Error`, and `OSError` at first.
+    """The file at ``path``, open. `write`, `tidy` and `checkpoint` raise `sqlite3.Error`, making one `OSError` too.
 
     Not thread-safe but for `checkpoint`, which has a connection of its own. ``filed_seq``: up to here all messages are in
     the table ``messages``.
@@ -65,7 +68,9 @@ class SqliteWriter:
         self._tail: deque[tuple[list[NewMessage], int]] = deque()  # what the table holds: batches, and the bytes of each
         self._tail_count = self._tail_bytes = 0
         self._written_bytes = 0  # since the last checkpoint
-        self._has_checkpointed = True
+        self._wal_bytes = 0  # about what the write-ahead log holds
+        self._checkpoints_count = 1
+        self._begun_after_count = 0  # checkpoints that had ended when `write` last began
         self._slow_until_s = 0.0  # by the monotonic clock
         self._checkpointer = open_file(path)
         self._connection = open_file(path, timeout_s=_BUSY_TIMEOUT_S)
@@ -102,29 +107,40 @@ class SqliteWriter:
 
     def write(self, batch: Batch) -> None:
         """Keep a batch, all of it or nothing; wait for the disk, or for another process, as long as it takes."""
+        checkpoints_count = self._checkpoints_count
         with self._patience():
             if self._is_tail_full:
                 self._put_in_order()
-            self._insert(batch, msgspec.json.encode(batch.messages).decode())
-            self._has_checkpointed = False
+            self._insert(batch)
+        self._begun_after_count = checkpoints_count
 
     def write_at_once(self, batch: Batch) -> bool:
         """Keep a batch if that waits for nothing; return whether it is kept."""
         started_at_s = time.monotonic()
-        # The first write after a checkpoint begins the write-ahead log anew, and waits for that to be on the disk.
-        if self._waits_for_disk or self._has_checkpointed or self._is_tail_full or started_at_s < self._slow_until_s:
+        if self._may_wait(started_at_s) or len(batch.sessions) > _AT_ONCE_SESSIONS:
             return False
-        messages = msgspec.json.encode(batch.messages).decode()
-        if len(messages) > _AT_ONCE_LIMIT_BYTES:
+        if sum(map(size_bytes, batch.messages)) > _AT_ONCE_LIMIT_BYTES:
             return False
         try:
-            self._insert(batch, messages)
-        except sqlite3.Error:
+            self._insert(batch)
+        except Exception:
+            self._roll_back()
             return False  # another process holds the file, or else `write` will say what it is
         ended_at_s = time.monotonic()
         if ended_at_s - started_at_s > _SLOW_S:
             self._slow_until_s = ended_at_s + _SLOW_FOR_S
         return True
+
+    def _may_wait(self, now_s: float) -> bool:
+        """Return whether a write might wait for the disk."""
+        return (
+            self._waits_for_disk
+            # The first write after a checkpoint begins the write-ahead log anew, and waits for that to be on the disk.
+            or self._begun_after_count != self._checkpoints_count
+            or self._wal_bytes > _AT_ONCE_WAL_BYTES
+            or self._is_tail_full
+            or now_s < self._slow_until_s
+        )
 
     @property
     def _is_tail_full(self) -> bool:
@@ -153,9 +169,10 @@ class SqliteWriter:
         """Bring what was written into the file itself, and wait until it is on the disk."""
         self._written_bytes = 0
         try:
-            self._checkpointer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            [[_, pages, moved]] = self._checkpointer.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            self._wal_bytes = 0 if pages == moved else pages * _PAGE_BYTES
         finally:
-            self._has_checkpointed = True
+            self._checkpoints_count += 1
 
     def close(self) -> None:
         for connection in (self._checkpointer, self._connection):
@@ -168,29 +185,27 @@ class SqliteWriter:
         self._connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_S * 1000:.0f}")
         try:
             yield
-        except sqlite3.Error:
+        except BaseException:
             self._roll_back()
             raise
         finally:
-            self._connection.execute("PRAGMA busy_timeout = 0")
+            with suppress(sqlite3.Error):
+                self._connection.execute("PRAGMA busy_timeout = 0")
 
-    def _insert(self, batch: Batch, messages: str) -> None:
-        """Write a batch, whose messages are ``messages`` as JSON, in one transaction."""
+    def _insert(self, batch: Batch) -> None:
+        """Write a batch in one transaction, which the caller undoes if it fails."""
         execute = self._connection.execute
         if batch.sessions:
-            try:
-                execute("BEGIN IMMEDIATE")
-                self._insert_sessions(batch.sessions)
-                if batch.messages:
-                    execute("INSERT INTO tail VALUES (?, ?)", (batch.messages[0].seq, messages))
-                execute("COMMIT")
-            except sqlite3.Error:
-                self._roll_back()
-                raise
-        elif batch.messages:
+            execute("BEGIN IMMEDIATE")
+            self._insert_sessions(batch.sessions)
+        messages = msgspec.json.encode(batch.messages).decode()
+        if batch.messages:
             execute("INSERT INTO tail VALUES (?, ?)", (batch.messages[0].seq, messages))
+        if batch.sessions:
+            execute("COMMIT")
         if batch.messages:
             self._add_to_tail(batch.messages, len(messages))
+        self._count(len(messages) + _PAGE_BYTES * (1 + len(batch.sessions)))
 
     def _insert_sessions(self, sessions: dict[str, StoredSession | None]) -> None:
         ended = [(key,) for key, session in sessions.items() if session is None]
@@ -200,23 +215,27 @@ class SqliteWriter:
         if kept:
             self._connection.executemany("INSERT OR REPLACE INTO sessions VALUES (?, ?)", kept)
 
-    def _add_to_tail(self, messages: list[NewMessage], size_bytes: int) -> None:
-        self._tail.append((messages, size_bytes))
+    def _add_to_tail(self, messages: list[NewMessage], batch_bytes: int) -> None:
+        self._tail.append((messages, batch_bytes))
         self._tail_count += len(messages)
-        self._tail_bytes += size_bytes
-        self._written_bytes += size_bytes
+        self._tail_bytes += batch_bytes
+
+    def _count(self, written_bytes: int) -> None:
+        """Note how much was written, about."""
+        self._written_bytes += written_bytes
+        self._wal_bytes += written_bytes
 
     def _file(self, limit_count: int, limit_bytes: int) -> None:
         """File the oldest batches of the tail until that reaches a limit."""
         filed: list[NewMessage] = []
         batches = 0
-        last_seq = size_bytes = 0
+        last_seq = filed_bytes = 0
         for messages, batch_bytes in self._tail:
             filed += messages
             batches += 1
             last_seq = messages[0].seq
-            size_bytes += batch_bytes
-            if len(filed) >= limit_count or size_bytes >= limit_bytes:
+            filed_bytes += batch_bytes
+            if len(filed) >= limit_count or filed_bytes >= limit_bytes:
                 break
         if not filed:
             return
@@ -230,14 +249,15 @@ class SqliteWriter:
         for _ in range(batches):
             self._tail.popleft()
         self._tail_count -= len(filed)
-        self._tail_bytes -= size_bytes
-        self._written_bytes += size_bytes
+        self._tail_bytes -= filed_bytes
+        self._count(filed_bytes)
         self._retention.note(filed)
         self.filed_seq = filed[-1].seq
 
     def _roll_back(self) -> None:
         with suppress(sqlite3.Error):
-            self._connection.execute("ROLLBACK")
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
 
 
 def open_file(path: Path, *, timeout_s: float = 0) -> sqlite3.Connection:

@@ -22,12 +22,13 @@ _RETRY_INTERVAL_S = 1.0  # after which a log that could not be written is tried 
 _SESSIONS_WAIT_S = 0.005  # for more of them: nobody waits for a session to be kept
 _QUIET_S = 0.01  # without a batch, after which the log is tidied
 _REVOKED_COUNT = 1000
+_SETTLE_TRIES, _SETTLE_INTERVAL_S = 500, 0.01
 
 
 class GroupCommit:
     """Writes one log. ``effects`` wait for the end of the turn, and for the messages before them to be kept.
 
-    ``revoked``: the last messages that could not be kept, by seq.
+    ``revoked``: the last messages that could not be kept, by seq, all that wait to be let out among them.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class GroupCommit:
     ) -> None:
         """``let_out(effects)`` empties the queue. ``lock`` and ``worker`` are as in `Delivery`."""
         self.effects: deque[Any] = deque()
-        self.revoked: deque[int] = deque(maxlen=_REVOKED_COUNT)
+        self.revoked: dict[int, None] = {}
         self._log = log
         self._lock = lock
         self._let_out = let_out
@@ -50,6 +51,7 @@ class GroupCommit:
         self._sleep = sleep
         self._worker = worker
         self._is_busy = False  # whether a batch is being written or put in order, or soon will be
+        self._is_in_thread = False  # whether a thread does that now
         self._is_writing_messages = self._is_at_checkpoint = False
         self._is_waiting_for_quiet = self._is_waiting_for_sessions = False
         self._batches_count = 0
@@ -74,6 +76,9 @@ class GroupCommit:
             self._worker.later(_SESSIONS_WAIT_S, self._write_sessions)
         if not self.is_holding:
             self._let_out(self.effects)
+        if len(self.revoked) > _REVOKED_COUNT and not self._is_writing_messages and not self.effects:
+            for seq in list(self.revoked)[:-_REVOKED_COUNT]:
+                del self.revoked[seq]
         if has_said_more and self._worker is None:
             self._put_in_order()
         if self._log.problem is not None and not self._is_mending:
@@ -81,9 +86,12 @@ class GroupCommit:
             self._start_task(self._reopen_log)
 
     def settle(self) -> None:
-        """Write what is left, within this call: the process is about to end."""
-        if not self._is_busy:
-            self._write_all()
+        """Write what is left, within this call: the process is about to end. A thread that writes is waited for a while."""
+        for _ in range(_SETTLE_TRIES):
+            if not self._is_in_thread:
+                self._write_all()
+                return
+            self._sleep(_SETTLE_INTERVAL_S)
 
     def _write_all(self) -> None:
         """Write batch after batch, within the turn."""
@@ -135,9 +143,11 @@ class GroupCommit:
         if batch.messages:
             self._is_writing_messages = True
             held, self.effects = self.effects, held
+        self._is_in_thread = True
         self._worker.submit(partial(self._written, batch, held), self._log.write, batch)
 
     def _written(self, batch: Batch, held: deque[Any], error: Exception | None) -> None:
+        self._is_in_thread = False
         if error is not None:
             if not isinstance(error, LogUnavailable):
                 logger.error("a batch was not written", exc_info=error)
@@ -147,8 +157,8 @@ class GroupCommit:
                 self.effects.clear()
         self._start_checkpoint()
         if batch.messages:
-            self._is_writing_messages = False
             self._let_out(held)
+            self._is_writing_messages = False
             if not self.is_holding:
                 self._let_out(self.effects)
         if error is not None and self._log.problem is None:
@@ -166,9 +176,9 @@ class GroupCommit:
         if error is not None:
             logger.error("there was no checkpoint", exc_info=error)
 
-    def _wait_for_quiet(self) -> None:
+    def _wait_for_quiet(self, delay_s: float = _QUIET_S) -> None:
         self._is_waiting_for_quiet = True
-        self._worker.later(_QUIET_S, partial(self._tidy_if_quiet, self._batches_count))
+        self._worker.later(delay_s, partial(self._tidy_if_quiet, self._batches_count))
 
     def _tidy_if_quiet(self, batches_count: int) -> None:
         """Have the log tidied unless something was written meanwhile: then there is too much to do for that."""
@@ -178,21 +188,26 @@ class GroupCommit:
         if self._is_busy or self._batches_count != batches_count:
             self._wait_for_quiet()
         else:
-            self._is_busy = True
-            self._worker.submit(self._tidied, self._log.tidy)
+            self._tidy()
+
+    def _tidy(self) -> None:
+        self._is_busy = self._is_in_thread = True
+        self._worker.submit(self._tidied, self._log.tidy)
 
     def _tidied(self, error: Exception | None) -> None:
+        self._is_in_thread = False
         if error is not None:
             logger.error("the log was not tidied", exc_info=error)
+            self._wait_for_quiet(_RETRY_INTERVAL_S)
         elif self._log.is_untidy and not self._log.is_dirty:
-            self._worker.submit(self._tidied, self._log.tidy)
+            self._tidy()
             return
         self._go_on()
 
     def _revoke(self, batch: Batch) -> None:
         """Take back a batch that could not be kept, and what came while the log was thought to be well."""
-        for lost in (batch, self._log.take_batch()):
-            self.revoked.extend(entry.seq for entry in lost.messages)
+        for lost in (self._log.take_batch(), batch):  # of a session, what is newer stays
+            self.revoked.update(dict.fromkeys(entry.seq for entry in lost.messages))
             self._log.forget(lost)
 
     def _reopen_log(self) -> None:
@@ -201,11 +216,14 @@ class GroupCommit:
             self._sleep(_RETRY_INTERVAL_S)
             if self._is_at_checkpoint:
                 continue  # which uses the file in another thread
-            if self._worker is not None:
-                self._worker.run(self._log.reopen)
-            else:
-                with self._lock or nullcontext():  # nobody may read while the file changes hands
-                    self._log.reopen()
+            try:
+                if self._worker is not None:
+                    self._worker.run(self._log.reopen)
+                else:
+                    with self._lock or nullcontext():  # nobody may read while the file changes hands
+                        self._log.reopen()
+            except Exception:
+                logger.exception("the log cannot be opened again")
         self._is_mending = False
         logger.info("messages are kept again")
         with self._lock or nullcontext():

@@ -44,6 +44,8 @@ _SENDS_BETWEEN_CLOCKS = 32
 _READ_BYTES = 65536
 # A broadcast to so few is sent at once, before the slices of larger ones.
 _SMALL_BROADCAST = 32
+# So many kinds of what is pending are shared by those who get a broadcast; who has another, has a list of its own.
+_KINDS = 4
 
 _LINGER_S = 2.0
 # Tokens come evenly: without a pause each would be a turn of its own, which costs more than what is done in it.
@@ -117,13 +119,17 @@ class Loop:
             self._bulk += [recipient for recipient in recipients if not recipient.pending]
         before: Collection[bytes] | None = None
         after: Collection[bytes] = ()
+        kinds = 0 if len(recipients) > 1 else _KINDS
         for recipient in recipients:
             pending = recipient.pending
             if pending is before:  # most have the same
                 recipient.pending = after
             elif type(pending) is list:
                 pending.append(framed)
+            elif kinds == _KINDS:
+                recipient.pending = [*pending, framed]
             else:
+                kinds += 1
                 before = pending
                 recipient.pending = after = (*pending, framed)
         if self._is_idle:

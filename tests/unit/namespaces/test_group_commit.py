@@ -59,6 +59,24 @@ class ByHand:
         return function.__name__
 
 
+class FailsOnce:
+    """A connection on which memory runs out once, at a statement."""
+
+    def __init__(self, connection: sqlite3.Connection, statement: str) -> None:
+        self._connection = connection
+        self._statement = statement
+        self._has_failed = False
+
+    def execute(self, statement: str, *parameters: object) -> object:
+        if statement.startswith(self._statement) and not self._has_failed:
+            self._has_failed = True
+            raise MemoryError
+        return self._connection.execute(statement, *parameters)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._connection, name)
+
+
 class Scene:
     """One log in a file, and what was let out."""
 
@@ -66,7 +84,8 @@ class Scene:
         self.file = folder / "log.sqlite3"
         self.worker = ByHand()
         self.log = open_log(Settings(log_url=f"sqlite:///{self.file}", log_fsync=log_fsync), folder)
-        self.out: list[object] = []
+        self.out: list[str] = []
+        self.seqs: dict[str, int] = {}
         self.tasks: list[Callable] = []
         self.slept = 0
         self.commit = GroupCommit(
@@ -78,18 +97,28 @@ class Scene:
         self.finish()
 
     def _let_out(self, effects: deque) -> None:
-        self.out += effects
+        self.out += [effect for effect in effects if effect not in self.revoked]
         effects.clear()
+
+    @property
+    def revoked(self) -> set[str]:
+        return {text for text, seq in self.seqs.items() if seq in self.commit.revoked}
 
     def _sleep(self, _seconds: float) -> None:
         self.slept += 1
         if self.slept > 2 and self.worker.submitted:
             self.worker.do()
 
-    def say(self, text: str) -> int:
+    def say(self, text: str) -> None:
         entry = self.log.append(room="r", user="Ann", message=text, timestamp=time.time())
+        self.seqs[text] = entry.seq
         self.add(text)
-        return entry.seq
+
+    def say_many(self, count: int) -> None:
+        for number in range(count):
+            self.say(str(number))
+            if number % 100 == 99:
+                self.handle_all()
 
     def add(self, effect: str) -> None:
         self.commit.effects.append(effect)
@@ -244,9 +273,7 @@ def test_sessions_wait_for_each_other_or_for_a_message(scene: Scene) -> None:
 
 
 def test_the_log_is_tidied_when_nothing_has_been_said_for_a_while(scene: Scene) -> None:
-    for number in range(600):
-        scene.say(str(number))
-    scene.handle_all()
+    scene.say_many(600)
     scene.say("more")
     scene.handle_all()
     scene.worker.pass_time()
@@ -259,16 +286,15 @@ def test_the_log_is_tidied_when_nothing_has_been_said_for_a_while(scene: Scene) 
 
 def test_what_came_while_tidying_failed_is_refused_and_holds_nothing_back(scene: Scene) -> None:
     with closing(sqlite3.connect(scene.file, isolation_level=None)) as other:
-        for number in range(600):
-            scene.say(str(number))
-        scene.handle_all()
+        scene.say_many(600)
         scene.worker.pass_time()
+        scene.worker.pass_time()
+        assert scene.worker.submitted
         other.execute("BEGIN IMMEDIATE")
-        lost = scene.say("lost")
+        scene.say("lost")
         assert scene.worker.do() == "tidy"
         assert scene.log.problem is not None
-        assert lost in scene.commit.revoked
-        assert scene.out[-1] == "lost", "who lets it out knows that it was revoked"
+        assert scene.revoked == {"lost"}
         scene.add("presence")
         assert scene.out[-1] == "presence"
         other.execute("ROLLBACK")
@@ -293,3 +319,70 @@ def test_the_file_does_not_change_hands_during_a_checkpoint(scene: Scene) -> Non
     reopen()
     assert scene.log.problem is None
     assert scene.slept == 3, "it waited until the checkpoint had ended"
+
+
+def test_of_many_that_could_not_be_kept_none_is_shown(scene: Scene) -> None:
+    with closing(sqlite3.connect(scene.file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        scene.say("0")
+        scene.handle_all()
+        for number in range(1, 3000):
+            scene.say(str(number))
+        assert scene.worker.do() == "write"
+        other.execute("ROLLBACK")
+    scene.add("presence")
+    assert scene.out == ["first", "presence"]
+    assert len(scene.commit.revoked) <= 1000, "they are forgotten when all that waited is out"
+
+
+def test_a_session_that_is_newer_than_a_batch_that_failed_stays(scene: Scene) -> None:
+    session = StoredSession(user_id="name:Ann", user_name="Ann", session_id="s", since=0, rooms=["r"])
+    with closing(sqlite3.connect(scene.file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        scene.log.save_session("1", session)
+        scene.say("lost")
+        scene.handle_all()
+        scene.log.save_session("1", None)
+        scene.commit.end_turn()
+        assert scene.worker.do() == "write"
+        other.execute("ROLLBACK")
+        [reopen] = scene.tasks
+        reopen()
+        scene.say("kept")
+        scene.finish()
+        assert other.execute("SELECT * FROM sessions").fetchall() == []
+
+
+@pytest.mark.parametrize("statement", ["BEGIN", "INSERT INTO tail", "COMMIT"])
+def test_a_batch_that_fails_in_the_middle_is_written_again_or_refused_as_a_whole(scene: Scene, statement: str) -> None:
+    writer = scene.log._writer
+    writer._connection = FailsOnce(writer._connection, statement)
+    session = StoredSession(user_id="name:Ann", user_name="Ann", session_id="s", since=0, rooms=["r"])
+    scene.log.save_session("1", session)
+    scene.say("a")
+    scene.handle_all()
+    assert scene.worker.do() == "write"
+    assert scene.out == ["first", "a"]
+    with closing(sqlite3.connect(scene.file)) as other:
+        assert other.execute("SELECT key FROM sessions").fetchall() == [("1",)]
+        assert other.execute("SELECT json_extract(messages, '$[0].message') FROM tail").fetchall() == [("a",)]
+
+
+def test_the_end_of_the_process_waits_for_the_thread_that_writes(waiting_scene: Scene) -> None:
+    session = StoredSession(user_id="name:Ann", user_name="Ann", session_id="s", since=0, rooms=["r"])
+    waiting_scene.say("a")
+    waiting_scene.handle_all()
+    waiting_scene.log.save_session("1", session)
+    waiting_scene.commit.settle()
+    assert waiting_scene.out[-1] == "a"
+    with closing(sqlite3.connect(waiting_scene.file)) as other:
+        assert other.execute("SELECT key FROM sessions").fetchall() == [("1",)]
+
+
+def test_what_a_disk_is_waited_for_is_counted_by_the_page(scene: Scene) -> None:
+    for number in range(1100):
+        scene.say(str(number))
+        scene.handle_all()
+        if scene.worker.submitted:
+            break
+    assert scene.worker.do() == "checkpoint"
