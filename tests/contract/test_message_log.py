@@ -254,6 +254,23 @@ class TestFile:
         say(log, "a", "3")
         assert texts(log.read("a", limit=5, newest=True)) == "123"
 
+    def test_a_backup_that_is_put_in_place_is_looked_at_anew(self, open_store, tmp_path, clock):
+        log = open_store(self.URL)
+        say(log, "a", "1")
+        log.close()
+        file, backup = tmp_path / "log.sqlite3", tmp_path / "backup.sqlite3"
+        backup.write_bytes(file.read_bytes())
+        with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+            connection.execute("DELETE FROM messages")
+        clock.now_s += 1
+        log = open_store(self.URL)
+        assert texts(log.read("a", limit=5, newest=True)) == ""
+        log.problem = "disk I/O error"
+        log._disconnect()
+        backup.replace(file)
+        log.reopen()
+        assert texts(log.read("a", limit=5, newest=True)) == "1"
+
     def test_a_second_process_is_refused(self, open_store):
         open_store(self.URL)
         with pytest.raises(SettingsError, match="another hazoom_ws uses"):

@@ -88,6 +88,7 @@ class Scene:
         self.seqs: dict[str, int] = {}
         self.tasks: list[Callable] = []
         self.slept = 0
+        self._is_sending = False
         self.commit = GroupCommit(
             self.log, None, self._let_out, start_task=self.tasks.append, sleep=self._sleep, worker=self.worker
         )
@@ -97,8 +98,15 @@ class Scene:
         self.finish()
 
     def _let_out(self, effects: deque) -> None:
-        self.out += [effect for effect in effects if effect not in self.revoked]
-        effects.clear()
+        if self._is_sending:
+            return
+        self._is_sending = True
+        while effects:
+            effect = effects.popleft()
+            if effect not in self.revoked:
+                self.out.append(effect)
+            self.commit.end_turn()  # sending ends the connection of a dead peer
+        self._is_sending = False
 
     @property
     def revoked(self) -> set[str]:
@@ -247,6 +255,25 @@ def test_a_checkpoint_and_what_follows_it_are_waited_for_beside_the_turns(scene:
     scene.say("at once again")
     scene.handle_all()
     assert scene.out[-1] == "at once again"
+
+
+def test_many_sessions_are_written_beside_the_turns(scene: Scene) -> None:
+    for number in range(101):
+        scene.log.save_session(str(number), None)
+    scene.commit.end_turn()
+    scene.worker.pass_time()
+    assert scene.worker.do() == "write"
+
+
+def test_a_full_tail_is_filed_beside_the_turns(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_writer, "_TAIL_LIMIT_COUNT", 2)
+    filed = scene.filed()
+    for text in ("a", "b", "c"):
+        scene.say(text)
+        scene.handle_all()
+    assert scene.worker.do() == "write"
+    assert scene.filed() == filed + 2
+    assert scene.out[-1] == "c"
 
 
 def test_sessions_wait_for_each_other_or_for_a_message(scene: Scene) -> None:
