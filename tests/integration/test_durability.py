@@ -22,10 +22,15 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(async_mode: str, file: Path) -> Run:
+def log_fsync() -> str:
+    return "normal"
+
+
+@pytest.fixture
+def run(async_mode: str, file: Path, log_fsync: str) -> Run:
     """Return a function that runs the server on one port with one file."""
     port = free_port()
-    env = {"HAZOOM_RATE_LIMIT_PER_S": "0", "HAZOOM_LOG_URL": f"sqlite:///{file}"}
+    env = {"HAZOOM_RATE_LIMIT_PER_S": "0", "HAZOOM_LOG_URL": f"sqlite:///{file}", "HAZOOM_LOG_FSYNC": log_fsync}
     return lambda: hazoom(async_mode=async_mode, port=port, env=env)
 
 
@@ -42,6 +47,8 @@ def everything(url: str, client: OfficialClient) -> list[dict]:
         after = messages[-1]["seq"]
 
 
+# With "full" every batch is waited for in a thread.
+@pytest.mark.parametrize("log_fsync", ["normal", "full"])
 def test_what_was_acknowledged_before_a_kill_is_there_once_after_it(run: Run, client: OfficialClient) -> None:
     with run() as server:
         ann = client.connect(server.url, auth={"user_name": "Ann"}, reconnection=False)

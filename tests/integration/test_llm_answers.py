@@ -80,7 +80,8 @@ def test_who_joins_in_the_middle_gets_the_text_so_far_and_then_the_rest(
     assert watcher.wait_for("llm_token") == snapshot
     joiner.emit("join_room", {"room": room})
     answer.release_all()
-    watcher.wait_for("llm_complete")
+    for user in (watcher, asker):
+        user.wait_for("llm_complete")
     assert [event["index"] for event in answer.tokens(watcher)] == [0, 0, *range(5, len(TOKENS))]
     assert answer.text(watcher) == answer.text(asker) == ANSWER
     assert all("snapshot" not in event for event in answer.tokens(asker))
