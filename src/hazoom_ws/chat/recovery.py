@@ -105,8 +105,10 @@ class Sessions:
         """Keep which rooms a connection is in."""
         session = self._of(connection)
         if session is not None:
+            # Who is in no room yet misses nothing if the process dies before it is kept.
+            can_wait = not session.rooms and not connection.rooms
             session.rooms = list(connection.rooms)
-            self._store(session, None)
+            self._store(session, None, can_wait=can_wait)
 
     def save_answers(self, connection: Connection) -> None:
         """Keep which requests of a connection have not ended, be it still there or away."""
@@ -123,7 +125,8 @@ class Sessions:
         if not may_return:
             self._end(session)
             return False
-        self._store(session, wall_now_s + self._window_s)
+        # If the process dies before that is kept, whoever was connected may come back too.
+        self._store(session, wall_now_s + self._window_s, can_wait=True)
         self._away.start(session, now_s)
         if len(self._away) > AWAY_LIMIT_COUNT:
             first, _ = next(self._away.take_due(math.inf))
@@ -148,7 +151,7 @@ class Sessions:
         session = self._by_key.get(_key_of(connection.pid))
         return session if session is not None and session.connection is connection else None
 
-    def _store(self, session: Session, ends_at: float | None) -> None:
+    def _store(self, session: Session, ends_at: float | None, *, can_wait: bool = False) -> None:
         session.ends_at = ends_at
         stored = StoredSession(
             user_id=session.user.id,
@@ -160,11 +163,11 @@ class Sessions:
             answers=session.answers.copy(),
             died_answers=session.died_answers.copy(),
         )
-        self._log.save_session(session.key, stored)
+        self._log.save_session(session.key, stored, can_wait=can_wait)
 
     def _end(self, session: Session) -> None:
         del self._by_key[session.key]
-        self._log.save_session(session.key, None)
+        self._log.save_session(session.key, None, can_wait=True)
 
 
 class Missed(NamedTuple):

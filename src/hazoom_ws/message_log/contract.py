@@ -90,6 +90,10 @@ class MessageLog(Protocol):
         """Whether `take_batch` has something to write."""
 
     @property
+    def is_pressing(self) -> bool:
+        """Whether it has to be written now; else it may wait a moment for more."""
+
+    @property
     def holds_messages(self) -> bool:
         """Whether it would hold messages."""
 
@@ -121,7 +125,7 @@ class MessageLog(Protocol):
         A page also ends at 256 KB of text, but holds at least one message. Raises `LogUnavailable`.
         """
 
-    def save_session(self, key: str, session: StoredSession | None) -> None:
+    def save_session(self, key: str, session: StoredSession | None, *, can_wait: bool = False) -> None:
         """Keep a session with the next batch, or forget it."""
 
     def sessions(self) -> Mapping[str, StoredSession]:

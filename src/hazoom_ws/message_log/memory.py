@@ -60,7 +60,7 @@ class MemoryLog:
     """Keeps messages, finds resent ones, reads them by room and range."""
 
     problem: str | None = None
-    is_dirty = holds_messages = is_untidy = is_checkpoint_due = False  # there is nothing to write
+    is_dirty = is_pressing = holds_messages = is_untidy = is_checkpoint_due = False  # there is nothing to write
 
     def __init__(
         self, *, room_limit_count: int, limit_bytes: int, start_seq: int = 0, room_limit_bytes: int = 2**62, epoch: str = ""
@@ -180,7 +180,7 @@ class MemoryLog:
         kept = self._rooms.get(room)
         return kept.complete_from if kept else self._dropped_elsewhere
 
-    def save_session(self, key: str, session: StoredSession | None) -> None:
+    def save_session(self, key: str, session: StoredSession | None, *, can_wait: bool = False) -> None:
         """Nothing is kept: sessions end with the process too."""
 
     def sessions(self) -> Mapping[str, StoredSession]:

@@ -44,6 +44,7 @@ class SqliteLog:
         self._settings = settings
         self._wall_clock = wall_clock
         self._pending = Batch([], {})
+        self._is_pressing = False  # on account of a session
         self._lock = lock_file(path)
         self._retention = Retention(settings)
         self._sessions: dict[str, StoredSession] = {}
@@ -79,6 +80,10 @@ class SqliteLog:
     @property
     def is_dirty(self) -> bool:
         return self.problem is None and bool(self._pending.messages or self._pending.sessions)
+
+    @property
+    def is_pressing(self) -> bool:
+        return self._is_pressing or bool(self._pending.messages)
 
     @property
     def holds_messages(self) -> bool:
@@ -172,14 +177,16 @@ class SqliteLog:
         except sqlite3.Error as error:
             raise LogUnavailable(str(error)) from error
 
-    def save_session(self, key: str, session: StoredSession | None) -> None:
+    def save_session(self, key: str, session: StoredSession | None, *, can_wait: bool = False) -> None:
         self._pending.sessions[key] = session
+        self._is_pressing = self._is_pressing or not can_wait
 
     def sessions(self) -> Mapping[str, StoredSession]:
         return self._sessions
 
     def take_batch(self) -> Batch:
         batch, self._pending = self._pending, Batch([], {})
+        self._is_pressing = False
         return batch
 
     def write(self, batch: Batch) -> None:

@@ -19,7 +19,7 @@ from hazoom_ws.message_log.contract import Batch, MessageLog
 logger = logging.getLogger(__name__)
 
 _RETRY_INTERVAL_S = 1.0  # after which a log that could not be written is tried again
-_SESSIONS_WAIT_S = 0.005  # for more of them: nobody waits for a session to be kept
+_WAIT_FOR_MORE_S = 0.1  # with what is not pressing
 _QUIET_S = 0.01  # without a batch, after which the log is tidied
 _REVOKED_COUNT = 1000
 _SETTLE_TRIES, _SETTLE_INTERVAL_S = 500, 0.01
@@ -53,7 +53,7 @@ class GroupCommit:
         self._is_busy = False  # whether a batch is being written or put in order, or soon will be
         self._is_in_thread = False  # whether a thread does that now
         self._is_writing_messages = self._is_at_checkpoint = False
-        self._is_waiting_for_quiet = self._is_waiting_for_sessions = False
+        self._is_waiting_for_quiet = self._is_waiting_for_more = False
         self._batches_count = 0
         self._is_mending = False
 
@@ -68,12 +68,12 @@ class GroupCommit:
         if has_said_more and self._worker is None:
             self._is_busy = True
             self._write_all()
-        elif has_said_more and self._log.holds_messages:
+        elif has_said_more and self._log.is_pressing:
             self._is_busy = True
             self._worker.soon(self._go_on)
-        elif has_said_more and not self._is_waiting_for_sessions:
-            self._is_waiting_for_sessions = True
-            self._worker.later(_SESSIONS_WAIT_S, self._write_sessions)
+        elif has_said_more and not self._is_waiting_for_more:
+            self._is_waiting_for_more = True
+            self._worker.later(_WAIT_FOR_MORE_S, self._write_the_rest)
         if not self.is_holding:
             self._let_out(self.effects)
         if len(self.revoked) > _REVOKED_COUNT and not self._is_writing_messages and not self.effects:
@@ -130,9 +130,9 @@ class GroupCommit:
             self._wait_for_quiet()
         self.end_turn()
 
-    def _write_sessions(self) -> None:
-        """Write the sessions that came meanwhile, unless a message has taken them along."""
-        self._is_waiting_for_sessions = False
+    def _write_the_rest(self) -> None:
+        """Write what had time to wait for more, unless something more pressing has taken it along."""
+        self._is_waiting_for_more = False
         if self._log.is_dirty and not self._is_busy:
             self._is_busy = True
             self._go_on()

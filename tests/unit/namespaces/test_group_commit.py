@@ -261,7 +261,7 @@ def test_many_sessions_are_written_beside_the_turns(scene: Scene) -> None:
     for number in range(101):
         scene.log.save_session(str(number), None)
     scene.commit.end_turn()
-    scene.worker.pass_time()
+    scene.handle_all()
     assert scene.worker.do() == "write"
 
 
@@ -276,25 +276,31 @@ def test_a_full_tail_is_filed_beside_the_turns(scene: Scene, monkeypatch: pytest
     assert scene.out[-1] == "c"
 
 
-def test_sessions_wait_for_each_other_or_for_a_message(scene: Scene) -> None:
+def test_sessions_that_can_wait_do_so_for_more_or_for_something_pressing(scene: Scene) -> None:
     def stored() -> set[str]:
         with closing(sqlite3.connect(scene.file)) as connection:
             return {key for (key,) in connection.execute("SELECT key FROM sessions")}
 
     session = StoredSession(user_id="name:Ann", user_name="Ann", session_id="s", since=0, rooms=["r"])
     for key in ("1", "2"):
-        scene.log.save_session(key, session)
+        scene.log.save_session(key, session, can_wait=True)
         scene.add("joined")
         scene.handle_all()
     assert scene.out == ["first", "joined", "joined"], "nobody waits for them"
     assert stored() == set()
     scene.worker.pass_time()
     assert stored() == {"1", "2"}
-    scene.log.save_session("3", session)
+    scene.log.save_session("3", session, can_wait=True)
     scene.say("a")
     scene.handle_all()
     assert stored() == {"1", "2", "3"}
-    scene.log.save_session("4", session)
+    scene.log.save_session("3", None, can_wait=True)
+    scene.log.save_session("2", session)
+    scene.add("joined a room")
+    scene.handle_all()
+    assert stored() == {"1", "2"}, "before anybody hears of it"
+    scene.log.save_session("3", session, can_wait=True)
+    scene.log.save_session("4", session, can_wait=True)
     scene.commit.settle()
     assert stored() == {"1", "2", "3", "4"}, "the end of the process is not waited for"
 
