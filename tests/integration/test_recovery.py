@@ -183,6 +183,8 @@ def test_a_restart_loses_nothing(async_mode, tmp_path, client, room):
         name = guest.received("status")[0]["user"]
         ann.emit("message", {"room": room, "message": "before"})
         guest.wait_for("new_message")
+        joined_last = unique("late")
+        ann.emit("join_room", {"room": joined_last})
         first.child.kill()
         ann.wait_for("disconnect")
         with run() as second:
@@ -190,6 +192,7 @@ def test_a_restart_loses_nothing(async_mode, tmp_path, client, room):
             wait_until(lambda: len(guest.received("status")) == 2, "the guest is back")
             assert [ann.received("status")[1]["recovered"], guest.received("status")[1]["recovered"]] == [True, True]
             assert guest.received("status")[1]["user"] == name
+            assert joined_last in ann.received("status")[1]["rooms"]
             bob = member(client, second.url, room, user_name=unique("Bob"))
             bob.emit("message", {"room": room, "message": "after"})
             for socket in (ann, guest):

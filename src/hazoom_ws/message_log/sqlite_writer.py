@@ -10,6 +10,7 @@ So a small batch is written within a turn, as long as nothing says that it would
 Source: https://www.sqlite.org/wal.html, https://www.sqlite.org/pragma.html#pragma_synchronous.
 """
 
+import logging
 import sqlite3
 import time
 from collections import deque
@@ -28,6 +29,8 @@ from hazoom_ws.message_log.retention import Retention
 from hazoom_ws.schemas import NewMessage
 from hazoom_ws.settings import Settings
 
+logger = logging.getLogger(__name__)
+
 _INSERT = "INSERT OR IGNORE INTO messages (seq, room, user, message, timestamp, client_id, kind, request_id) VALUES "
 _ROWS_PER_STATEMENT = 256  # each statement gives way to the loop once, and takes its turn back once
 _ROW = "(?, ?, ?, ?, ?, ?, ?, ?)"
@@ -42,9 +45,10 @@ _CHECKPOINT_AT_LAST_PAGES = 16_000
 _CACHE_KB = 16_384  # holds the pages that moving a full tail changes, each of which then changes once
 _BUSY_TIMEOUT_S = 5.0  # a backup or a curious shell may hold the file for a moment
 _PAGE_BYTES = 4096
+# What a turn may write, so that nobody waits for much longer than half a millisecond.
 _AT_ONCE_LIMIT_BYTES = 131_072
 _AT_ONCE_SESSIONS = 100
-_AT_ONCE_WAL_BYTES = 33_554_432
+_AT_ONCE_WAL_BYTES = 33_554_432  # well before SQLite would make a checkpoint in the middle of a write
 # A write that took so long has waited for something: the next ones wait beside the turns.
 _SLOW_S = 0.005
 _SLOW_FOR_S = 10.0
@@ -123,8 +127,10 @@ class SqliteWriter:
             return False
         try:
             self._insert(batch)
-        except Exception:
+        except Exception as error:
             self._roll_back()
+            if not isinstance(error, sqlite3.Error):
+                logger.exception("a batch is written again, in a thread")
             return False  # another process holds the file, or else `write` will say what it is
         ended_at_s = time.monotonic()
         if ended_at_s - started_at_s > _SLOW_S:

@@ -112,8 +112,7 @@ class Loop:
 
     def broadcast(self, recipients: Collection[Any], framed: bytes) -> None:
         """Send to many, in slices."""
-        is_small = len(recipients) <= _SMALL_BROADCAST
-        if is_small:
+        if len(recipients) <= _SMALL_BROADCAST:
             self._urgent += recipients
         else:
             self._bulk += [recipient for recipient in recipients if not recipient.pending]
