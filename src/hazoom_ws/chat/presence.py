@@ -14,7 +14,18 @@ class User(NamedTuple):
 class Connection:
     """One client's connection, whatever namespaces it uses. ``id`` is opaque here."""
 
-    __slots__ = ("answers", "died_answers", "id", "is_open", "lost_answers", "pid", "rooms", "session_id", "user")
+    __slots__ = (
+        "answers",
+        "died_answers",
+        "id",
+        "is_open",
+        "lost_answers",
+        "pid",
+        "rooms",
+        "session_id",
+        "session_key",
+        "user",
+    )
 
     def __init__(self, connection_id: str, user: User, session_id: str) -> None:
         self.id = connection_id
@@ -26,6 +37,7 @@ class Connection:
         self.lost_answers: dict[str, str] | None = None  # all that are kept nowhere; None until it is known
         self.is_open = True
         self.pid: str | None = None  # the secret with which its client can come back
+        self.session_key = ""  # what its session is kept under; "" if its client cannot come back
 
 
 class Members:

@@ -79,7 +79,7 @@ class Sessions:
         if self._window_s == 0:
             return
         connection.pid = f"{next(self._numbers):011x}{secrets.token_urlsafe(_SECRET_BYTES)}"
-        key = _key_of(connection.pid)
+        key = connection.session_key = _key_of(connection.pid)
         session = Session(key, connection.user, connection.session_id, self._log.last_seq, [], died_answers={})
         session.connection = connection
         connection.answers, connection.died_answers = session.answers, session.died_answers
@@ -96,7 +96,7 @@ class Sessions:
 
     def resume(self, session: Session, pid: str, connection: Connection) -> None:
         """Let a new connection hold a session."""
-        connection.pid = pid
+        connection.pid, connection.session_key = pid, session.key
         connection.answers, connection.died_answers = session.answers, session.died_answers
         session.connection = connection
         self._away.stop(session)
@@ -112,7 +112,7 @@ class Sessions:
 
     def save_answers(self, connection: Connection) -> None:
         """Keep which requests of a connection have not ended, be it still there or away."""
-        session = None if connection.pid is None else self.find(connection.pid)
+        session = self._by_key.get(connection.session_key)
         if session is not None and session.answers is connection.answers:
             self._store(session, session.ends_at)
 
@@ -146,9 +146,7 @@ class Sessions:
         return self._away.next_due_at_s()
 
     def _of(self, connection: Connection) -> Session | None:
-        if connection.pid is None:
-            return None
-        session = self._by_key.get(_key_of(connection.pid))
+        session = self._by_key.get(connection.session_key)
         return session if session is not None and session.connection is connection else None
 
     def _store(self, session: Session, ends_at: float | None, *, can_wait: bool = False) -> None:

@@ -9,10 +9,12 @@ Source: Engine.IO protocol revision 4, https://socket.io/docs/v4/engine-io-proto
 """
 
 import logging
+import secrets
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import engineio
@@ -31,6 +33,7 @@ PROBE_ANSWER = frame(frames.TEXT, b"3probe")
 NO_NAMESPACE = "no namespace"
 BAD_PACKET = "parse error"
 _UPGRADE_TIMEOUT_S = 10.0
+_ID_BYTES = 15
 _LONGEST_TICK_S = 0.5
 _NO_ENVIRON: dict[str, Any] = {}  # shared: our handlers read none, and one for each session is memory
 
@@ -62,7 +65,8 @@ class Engine(engineio.Server):  # type: ignore[misc]
         self.sweeps: list[Callable[[float], None]] = [self._sweep]
         self._outbox_limit_bytes = outbox_limit_bytes
         self._outbox_total = OutboxTotal(outbox_total_limit_bytes)
-        self._lock = threading.RLock()
+        # Greenlets change places only where they wait, and nothing under the lock does; eventlet's lock costs much.
+        self.lock: AbstractContextManager[Any] = threading.RLock() if self.async_mode == "threading" else nullcontext()
         self._pings: Deadlines[Session] = Deadlines(self.ping_interval)
         self._pongs: Deadlines[Session] = Deadlines(self.ping_timeout)
         self._unjoined: Deadlines[Session] = Deadlines(connect_timeout_s)
@@ -113,13 +117,17 @@ class Engine(engineio.Server):  # type: ignore[misc]
         for session in list(self.sessions.values()) if sid is None else filter(None, [self.sessions.get(sid)]):
             self.close(session, self.reason.SERVER_DISCONNECT)
 
+    def generate_id(self) -> str:
+        """Return an id that nobody can guess."""
+        return secrets.token_urlsafe(_ID_BYTES)
+
     # A session
 
     def open(self) -> Session:
         """Start a session, for which polling or a carrier must be set up at once, and then `greet`."""
         session = Session(self, self.generate_id())
         now_s = self.clock()
-        with self._lock:
+        with self.lock:
             self.sessions[session.sid] = session
             self._pings.start(session, now_s)
             self._unjoined.start(session, now_s)
@@ -160,7 +168,7 @@ class Engine(engineio.Server):  # type: ignore[misc]
         """Act on a packet that is no message."""
         kind = packet[:1]
         if kind == "3":
-            with self._lock:
+            with self.lock:
                 if self._pongs.stop(session):
                     self._pings.start(session, self.clock())
         elif kind == "1":
@@ -173,19 +181,19 @@ class Engine(engineio.Server):  # type: ignore[misc]
         """Note that a session is in a namespace: it may stay."""
         session = self.sessions.get(sid)
         if session is not None:
-            with self._lock:
+            with self.lock:
                 self._unjoined.stop(session)
 
     def unjoined(self, sid: str) -> None:
         """Note that a session has left its last namespace."""
         session = self.sessions.get(sid)
         if session is not None:
-            with self._lock:
+            with self.lock:
                 self._unjoined.start(session, self.clock())
 
     def close(self, session: Session, reason: str, *, code: CloseCode = CloseCode.GOING_AWAY) -> None:
         """End a session: its connection, its memberships, its waiting poll. Calling it again changes nothing."""
-        with self._lock:
+        with self.lock:
             if not session.is_open:
                 return
             session.is_open = False
@@ -226,7 +234,7 @@ class Engine(engineio.Server):  # type: ignore[misc]
     def start_upgrade(self, carrier: Carrier) -> bool:
         """Let ``carrier`` try to take over its polling session; return False if another does, or has done it."""
         session = carrier.session
-        with self._lock:
+        with self.lock:
             if session.candidate is not None or session.carrier is not None:
                 return False
             session.candidate = carrier
@@ -257,7 +265,7 @@ class Engine(engineio.Server):  # type: ignore[misc]
 
     def end_upgrade(self, carrier: Carrier) -> None:
         """Note that ``carrier`` has taken over, or has failed to."""
-        with self._lock:
+        with self.lock:
             carrier.session.candidate = None
             self._upgrades_until.stop(carrier)
 
@@ -282,7 +290,7 @@ class Engine(engineio.Server):  # type: ignore[misc]
             self.sleep(max(0.001, min([self._tick_s, *(at_s - self.clock() for at_s in next_s)])))
 
     def _sweep(self, now_s: float) -> None:
-        with self._lock:
+        with self.lock:
             due = list(self._pings.take_due(now_s))
             for session, due_at_s in due:
                 self._pongs.start(session, due_at_s)  # from when it was due, so that a late sweep gives no extra time

@@ -7,7 +7,6 @@ without members costs nothing.
 The stock manager walks all rooms of a namespace when a client leaves, and keeps a two-way dictionary for each room.
 """
 
-import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from functools import cache, cached_property
@@ -66,7 +65,6 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
         self._by_session: dict[str, dict[str, Client]] = {}  # [eio_sid][namespace]
         self._namespaces: Counter[str] = Counter()  # clients in each that has any
         self.greet: Callable[[str, str], None] = lambda _sid, _namespace: None  # what to do once a CONNECT is answered
-        self._lock = threading.RLock()  # over all of these; the library connects and disconnects outside of turns
 
     @cached_property
     def _engine(self) -> Engine:
@@ -82,7 +80,7 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
         """Register a client that is still to be accepted; return its sid, None if it is here already."""
         engine = self._engine
         recipient = engine.sessions.get(eio_sid) or _TestRecipient(self.server, eio_sid)
-        with self._lock:
+        with self._engine.lock:  # the library connects and disconnects outside of turns
             clients = self._by_session.setdefault(eio_sid, {})
             if namespace in clients:
                 return None
@@ -128,7 +126,7 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
         return client.eio_sid
 
     def disconnect(self, sid: str, namespace: str, **_: Any) -> None:
-        with self._lock:
+        with self._engine.lock:
             client = self._clients.pop(sid, None)
             if client is None:
                 return
@@ -156,18 +154,18 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
         client = self._clients.get(sid)
         if client is None or client.namespace != namespace:
             raise ValueError("sid is not connected to requested namespace")
-        with self._lock:
+        with self._engine.lock:
             client.rooms[room] = None
             self.rooms.setdefault(namespace, {}).setdefault(room, {})[sid] = client.recipient
 
     def leave_room(self, sid: str, namespace: str, room: str) -> None:
         client = self._clients.get(sid)
-        with self._lock:
+        with self._engine.lock:
             if client is not None and room in client.rooms:
                 self._leave(client, room)
 
     def close_room(self, room: str, namespace: str) -> None:
-        with self._lock:
+        with self._engine.lock:
             for sid in list(self.rooms.get(namespace, {}).get(room, ())):
                 self._leave(self._clients[sid], room)
 

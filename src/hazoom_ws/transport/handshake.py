@@ -6,6 +6,7 @@ server: 0 unknown transport, 1 unknown session, 2 bad handshake method, 3 bad re
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl
@@ -18,8 +19,8 @@ from hazoom_ws.transport.session import Session
 
 # A request that is not exactly like this goes to WSGI, which knows what to make of it. A name with an underscore would
 # be taken for the one with a hyphen, a folded header for two, a bare line feed for none.
-_REQUEST = re.compile(r"GET /socket\.io/\?([!-~]*) HTTP/1\.1")
-_HEADER = re.compile(r"([!#$%&'*+.^`|~0-9A-Za-z-]+):[ \t]*([\t -~\x80-\xff]*)")
+_HEAD = re.compile(r"GET /socket\.io/\?([!-~]*) HTTP/1\.1\r\n((?:[!#$%&'*+.^`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*\r\n)+)\r\n")
+_QUERIES_COUNT = 64  # those of handshakes are mostly the same
 _BODY_HEADERS = frozenset({"HTTP_CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING"})
 
 UNKNOWN_TRANSPORT = (0, "Transport unknown")
@@ -49,9 +50,14 @@ def check_origin(engine: Engine, environ: Mapping[str, Any]) -> None:
         raise Refused(FORBIDDEN)
 
 
-def query_of(environ: Mapping[str, Any]) -> dict[str, str]:
+def query_of(environ: Mapping[str, Any]) -> Mapping[str, str]:
     """Return the query's parameters; of one that is repeated the first."""
-    return dict(reversed(parse_qsl(environ.get("QUERY_STRING", ""))))
+    return _parse_query(environ.get("QUERY_STRING", ""))
+
+
+@lru_cache(_QUERIES_COUNT)
+def _parse_query(query: str) -> Mapping[str, str]:
+    return dict(reversed(parse_qsl(query)))
 
 
 def find_session(engine: Engine, query: Mapping[str, str]) -> Session | None:
@@ -108,19 +114,14 @@ def refuse_session(engine: Engine, session: Session) -> Refused:
 
 def environ_of(head: bytes) -> dict[str, str] | None:
     """Return what the handshake needs of a WebSocket's request, None for any other request or an unusual one."""
-    if not head.startswith(b"GET /socket.io/?") or not head.endswith(b"\r\n\r\n"):
+    parts = _HEAD.fullmatch(head.decode("latin-1"))
+    if parts is None:
         return None
-    lines = head[:-4].decode("latin-1").split("\r\n")
-    request = _REQUEST.fullmatch(lines[0])
-    if request is None:
-        return None
-    environ = {"REQUEST_METHOD": "GET", "QUERY_STRING": request[1], "wsgi.url_scheme": "http"}
-    for line in lines[1:]:
-        header = _HEADER.fullmatch(line)
-        if header is None:
-            return None
-        name = f"HTTP_{header[1].upper().replace('-', '_')}"
+    environ = {"REQUEST_METHOD": "GET", "QUERY_STRING": parts[1], "wsgi.url_scheme": "http"}
+    for line in parts[2].split("\r\n")[:-1]:
+        name, _, value = line.partition(":")
+        name = f"HTTP_{name.upper().replace('-', '_')}"
         if name in environ or name in _BODY_HEADERS:
             return None
-        environ[name] = header[2].rstrip(" \t")
+        environ[name] = value.strip(" \t")
     return environ if is_websocket(environ) else None

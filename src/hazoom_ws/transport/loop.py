@@ -345,7 +345,6 @@ class Loop:
             ).encode()
             newcomer.say_last(answer + refusal.body)
             return
-        self.unwatch(newcomer)
         self._carry(connection, session, answer)
 
     def _carry(self, connection: Any, session: Session | None, answer: bytes) -> None:
@@ -356,10 +355,10 @@ class Loop:
             # In one piece with the open packet: cut off between the two, the official client waits for 20 s.
             session.pending = (answer,)
             engine.greet(session)
-            self.watch(carrier)
+            self.replace(carrier)
             return
         carrier = SocketCarrier(self, connection, session)
-        self.watch(carrier)
+        self.replace(carrier)
         carrier.deliver(answer)
         if not engine.start_upgrade(carrier):
             carrier.close(CloseCode.POLICY_VIOLATION)  # another WebSocket was quicker while WSGI answered this one

@@ -8,7 +8,7 @@ Source: Engine.IO protocol revision 4, "HTTP long-polling".
 
 import base64
 import binascii
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -49,7 +49,7 @@ def handle_request(engine: Engine, environ: dict[str, Any], start_response: Call
     return [body]
 
 
-def _serve(engine: Engine, environ: dict[str, Any], query: dict[str, str]) -> bytes:
+def _serve(engine: Engine, environ: dict[str, Any], query: Mapping[str, str]) -> bytes:
     session = handshake.find_session(engine, query)
     method = environ["REQUEST_METHOD"]
     if query["transport"] != "polling":
