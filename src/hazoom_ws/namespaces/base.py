@@ -96,11 +96,12 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
         self._arrivals: dict[str, _Arrival] = {}  # by sid: accepted, and not greeted yet
 
     def trigger_event(self, event: str, *args: Any) -> Any:
-        """Take what python-socketio dispatches; return the acknowledgement's argument."""
+        """Take what the `Dispatcher` or python-socketio dispatches; return the acknowledgement's argument."""
         if isinstance(event, ClientEvent):
             return self._answer(event, *args)
         if event == "connect":
-            return self._admit(*args)
+            self._admit(*args)
+            return None
         if event == "disconnect":
             return self._dismiss(*args)
         raise LookupError(f"the library dispatched {event!r}, which it is not known to do")
@@ -157,7 +158,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
 
     # The connection
 
-    def _admit(self, sid: str, _environ: dict[str, Any], auth: object = None) -> bool:
+    def _admit(self, sid: str, auth: object) -> None:
         """Accept or refuse this namespace for a client. Raises `RefusedError` on every path that does not accept."""
         try:
             with self.parts.delivery.turn():
@@ -169,7 +170,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
             with suppress(Exception):
                 self._dismiss(sid)
         else:
-            return True
+            return
         raise RefusedError(str(refusal), msgspec.to_builtins(schemas.report_of(refusal, "connect")))
 
     def _connect(self, sid: str, auth: object) -> None:

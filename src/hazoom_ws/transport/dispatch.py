@@ -1,7 +1,7 @@
-"""The way of an event from the engine to its namespace, and of the acknowledgement back.
+"""The way of a packet from the engine to its namespace, and of the answer back.
 
-Does what python-socketio does with an event of a class namespace in fewer steps: it asks for no handlers of single events
-and logs no packets. Everything that is not an event goes the library's way.
+Does what python-socketio does with a CONNECT to a class namespace, and with its events, in fewer steps: it asks for no
+handlers of single events and logs no packets. Everything else goes the library's way.
 """
 
 from collections.abc import Callable
@@ -9,8 +9,9 @@ from functools import partial
 from typing import Any
 
 from socketio import packet
+from socketio.exceptions import ConnectionRefusedError as RefusedError
 
-from hazoom_ws.transport.engine import Engine, text_message_frame
+from hazoom_ws.transport.engine import Engine, message_frame, text_message_frame
 from hazoom_ws.transport.fan_out import Client, FanOut
 from hazoom_ws.transport.packet import Packet, acknowledgement
 
@@ -33,33 +34,48 @@ class Dispatcher:
         """
         self._server = server
         self._engine = engine
+        self._fan_out = fan_out
         self._reply = reply
         self._greeting = greeting
-        self._send_packet = server._send_packet
-        server._send_packet = self.send_packet
-        self._client_of = fan_out.client_of
         self._namespaces: dict[str, Any] = server.namespace_handlers
-
-    def send_packet(self, eio_sid: str, sent: Packet) -> None:
-        """Send a packet of the library's, a reply to CONNECT in the order of everything else."""
-        if sent.packet_type != packet.CONNECT:
-            self._send_packet(eio_sid, sent)
-            return
-        sent.data |= self._greeting(sent.data["sid"])
-        self._reply(lambda _: self._send_packet(eio_sid, sent), None)
+        server._handle_connect = self.connect  # for clients that do not come through `take`, as test clients do
 
     def take(self, eio_sid: str, data: str | bytes) -> None:
         """Act on one Socket.IO packet. Raises `MalformedPacket`."""
         received = Packet(encoded_packet=data)
+        if received.packet_type == packet.CONNECT:
+            self.connect(eio_sid, received.namespace, received.data)
+            return
         if received.packet_type != packet.EVENT:
             self._server._handle_eio_message(eio_sid, data)
             return
-        client = self._client_of(eio_sid, received.namespace or "/")
+        client = self._fan_out.client_of(eio_sid, received.namespace or "/")
         if client is None or not client.is_connected:
             return  # it has left, or has not been let in
         reply = self._namespaces[client.namespace].trigger_event(received.data[0], client.sid, *received.data[1:])
         if received.id is not None:
             self._reply(partial(self._acknowledge, client, received.namespace, received.id), reply)
+
+    def connect(self, eio_sid: str, namespace: str | None, auth: object) -> None:
+        """Let a client into a namespace, or refuse it."""
+        name = namespace or "/"
+        handler = self._namespaces.get(name)
+        client = None if handler is None else self._fan_out.register(eio_sid, name)
+        if handler is None or client is None:
+            self._refuse(eio_sid, name, "Unable to connect")
+            return
+        try:
+            handler.trigger_event("connect", client.sid, auth or None)
+        except RefusedError as refusal:
+            self._refuse(eio_sid, name, refusal.error_args)
+            self._fan_out.disconnect(client.sid, name)
+            return
+        answer = Packet(packet.CONNECT, {"sid": client.sid, **self._greeting(client.sid)}, name)
+        self._reply(lambda _: self._engine.outlet.push(client.recipient, message_frame(answer.encode())), None)
+        self._fan_out.connect(client.sid, name)
+
+    def _refuse(self, eio_sid: str, namespace: str, why: object) -> None:
+        self._server._send_packet(eio_sid, Packet(packet.CONNECT_ERROR, why, namespace))
 
     def _acknowledge(self, client: Client, namespace: str | None, identifier: int, argument: Any) -> None:
         answer = acknowledgement(namespace, identifier, [] if argument is None else [argument])

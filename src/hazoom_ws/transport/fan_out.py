@@ -76,18 +76,22 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
     def get_namespaces(self) -> Collection[str]:
         return self._namespaces.keys()
 
-    def pre_connect(self, eio_sid: str, namespace: str) -> str | None:
-        """Register a client that is still to be accepted; return its sid, None if it is here already."""
+    def register(self, eio_sid: str, namespace: str) -> Client | None:
+        """Return a new client that is still to be accepted, None if it is here already."""
         engine = self._engine
         recipient = engine.sessions.get(eio_sid) or _TestRecipient(self.server, eio_sid)
-        with self._engine.lock:  # the library connects and disconnects outside of turns
+        with engine.lock:  # clients come and go outside of turns
             clients = self._by_session.setdefault(eio_sid, {})
             if namespace in clients:
                 return None
-            sid: str = engine.generate_id()
-            clients[namespace] = self._clients[sid] = Client(sid, eio_sid, namespace, recipient)
+            sid = engine.generate_id()
+            client = clients[namespace] = self._clients[sid] = Client(sid, eio_sid, namespace, recipient)
             self._namespaces[namespace] += 1
-        return sid
+        return client
+
+    def pre_connect(self, eio_sid: str, namespace: str) -> str | None:
+        client = self.register(eio_sid, namespace)
+        return None if client is None else client.sid
 
     def connect(self, sid: str, namespace: str) -> str:
         client = self._clients[sid]
