@@ -126,7 +126,10 @@ class MessageLog(Protocol):
         """
 
     def save_session(self, key: str, session: StoredSession | None, *, can_wait: bool = False) -> None:
-        """Keep a session with the next batch, or forget it."""
+        """Keep a session, or forget it. ``can_wait``: not with the next batch but when that is empty, or after `press`."""
+
+    def press(self) -> None:
+        """Let the next batch hold what has waited too."""
 
     def sessions(self) -> Mapping[str, StoredSession]:
         """Return the sessions that an earlier process left."""

@@ -183,6 +183,9 @@ class MemoryLog:
     def save_session(self, key: str, session: StoredSession | None, *, can_wait: bool = False) -> None:
         """Nothing is kept: sessions end with the process too."""
 
+    def press(self) -> None:
+        """Nothing waits."""
+
     def sessions(self) -> Mapping[str, StoredSession]:
         return {}
 

@@ -44,7 +44,7 @@ class SqliteLog:
         self._settings = settings
         self._wall_clock = wall_clock
         self._pending = Batch([], {})
-        self._is_pressing = False  # on account of a session
+        self._waiting: dict[str, StoredSession | None] = {}  # sessions that may wait for more; none of them is pending
         self._lock = lock_file(path)
         self._retention = Retention(settings)
         self._sessions: dict[str, StoredSession] = {}
@@ -79,11 +79,11 @@ class SqliteLog:
 
     @property
     def is_dirty(self) -> bool:
-        return self.problem is None and bool(self._pending.messages or self._pending.sessions)
+        return self.problem is None and bool(self.is_pressing or self._waiting)
 
     @property
     def is_pressing(self) -> bool:
-        return self._is_pressing or bool(self._pending.messages)
+        return bool(self._pending.messages or self._pending.sessions)
 
     @property
     def holds_messages(self) -> bool:
@@ -178,15 +178,23 @@ class SqliteLog:
             raise LogUnavailable(str(error)) from error
 
     def save_session(self, key: str, session: StoredSession | None, *, can_wait: bool = False) -> None:
-        self._pending.sessions[key] = session
-        self._is_pressing = self._is_pressing or not can_wait
+        if can_wait and key not in self._pending.sessions:
+            self._waiting[key] = session
+        else:
+            self._waiting.pop(key, None)
+            self._pending.sessions[key] = session
+
+    def press(self) -> None:
+        self._pending.sessions.update(self._waiting)
+        self._waiting.clear()
 
     def sessions(self) -> Mapping[str, StoredSession]:
         return self._sessions
 
     def take_batch(self) -> Batch:
+        if not self.is_pressing:
+            self.press()
         batch, self._pending = self._pending, Batch([], {})
-        self._is_pressing = False
         return batch
 
     def write(self, batch: Batch) -> None:
@@ -230,7 +238,8 @@ class SqliteLog:
     def forget(self, batch: Batch) -> None:
         self._recent.forget(batch)
         for key, session in batch.sessions.items():
-            self._pending.sessions.setdefault(key, session)
+            if key not in self._pending.sessions:
+                self._waiting.setdefault(key, session)
 
     # The file
 

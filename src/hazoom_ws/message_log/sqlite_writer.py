@@ -45,6 +45,7 @@ _CHECKPOINT_AT_LAST_PAGES = 16_000
 _CACHE_KB = 16_384  # holds the pages that moving a full tail changes, each of which then changes once
 _BUSY_TIMEOUT_S = 5.0  # a backup or a curious shell may hold the file for a moment
 _PAGE_BYTES = 4096
+_NEIGHBOURS_CHARS = 10  # of a key, which begins with a number in 11 hexadecimal digits
 # What a turn may write, so that nobody waits for much longer than half a millisecond.
 _AT_ONCE_LIMIT_BYTES = 131_072
 _AT_ONCE_SESSIONS = 100
@@ -201,9 +202,10 @@ class SqliteWriter:
     def _insert(self, batch: Batch) -> None:
         """Write a batch in one transaction, which the caller undoes if it fails."""
         execute = self._connection.execute
+        written_bytes = _PAGE_BYTES
         if batch.sessions:
             execute("BEGIN IMMEDIATE")
-            self._insert_sessions(batch.sessions)
+            written_bytes += self._insert_sessions(batch.sessions)
         messages = msgspec.json.encode(batch.messages).decode()
         if batch.messages:
             execute("INSERT INTO tail VALUES (?, ?)", (batch.messages[0].seq, messages))
@@ -211,15 +213,18 @@ class SqliteWriter:
             execute("COMMIT")
         if batch.messages:
             self._add_to_tail(batch.messages, len(messages))
-        self._count(len(messages) + _PAGE_BYTES * (1 + len(batch.sessions)))
+        self._count(written_bytes + len(messages))
 
-    def _insert_sessions(self, sessions: dict[str, StoredSession | None]) -> None:
+    def _insert_sessions(self, sessions: dict[str, StoredSession | None]) -> int:
+        """Return how much that writes, about: in whole pages, of which neighbours may share one."""
         ended = [(key,) for key, session in sessions.items() if session is None]
         kept = [(key, msgspec.json.encode(session)) for key, session in sessions.items() if session is not None]
         if ended:
             self._connection.executemany("DELETE FROM sessions WHERE key = ?", ended)
         if kept:
             self._connection.executemany("INSERT OR REPLACE INTO sessions VALUES (?, ?)", kept)
+        places = {key[:_NEIGHBOURS_CHARS] for key in sessions}
+        return _PAGE_BYTES * len(places) + sum(len(session) for _, session in kept)
 
     def _add_to_tail(self, messages: list[NewMessage], batch_bytes: int) -> None:
         self._tail.append((messages, batch_bytes))

@@ -133,6 +133,7 @@ class GroupCommit:
     def _write_the_rest(self) -> None:
         """Write what had time to wait for more, unless something more pressing has taken it along."""
         self._is_waiting_for_more = False
+        self._log.press()
         if self._log.is_dirty and not self._is_busy:
             self._is_busy = True
             self._go_on()

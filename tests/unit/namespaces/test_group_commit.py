@@ -276,7 +276,7 @@ def test_a_full_tail_is_filed_beside_the_turns(scene: Scene, monkeypatch: pytest
     assert scene.out[-1] == "c"
 
 
-def test_sessions_that_can_wait_do_so_for_more_or_for_something_pressing(scene: Scene) -> None:
+def test_sessions_that_can_wait_do_so_whatever_else_is_pressing(scene: Scene) -> None:
     def stored() -> set[str]:
         with closing(sqlite3.connect(scene.file)) as connection:
             return {key for (key,) in connection.execute("SELECT key FROM sessions")}
@@ -293,16 +293,30 @@ def test_sessions_that_can_wait_do_so_for_more_or_for_something_pressing(scene: 
     scene.log.save_session("3", session, can_wait=True)
     scene.say("a")
     scene.handle_all()
-    assert stored() == {"1", "2", "3"}
-    scene.log.save_session("3", None, can_wait=True)
-    scene.log.save_session("2", session)
+    assert stored() == {"1", "2"}
+    scene.log.save_session("1", None, can_wait=True)
+    scene.log.save_session("3", session)
     scene.add("joined a room")
     scene.handle_all()
-    assert stored() == {"1", "2"}, "before anybody hears of it"
-    scene.log.save_session("3", session, can_wait=True)
+    assert stored() == {"1", "2", "3"}, "before anybody hears of it"
+    scene.log.save_session("2", None)
+    scene.log.save_session("2", session, can_wait=True)
     scene.log.save_session("4", session, can_wait=True)
     scene.commit.settle()
-    assert stored() == {"1", "2", "3", "4"}, "the end of the process is not waited for"
+    assert stored() == {"2", "3", "4"}, "the newest of each, and the end of the process is not waited for"
+
+
+def test_sessions_that_have_waited_while_a_thread_writes_go_with_the_next_batch(waiting_scene: Scene) -> None:
+    session = StoredSession(user_id="name:Ann", user_name="Ann", session_id="s", since=0, rooms=["r"])
+    waiting_scene.log.save_session("1", session, can_wait=True)
+    waiting_scene.commit.end_turn()
+    waiting_scene.say("a")
+    waiting_scene.handle_all()
+    waiting_scene.say("b")
+    waiting_scene.worker.pass_time()
+    assert [waiting_scene.worker.do() for _ in range(2)] == ["write", "write"]
+    with closing(sqlite3.connect(waiting_scene.file)) as connection:
+        assert connection.execute("SELECT key FROM sessions").fetchall() == [("1",)]
 
 
 def test_the_log_is_tidied_when_nothing_has_been_said_for_a_while(scene: Scene) -> None:
