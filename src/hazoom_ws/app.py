@@ -71,9 +71,7 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
     delivery = Delivery(fan_out, log, lock, start_task=start_task, sleep=sleep, worker=worker)
     with delivery.turn():
         pass  # a log that was not well when it was opened is tried again from now on
-    engine.on(
-        "message", Dispatcher(socketio.server, engine, fan_out, reply=delivery.reply, greeting=delivery.greeting).take
-    )
+    engine.on("message", Dispatcher(socketio.server, engine, fan_out, reply=delivery.reply).take)
     hub = Hub(
         settings,
         log,
@@ -98,10 +96,8 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
     timers.serve(hub.run_due, answers.run_due, bridge.run_due)
     statistics = Statistics(hub, answers, bridge)
     parts = Parts(settings, hub, answers, statistics, delivery, log)
-    namespaces = {namespace.namespace: namespace for namespace in build_namespaces(parts)}
-    for namespace in namespaces.values():
+    for namespace in build_namespaces(parts):
         socketio.on_namespace(namespace)
-    fan_out.greet = lambda sid, name: namespaces[name].greet(sid)
     app.extensions["hazoom_ws"] = parts
     app.register_blueprint(create_blueprint(parts.hub, parts.statistics, parts.delivery, log))
     return app

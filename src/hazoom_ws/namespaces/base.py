@@ -93,7 +93,6 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
     def __init__(self, namespace: str, parts: Parts) -> None:
         super().__init__(namespace)
         self.parts = parts
-        self._arrivals: dict[str, _Arrival] = {}  # by sid: accepted, and not greeted yet
 
     def trigger_event(self, event: str, *args: Any) -> Any:
         """Take what the `Dispatcher` or python-socketio dispatches; return the acknowledgement's argument."""
@@ -158,22 +157,25 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
 
     # The connection
 
-    def _admit(self, sid: str, auth: object) -> None:
-        """Accept or refuse this namespace for a client. Raises `RefusedError` on every path that does not accept."""
-        try:
-            with self.parts.delivery.turn():
-                self._connect(sid, auth)
-        except HazoomError as error:
-            refusal = error
-        except Exception:
-            refusal = _report("connect")
-            with suppress(Exception):
-                self._dismiss(sid)
-        else:
-            return
+    def _admit(self, sid: str, auth: object, accept: Callable[..., None]) -> None:
+        """Let a client into this namespace and call ``accept(**said)``, or raise `RefusedError`."""
+        delivery = self.parts.delivery
+        with delivery.turn():
+            try:
+                link, arrival = self._connect(sid, auth)
+            except HazoomError as error:
+                refusal = error
+            except Exception:
+                refusal = _report("connect")
+                with suppress(Exception):
+                    self._dismiss(sid)
+            else:
+                accept(**delivery.greeting(link, self.namespace))
+                self._greet(sid, link, arrival)
+                return
         raise RefusedError(str(refusal), msgspec.to_builtins(schemas.report_of(refusal, "connect")))
 
-    def _connect(self, sid: str, auth: object) -> None:
+    def _connect(self, sid: str, auth: object) -> tuple[Link, _Arrival]:
         parts = self.parts
         if isinstance(auth, HazoomError):
             raise auth
@@ -189,30 +191,25 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
             parts.answers.arrived(link.connection.user)
         parts.delivery.enter_namespace(link, self.namespace, sid, is_plain=not identity.recover)
         recovered = pid is not None and pid == link.connection.pid
-        self._arrivals[sid] = _Arrival(recovered, _offset_of(identity.offset))
+        return link, _Arrival(recovered, _offset_of(identity.offset))
 
-    def greet(self, sid: str) -> None:
-        """Say who and where an accepted client is, and what it missed; the library has answered its CONNECT."""
+    def _greet(self, sid: str, link: Link, arrival: _Arrival) -> None:
+        """Say who and where a client is that was let in, and what it missed."""
         parts = self.parts
-        arrival = self._arrivals.pop(sid)
-        with parts.delivery.turn():
-            link = parts.delivery.link_of_sid(sid)
-            if link is None:
-                return  # it has left meanwhile
-            connection = link.connection
-            user, rooms = connection.user.name, list(connection.rooms)
-            status = schemas.Status(sid=sid, user=user, rooms=rooms, server=_SERVER, recovered=arrival.recovered)
-            events: list[tuple[schemas.ServerEvent | schemas.Status, int]]
-            # What is replayed comes after it, so that only for who is new it says that nothing was missed.
-            events = [(status, 0 if arrival.recovered else parts.log.last_seq)]
-            has_answers = schemas.LlmToken.feature in self._features
-            if arrival.recovered:
-                offset = parts.hub.seen(connection, arrival.offset)
-                replayed = parts.hub.catch_up(connection, offset) if schemas.NewMessage.feature in self._features else []
-                events += parts.answers.catch_up(connection, offset, replayed) if has_answers else replayed
-            elif has_answers:
-                events += parts.answers.snapshots(rooms)
-            parts.delivery.greet(link, self.namespace, events)
+        connection = link.connection
+        user, rooms = connection.user.name, list(connection.rooms)
+        status = schemas.Status(sid=sid, user=user, rooms=rooms, server=_SERVER, recovered=arrival.recovered)
+        events: list[tuple[schemas.ServerEvent | schemas.Status, int]]
+        # What is replayed comes after it, so that only for who is new it says that nothing was missed.
+        events = [(status, 0 if arrival.recovered else parts.log.last_seq)]
+        has_answers = schemas.LlmToken.feature in self._features
+        if arrival.recovered:
+            offset = parts.hub.seen(connection, arrival.offset)
+            replayed = parts.hub.catch_up(connection, offset) if schemas.NewMessage.feature in self._features else []
+            events += parts.answers.catch_up(connection, offset, replayed) if has_answers else replayed
+        elif has_answers:
+            events += parts.answers.snapshots(rooms)
+        parts.delivery.greet(link, self.namespace, events)
 
     def _connection_for(self, connection_id: str, identity: schemas.Auth, pid: str | None) -> Connection:
         hub = self.parts.hub

@@ -60,6 +60,9 @@ class Greet(Struct, frozen=True):
     events: list[tuple[ServerEvent | Status, int]]
 
 
+_TO_ONE = (Push, Enter, Leave)
+
+
 class Link:
     """A client's connection as Socket.IO sees it: ``sids`` by namespace. ``events`` is its share of events.
 
@@ -191,13 +194,10 @@ class Delivery:
         """Send ``events``, each with its offset, to a namespace, and from then on what its connection gets in its rooms."""
         self.add(Greet(link.connection, namespace, tuple(link.connection.rooms), events))
 
-    def greeting(self, sid: str) -> dict[str, str]:
+    def greeting(self, link: Link, namespace: str) -> dict[str, str]:
         """Return what the reply to a client's CONNECT says beside its sid."""
-        link = self._links_by_sid.get(sid)
-        pid = link.connection.pid if link else None
-        if link is None or pid is None or any(sid == link.sids.get(namespace) for namespace in link.plain):
-            return {}
-        return {"pid": pid}
+        pid = link.connection.pid
+        return {} if pid is None or namespace in link.plain else {"pid": pid}
 
     def leave_namespace(self, link: Link, namespace: str) -> None:
         """Stop sending to this namespace of the connection."""
@@ -244,7 +244,7 @@ class Delivery:
             effect.send(effect.reply and self.checked(effect.reply))
         elif type(effect) is Close:
             self._fan_out.close(effect.connection.id)
-        elif isinstance(effect, Push | Enter | Leave):
+        elif isinstance(effect, _TO_ONE):
             link = self._links.get(effect.connection.id)
             if link is not None:
                 self._send_to(link, effect)

@@ -26,17 +26,12 @@ class Dispatcher:
         fan_out: FanOut,
         *,
         reply: Callable[[Callable[[Any], None], Any], None] = lambda send, argument: send(argument),
-        greeting: Callable[[str], dict[str, str]] = lambda _sid: {},
     ) -> None:
-        """``reply(send, argument)`` calls ``send`` with what a handler returned, now or when it may be told.
-
-        ``greeting(sid)`` is what the reply to a CONNECT says beside the sid.
-        """
+        """``reply(send, argument)`` calls ``send`` with what a handler returned, now or when it may be told."""
         self._server = server
         self._engine = engine
         self._fan_out = fan_out
         self._reply = reply
-        self._greeting = greeting
         self._namespaces: dict[str, Any] = server.namespace_handlers
         server._handle_connect = self.connect  # for clients that do not come through `take`, as test clients do
 
@@ -65,14 +60,16 @@ class Dispatcher:
             self._refuse(eio_sid, name, "Unable to connect")
             return
         try:
-            handler.trigger_event("connect", client.sid, auth or None)
+            handler.trigger_event("connect", client.sid, auth or None, partial(self._accept, client))
         except RefusedError as refusal:
             self._refuse(eio_sid, name, refusal.error_args)
             self._fan_out.disconnect(client.sid, name)
-            return
-        answer = Packet(packet.CONNECT, {"sid": client.sid, **self._greeting(client.sid)}, name)
+
+    def _accept(self, client: Client, **said: Any) -> None:
+        """Answer a CONNECT with the client's sid and what else is ``said``."""
+        answer = Packet(packet.CONNECT, {"sid": client.sid, **said}, client.namespace)
         self._reply(lambda _: self._engine.outlet.push(client.recipient, message_frame(answer.encode())), None)
-        self._fan_out.connect(client.sid, name)
+        self._fan_out.connect(client.sid, client.namespace)
 
     def _refuse(self, eio_sid: str, namespace: str, why: object) -> None:
         self._server._send_packet(eio_sid, Packet(packet.CONNECT_ERROR, why, namespace))

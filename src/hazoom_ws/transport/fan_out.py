@@ -8,7 +8,7 @@ The stock manager walks all rooms of a namespace when a client leaves, and keeps
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from functools import cache, cached_property
 from typing import Any
 
@@ -23,6 +23,7 @@ from hazoom_ws.transport.engine import Engine, message_frame
 from hazoom_ws.transport.outbox import DroppableFrame, PatientFrame, TokenFrame
 from hazoom_ws.transport.session import Recipient
 
+_PATIENT = (LlmTokens, LlmComplete, LlmResponse)  # see `PatientFrame`
 _encode_json = msgspec.json.Encoder().encode
 
 
@@ -64,7 +65,6 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
         self._clients: dict[str, Client] = {}  # [sid]
         self._by_session: dict[str, dict[str, Client]] = {}  # [eio_sid][namespace]
         self._namespaces: Counter[str] = Counter()  # clients in each that has any
-        self.greet: Callable[[str, str], None] = lambda _sid, _namespace: None  # what to do once a CONNECT is answered
 
     @cached_property
     def _engine(self) -> Engine:
@@ -97,7 +97,6 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
         client = self._clients[sid]
         client.is_connected = True
         self._engine.joined(client.eio_sid)
-        self.greet(sid, namespace)
         return sid
 
     def is_connected(self, sid: str, namespace: str) -> bool:
@@ -236,7 +235,7 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
             framed = TokenFrame.of(_frame_of, namespace, event, offset)
         else:
             framed = _frame_of(namespace, event, offset)
-            if isinstance(event, LlmTokens | LlmComplete | LlmResponse):
+            if isinstance(event, _PATIENT):
                 framed = PatientFrame(framed)
                 framed.stream = (namespace, event.request_id)
             elif event.is_droppable:

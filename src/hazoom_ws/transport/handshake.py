@@ -20,6 +20,7 @@ from hazoom_ws.transport.session import Session
 # A request that is not exactly like this goes to WSGI, which knows what to make of it. A name with an underscore would
 # be taken for the one with a hyphen, a folded header for two, a bare line feed for none.
 _HEAD = re.compile(r"GET /socket\.io/\?([!-~]*) HTTP/1\.1\r\n((?:[!#$%&'*+.^`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*\r\n)+)\r\n")
+_HEADERS = re.compile(r"([^:]+):([^\r]*)\r\n")  # of what matches
 _QUERIES_COUNT = 64  # those of handshakes are mostly the same
 _BODY_HEADERS = frozenset({"HTTP_CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING"})
 
@@ -117,11 +118,9 @@ def environ_of(head: bytes) -> dict[str, str] | None:
     parts = _HEAD.fullmatch(head.decode("latin-1"))
     if parts is None:
         return None
-    environ = {"REQUEST_METHOD": "GET", "QUERY_STRING": parts[1], "wsgi.url_scheme": "http"}
-    for line in parts[2].split("\r\n")[:-1]:
-        name, _, value = line.partition(":")
-        name = f"HTTP_{name.upper().replace('-', '_')}"
-        if name in environ or name in _BODY_HEADERS:
-            return None
-        environ[name] = value.strip(" \t")
+    headers = _HEADERS.findall(parts[2])
+    environ = {f"HTTP_{name.upper().replace('-', '_')}": value.strip(" \t") for name, value in headers}
+    if len(environ) < len(headers) or not _BODY_HEADERS.isdisjoint(environ):
+        return None
+    environ |= {"REQUEST_METHOD": "GET", "QUERY_STRING": parts[1], "wsgi.url_scheme": "http"}
     return environ if is_websocket(environ) else None
