@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -311,6 +312,18 @@ class TestFile:
         page = log.read("a", limit=5, newest=True)
         assert [(entry.id, entry.message) for entry in page.messages] == [("e-8", "hi"), ("e-9", "hi")]
         assert log.find_resent("a", "Ann", "c") == page.messages[1]
+
+    def test_a_file_of_the_second_version_is_taken_over(self, open_store, tmp_path):
+        entry = say(open_store("memory://"), "a", "hi")[0]
+        tail = msgspec.json.encode([msgspec.structs.replace(entry, id="e-9", seq=9)]).decode()
+        with closing(sqlite3.connect(tmp_path / "log.sqlite3")) as connection:
+            connection.executescript(f"{MIGRATIONS[0]} {MIGRATIONS[1]} PRAGMA user_version = 2;")
+            connection.execute("INSERT INTO about VALUES ('e', 7)")
+            connection.execute("INSERT INTO tail VALUES (9, ?)", (tail,))
+            connection.commit()
+        log = open_store(self.URL)
+        assert [(kept.id, kept.message) for kept in log.read("a", limit=5, newest=True).messages] == [("e-9", "hi")]
+        assert say(log, "a", "2")[0].seq > 9
 
     def test_a_file_of_a_later_version_is_refused(self, open_store, tmp_path):
         open_store(self.URL).close()

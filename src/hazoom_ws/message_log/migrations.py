@@ -40,6 +40,10 @@ MIGRATIONS = (
     DROP TABLE tail;
     CREATE TABLE tail (seq INTEGER PRIMARY KEY, messages TEXT NOT NULL);  -- seq: of the first message
     """,
+    """
+    ALTER TABLE tail RENAME COLUMN seq TO number;
+    ALTER TABLE tail ADD COLUMN sessions TEXT NOT NULL DEFAULT '{}';
+    """,
 )
 
 

@@ -1,7 +1,7 @@
 """What changes a log's file: batches, their filing, checkpoints.
 
-A batch is one row at the end of the table ``tail``, a JSON array: with many rooms, keeping an index by room current costs
-several times what the messages do. What is there is in memory too, and moves to the table ``messages`` many at a time, when
+A batch is one row at the end of the table ``tail``, in JSON: keeping indexes current costs several times what the messages
+and sessions do. What is there is in memory too, and moves to the tables ``messages`` and ``sessions`` many at a time, when
 there is nothing to write or when it has become too much.
 
 Without ``log_fsync: full`` a batch is handed to the system, which takes microseconds; only checkpoints wait for the disk.
@@ -45,7 +45,6 @@ _CHECKPOINT_AT_LAST_PAGES = 16_000
 _CACHE_KB = 16_384  # holds the pages that moving a full tail changes, each of which then changes once
 _BUSY_TIMEOUT_S = 5.0  # a backup or a curious shell may hold the file for a moment
 _PAGE_BYTES = 4096
-_NEIGHBOURS_CHARS = 10  # of a key, which begins with a number in 11 hexadecimal digits
 # What a turn may write, so that nobody waits for much longer than half a millisecond.
 _AT_ONCE_LIMIT_BYTES = 131_072
 _AT_ONCE_SESSIONS = 100
@@ -54,6 +53,7 @@ _AT_ONCE_WAL_BYTES = 33_554_432  # well before SQLite would make a checkpoint in
 _SLOW_S = 0.005
 _SLOW_FOR_S = 10.0
 _decode_messages = msgspec.json.Decoder(list[NewMessage]).decode
+_decode_sessions = msgspec.json.Decoder(dict[str, StoredSession | None]).decode
 
 
 class SqliteWriter:
@@ -70,7 +70,7 @@ class SqliteWriter:
         self._wall_clock = wall_clock
         self._waits_for_disk = settings.log_fsync == "full"
         self._retention = retention
-        self._tail: deque[tuple[list[NewMessage], int]] = deque()  # what the table holds: batches, and the bytes of each
+        self._tail: deque[tuple[int, Batch, int]] = deque()  # what the table holds: number, batch, and its bytes
         self._tail_count = self._tail_bytes = 0
         self._written_bytes = 0  # since the last checkpoint
         self._wal_bytes = 0  # about what the write-ahead log holds
@@ -96,8 +96,9 @@ class SqliteWriter:
         execute("BEGIN IMMEDIATE")  # whether it can be written at all
         execute("UPDATE about SET epoch = epoch")
         execute("COMMIT")
-        for (messages,) in execute("SELECT messages FROM tail ORDER BY seq").fetchall():
-            self._add_to_tail(_decode_messages(messages), len(messages))
+        for number, messages, sessions in execute("SELECT number, messages, sessions FROM tail ORDER BY number").fetchall():
+            batch = Batch(_decode_messages(messages), _decode_sessions(sessions))
+            self._add_to_tail(number, batch, len(messages) + len(sessions))
         self._file(self._tail_count, self._tail_bytes)
         self.epoch, self.start_seq = execute("SELECT epoch, start_seq FROM about").fetchone()
         self.filed_seq = execute("SELECT max(seq) FROM messages").fetchone()[0] or 0
@@ -200,35 +201,18 @@ class SqliteWriter:
                 self._connection.execute("PRAGMA busy_timeout = 0")
 
     def _insert(self, batch: Batch) -> None:
-        """Write a batch in one transaction, which the caller undoes if it fails."""
-        execute = self._connection.execute
-        written_bytes = _PAGE_BYTES
-        if batch.sessions:
-            execute("BEGIN IMMEDIATE")
-            written_bytes += self._insert_sessions(batch.sessions)
+        """Write a batch, all of it or nothing."""
         messages = msgspec.json.encode(batch.messages).decode()
-        if batch.messages:
-            execute("INSERT INTO tail VALUES (?, ?)", (batch.messages[0].seq, messages))
-        if batch.sessions:
-            execute("COMMIT")
-        if batch.messages:
-            self._add_to_tail(batch.messages, len(messages))
-        self._count(written_bytes + len(messages))
+        sessions = msgspec.json.encode(batch.sessions).decode()
+        inserted = self._connection.execute("INSERT INTO tail (messages, sessions) VALUES (?, ?)", (messages, sessions))
+        assert inserted.lastrowid is not None
+        batch_bytes = len(messages) + len(sessions)
+        self._add_to_tail(inserted.lastrowid, batch, batch_bytes)
+        self._count(_PAGE_BYTES + batch_bytes)
 
-    def _insert_sessions(self, sessions: dict[str, StoredSession | None]) -> int:
-        """Return how much that writes, about: in whole pages, of which neighbours may share one."""
-        ended = [(key,) for key, session in sessions.items() if session is None]
-        kept = [(key, msgspec.json.encode(session)) for key, session in sessions.items() if session is not None]
-        if ended:
-            self._connection.executemany("DELETE FROM sessions WHERE key = ?", ended)
-        if kept:
-            self._connection.executemany("INSERT OR REPLACE INTO sessions VALUES (?, ?)", kept)
-        places = {key[:_NEIGHBOURS_CHARS] for key in sessions}
-        return _PAGE_BYTES * len(places) + sum(len(session) for _, session in kept)
-
-    def _add_to_tail(self, messages: list[NewMessage], batch_bytes: int) -> None:
-        self._tail.append((messages, batch_bytes))
-        self._tail_count += len(messages)
+    def _add_to_tail(self, number: int, batch: Batch, batch_bytes: int) -> None:
+        self._tail.append((number, batch, batch_bytes))
+        self._tail_count += len(batch.messages) + len(batch.sessions)
         self._tail_bytes += batch_bytes
 
     def _count(self, written_bytes: int) -> None:
@@ -238,32 +222,43 @@ class SqliteWriter:
 
     def _file(self, limit_count: int, limit_bytes: int) -> None:
         """File the oldest batches of the tail until that reaches a limit."""
-        filed: list[NewMessage] = []
-        batches = 0
-        last_seq = filed_bytes = 0
-        for messages, batch_bytes in self._tail:
-            filed += messages
+        messages: list[NewMessage] = []
+        sessions: dict[str, StoredSession | None] = {}
+        batches = number = count = filed_bytes = 0
+        for number, batch, batch_bytes in self._tail:  # noqa: B007 - the last number is used
+            messages += batch.messages
+            sessions |= batch.sessions
             batches += 1
-            last_seq = messages[0].seq
+            count += len(batch.messages) + len(batch.sessions)
             filed_bytes += batch_bytes
-            if len(filed) >= limit_count or filed_bytes >= limit_bytes:
+            if count >= limit_count or filed_bytes >= limit_bytes:
                 break
-        if not filed:
+        if not batches:
             return
         execute = self._connection.execute
         execute("BEGIN IMMEDIATE")
-        for start in range(0, len(filed), _ROWS_PER_STATEMENT):
-            entries = filed[start : start + _ROWS_PER_STATEMENT]
+        for start in range(0, len(messages), _ROWS_PER_STATEMENT):
+            entries = messages[start : start + _ROWS_PER_STATEMENT]
             execute(_INSERT + ", ".join([_ROW] * len(entries)), list(chain.from_iterable(map(_row_of, entries))))
-        execute("DELETE FROM tail WHERE seq <= ?", (last_seq,))
+        self._file_sessions(sessions)
+        execute("DELETE FROM tail WHERE number <= ?", (number,))
         execute("COMMIT")
         for _ in range(batches):
             self._tail.popleft()
-        self._tail_count -= len(filed)
+        self._tail_count -= count
         self._tail_bytes -= filed_bytes
-        self._count(filed_bytes)
-        self._retention.note(filed)
-        self.filed_seq = filed[-1].seq
+        self._count(filed_bytes + _PAGE_BYTES * len(sessions))
+        self._retention.note(messages)
+        if messages:
+            self.filed_seq = messages[-1].seq
+
+    def _file_sessions(self, sessions: dict[str, StoredSession | None]) -> None:
+        ended = [(key,) for key, session in sessions.items() if session is None]
+        kept = [(key, msgspec.json.encode(session)) for key, session in sessions.items() if session is not None]
+        if ended:
+            self._connection.executemany("DELETE FROM sessions WHERE key = ?", ended)
+        if kept:
+            self._connection.executemany("INSERT OR REPLACE INTO sessions VALUES (?, ?)", kept)
 
     def _roll_back(self) -> None:
         with suppress(sqlite3.Error):
