@@ -46,8 +46,8 @@ _CACHE_KB = 16_384  # holds the pages that moving a full tail changes, each of w
 _BUSY_TIMEOUT_S = 5.0  # a backup or a curious shell may hold the file for a moment
 _PAGE_BYTES = 4096
 # What a turn may write, so that nobody waits for much longer than half a millisecond.
-_AT_ONCE_LIMIT_BYTES = 131_072
-_AT_ONCE_SESSIONS = 100
+_AT_ONCE_LIMIT_BYTES = 524_288
+_SESSION_BYTES = 1000  # seldom more
 _AT_ONCE_WAL_BYTES = 33_554_432  # well before SQLite would make a checkpoint in the middle of a write
 # A write that took so long has waited for something: the next ones wait beside the turns.
 _SLOW_S = 0.005
@@ -123,9 +123,8 @@ class SqliteWriter:
     def write_at_once(self, batch: Batch) -> bool:
         """Keep a batch if that waits for nothing; return whether it is kept."""
         started_at_s = time.monotonic()
-        if self._may_wait(started_at_s) or len(batch.sessions) > _AT_ONCE_SESSIONS:
-            return False
-        if sum(map(size_bytes, batch.messages)) > _AT_ONCE_LIMIT_BYTES:
+        batch_bytes = sum(map(size_bytes, batch.messages)) + _SESSION_BYTES * len(batch.sessions)
+        if self._may_wait(started_at_s) or batch_bytes > _AT_ONCE_LIMIT_BYTES:
             return False
         try:
             self._insert(batch)

@@ -249,10 +249,10 @@ def test_a_slow_disk_is_waited_for_beside_the_turns(scene: Scene, monkeypatch: p
 
 
 def test_large_batches_are_written_beside_the_turns(scene: Scene) -> None:
-    scene.say("x" * 200_000)
+    scene.say("x" * 600_000)
     scene.handle_all()
     assert scene.worker.do() == "write"
-    assert scene.out[-1] == "x" * 200_000
+    assert scene.out[-1] == "x" * 600_000
 
 
 def test_a_checkpoint_and_what_follows_it_are_waited_for_beside_the_turns(scene: Scene) -> None:
@@ -275,7 +275,7 @@ def test_a_checkpoint_and_what_follows_it_are_waited_for_beside_the_turns(scene:
 
 
 def test_many_sessions_are_written_beside_the_turns(scene: Scene) -> None:
-    for number in range(101):
+    for number in range(600):
         scene.log.save_session(str(number), None)
     scene.commit.end_turn()
     scene.handle_all()
