@@ -246,7 +246,11 @@ class SqliteWriter:
             self._tail.popleft()
         self._tail_count -= count
         self._tail_bytes -= filed_bytes
-        self._count(filed_bytes + _PAGE_BYTES * len(sessions))
+        # Each room, each client_id and each session has its place in an index: up to a page, or three when that is split.
+        places_count = len({entry.room for entry in messages}) + len(sessions)
+        places_count += sum(entry.client_id is not UNSET for entry in messages)
+        [[pages_count]] = execute("PRAGMA page_count")
+        self._count(filed_bytes + _PAGE_BYTES * min(2 * places_count, pages_count))
         self._retention.note(messages)
         if messages:
             self.filed_seq = messages[-1].seq

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable
 from contextlib import closing
@@ -462,3 +463,20 @@ def test_what_a_disk_is_waited_for_is_counted_by_the_page(scene: Scene) -> None:
         if scene.worker.submitted:
             break
     assert scene.worker.do() == "checkpoint"
+
+
+def test_what_filing_changes_in_indexes_is_counted(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_writer, "_CHECKPOINT_BYTES", 1e9)  # one would begin the write-ahead log anew
+    wal = scene.file.with_name(scene.file.name + "-wal")
+    before_bytes, counted_before_bytes = wal.stat().st_size, scene.log._writer._wal_bytes
+    for _ in range(8):
+        for number in range(600):
+            key = uuid.uuid4().hex
+            scene.log.append(room=key, user="Ann", message=str(number), timestamp=time.time(), client_id=key)
+        scene.commit.end_turn()
+        scene.handle_all()
+        scene.worker.pass_time()
+        scene.worker.pass_time()
+        while scene.worker.submitted:
+            assert scene.worker.do() == "tidy"
+    assert scene.log._writer._wal_bytes - counted_before_bytes > wal.stat().st_size - before_bytes
