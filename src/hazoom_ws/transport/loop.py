@@ -302,10 +302,8 @@ class Loop:
         return self._backends if isinstance(endpoint, BackendStream) else self._epoll
 
     def replace(self, endpoint: Endpoint) -> None:
-        """Let an endpoint read in the place of the one that had its socket."""
-        fd = endpoint.connection.fileno()
-        self._endpoints[fd] = endpoint
-        self._epoll.modify(fd, _READ)
+        """Let an endpoint read in the place of the one that had its socket, and was not waiting to write."""
+        self._endpoints[endpoint.connection.fileno()] = endpoint
 
     def unwatch(self, endpoint: Endpoint) -> None:
         fd = endpoint.connection.fileno()
