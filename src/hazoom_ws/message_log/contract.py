@@ -91,11 +91,7 @@ class MessageLog(Protocol):
 
     @property
     def is_pressing(self) -> bool:
-        """Whether it has to be written now; else it may wait a moment for more."""
-
-    @property
-    def holds_messages(self) -> bool:
-        """Whether it would hold messages."""
+        """Whether that has to be written now, before anybody hears of it; else it may wait a moment for more."""
 
     def append(
         self,

@@ -60,7 +60,7 @@ class MemoryLog:
     """Keeps messages, finds resent ones, reads them by room and range."""
 
     problem: str | None = None
-    is_dirty = is_pressing = holds_messages = is_untidy = is_checkpoint_due = False  # there is nothing to write
+    is_dirty = is_pressing = is_untidy = is_checkpoint_due = False  # there is nothing to write
 
     def __init__(
         self, *, room_limit_count: int, limit_bytes: int, start_seq: int = 0, room_limit_bytes: int = 2**62, epoch: str = ""

@@ -79,15 +79,12 @@ class SqliteLog:
 
     @property
     def is_dirty(self) -> bool:
-        return self.problem is None and bool(self.is_pressing or self._waiting)
+        return self.problem is None and bool(self._pending.messages or self._pending.sessions or self._waiting)
 
     @property
     def is_pressing(self) -> bool:
-        return bool(self._pending.messages or self._pending.sessions)
-
-    @property
-    def holds_messages(self) -> bool:
-        return bool(self._pending.messages)
+        # While the log is unwell there is nothing to wait for, but messages that came a moment before are to be refused.
+        return bool(self._pending.messages or (self._pending.sessions and self.problem is None))
 
     def append(
         self,
@@ -192,7 +189,7 @@ class SqliteLog:
         return self._sessions
 
     def take_batch(self) -> Batch:
-        if not self.is_pressing:
+        if not self._pending.messages and not self._pending.sessions:
             self.press()
         batch, self._pending = self._pending, Batch([], {})
         return batch

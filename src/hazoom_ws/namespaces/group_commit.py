@@ -52,15 +52,16 @@ class GroupCommit:
         self._worker = worker
         self._is_busy = False  # whether a batch is being written or put in order, or soon will be
         self._is_in_thread = False  # whether a thread does that now
-        self._is_writing_messages = self._is_at_checkpoint = False
+        self._is_waited_for = False  # the batch that a thread writes
+        self._is_at_checkpoint = False
         self._is_waiting_for_quiet = self._is_waiting_for_more = False
         self._batches_count = 0
         self._is_mending = False
 
     @property
     def is_holding(self) -> bool:
-        """Whether what becomes true now has to wait for messages to be kept."""
-        return self._is_writing_messages or self._log.holds_messages
+        """Whether what becomes true now has to wait for something to be kept."""
+        return self._is_waited_for or self._log.is_pressing
 
     def end_turn(self) -> None:
         """Have written what the turn has appended, and let out what waits for nothing."""
@@ -76,7 +77,7 @@ class GroupCommit:
             self._worker.later(_WAIT_FOR_MORE_S, self._write_the_rest)
         if not self.is_holding:
             self._let_out(self.effects)
-        if len(self.revoked) > _REVOKED_COUNT and not self._is_writing_messages and not self.effects:
+        if len(self.revoked) > _REVOKED_COUNT and not self._is_waited_for and not self.effects:
             for seq in list(self.revoked)[:-_REVOKED_COUNT]:
                 del self.revoked[seq]
         if has_said_more and self._worker is None:
@@ -119,10 +120,11 @@ class GroupCommit:
         if log.problem is not None:
             self._revoke(log.take_batch())  # it came while the log was thought to be well
         if log.is_dirty:
+            is_waited_for = log.is_pressing
             batch = log.take_batch()
             self._batches_count += 1
             if self._is_at_checkpoint or not log.write_at_once(batch):
-                self._write(batch)
+                self._write(batch, is_waited_for=is_waited_for)
                 return
             self._start_checkpoint()
         self._is_busy = False
@@ -138,11 +140,11 @@ class GroupCommit:
             self._is_busy = True
             self._go_on()
 
-    def _write(self, batch: Batch) -> None:
-        """Have a batch written; what it holds, and what became true since, waits for it."""
+    def _write(self, batch: Batch, *, is_waited_for: bool) -> None:
+        """Have a batch written, and if it ``is_waited_for``, let what became true with it and since wait."""
         held: deque[Any] = deque()
-        if batch.messages:
-            self._is_writing_messages = True
+        if is_waited_for:
+            self._is_waited_for = True
             held, self.effects = self.effects, held
         self._is_in_thread = True
         self._worker.submit(partial(self._written, batch, held), self._log.write, batch)
@@ -153,13 +155,13 @@ class GroupCommit:
             if not isinstance(error, LogUnavailable):
                 logger.error("a batch was not written", exc_info=error)
             self._revoke(batch)
-            if batch.messages:
+            if self._is_waited_for:
                 held.extend(self.effects)
                 self.effects.clear()
         self._start_checkpoint()
-        if batch.messages:
+        if self._is_waited_for:
             self._let_out(held)
-            self._is_writing_messages = False
+            self._is_waited_for = False
             if not self.is_holding:
                 self._let_out(self.effects)
         if error is not None and self._log.problem is None:

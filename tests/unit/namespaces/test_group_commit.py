@@ -320,6 +320,37 @@ def test_sessions_that_can_wait_do_so_whatever_else_is_pressing(scene: Scene) ->
     assert scene.sessions() == {"2", "3", "4"}, "the newest of each, and the end of the process is not waited for"
 
 
+def test_nobody_hears_of_a_pressing_session_before_it_is_kept(waiting_scene: Scene) -> None:
+    scene = waiting_scene
+    session = StoredSession(user_id="name:Ann", user_name="Ann", session_id="s", since=0, rooms=["r"])
+    scene.log.save_session("1", session)
+    scene.add("joined a room")
+    scene.handle_all()
+    scene.add("later")
+    assert scene.out == ["first"]
+    assert scene.worker.do() == "write"
+    assert scene.sessions() == {"1"}
+    assert scene.out == ["first", "joined a room", "later"]
+
+
+def test_a_session_that_cannot_be_kept_holds_nothing_back(scene: Scene) -> None:
+    session = StoredSession(user_id="name:Ann", user_name="Ann", session_id="s", since=0, rooms=["r"])
+    with closing(sqlite3.connect(scene.file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        scene.log.save_session("1", session)
+        scene.add("joined a room")
+        scene.handle_all()
+        assert scene.worker.do() == "write"
+        assert scene.log.problem is not None
+        scene.log.save_session("2", session)
+        scene.add("joined another")
+        assert scene.out == ["first", "joined a room", "joined another"]
+    [reopen] = scene.tasks
+    reopen()
+    scene.finish()
+    assert scene.sessions() == {"1", "2"}
+
+
 def test_sessions_that_have_waited_while_a_thread_writes_go_with_the_next_batch(waiting_scene: Scene) -> None:
     session = StoredSession(user_id="name:Ann", user_name="Ann", session_id="s", since=0, rooms=["r"])
     waiting_scene.log.save_session("1", session, can_wait=True)
