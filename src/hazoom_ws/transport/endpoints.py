@@ -179,7 +179,12 @@ class SocketCarrier(Carrier):
                 self.forget()
                 self.lost(self.engine.reason.TRANSPORT_CLOSE)
                 return False
-            reader.feed(bytes(self.loop.inbox[:size_bytes]))
+            data = bytes(self.loop.inbox[:size_bytes])
+            text = reader.only_text(data)
+            if text is not None and self.session.carrier is self:
+                self.engine.receive(self.session, text)
+                return False
+            reader.feed(data)
         try:
             for _ in range(_MESSAGES_PER_CLIENT):
                 message = reader.next_message()

@@ -56,9 +56,14 @@ def conversations(draw):
     return expected, sent
 
 
-def read(reader: FrameReader, *pieces: bytes) -> list[Message]:
+def read(reader: FrameReader, *pieces: bytes, is_quick: bool = True) -> list[Message]:
+    """Return what the pieces hold; ``is_quick``: as the loop reads, which first asks for a text that is all there is."""
     messages = []
     for piece in pieces:
+        text = reader.only_text(piece) if is_quick else None
+        if text is not None:
+            messages.append(Message(frames.TEXT, text))
+            continue
         reader.feed(piece)
         while (message := reader.next_message()) is not None:
             messages.append(message)
@@ -80,9 +85,24 @@ def test_whole_or_cut_anywhere_the_same_bytes_give_the_same_messages(conversatio
     expected, sent = conversation
     positions = data.draw(st.lists(st.integers(0, len(sent)), max_size=12))
     for pieces in ([sent], cut(sent, positions)):
-        reader = FrameReader(LIMIT_BYTES)
-        assert read(reader, *pieces) == expected
-        assert held_bytes(reader) == 0
+        for is_quick in (False, True):
+            reader = FrameReader(LIMIT_BYTES)
+            assert read(reader, *pieces, is_quick=is_quick) == expected
+            assert held_bytes(reader) == 0
+
+
+@given(message=texts | long_texts, data=st.data())
+def test_only_a_whole_text_is_read_quickly(message, data):
+    sent = client_frame(frames.TEXT, message.encode())
+    assert FrameReader(LIMIT_BYTES).only_text(sent) == (message if len(message.encode()) < 65536 else None)
+    assert FrameReader(LIMIT_BYTES).only_text(sent + data.draw(st.binary(min_size=1, max_size=9))) is None
+    assert FrameReader(LIMIT_BYTES).only_text(sent[: data.draw(st.integers(0, len(sent) - 1))]) is None
+    reader = FrameReader(LIMIT_BYTES)
+    reader.feed(client_frame(frames.TEXT, b"a", fin=False))
+    assert reader.next_message() is None
+    assert reader.only_text(sent) is None
+    assert FrameReader(1000).only_text(client_frame(frames.TEXT, b"a" * 1000)) == "a" * 1000
+    assert FrameReader(1000).only_text(client_frame(frames.TEXT, b"a" * 1001)) is None
 
 
 @given(conversation=conversations())
@@ -100,6 +120,10 @@ def outcome(*pieces: bytes) -> tuple[list[Message], CloseCode | None]:
     reader, messages = FrameReader(1000), []
     try:
         for piece in pieces:
+            text = reader.only_text(piece)
+            if text is not None:
+                messages.append(Message(frames.TEXT, text))
+                continue
             reader.feed(piece)
             while (message := reader.next_message()) is not None:
                 messages.append(message)
