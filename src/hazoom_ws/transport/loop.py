@@ -138,7 +138,7 @@ class Loop:
         """Take over a socket whose WebSocket WSGI accepts with ``answer``, for ``session`` (an upgrade) or a new one."""
         raw = green_socket.fd
         connection = _original_socket(raw.family, raw.type, raw.proto, fileno=raw.detach())
-        self._carry(connection, session, answer)
+        self._carry(connection, session, answer, self.watch)
 
     def read(self, green_socket: Any, on_data: Callable[[bytes], None]) -> BackendStream:
         """Call ``on_data``, in turns, with what arrives from a backend, and b"" at its end; it must not raise.
@@ -343,9 +343,11 @@ class Loop:
             ).encode()
             newcomer.say_last(answer + refusal.body)
             return
-        self._carry(connection, session, answer)
+        self._carry(connection, session, answer, self.replace)
 
-    def _carry(self, connection: Any, session: Session | None, answer: bytes) -> None:
+    def _carry(
+        self, connection: Any, session: Session | None, answer: bytes, watch: Callable[[SocketCarrier], None]
+    ) -> None:
         engine = self.engine
         if session is None:
             session = engine.open()
@@ -353,10 +355,10 @@ class Loop:
             # In one piece with the open packet: cut off between the two, the official client waits for 20 s.
             session.pending = (answer,)
             engine.greet(session)
-            self.replace(carrier)
+            watch(carrier)
             return
         carrier = SocketCarrier(self, connection, session)
-        self.replace(carrier)
+        watch(carrier)
         carrier.deliver(answer)
         if not engine.start_upgrade(carrier):
             carrier.close(CloseCode.POLICY_VIOLATION)  # another WebSocket was quicker while WSGI answered this one
