@@ -11,9 +11,9 @@ from typing import Any
 from socketio import packet
 from socketio.exceptions import ConnectionRefusedError as RefusedError
 
-from hazoom_ws.transport.engine import Engine, message_frame, text_message_frame
+from hazoom_ws.transport.engine import Engine, text_message_frame
 from hazoom_ws.transport.fan_out import Client, FanOut
-from hazoom_ws.transport.packet import Packet, acknowledgement
+from hazoom_ws.transport.packet import Packet, encoded
 
 
 class Dispatcher:
@@ -67,13 +67,13 @@ class Dispatcher:
 
     def _accept(self, client: Client, **said: Any) -> None:
         """Answer a CONNECT with the client's sid and what else is ``said``."""
-        answer = Packet(packet.CONNECT, {"sid": client.sid, **said}, client.namespace)
-        self._reply(lambda _: self._engine.outlet.push(client.recipient, message_frame(answer.encode())), None)
+        answer = text_message_frame(encoded(packet.CONNECT, client.namespace, None, {"sid": client.sid, **said}))
+        self._reply(lambda _: self._engine.outlet.push(client.recipient, answer), None)
         self._fan_out.connect(client.sid, client.namespace)
 
     def _refuse(self, eio_sid: str, namespace: str, why: object) -> None:
         self._server._send_packet(eio_sid, Packet(packet.CONNECT_ERROR, why, namespace))
 
     def _acknowledge(self, client: Client, namespace: str | None, identifier: int, argument: Any) -> None:
-        answer = acknowledgement(namespace, identifier, [] if argument is None else [argument])
+        answer = encoded(packet.ACK, namespace, identifier, [] if argument is None else [argument])
         self._engine.outlet.push(client.recipient, text_message_frame(answer))

@@ -83,8 +83,7 @@ class Packet(packet.Packet):  # type: ignore[misc]
         data = self.data
         if self.packet_type == packet.CONNECT_ERROR and isinstance(data, str):
             data = {"message": _UNKNOWN_NAMESPACE}  # the library says this bare, and in words of its own
-        encoded = f"{self.packet_type}{_address(self.namespace)}{'' if self.id is None else self.id}"
-        return encoded if data is None else encoded + _encode_json(data).decode()
+        return encoded(self.packet_type, self.namespace, self.id, data).decode()
 
     def decode(self, encoded_packet: object) -> int:
         """Fill in this packet; never ask for attachments (the return value is always 0). Raises `MalformedPacket`."""
@@ -144,9 +143,10 @@ class Packet(packet.Packet):  # type: ignore[misc]
         self.data = [ClientEvent.create(name, wants_acknowledgement=self.id is not None, problem=problem)]
 
 
-def acknowledgement(namespace: str | None, identifier: int, arguments: list[Any]) -> bytes:
-    """Return an acknowledgement's packet, in UTF-8."""
-    return f"{packet.ACK}{_address(namespace)}{identifier}".encode() + _encode_json(arguments)
+def encoded(packet_type: int, namespace: str | None, identifier: int | None, data: Any) -> bytes:
+    """Return a packet in UTF-8. ``data`` None: it has none."""
+    header = f"{packet_type}{_address(namespace)}{'' if identifier is None else identifier}".encode()
+    return header if data is None else header + _encode_json(data)
 
 
 def _address(namespace: str | None) -> str:
