@@ -131,7 +131,7 @@ class MessageLog(Protocol):
         """Return the sessions that an earlier process left."""
 
     def take_batch(self) -> Batch:
-        """Return what is to be written now."""
+        """Return what is to be written now: what is pressing, or else what could wait."""
 
     def write(self, batch: Batch) -> None:
         """Keep a batch. Raises `LogUnavailable`, and then has kept none of it."""

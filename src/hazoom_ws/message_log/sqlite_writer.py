@@ -47,7 +47,7 @@ _BUSY_TIMEOUT_S = 5.0  # a backup or a curious shell may hold the file for a mom
 _PAGE_BYTES = 4096
 # What a turn may write, so that nobody waits for much longer than half a millisecond.
 _AT_ONCE_LIMIT_BYTES = 524_288
-_SESSION_BYTES = 1000  # seldom more
+_SESSION_BYTES, _ROOM_BYTES = 250, 10
 _AT_ONCE_WAL_BYTES = 33_554_432  # well before SQLite would make a checkpoint in the middle of a write
 # A write that took so long has waited for something: the next ones wait beside the turns.
 _SLOW_S = 0.005
@@ -98,7 +98,7 @@ class SqliteWriter:
         execute("COMMIT")
         for number, messages, sessions in execute("SELECT number, messages, sessions FROM tail ORDER BY number").fetchall():
             batch = Batch(_decode_messages(messages), _decode_sessions(sessions))
-            self._add_to_tail(number, batch, len(messages) + len(sessions))
+            self._add_to_tail(number, batch, len(messages.encode()) + len(sessions.encode()))
         self._file(self._tail_count, self._tail_bytes)
         self.epoch, self.start_seq = execute("SELECT epoch, start_seq FROM about").fetchone()
         self.filed_seq = execute("SELECT max(seq) FROM messages").fetchone()[0] or 0
@@ -117,17 +117,19 @@ class SqliteWriter:
         with self._patience():
             if self._is_tail_full:
                 self._put_in_order()
-            self._insert(batch)
+            self._insert(_Encoded(batch))
         self._begun_after_count = checkpoints_count
 
     def write_at_once(self, batch: Batch) -> bool:
         """Keep a batch if that waits for nothing; return whether it is kept."""
         started_at_s = time.monotonic()
-        batch_bytes = sum(map(size_bytes, batch.messages)) + _SESSION_BYTES * len(batch.sessions)
-        if self._may_wait(started_at_s) or batch_bytes > _AT_ONCE_LIMIT_BYTES:
+        if self._may_wait(started_at_s) or _estimated_bytes(batch) > _AT_ONCE_LIMIT_BYTES:
+            return False
+        encoded = _Encoded(batch)
+        if encoded.size_bytes > _AT_ONCE_LIMIT_BYTES:
             return False
         try:
-            self._insert(batch)
+            self._insert(encoded)
         except Exception as error:
             self._roll_back()
             if not isinstance(error, sqlite3.Error):
@@ -199,15 +201,13 @@ class SqliteWriter:
             with suppress(sqlite3.Error):
                 self._connection.execute("PRAGMA busy_timeout = 0")
 
-    def _insert(self, batch: Batch) -> None:
+    def _insert(self, encoded: "_Encoded") -> None:
         """Write a batch, all of it or nothing."""
-        messages = msgspec.json.encode(batch.messages).decode()
-        sessions = msgspec.json.encode(batch.sessions).decode()
-        inserted = self._connection.execute("INSERT INTO tail (messages, sessions) VALUES (?, ?)", (messages, sessions))
+        texts = (encoded.messages.decode(), encoded.sessions.decode())
+        inserted = self._connection.execute("INSERT INTO tail (messages, sessions) VALUES (?, ?)", texts)
         assert inserted.lastrowid is not None
-        batch_bytes = len(messages) + len(sessions)
-        self._add_to_tail(inserted.lastrowid, batch, batch_bytes)
-        self._count(_PAGE_BYTES + batch_bytes)
+        self._add_to_tail(inserted.lastrowid, encoded.batch, encoded.size_bytes)
+        self._count(_PAGE_BYTES + encoded.size_bytes)
 
     def _add_to_tail(self, number: int, batch: Batch, batch_bytes: int) -> None:
         self._tail.append((number, batch, batch_bytes))
@@ -241,6 +241,7 @@ class SqliteWriter:
             execute(_INSERT + ", ".join([_ROW] * len(entries)), list(chain.from_iterable(map(_row_of, entries))))
         self._file_sessions(sessions)
         execute("DELETE FROM tail WHERE number <= ?", (number,))
+        [[pages_count]] = execute("PRAGMA page_count")
         execute("COMMIT")
         for _ in range(batches):
             self._tail.popleft()
@@ -249,7 +250,6 @@ class SqliteWriter:
         # Each room, each client_id and each session has its place in an index: up to a page, or three when that is split.
         places_count = len({entry.room for entry in messages}) + len(sessions)
         places_count += sum(entry.client_id is not UNSET for entry in messages)
-        [[pages_count]] = execute("PRAGMA page_count")
         self._count(filed_bytes + _PAGE_BYTES * min(2 * places_count, pages_count))
         self._retention.note(messages)
         if messages:
@@ -267,6 +267,22 @@ class SqliteWriter:
         with suppress(sqlite3.Error):
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
+
+
+class _Encoded:
+    """A batch as its row has it."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+        self.messages = msgspec.json.encode(batch.messages)
+        self.sessions = msgspec.json.encode(batch.sessions)
+        self.size_bytes = len(self.messages) + len(self.sessions)
+
+
+def _estimated_bytes(batch: Batch) -> int:
+    """Return how much a batch is, about, without encoding it."""
+    rooms_count = sum(len(session.rooms) for session in batch.sessions.values() if session is not None)
+    return sum(map(size_bytes, batch.messages)) + _SESSION_BYTES * len(batch.sessions) + _ROOM_BYTES * rooms_count
 
 
 def open_file(path: Path, *, timeout_s: float = 0) -> sqlite3.Connection:

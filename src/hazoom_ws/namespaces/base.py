@@ -27,7 +27,7 @@ from hazoom_ws.chat.limits import TokenBucket
 from hazoom_ws.chat.presence import Connection
 from hazoom_ws.errors import BadPayload, HazoomError, Internal, RateLimited, UnknownEvent
 from hazoom_ws.message_log.contract import MessageLog
-from hazoom_ws.namespaces.delivery import Delivery, Link
+from hazoom_ws.namespaces.delivery import Delivery, Later, Link
 from hazoom_ws.settings import Settings
 from hazoom_ws.statistics import Statistics
 from hazoom_ws.transport.packet import ClientEvent
@@ -157,8 +157,8 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
 
     # The connection
 
-    def _admit(self, sid: str, auth: object, accept: Callable[..., None]) -> None:
-        """Let a client into this namespace and call ``accept(**said)``, or raise `RefusedError`."""
+    def _admit(self, sid: str, auth: object, accept: Callable[..., Callable[[Any], None]]) -> None:
+        """Let a client into this namespace, see `Dispatcher`, or raise `RefusedError`."""
         delivery = self.parts.delivery
         with delivery.turn():
             try:
@@ -170,7 +170,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
                 with suppress(Exception):
                     self._dismiss(sid)
             else:
-                accept(**delivery.greeting(link, self.namespace))
+                delivery.add(Later(accept(**delivery.greeting(link, self.namespace))))
                 self._greet(sid, link, arrival)
                 return
         raise RefusedError(str(refusal), msgspec.to_builtins(schemas.report_of(refusal, "connect")))

@@ -48,7 +48,7 @@ class Later(Struct, frozen=True):
     """Call ``send`` with a reply, when what it acknowledges is kept."""
 
     send: Callable[[Any], None]
-    reply: dict[str, Any] | None
+    reply: dict[str, Any] | None = None
 
 
 class Greet(Struct, frozen=True):
@@ -106,7 +106,7 @@ class Delivery:
         self._links: dict[str, Link] = {}  # by the connection's id
         self._links_by_sid: dict[str, Link] = {}
 
-    def add(self, effect: Effect | Greet) -> None:
+    def add(self, effect: Effect | Greet | Later) -> None:
         """Queue ``effect`` until the turn ends."""
         self._commit.effects.append(effect)
 

@@ -26,7 +26,7 @@ _SETTLE_TRIES, _SETTLE_INTERVAL_S = 500, 0.01
 
 
 class GroupCommit:
-    """Writes one log. ``effects`` wait for the end of the turn, and for the messages before them to be kept.
+    """Writes one log. ``effects`` wait for the end of the turn, and for what is pressing and came before them to be kept.
 
     ``revoked``: the last messages that could not be kept, by seq, all that wait to be let out among them.
     """
@@ -133,10 +133,11 @@ class GroupCommit:
         self.end_turn()
 
     def _write_the_rest(self) -> None:
-        """Write what had time to wait for more, unless something more pressing has taken it along."""
+        """Write what had time to wait for more, or have it written with the next batch."""
         self._is_waiting_for_more = False
-        self._log.press()
-        if self._log.is_dirty and not self._is_busy:
+        if self._is_busy:
+            self._log.press()
+        elif self._log.is_dirty:
             self._is_busy = True
             self._go_on()
 
@@ -155,7 +156,7 @@ class GroupCommit:
             if not isinstance(error, LogUnavailable):
                 logger.error("a batch was not written", exc_info=error)
             self._revoke(batch)
-            if self._is_waited_for:
+            if self._is_waited_for and self._log.problem is not None:
                 held.extend(self.effects)
                 self.effects.clear()
         self._start_checkpoint()
@@ -208,8 +209,9 @@ class GroupCommit:
         self._go_on()
 
     def _revoke(self, batch: Batch) -> None:
-        """Take back a batch that could not be kept, and what came while the log was thought to be well."""
-        for lost in (self._log.take_batch(), batch):  # of a session, what is newer stays
+        """Take back a batch that could not be kept, and if the log is unwell, what came while it was thought to be well."""
+        since = [] if self._log.problem is None else [self._log.take_batch()]
+        for lost in (*since, batch):  # of a session, what is newer stays
             self.revoked.update(dict.fromkeys(entry.seq for entry in lost.messages))
             self._log.forget(lost)
 
@@ -217,8 +219,8 @@ class GroupCommit:
         logger.error("messages cannot be kept, trying again each second: %s", self._log.problem)
         while self._log.problem is not None:
             self._sleep(_RETRY_INTERVAL_S)
-            if self._is_at_checkpoint:
-                continue  # which uses the file in another thread
+            if self._is_at_checkpoint or self._is_in_thread:
+                continue  # it uses the file
             try:
                 if self._worker is not None:
                     self._worker.run(self._log.reopen)

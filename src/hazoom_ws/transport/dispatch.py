@@ -14,10 +14,15 @@ from socketio.exceptions import ConnectionRefusedError as RefusedError
 from hazoom_ws.transport.engine import Engine, text_message_frame
 from hazoom_ws.transport.fan_out import Client, FanOut
 from hazoom_ws.transport.packet import Packet, encoded
+from hazoom_ws.transport.session import Session
 
 
 class Dispatcher:
-    """The engine's message handler for a `socketio.Server` whose handlers are class namespaces."""
+    """The engine's message handler for a `socketio.Server` whose handlers are class namespaces of ours.
+
+    To let a client in is their part: they get ``trigger_event("connect", sid, auth, accept)``, and either refuse with
+    `RefusedError` or call ``accept(**said)``. That returns a function of one argument, which answers the client.
+    """
 
     def __init__(
         self,
@@ -64,12 +69,15 @@ class Dispatcher:
         except RefusedError as refusal:
             self._refuse(eio_sid, name, refusal.error_args)
             self._fan_out.disconnect(client.sid, name)
+        if isinstance(client.recipient, Session) and not client.recipient.is_open:
+            # It was closed in the middle, maybe before it could be known that it had come.
+            self._server._handle_disconnect(eio_sid, name, self._engine.reason.TRANSPORT_CLOSE)
 
-    def _accept(self, client: Client, **said: Any) -> None:
-        """Answer a CONNECT with the client's sid and what else is ``said``."""
-        answer = text_message_frame(encoded(packet.CONNECT, client.namespace, None, {"sid": client.sid, **said}))
-        self._reply(lambda _: self._engine.outlet.push(client.recipient, answer), None)
+    def _accept(self, client: Client, **said: Any) -> Callable[[Any], None]:
+        """Let a client in; what is returned answers its CONNECT with its sid and what else is ``said``."""
         self._fan_out.connect(client.sid, client.namespace)
+        answer = text_message_frame(encoded(packet.CONNECT, client.namespace, None, {"sid": client.sid, **said}))
+        return lambda _: self._engine.outlet.push(client.recipient, answer)
 
     def _refuse(self, eio_sid: str, namespace: str, why: object) -> None:
         self._server._send_packet(eio_sid, Packet(packet.CONNECT_ERROR, why, namespace))

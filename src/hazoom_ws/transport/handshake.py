@@ -6,7 +6,6 @@ server: 0 unknown transport, 1 unknown session, 2 bad handshake method, 3 bad re
 
 import re
 from collections.abc import Mapping
-from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl
@@ -21,7 +20,7 @@ from hazoom_ws.transport.session import Session
 # be taken for the one with a hyphen, a folded header for two, a bare line feed for none.
 _HEAD = re.compile(r"GET /socket\.io/\?([!-~]*) HTTP/1\.1\r\n((?:[!#$%&'*+.^`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*\r\n)+)\r\n")
 _HEADERS = re.compile(r"([^:]+):([^\r]*)\r\n")  # of what matches
-_QUERIES_COUNT = 64  # those of handshakes are mostly the same
+_USUAL_QUERY = {"EIO": "4", "transport": "websocket"}
 _BODY_HEADERS = frozenset({"HTTP_CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING"})
 
 UNKNOWN_TRANSPORT = (0, "Transport unknown")
@@ -53,12 +52,8 @@ def check_origin(engine: Engine, environ: Mapping[str, Any]) -> None:
 
 def query_of(environ: Mapping[str, Any]) -> Mapping[str, str]:
     """Return the query's parameters; of one that is repeated the first."""
-    return _parse_query(environ.get("QUERY_STRING", ""))
-
-
-@lru_cache(_QUERIES_COUNT)
-def _parse_query(query: str) -> Mapping[str, str]:
-    return dict(reversed(parse_qsl(query)))
+    query = environ.get("QUERY_STRING", "")
+    return _USUAL_QUERY if query == "EIO=4&transport=websocket" else dict(reversed(parse_qsl(query)))
 
 
 def find_session(engine: Engine, query: Mapping[str, str]) -> Session | None:

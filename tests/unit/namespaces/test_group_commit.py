@@ -249,11 +249,12 @@ def test_a_slow_disk_is_waited_for_beside_the_turns(scene: Scene, monkeypatch: p
     assert scene.out[-1] == "c", "it is tried again after a while"
 
 
-def test_large_batches_are_written_beside_the_turns(scene: Scene) -> None:
-    scene.say("x" * 600_000)
+@pytest.mark.parametrize("text", ["x" * 600_000, "\N{SNOWMAN}" * 200_000, "\x01" * 100_000])
+def test_large_batches_are_written_beside_the_turns(scene: Scene, text: str) -> None:
+    scene.say(text)
     scene.handle_all()
     assert scene.worker.do() == "write"
-    assert scene.out[-1] == "x" * 600_000
+    assert scene.out[-1] == text
 
 
 def test_a_checkpoint_and_what_follows_it_are_waited_for_beside_the_turns(scene: Scene) -> None:
@@ -276,8 +277,10 @@ def test_a_checkpoint_and_what_follows_it_are_waited_for_beside_the_turns(scene:
 
 
 def test_many_sessions_are_written_beside_the_turns(scene: Scene) -> None:
-    for number in range(600):
-        scene.log.save_session(str(number), None)
+    rooms = [f"{number:0128}" for number in range(50)]
+    session = StoredSession(user_id="name:Ann", user_name="Ann", session_id="s", since=0, rooms=rooms)
+    for number in range(100):
+        scene.log.save_session(str(number), session)
     scene.commit.end_turn()
     scene.handle_all()
     assert scene.worker.do() == "write"
@@ -318,6 +321,13 @@ def test_sessions_that_can_wait_do_so_whatever_else_is_pressing(scene: Scene) ->
     scene.log.save_session("4", session, can_wait=True)
     scene.commit.settle()
     assert scene.sessions() == {"2", "3", "4"}, "the newest of each, and the end of the process is not waited for"
+    scene.log.save_session("5", session, can_wait=True)
+    scene.log.save_session("5", None)
+    scene.commit.end_turn()
+    scene.handle_all()
+    scene.worker.pass_time()
+    scene.commit.settle()
+    assert scene.sessions() == {"2", "3", "4"}, "what had waited is older than what was pressing"
 
 
 def test_nobody_hears_of_a_pressing_session_before_it_is_kept(waiting_scene: Scene) -> None:
@@ -424,6 +434,39 @@ def test_of_many_that_could_not_be_kept_none_is_shown(scene: Scene) -> None:
     scene.add("presence")
     assert scene.out == ["first", "presence"]
     assert len(scene.commit.revoked) <= 1000, "they are forgotten when all that waited is out"
+
+
+def test_of_a_session_in_a_batch_that_failed_what_is_pressing_since_stays(waiting_scene: Scene) -> None:
+    scene = waiting_scene
+    session = StoredSession(user_id="name:Ann", user_name="Ann", session_id="s", since=0, rooms=["r"])
+    writer = scene.log._writer
+    writer._connection = FailsOnce(writer._connection, "INSERT INTO tail")
+    scene.log.save_session("1", session)
+    scene.log.save_session("2", session)
+    scene.say("lost")
+    scene.handle_all()
+    scene.log.save_session("1", None)
+    scene.say("kept")
+    assert scene.worker.do() == "write"
+    assert scene.revoked == {"lost"}, "the log is well"
+    assert scene.out == ["first"], "what came since waits for its own batch"
+    scene.worker.pass_time()
+    scene.finish()
+    scene.worker.pass_time()
+    scene.finish()
+    assert scene.out == ["first", "kept"]
+    assert scene.sessions() == {"2"}
+
+
+def test_nobody_waits_for_what_could_wait(waiting_scene: Scene) -> None:
+    scene = waiting_scene
+    session = StoredSession(user_id="name:Ann", user_name="Ann", session_id="s", since=0, rooms=["r"])
+    scene.log.save_session("1", session, can_wait=True)
+    scene.commit.end_turn()
+    scene.worker.pass_time()
+    assert scene.worker.submitted
+    scene.add("presence")
+    assert scene.out == ["first", "presence"]
 
 
 def test_a_session_that_is_newer_than_a_batch_that_failed_stays(scene: Scene) -> None:
