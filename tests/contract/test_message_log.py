@@ -213,6 +213,24 @@ class TestFile:
         assert log.find_resent("a", "Ann", "c") == entries[1]
         assert log.sessions() == {"k": session}
 
+    def test_of_each_session_the_newest_state_is_there_after_a_restart(self, open_store):
+        log = open_store(self.URL)
+        first = StoredSession(user_id="u", user_name="Ann", session_id="s", since=1, rooms=[])
+        then = msgspec.structs.replace(first, rooms=["a"])
+        for key in ("changed", "ended", "same"):
+            log.save_session(key, first)
+        write(log)
+        for number in range(600):
+            log.save_session(str(number), None)
+        write(log)
+        while log.is_untidy:
+            log.tidy()
+        for key, state in (("changed", then), ("ended", None)):
+            log.save_session(key, state)
+            write(log)
+        log.close()
+        assert open_store(self.URL).sessions() == {"changed": then, "same": first}
+
     def test_a_resent_message_is_known_for_a_day_after_it_was_trimmed(self, open_store, clock):
         log = open_store(self.URL, history_room_limit_count=2)
         entry = log.append(room="a", user="Ann", message="1", timestamp=clock(), client_id="c")
@@ -320,8 +338,11 @@ class TestFile:
             connection.executescript(f"{MIGRATIONS[0]} {MIGRATIONS[1]} PRAGMA user_version = 2;")
             connection.execute("INSERT INTO about VALUES ('e', 7)")
             connection.execute("INSERT INTO tail VALUES (9, ?)", (tail,))
+            session = StoredSession(user_id="u", user_name="Ann", session_id="s", since=1, rooms=["a"])
+            connection.execute("INSERT INTO sessions VALUES ('k', ?)", (msgspec.json.encode(session),))
             connection.commit()
         log = open_store(self.URL)
+        assert log.sessions() == {"k": session}
         assert [(kept.id, kept.message) for kept in log.read("a", limit=5, newest=True).messages] == [("e-9", "hi")]
         assert say(log, "a", "2")[0].seq > 9
 
