@@ -95,12 +95,12 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
         self.parts = parts
 
     def trigger_event(self, event: str, *args: Any) -> Any:
-        """Take what the `Dispatcher` or python-socketio dispatches; return the acknowledgement's argument."""
+        """Take what the `Dispatcher` or python-socketio dispatches; return the acknowledgement's argument.
+
+        Clients are let in by `admit`.
+        """
         if isinstance(event, ClientEvent):
             return self._answer(event, *args)
-        if event == "connect":
-            self._admit(*args)
-            return None
         if event == "disconnect":
             return self._dismiss(*args)
         raise LookupError(f"the library dispatched {event!r}, which it is not known to do")
@@ -157,7 +157,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
 
     # The connection
 
-    def _admit(self, sid: str, auth: object, accept: Callable[..., Callable[[Any], None]]) -> None:
+    def admit(self, sid: str, auth: object, accept: Callable[..., Callable[[Any], None]]) -> None:
         """Let a client into this namespace, see `Dispatcher`, or raise `RefusedError`."""
         delivery = self.parts.delivery
         with delivery.turn():

@@ -1,7 +1,7 @@
 """The way of a packet from the engine to its namespace, and of the answer back.
 
-Does what python-socketio does with a CONNECT to a class namespace, and with its events, in fewer steps: it asks for no
-handlers of single events and logs no packets. Everything else goes the library's way.
+Does what python-socketio does with a CONNECT to one of our namespaces, and with its events, in fewer steps: it asks for no
+handlers of single events and logs no packets. Everything else goes the library's way, another's namespaces included.
 """
 
 from collections.abc import Callable
@@ -18,10 +18,10 @@ from hazoom_ws.transport.session import Session
 
 
 class Dispatcher:
-    """The engine's message handler for a `socketio.Server` whose handlers are class namespaces of ours.
+    """The engine's message handler for a `socketio.Server`.
 
-    To let a client in is their part: they get ``trigger_event("connect", sid, auth, accept)``, and either refuse with
-    `RefusedError` or call ``accept(**said)``. That returns a function of one argument, which answers the client.
+    A namespace with a method ``admit(sid, auth, accept)`` is ours. That lets a client in by calling ``accept(**said)``,
+    which returns a function of one argument that answers the client; or it raises `RefusedError`.
     """
 
     def __init__(
@@ -38,6 +38,7 @@ class Dispatcher:
         self._fan_out = fan_out
         self._reply = reply
         self._namespaces: dict[str, Any] = server.namespace_handlers
+        self._connect_elsewhere = server._handle_connect
         server._handle_connect = self.connect  # for clients that do not come through `take`, as test clients do
 
     def take(self, eio_sid: str, data: str | bytes) -> None:
@@ -52,22 +53,26 @@ class Dispatcher:
         client = self._fan_out.client_of(eio_sid, received.namespace or "/")
         if client is None or not client.is_connected:
             return  # it has left, or has not been let in
-        reply = self._namespaces[client.namespace].trigger_event(received.data[0], client.sid, *received.data[1:])
+        handler = self._namespaces.get(client.namespace)
+        if handler is None:
+            self._server._handle_eio_message(eio_sid, data)
+            return
+        reply = handler.trigger_event(received.data[0], client.sid, *received.data[1:])
         if received.id is not None:
             self._reply(partial(self._acknowledge, client, received.namespace, received.id), reply)
 
     def connect(self, eio_sid: str, namespace: str | None, auth: object) -> None:
         """Let a client into a namespace, or refuse it."""
         name = namespace or "/"
-        handler = self._namespaces.get(name)
-        client = None if handler is None else self._fan_out.register(eio_sid, name)
-        if handler is None or client is None:
-            self._refuse(eio_sid, name, "Unable to connect")
+        admit = getattr(self._namespaces.get(name), "admit", None)
+        client = None if admit is None else self._fan_out.register(eio_sid, name)
+        if admit is None or client is None:
+            self._connect_elsewhere(eio_sid, namespace, auth)  # which refuses who is here already
             return
         try:
-            handler.trigger_event("connect", client.sid, auth or None, partial(self._accept, client))
+            admit(client.sid, auth or None, partial(self._accept, client))
         except RefusedError as refusal:
-            self._refuse(eio_sid, name, refusal.error_args)
+            self._server._send_packet(eio_sid, Packet(packet.CONNECT_ERROR, refusal.error_args, name))
             self._fan_out.disconnect(client.sid, name)
         if isinstance(client.recipient, Session) and not client.recipient.is_open:
             # It was closed in the middle, maybe before it could be known that it had come.
@@ -78,9 +83,6 @@ class Dispatcher:
         self._fan_out.connect(client.sid, client.namespace)
         answer = text_message_frame(encoded(packet.CONNECT, client.namespace, None, {"sid": client.sid, **said}))
         return lambda _: self._engine.outlet.push(client.recipient, answer)
-
-    def _refuse(self, eio_sid: str, namespace: str, why: object) -> None:
-        self._server._send_packet(eio_sid, Packet(packet.CONNECT_ERROR, why, namespace))
 
     def _acknowledge(self, client: Client, namespace: str | None, identifier: int, argument: Any) -> None:
         answer = encoded(packet.ACK, namespace, identifier, [] if argument is None else [argument])

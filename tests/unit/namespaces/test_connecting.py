@@ -7,10 +7,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import socketio
 from flask import Flask
 
 from hazoom_ws.app import create_app
 from hazoom_ws.settings import Settings
+from hazoom_ws.transport import frames
 from hazoom_ws.transport.engine import Engine
 from hazoom_ws.transport.session import Session
 
@@ -98,3 +100,37 @@ def test_an_empty_auth_is_none(app: Flask, engine: Engine, auth: str) -> None:
     engine.receive(session, f"40{auth}")
     assert app.extensions["hazoom_ws"].hub.connection_count == 1
     engine.close(session, "transport close")
+
+
+def test_an_application_may_have_namespaces_of_its_own(app: Flask, engine: Engine) -> None:
+    class Mine(socketio.Namespace):
+        def on_connect(self, _sid: str, _environ: object, auth: object) -> bool:
+            return auth != {"token": "wrong"}
+
+        def on_add(self, _sid: str, first: int, second: int) -> int:
+            return first + second
+
+    server = app.extensions["socketio"].server
+    server.register_namespace(Mine("/mine"))
+    server.on("double", lambda _sid, number: 2 * number, namespace="/loose")
+    session = open_polling(engine)
+    session.outbox.take_frames()
+    for sent in (
+        '0/mine,{"token":"wrong"}',
+        '0/mine,{"token":"right"}',
+        '2/mine,1["add",2,3]',
+        "0/loose,",
+        '2/loose,2["double",4]',
+        "0/nowhere,",
+    ):
+        engine.receive(session, "4" + sent)
+    got = [frames.opened(framed).data for framed in session.outbox.take_frames()]
+    assert [text.partition('"')[0] for text in got] == [
+        "44/mine,{",
+        "40/mine,{",
+        "43/mine,1[5]",
+        "40/loose,{",
+        "43/loose,2[8]",
+        "44/nowhere,{",
+    ]
+    assert session.is_open
