@@ -64,10 +64,10 @@ class Dispatcher:
     def connect(self, eio_sid: str, namespace: str | None, auth: object) -> None:
         """Let a client into a namespace, or refuse it."""
         name = namespace or "/"
-        admit = getattr(self._namespaces.get(name), "admit", None)
+        admit: Any = getattr(self._namespaces.get(name), "admit", None)
         client = None if admit is None else self._fan_out.register(eio_sid, name)
-        if admit is None or client is None:
-            self._connect_elsewhere(eio_sid, namespace, auth)  # which refuses who is here already
+        if client is None:
+            self._connect_elsewhere(eio_sid, namespace, auth)  # or it is here already, which is refused there
             return
         try:
             admit(client.sid, auth or None, partial(self._accept, client))
