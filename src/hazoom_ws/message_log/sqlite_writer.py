@@ -47,7 +47,7 @@ _BUSY_TIMEOUT_S = 5.0  # a backup or a curious shell may hold the file for a mom
 _PAGE_BYTES = 4096
 # What a turn may write, so that nobody waits for much longer than half a millisecond.
 _AT_ONCE_LIMIT_BYTES = 524_288
-_SESSION_BYTES, _ROOM_BYTES = 250, 10
+_SESSION_BYTES, _ROOM_BYTES = 250, 10  # about, before a session is encoded
 _AT_ONCE_WAL_BYTES = 33_554_432  # well before SQLite would make a checkpoint in the middle of a write
 # A write that took so long has waited for something: the next ones wait beside the turns.
 _SLOW_S = 0.005

@@ -11,11 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.message_log import sqlite_writer
 from hazoom_ws.message_log.contract import StoredSession
 from hazoom_ws.message_log.opening import open_log
 from hazoom_ws.namespaces.group_commit import GroupCommit
 from hazoom_ws.settings import Settings
+
+SESSION = StoredSession(user_id="name:Ann", user_name="Ann", session_id="s", since=0, rooms=["r"])
 
 
 class ByHand:
@@ -298,30 +301,29 @@ def test_a_full_tail_is_filed_beside_the_turns(scene: Scene, monkeypatch: pytest
 
 
 def test_sessions_that_can_wait_do_so_whatever_else_is_pressing(scene: Scene) -> None:
-    session = StoredSession(user_id="name:Ann", user_name="Ann", session_id="s", since=0, rooms=["r"])
     for key in ("1", "2"):
-        scene.log.save_session(key, session, can_wait=True)
+        scene.log.save_session(key, SESSION, can_wait=True)
         scene.add("joined")
         scene.handle_all()
     assert scene.out == ["first", "joined", "joined"], "nobody waits for them"
     assert scene.sessions() == set()
     scene.worker.pass_time()
     assert scene.sessions() == {"1", "2"}
-    scene.log.save_session("3", session, can_wait=True)
+    scene.log.save_session("3", SESSION, can_wait=True)
     scene.say("a")
     scene.handle_all()
     assert scene.sessions() == {"1", "2"}
     scene.log.save_session("1", None, can_wait=True)
-    scene.log.save_session("3", session)
+    scene.log.save_session("3", SESSION)
     scene.add("joined a room")
     scene.handle_all()
     assert scene.sessions() == {"1", "2", "3"}, "before anybody hears of it"
     scene.log.save_session("2", None)
-    scene.log.save_session("2", session, can_wait=True)
-    scene.log.save_session("4", session, can_wait=True)
+    scene.log.save_session("2", SESSION, can_wait=True)
+    scene.log.save_session("4", SESSION, can_wait=True)
     scene.commit.settle()
     assert scene.sessions() == {"2", "3", "4"}, "the newest of each, and the end of the process is not waited for"
-    scene.log.save_session("5", session, can_wait=True)
+    scene.log.save_session("5", SESSION, can_wait=True)
     scene.log.save_session("5", None)
     scene.commit.end_turn()
     scene.handle_all()
@@ -332,8 +334,7 @@ def test_sessions_that_can_wait_do_so_whatever_else_is_pressing(scene: Scene) ->
 
 def test_nobody_hears_of_a_pressing_session_before_it_is_kept(waiting_scene: Scene) -> None:
     scene = waiting_scene
-    session = StoredSession(user_id="name:Ann", user_name="Ann", session_id="s", since=0, rooms=["r"])
-    scene.log.save_session("1", session)
+    scene.log.save_session("1", SESSION)
     scene.add("joined a room")
     scene.handle_all()
     scene.add("later")
@@ -344,15 +345,14 @@ def test_nobody_hears_of_a_pressing_session_before_it_is_kept(waiting_scene: Sce
 
 
 def test_a_session_that_cannot_be_kept_holds_nothing_back(scene: Scene) -> None:
-    session = StoredSession(user_id="name:Ann", user_name="Ann", session_id="s", since=0, rooms=["r"])
     with closing(sqlite3.connect(scene.file, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        scene.log.save_session("1", session)
+        scene.log.save_session("1", SESSION)
         scene.add("joined a room")
         scene.handle_all()
         assert scene.worker.do() == "write"
         assert scene.log.problem is not None
-        scene.log.save_session("2", session)
+        scene.log.save_session("2", SESSION)
         scene.add("joined another")
         assert scene.out == ["first", "joined a room", "joined another"]
     [reopen] = scene.tasks
@@ -362,8 +362,7 @@ def test_a_session_that_cannot_be_kept_holds_nothing_back(scene: Scene) -> None:
 
 
 def test_sessions_that_have_waited_while_a_thread_writes_go_with_the_next_batch(waiting_scene: Scene) -> None:
-    session = StoredSession(user_id="name:Ann", user_name="Ann", session_id="s", since=0, rooms=["r"])
-    waiting_scene.log.save_session("1", session, can_wait=True)
+    waiting_scene.log.save_session("1", SESSION, can_wait=True)
     waiting_scene.commit.end_turn()
     waiting_scene.say("a")
     waiting_scene.handle_all()
@@ -422,6 +421,29 @@ def test_the_file_does_not_change_hands_during_a_checkpoint(scene: Scene) -> Non
     assert scene.slept == 3, "it waited until the checkpoint had ended"
 
 
+def test_the_file_does_not_change_hands_before_it_is_known_what_a_thread_did(waiting_scene: Scene) -> None:
+    scene = waiting_scene
+    with closing(sqlite3.connect(scene.file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        scene.say("lost")
+        scene.handle_all()
+        done, write, batch = scene.worker.submitted.popleft()
+        with pytest.raises(LogUnavailable) as raised:
+            write(*batch)
+        scene.add("presence")  # a turn, before the thread's end is told
+    [reopen] = scene.tasks
+
+    def tell() -> None:
+        assert scene.log.problem is not None, "the file is as the thread left it"
+        raise raised.value
+
+    scene.worker.submitted.append((done, tell, ()))  # it is told while `reopen` sleeps
+    reopen()
+    assert scene.log.problem is None
+    assert scene.revoked == {"lost"}
+    assert scene.out == ["first", "presence"]
+
+
 def test_of_many_that_could_not_be_kept_none_is_shown(scene: Scene) -> None:
     with closing(sqlite3.connect(scene.file, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -438,11 +460,10 @@ def test_of_many_that_could_not_be_kept_none_is_shown(scene: Scene) -> None:
 
 def test_of_a_session_in_a_batch_that_failed_what_is_pressing_since_stays(waiting_scene: Scene) -> None:
     scene = waiting_scene
-    session = StoredSession(user_id="name:Ann", user_name="Ann", session_id="s", since=0, rooms=["r"])
     writer = scene.log._writer
     writer._connection = FailsOnce(writer._connection, "INSERT INTO tail")
-    scene.log.save_session("1", session)
-    scene.log.save_session("2", session)
+    scene.log.save_session("1", SESSION)
+    scene.log.save_session("2", SESSION)
     scene.say("lost")
     scene.handle_all()
     scene.log.save_session("1", None)
@@ -460,8 +481,7 @@ def test_of_a_session_in_a_batch_that_failed_what_is_pressing_since_stays(waitin
 
 def test_nobody_waits_for_what_could_wait(waiting_scene: Scene) -> None:
     scene = waiting_scene
-    session = StoredSession(user_id="name:Ann", user_name="Ann", session_id="s", since=0, rooms=["r"])
-    scene.log.save_session("1", session, can_wait=True)
+    scene.log.save_session("1", SESSION, can_wait=True)
     scene.commit.end_turn()
     scene.worker.pass_time()
     assert scene.worker.submitted
@@ -470,10 +490,9 @@ def test_nobody_waits_for_what_could_wait(waiting_scene: Scene) -> None:
 
 
 def test_a_session_that_is_newer_than_a_batch_that_failed_stays(scene: Scene) -> None:
-    session = StoredSession(user_id="name:Ann", user_name="Ann", session_id="s", since=0, rooms=["r"])
     with closing(sqlite3.connect(scene.file, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        scene.log.save_session("1", session)
+        scene.log.save_session("1", SESSION)
         scene.say("lost")
         scene.handle_all()
         scene.log.save_session("1", None)
@@ -490,8 +509,7 @@ def test_a_session_that_is_newer_than_a_batch_that_failed_stays(scene: Scene) ->
 def test_a_batch_that_fails_is_written_again(scene: Scene) -> None:
     writer = scene.log._writer
     writer._connection = FailsOnce(writer._connection, "INSERT INTO tail")
-    session = StoredSession(user_id="name:Ann", user_name="Ann", session_id="s", since=0, rooms=["r"])
-    scene.log.save_session("1", session)
+    scene.log.save_session("1", SESSION)
     scene.say("a")
     scene.handle_all()
     assert scene.worker.do() == "write"
@@ -503,8 +521,7 @@ def test_a_batch_that_fails_is_written_again(scene: Scene) -> None:
 
 @pytest.mark.parametrize("statement", ["BEGIN", "INSERT OR IGNORE", "INSERT OR REPLACE", "DELETE FROM tail", "COMMIT"])
 def test_filing_that_fails_in_the_middle_changes_nothing_and_is_tried_again(scene: Scene, statement: str) -> None:
-    session = StoredSession(user_id="name:Ann", user_name="Ann", session_id="s", since=0, rooms=["r"])
-    for key, state in (("1", session), ("2", session), ("1", None)):
+    for key, state in (("1", SESSION), ("2", SESSION), ("1", None)):
         scene.log.save_session(key, state)
         scene.say(key)
         scene.handle_all()
@@ -521,10 +538,9 @@ def test_filing_that_fails_in_the_middle_changes_nothing_and_is_tried_again(scen
 
 
 def test_the_end_of_the_process_waits_for_the_thread_that_writes(waiting_scene: Scene) -> None:
-    session = StoredSession(user_id="name:Ann", user_name="Ann", session_id="s", since=0, rooms=["r"])
     waiting_scene.say("a")
     waiting_scene.handle_all()
-    waiting_scene.log.save_session("1", session)
+    waiting_scene.log.save_session("1", SESSION)
     waiting_scene.commit.settle()
     assert waiting_scene.out[-1] == "a"
     assert waiting_scene.sessions() == {"1"}
