@@ -148,6 +148,8 @@ class Answers:
 
     def snapshots(self, rooms: Iterable[str]) -> list[Placed]:
         """Return what there is of the answers that run in rooms, for who comes in the middle; the live rest follows."""
+        if not self._by_room:
+            return []
         running = [
             answer for room in rooms for answer in self._by_room.get(room, ()) if not answer.is_ended and answer.tokens
         ]

@@ -6,21 +6,21 @@ from hazoom_ws.chat.presence import Connection
 from hazoom_ws.schemas import ServerEvent
 
 
-class Enter(Struct, frozen=True):
+class Enter(Struct, frozen=True, gc=False):
     """From here on ``connection`` gets what is broadcast to ``room``."""
 
     connection: Connection
     room: str
 
 
-class Leave(Struct, frozen=True):
+class Leave(Struct, frozen=True, gc=False):
     """From here on ``connection`` gets nothing of ``room``."""
 
     connection: Connection
     room: str
 
 
-class Push(Struct, frozen=True):
+class Push(Struct, frozen=True, gc=False):
     """Send ``event`` to one connection. ``offset``: up to where it has got everything with that, 0 if that is not said."""
 
     connection: Connection
@@ -28,7 +28,7 @@ class Push(Struct, frozen=True):
     offset: int = 0
 
 
-class Broadcast(Struct, frozen=True):
+class Broadcast(Struct, frozen=True, gc=False):
     """Send ``event`` to every connection in ``room`` but those in ``skip``. ``offset`` is as in `Push`."""
 
     room: str
@@ -37,7 +37,7 @@ class Broadcast(Struct, frozen=True):
     offset: int = 0
 
 
-class Close(Struct, frozen=True):
+class Close(Struct, frozen=True, gc=False):
     """End a connection whose client has come back with another."""
 
     connection: Connection

@@ -326,10 +326,9 @@ class Hub:
         members = self._rooms.setdefault(room, Members())
         is_new = members.add(connection)
         self._absences.stop((room, connection.user))
-        self.deliver(Enter(connection, room))
         if is_new:
-            event = UserJoined(room=room, user=connection.user.name, user_count=len(members))
-            self._announce(Broadcast(room, event, skip=(connection,)), len(members))
+            self._announce(room, UserJoined(room=room, user=connection.user.name, user_count=len(members)), connection)
+        self.deliver(Enter(connection, room))
 
     def _exit(self, connection: Connection, room: str, *, has_dropped: bool) -> None:
         for key in self._typing.stop_all(connection, room):
@@ -347,7 +346,7 @@ class Hub:
     def _say_left(self, room: str, user: User) -> None:
         members = self._rooms[room]
         event = UserLeft(room=room, user=user.name, user_count=len(members))
-        self._announce(Broadcast(room, event), len(members))
+        self._announce(room, event)
         if not members:
             del self._rooms[room]
             self._notices.pop(room, None)
@@ -362,14 +361,14 @@ class Hub:
             complete=not (page.more or page.gap),
         )
 
-    def _announce(self, notice: Broadcast, user_count: int) -> None:
-        """Tell a room who came or went; a crowded one only of the last, at most once in `NOTICE_INTERVAL_S`."""
-        if user_count <= LISTED_USERS:
-            self.deliver(notice)
+    def _announce(self, room: str, event: UserJoined | UserLeft, newcomer: Connection | None = None) -> None:
+        """Tell a room who came, before it is in, or went; a crowded one only of the last, once in `NOTICE_INTERVAL_S`."""
+        if event.user_count <= LISTED_USERS:
+            self.deliver(Broadcast(room, event))
             return
         if not self._notices:
             self._notices_due_at_s = self._clock() + NOTICE_INTERVAL_S
-        self._notices[notice.room] = notice
+        self._notices[room] = Broadcast(room, event, skip=() if newcomer is None else (newcomer,))
         self._wake()
 
     def _stop_typing(self, key: TypingKey) -> None:

@@ -44,14 +44,14 @@ ROOT = "/"
 _NAMESPACES_OF: dict[Feature, tuple[str, str]] = {feature: (ROOT, f"/{feature}") for feature in FEATURES}
 
 
-class Later(Struct, frozen=True):
+class Later(Struct, frozen=True, gc=False):
     """Call ``send`` with a reply, when what it acknowledges is kept."""
 
     send: Callable[[Any], None]
     reply: dict[str, Any] | None = None
 
 
-class Greet(Struct, frozen=True):
+class Greet(Struct, frozen=True, gc=False):
     """Send ``events``, each with its offset, to one namespace of a connection, then what is said in ``rooms``."""
 
     connection: Connection

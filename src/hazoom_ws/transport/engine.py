@@ -9,7 +9,7 @@ Source: Engine.IO protocol revision 4, https://socket.io/docs/v4/engine-io-proto
 """
 
 import logging
-import secrets
+import os
 import threading
 import time
 from collections import Counter
@@ -119,7 +119,7 @@ class Engine(engineio.Server):  # type: ignore[misc]
 
     def generate_id(self) -> str:
         """Return an id that nobody can guess."""
-        return secrets.token_urlsafe(_ID_BYTES)
+        return os.urandom(_ID_BYTES).hex()
 
     # A session
 

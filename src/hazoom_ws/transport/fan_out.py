@@ -225,22 +225,17 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
 
         ``offset``, if it is not 0, goes along as one more argument, where a client that can recover looks for it.
         """
-        recipients = self._recipients(namespace, to)
+        client = self._clients.get(to)
+        if client is not None:
+            if client.namespace == namespace:
+                self._engine.outlet.push(client.recipient, _framed(namespace, event, offset))
+            return
+        rooms = self.rooms.get(namespace)
+        recipients = rooms.get(to) if rooms else None
         if skip_sids and recipients:
             recipients = {sid: recipient for sid, recipient in list(recipients.items()) if sid not in skip_sids}
-        if not recipients:
-            return
-        framed: bytes
-        if type(event) is LlmToken:
-            framed = TokenFrame.of(_frame_of, namespace, event, offset)
-        else:
-            framed = _frame_of(namespace, event, offset)
-            if isinstance(event, _PATIENT):
-                framed = PatientFrame(framed)
-                framed.stream = (namespace, event.request_id)
-            elif event.is_droppable:
-                framed = DroppableFrame(framed)
-        self._engine.outlet.broadcast(recipients.values(), framed)
+        if recipients:
+            self._engine.outlet.broadcast(recipients.values(), _framed(namespace, event, offset))
 
     def backlogs(self, namespace: str, to: str) -> Iterator[int]:
         """Yield the bytes that wait for each recipient of what is sent ``to`` a room or a client."""
@@ -270,8 +265,20 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
                 del self.rooms[client.namespace]
 
 
+def _framed(namespace: str, event: ServerEvent | Status, offset: int) -> bytes:
+    """Return the frame that `FanOut.send` describes, of the kind that an outbox is to treat as its event allows."""
+    if type(event) is LlmToken:
+        return TokenFrame.of(_frame_of, namespace, event, offset)
+    framed = _frame_of(namespace, event, offset)
+    if event.is_droppable:
+        return DroppableFrame(framed)
+    if isinstance(event, _PATIENT):
+        framed = PatientFrame(framed)
+        framed.stream = (namespace, event.request_id)
+    return framed
+
+
 def _frame_of(namespace: str, event: ServerEvent | Status, offset: int) -> bytes:
-    """Return the frame that `FanOut.send` describes."""
     suffix = b',"%d"]' % offset if offset else b"]"
     return frames.frame(frames.TEXT, _prefix(namespace, event.event) + _encode_json(event) + suffix)
 

@@ -28,7 +28,7 @@ from hazoom_ws.transport.session import Session
 
 logger = logging.getLogger(__name__)
 _select: Any = patcher.original("select")
-_original_socket: Any = patcher.original("socket").socket
+_socket: Any = patcher.original("socket")
 
 _READ: int = _select.EPOLLIN
 _WRITE: int = _select.EPOLLOUT
@@ -89,7 +89,8 @@ class Loop:
 
         ``socket`` is eventlet's, around one that nothing was read from. Returns at once; the loop ends with the process.
         """
-        self._listener = listener.fd  # the raw socket under eventlet's
+        self._listener = raw = listener.fd  # the socket under eventlet's
+        self._kind = (int(raw.family), int(raw.type), raw.proto)
         self._hand_over = hand_over
         self.engine.outlet = self.engine.loop = self
         self.engine.sweeps.append(self._sweep)
@@ -136,9 +137,7 @@ class Loop:
 
     def adopt(self, green_socket: Any, session: Session | None, answer: bytes) -> None:
         """Take over a socket whose WebSocket WSGI accepts with ``answer``, for ``session`` (an upgrade) or a new one."""
-        raw = green_socket.fd
-        connection = _original_socket(raw.family, raw.type, raw.proto, fileno=raw.detach())
-        self._carry(connection, session, answer, self.watch)
+        self._carry(_socket.SocketType(fileno=green_socket.fd.detach()), session, answer, self.watch)
 
     def read(self, green_socket: Any, on_data: Callable[[bytes], None]) -> BackendStream:
         """Call ``on_data``, in turns, with what arrives from a backend, and b"" at its end; it must not raise.
@@ -276,17 +275,21 @@ class Loop:
         self._epoll.register(self._listener.fileno(), _select.EPOLLIN)
 
     def _accept(self) -> None:
+        listener = self._listener
+        # `accept` and `socket` look up enumerations and keep count of files, which takes as long as to accept.
+        accept, kind = listener._accept, self._kind
         for _ in range(_ACCEPTED_COUNT):
             try:
-                connection, address = self._listener.accept()
+                fd, address = accept()
             except BlockingIOError:
                 return
             except OSError as error:
                 # Most likely there are no file descriptors left. Trying again at once would be all that the loop does.
                 logger.warning("cannot accept connections for a moment: %s", error.strerror or error)
-                self._epoll.unregister(self._listener.fileno())
+                self._epoll.unregister(listener.fileno())
                 self._is_accepting = False
                 return
+            connection = _socket.SocketType(*kind, fd)
             connection.setblocking(False)
             newcomer = Newcomer(self, connection, address)
             self.watch(newcomer)
@@ -328,7 +331,8 @@ class Loop:
         if environ is None:
             self.unwatch(newcomer)
             assert self._hand_over is not None
-            self._hand_over(greenio.GreenSocket(newcomer.connection), newcomer.address)
+            whole = _socket.socket(fileno=newcomer.connection.detach())
+            self._hand_over(greenio.GreenSocket(whole), newcomer.address)
             return
         connection = newcomer.connection
         connection.recv(len(head))  # what was only looked at
