@@ -54,9 +54,12 @@ class Members:
 
     def add(self, connection: Connection) -> bool:
         """Add ``connection`` and return whether its user was not here before."""
-        is_new = connection.user not in self._connections
-        self._connections.setdefault(connection.user, {})[connection] = None
-        return is_new
+        connections = self._connections.get(connection.user)
+        if connections is None:
+            self._connections[connection.user] = {connection: None}
+            return True
+        connections[connection] = None
+        return False
 
     def remove(self, connection: Connection) -> bool:
         """Remove ``connection`` and return whether its user is gone with it."""

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from hazoom_ws.transport.engine import Engine
-from hazoom_ws.transport.frames import CloseCode, FrameError, close_frame
+from hazoom_ws.transport.frames import CloseCode, FrameError, FrameReader, close_frame
 from hazoom_ws.transport.handshake import BAD_REQUEST, Refused
 from hazoom_ws.transport.session import SLOW_READER, Carrier, Session
 
@@ -61,11 +61,12 @@ def carry(engine: Engine, session: Session | None, answer: bytes, environ: dict[
 class BlockingCarrier(Carrier):
     """One connection with a reader, which is the caller of `serve`, and a writer."""
 
-    __slots__ = ("_changed", "_closing", "_connection", "_outbox")
+    __slots__ = ("_changed", "_closing", "_connection", "_outbox", "_reader")
 
     def __init__(self, engine: Engine, session: Session, connection: socket.socket) -> None:
         super().__init__(engine, session)
         self._connection = connection
+        self._reader = FrameReader(engine.max_http_buffer_size)
         self._changed = threading.Condition()
         self._outbox = engine.new_outbox()
         self._closing: bytes | None = None  # the close frame, once there is one
@@ -114,7 +115,7 @@ class BlockingCarrier(Carrier):
                     continue
                 if not data:
                     return
-                self.reader.feed(data)
+                self._reader.feed(data)
                 self._take_turns()
         except FrameError as error:
             self.fail(error)
@@ -125,14 +126,14 @@ class BlockingCarrier(Carrier):
         """Act on what has arrived, and let the others have theirs: a greenlet that never waits keeps everybody waiting."""
         while True:
             for _ in range(_MESSAGES_PER_TURN):
-                message = self.reader.next_message()
+                message = self._reader.next_message()
                 if message is None:
                     break
                 self.take(message)
                 if self._closing is not None:
                     return
             self.engine.sleep(0)
-            if not self.reader.has_frame:
+            if not self._reader.has_frame:
                 return
 
     def _write(self) -> None:

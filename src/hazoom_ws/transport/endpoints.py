@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from hazoom_ws.transport import frames
-from hazoom_ws.transport.frames import CloseCode, FrameError
+from hazoom_ws.transport.frames import CloseCode, FrameError, FrameReader
 from hazoom_ws.transport.outbox import Outbox
 from hazoom_ws.transport.session import SLOW_READER, Carrier, Session
 
@@ -154,7 +154,7 @@ class BackendStream:
 class SocketCarrier(Carrier):
     """A WebSocket in the loop. ``outbox`` is None as long as its client takes everything at once."""
 
-    __slots__ = ("connection", "is_closed", "is_ready", "loop", "outbox")
+    __slots__ = ("_reader", "connection", "is_closed", "is_ready", "loop", "outbox")
 
     def __init__(self, loop: "Loop", connection: Any, session: Session) -> None:
         super().__init__(loop.engine, session)
@@ -163,12 +163,13 @@ class SocketCarrier(Carrier):
         self.outbox: Outbox | None = None
         self.is_ready = False
         self.is_closed = False
+        self._reader: FrameReader | None = None  # of what is more than one message, or less
 
     def on_readable(self) -> bool:
         if self.is_closed:
             return False
-        reader = self.reader
-        if not reader.has_frame:
+        reader = self._reader
+        if reader is None or not reader.has_frame:
             try:
                 size_bytes = self.connection.recv_into(self.loop.inbox)
             except BlockingIOError:
@@ -180,10 +181,13 @@ class SocketCarrier(Carrier):
                 self.lost(self.engine.reason.TRANSPORT_CLOSE)
                 return False
             data = bytes(self.loop.inbox[:size_bytes])
-            text = reader.only_text(data)
-            if text is not None and self.session.carrier is self:
-                self.engine.receive(self.session, text)
-                return False
+            if reader is None:
+                limit_bytes = self.engine.max_http_buffer_size
+                text = frames.only_text(data, limit_bytes)
+                if text is not None and self.session.carrier is self:
+                    self.engine.receive(self.session, text)
+                    return False
+                reader = self._reader = FrameReader(limit_bytes)
             reader.feed(data)
         try:
             for _ in range(_MESSAGES_PER_CLIENT):
@@ -191,6 +195,8 @@ class SocketCarrier(Carrier):
                 if message is not None:
                     self.take(message)
                 if not reader.has_frame or self.is_closed:
+                    if reader.is_between_messages:
+                        self._reader = None
                     return False
         except FrameError as error:
             self.fail(error)

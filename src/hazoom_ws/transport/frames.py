@@ -80,6 +80,25 @@ def opened(framed: bytes) -> Message:
     return Message(opcode, payload.decode() if opcode == TEXT else payload)
 
 
+def only_text(data: bytes, limit_bytes: int) -> str | None:
+    """Return the text if ``data`` is one whole frame of text, as it nearly always is; what came before has been read.
+
+    None for anything else, which is for a `FrameReader`.
+    """
+    size_bytes = len(data)
+    if size_bytes < 6 or data[0] != _WHOLE_TEXT:
+        return None
+    announced, start = data[1] - _MASKED, 6
+    if announced == 126:
+        announced, start = _UINT16.unpack_from(data, 2)[0], 8
+    if announced != size_bytes - start or announced > limit_bytes:
+        return None
+    try:
+        return apply_mask(data[start:], data[start - 4 : start]).decode()
+    except UnicodeDecodeError:
+        return None
+
+
 class FrameReader:
     """Turn the bytes of one client into messages. The same bytes give the same messages however they are cut.
 
@@ -98,23 +117,10 @@ class FrameReader:
         self._fragments: bytearray | None = None
         self._opcode = CONTINUATION  # of the message that the fragments belong to
 
-    def only_text(self, data: bytes) -> str | None:
-        """Return the text if ``data`` is one whole frame of text and nothing came before it, which is nearly always so.
-
-        None for anything else, which is then to be given to `feed`.
-        """
-        size_bytes = len(data)
-        if self._buffer or self._fragments is not None or size_bytes < 6 or data[0] != _WHOLE_TEXT:
-            return None
-        announced, start = data[1] - _MASKED, 6
-        if announced == 126:
-            announced, start = _UINT16.unpack_from(data, 2)[0], 8
-        if announced != size_bytes - start or announced > self._limit_bytes:
-            return None
-        try:
-            return apply_mask(data[start:], data[start - 4 : start]).decode()
-        except UnicodeDecodeError:
-            return None
+    @property
+    def is_between_messages(self) -> bool:
+        """Whether all that was fed has been read, so that another reader may go on."""
+        return not self._buffer and self._fragments is None
 
     def feed(self, data: bytes) -> None:
         if not self._buffer:

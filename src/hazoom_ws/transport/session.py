@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hazoom_ws.transport import frames
-from hazoom_ws.transport.frames import CloseCode, FrameError, FrameReader, Message, frame
+from hazoom_ws.transport.frames import CloseCode, FrameError, Message, frame
 from hazoom_ws.transport.outbox import Outbox
 
 if TYPE_CHECKING:
@@ -125,13 +125,12 @@ class Carrier:
     Not thread-safe but for `deliver` and `close`.
     """
 
-    __slots__ = ("engine", "has_probed", "reader", "session")
+    __slots__ = ("engine", "has_probed", "session")
 
     def __init__(self, engine: "Engine", session: Session) -> None:
         self.engine = engine
         self.session = session
         self.has_probed = False
-        self.reader = FrameReader(engine.max_http_buffer_size)
 
     def deliver(self, framed: bytes) -> None:
         """Send a frame soon and in order; close the session if its reader is too slow for that."""

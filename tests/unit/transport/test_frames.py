@@ -11,7 +11,16 @@ from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import Protocol, Side, State
 
 from hazoom_ws.transport import frames
-from hazoom_ws.transport.frames import CloseCode, FrameError, FrameReader, Message, close_frame, frame, opened
+from hazoom_ws.transport.frames import (
+    CloseCode,
+    FrameError,
+    FrameReader,
+    Message,
+    close_frame,
+    frame,
+    only_text,
+    opened,
+)
 
 LIMIT_BYTES = 200_000
 
@@ -60,7 +69,7 @@ def read(reader: FrameReader, *pieces: bytes, is_quick: bool = True) -> list[Mes
     """Return what the pieces hold; ``is_quick``: as the loop reads, which first asks for a text that is all there is."""
     messages = []
     for piece in pieces:
-        text = reader.only_text(piece) if is_quick else None
+        text = only_text(piece, LIMIT_BYTES) if is_quick and reader.is_between_messages else None
         if text is not None:
             messages.append(Message(frames.TEXT, text))
             continue
@@ -94,15 +103,25 @@ def test_whole_or_cut_anywhere_the_same_bytes_give_the_same_messages(conversatio
 @given(message=texts | long_texts, data=st.data())
 def test_only_a_whole_text_is_read_quickly(message, data):
     sent = client_frame(frames.TEXT, message.encode())
-    assert FrameReader(LIMIT_BYTES).only_text(sent) == (message if len(message.encode()) < 65536 else None)
-    assert FrameReader(LIMIT_BYTES).only_text(sent + data.draw(st.binary(min_size=1, max_size=9))) is None
-    assert FrameReader(LIMIT_BYTES).only_text(sent[: data.draw(st.integers(0, len(sent) - 1))]) is None
+    assert only_text(sent, LIMIT_BYTES) == (message if len(message.encode()) < 65536 else None)
+    assert only_text(sent + data.draw(st.binary(min_size=1, max_size=9)), LIMIT_BYTES) is None
+    assert only_text(sent[: data.draw(st.integers(0, len(sent) - 1))], LIMIT_BYTES) is None
+    assert only_text(client_frame(frames.TEXT, b"a" * 1000), 1000) == "a" * 1000
+    assert only_text(client_frame(frames.TEXT, b"a" * 1001), 1000) is None
+
+
+def test_a_reader_is_between_messages_when_nothing_of_one_is_left():
     reader = FrameReader(LIMIT_BYTES)
-    reader.feed(client_frame(frames.TEXT, b"a", fin=False))
-    assert reader.next_message() is None
-    assert reader.only_text(sent) is None
-    assert FrameReader(1000).only_text(client_frame(frames.TEXT, b"a" * 1000)) == "a" * 1000
-    assert FrameReader(1000).only_text(client_frame(frames.TEXT, b"a" * 1001)) is None
+    assert reader.is_between_messages
+    in_fragments = client_frame(frames.TEXT, b"a", fin=False) + client_frame(frames.CONTINUATION, b"b")
+    for sent in (client_frame(frames.TEXT, b"a"), in_fragments):
+        for position in range(len(sent)):
+            assert reader.next_message() is None
+            assert not reader.is_between_messages or position == 0
+            reader.feed(sent[position : position + 1])
+        assert not reader.is_between_messages
+        assert reader.next_message() is not None
+        assert reader.is_between_messages
 
 
 @given(conversation=conversations())
@@ -120,7 +139,7 @@ def outcome(*pieces: bytes) -> tuple[list[Message], CloseCode | None]:
     reader, messages = FrameReader(1000), []
     try:
         for piece in pieces:
-            text = reader.only_text(piece)
+            text = only_text(piece, 1000) if reader.is_between_messages else None
             if text is not None:
                 messages.append(Message(frames.TEXT, text))
                 continue
