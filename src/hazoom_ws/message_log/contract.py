@@ -48,7 +48,7 @@ def size_bytes(entry: NewMessage) -> int:
     return len(entry.message) + 500
 
 
-class StoredSession(Struct, frozen=True, kw_only=True):
+class StoredSession(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is kept of a connection that may come back. ``ends_at``: seconds since the epoch, None while it is connected.
 
     ``answers``: its requests to the AI that have not ended, the room of each by id, "" if private. ``died_answers``: those

@@ -40,7 +40,7 @@ _OFFSET_DIGITS = 16  # of 2**53
 _QUOTED_CHARS = 64  # of an event's name: it is the client's choice and comes back in the refusal
 
 
-class Parts(NamedTuple):
+class Parts(Struct, frozen=True):
     """The parts of one application that its handlers use."""
 
     settings: Settings
