@@ -12,7 +12,7 @@ import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import flask_socketio
 import msgspec
@@ -30,6 +30,7 @@ from hazoom_ws.message_log.contract import MessageLog
 from hazoom_ws.namespaces.delivery import Delivery, Later, Link
 from hazoom_ws.settings import Settings
 from hazoom_ws.statistics import Statistics
+from hazoom_ws.transport.fan_out import Client
 from hazoom_ws.transport.packet import ClientEvent
 from hazoom_ws.validation import parse
 
@@ -50,11 +51,6 @@ class Parts(Struct, frozen=True):
     delivery: Delivery
     log: MessageLog
     clock: Callable[[], float] = time.monotonic
-
-
-class _Arrival(NamedTuple):
-    recovered: bool
-    offset: int | None
 
 
 Handler = Callable[[Any, Link, Any], Struct | None]
@@ -157,63 +153,64 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
 
     # The connection
 
-    def admit(self, sid: str, auth: object, accept: Callable[..., Callable[[Any], None]]) -> None:
+    def admit(self, client: Client, auth: object, accept: Callable[..., Callable[[Any], None]]) -> None:
         """Let a client into this namespace, see `Dispatcher`, or raise `RefusedError`."""
         delivery = self.parts.delivery
         with delivery.turn():
             try:
-                link, arrival = self._connect(sid, auth)
+                link, identity = self._connect(client, auth)
             except HazoomError as error:
                 refusal = error
             except Exception:
                 refusal = _report("connect")
                 with suppress(Exception):
-                    self._dismiss(sid)
+                    self._dismiss(client.sid)
             else:
                 delivery.add(Later(accept(**delivery.greeting(link, self.namespace))))
-                self._greet(sid, link, arrival)
+                self._greet(client.sid, link, identity)
                 return
         raise RefusedError(str(refusal), msgspec.to_builtins(schemas.report_of(refusal, "connect")))
 
-    def _connect(self, sid: str, auth: object) -> tuple[Link, _Arrival]:
+    def _connect(self, client: Client, auth: object) -> tuple[Link, schemas.Auth]:
         parts = self.parts
         if isinstance(auth, HazoomError):
             raise auth
         identity = parse(schemas.Auth, {} if auth is None else auth, parts.settings)
-        connection_id = self._connection_id_of(sid)
-        pid = identity.pid if identity.recover and isinstance(identity.pid, str) else None
+        connection_id = client.eio_sid
         link = parts.delivery.link_of(connection_id)
         if link is None:
             settings = parts.settings
             events = TokenBucket(settings.rate_limit_per_s, settings.rate_limit_burst_count, parts.clock())
-            link = Link(self._connection_for(connection_id, identity, pid), events)
+            link = Link(self._connection_for(connection_id, identity), events)
             parts.delivery.open(link)
             parts.answers.arrived(link.connection.user)
-        parts.delivery.enter_namespace(link, self.namespace, sid, is_plain=not identity.recover)
-        recovered = pid is not None and pid == link.connection.pid
-        return link, _Arrival(recovered, _offset_of(identity.offset))
+        parts.delivery.enter_namespace(link, self.namespace, client.sid, is_plain=not identity.recover)
+        return link, identity
 
-    def _greet(self, sid: str, link: Link, arrival: _Arrival) -> None:
+    def _greet(self, sid: str, link: Link, identity: schemas.Auth) -> None:
         """Say who and where a client is that was let in, and what it missed."""
         parts = self.parts
         connection = link.connection
         user, rooms = connection.user.name, list(connection.rooms)
-        status = schemas.Status(sid=sid, user=user, rooms=rooms, server=_SERVER, recovered=arrival.recovered)
+        has_recovered = identity.recover and connection.pid is not None and identity.pid == connection.pid
+        status = schemas.Status(sid=sid, user=user, rooms=rooms, server=_SERVER, recovered=has_recovered)
         events: list[tuple[schemas.ServerEvent | schemas.Status, int]]
         # What is replayed comes after it, so that only for who is new it says that nothing was missed.
-        events = [(status, 0 if arrival.recovered else parts.log.last_seq)]
+        events = [(status, 0 if has_recovered else parts.log.last_seq)]
         has_answers = schemas.LlmToken.feature in self._features
-        if arrival.recovered:
-            offset = parts.hub.seen(connection, arrival.offset)
+        if has_recovered:
+            offset = parts.hub.seen(connection, _offset_of(identity.offset))
             replayed = parts.hub.catch_up(connection, offset) if schemas.NewMessage.feature in self._features else []
             events += parts.answers.catch_up(connection, offset, replayed) if has_answers else replayed
         elif has_answers:
             events += parts.answers.snapshots(rooms)
         parts.delivery.greet(link, self.namespace, events)
 
-    def _connection_for(self, connection_id: str, identity: schemas.Auth, pid: str | None) -> Connection:
+    def _connection_for(self, connection_id: str, identity: schemas.Auth) -> Connection:
         hub = self.parts.hub
-        recovered = None if pid is None else hub.recover(connection_id, pid, identity.user_name)
+        recovered = None
+        if identity.recover and isinstance(identity.pid, str):
+            recovered = hub.recover(connection_id, identity.pid, identity.user_name)
         return recovered or hub.connect(connection_id, identity.user_name, may_return=identity.recover)
 
     def _dismiss(self, sid: str, reason: str | None = None) -> None:

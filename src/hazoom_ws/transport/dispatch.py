@@ -20,7 +20,7 @@ from hazoom_ws.transport.session import Session
 class Dispatcher:
     """The engine's message handler for a `socketio.Server`.
 
-    A namespace with a method ``admit(sid, auth, accept)`` is ours. That lets a client in by calling ``accept(**said)``,
+    A namespace with a method ``admit(client, auth, accept)`` is ours. That lets a client in by calling ``accept(**said)``,
     which returns a function of one argument that answers the client; or it raises `RefusedError`.
     """
 
@@ -70,7 +70,7 @@ class Dispatcher:
             self._connect_elsewhere(eio_sid, namespace, auth)  # or it is here already, which is refused there
             return
         try:
-            admit(client.sid, auth or None, partial(self._accept, client))
+            admit(client, auth or None, partial(self._accept, client))
         except RefusedError as refusal:
             self._server._send_packet(eio_sid, Packet(packet.CONNECT_ERROR, refusal.error_args, name))
             self._fan_out.disconnect(client.sid, name)

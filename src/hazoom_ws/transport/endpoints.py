@@ -67,7 +67,7 @@ class Newcomer(_Passing):
 
     def on_readable(self) -> bool:
         try:
-            head = self.connection.recv(_HEAD_LIMIT_BYTES, socket.MSG_PEEK)
+            head = self.connection.recv(_HEAD_LIMIT_BYTES)
         except BlockingIOError:
             return False
         except OSError:

@@ -6,8 +6,8 @@ was broadcast or pushed meanwhile is joined into one ``send`` for each recipient
 carries and the less a message costs. A large broadcast is cut into slices, between which the loop reads on and serves
 what concerns few.
 
-It accepts the connections too. A WebSocket's handshake is answered here; any other request is handed, unread, to
-`eventlet.wsgi`. Nothing in a turn may wait. Everything runs in the thread of eventlet's hub.
+It accepts the connections too. A WebSocket's handshake is answered here; any other request is handed to `eventlet.wsgi`.
+Nothing in a turn may wait. Everything runs in the thread of eventlet's hub.
 """
 
 import logging
@@ -55,6 +55,23 @@ _BACKENDS_PAUSES = 4  # in a row, for broadcasts
 HandOver = Callable[[Any, Any], None]
 
 
+class _BegunSocket(greenio.GreenSocket):  # type: ignore[misc]
+    """Eventlet's socket around a file descriptor of which ``head`` was read already: a file made of it begins with that."""
+
+    def __init__(self, fd: int, head: bytes) -> None:
+        super().__init__(_socket.socket(fileno=fd))
+        self._head = head
+
+    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+        if not self._head:
+            size_bytes: int = super().recv_into(buffer, nbytes, flags)
+            return size_bytes
+        taken = self._head[: nbytes or len(buffer)]
+        self._head = self._head[len(taken) :]
+        buffer[: len(taken)] = taken
+        return len(taken)
+
+
 class Loop:
     """The loop of one application, and the engine's outlet. Start it with `serve`."""
 
@@ -87,7 +104,7 @@ class Loop:
     def serve(self, listener: Any, hand_over: HandOver) -> None:
         """Start to accept on ``listener``; ``hand_over(socket, address)`` gets whatever is not a WebSocket.
 
-        ``socket`` is eventlet's, around one that nothing was read from. Returns at once; the loop ends with the process.
+        ``socket`` is eventlet's, and begins with the request. Returns at once; the loop ends with the process.
         """
         self._listener = raw = listener.fd  # the socket under eventlet's
         self._kind = (int(raw.family), int(raw.type), raw.proto)
@@ -331,11 +348,9 @@ class Loop:
         if environ is None:
             self.unwatch(newcomer)
             assert self._hand_over is not None
-            whole = _socket.socket(fileno=newcomer.connection.detach())
-            self._hand_over(greenio.GreenSocket(whole), newcomer.address)
+            self._hand_over(_BegunSocket(newcomer.connection.detach(), head), newcomer.address)
             return
         connection = newcomer.connection
-        connection.recv(len(head))  # what was only looked at
         self._newcomers.stop(newcomer)
         try:
             handshake.check_origin(self.engine, environ)
