@@ -1,8 +1,9 @@
 """A server whose handlers do what the protocol tests ask for, over our `Engine`, started as a child process.
 
 ``python tests/protocol_server.py --async-mode eventlet --protocol engine.io`` echoes each Engine.IO message, and
-``--protocol socket.io`` serves the namespaces ``/`` and ``/custom``. The defaults are the times that the official test
-suites expect. Paths are ``/socket.io/``, and ``/engine.io/`` too, where no WebSocket is answered by the loop itself.
+``--protocol socket.io`` serves the namespaces ``/`` and ``/custom``; ``--protocol application`` is an application of ours
+to which somebody has added the namespace ``/mine``. The defaults are the times that the official test suites expect. Paths
+are ``/socket.io/``, and ``/engine.io/`` too, where no WebSocket is answered by the loop itself.
 """
 
 import argparse
@@ -18,7 +19,7 @@ _AUTH_AFTER_S = 0.01
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--async-mode", choices=("eventlet", "threading"), default="eventlet")
-    parser.add_argument("--protocol", choices=("engine.io", "socket.io"), default="socket.io")
+    parser.add_argument("--protocol", choices=("engine.io", "socket.io", "application"), default="socket.io")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--ping-interval-s", type=float, default=0.3)
     parser.add_argument("--ping-timeout-s", type=float, default=0.2)
@@ -40,7 +41,7 @@ def serve(options: argparse.Namespace) -> None:
 
     from hazoom_ws import cli
 
-    app = create_app(options)
+    app = application(options) if options.protocol == "application" else create_app(options)
     listener = socket.create_server(("127.0.0.1", options.port), backlog=128)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     (cli.serve_with_eventlet if options.async_mode == "eventlet" else cli.serve_with_threads)(app, listener)
@@ -89,6 +90,28 @@ def create_app(options: argparse.Namespace) -> Any:
         """Return what a test has to wait for, all False for a session that is gone."""
         session = engine.sessions.get(sid)
         return {name: bool(session and getattr(session, name)) for name in ("is_open", "is_polled", "is_posting")}
+
+    return app
+
+
+def application(options: argparse.Namespace) -> Any:
+    """Return an application with handlers as Flask-SocketIO's manual shows them, which ask what the request said."""
+    import flask
+
+    import hazoom_ws
+    from hazoom_ws.settings import Settings
+
+    app = hazoom_ws.create_app(Settings(log_url="memory://"), async_mode=options.async_mode)
+    socketio = app.extensions["socketio"]
+
+    @socketio.on("connect", namespace="/mine")
+    def connect() -> bool:
+        return flask.request.args["token"] == flask.request.headers["X-Token"]
+
+    @socketio.on("who", namespace="/mine")
+    def who() -> list[str | None]:
+        request = flask.request
+        return [request.path, request.args["transport"], request.host, request.remote_addr, flask.current_app.name]
 
     return app
 

@@ -9,6 +9,7 @@ from typing import Any
 import flask_socketio
 from flask import Flask
 from flask_cors import CORS
+from werkzeug.test import create_environ
 
 from hazoom_ws.answers import Answers
 from hazoom_ws.chat.hub import Hub
@@ -71,7 +72,11 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
     delivery = Delivery(fan_out, log, lock, start_task=start_task, sleep=sleep, worker=worker)
     with delivery.turn():
         pass  # a log that was not well when it was opened is tried again from now on
-    engine.on("message", Dispatcher(socketio.server, engine, fan_out, reply=delivery.reply).take)
+    # For handlers that others add, which find the client's request in Flask's.
+    environ = {**create_environ("/socket.io/"), "flask.app": app}
+    dispatcher = Dispatcher(socketio.server, engine, fan_out, reply=delivery.reply, environ=environ)
+    engine.on("connect", dispatcher.open)
+    engine.on("message", dispatcher.take)
     hub = Hub(
         settings,
         log,

@@ -39,9 +39,9 @@ def carry(engine: Engine, session: Session | None, answer: bytes, environ: dict[
         raise Refused(BAD_REQUEST)
     if engine.loop is not None:
         connection.settimeout(None)
-        engine.loop.adopt(connection, session, answer)
+        engine.loop.adopt(connection, session, answer, environ)
     elif session is None:
-        session = engine.open()
+        session = engine.open(environ)
         session.carrier = carrier = BlockingCarrier(engine, session, connection)
         engine.greet(session)
         carrier.serve(answer)

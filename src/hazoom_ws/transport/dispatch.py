@@ -1,11 +1,13 @@
 """The way of a packet from the engine to its namespace, and of the answer back.
 
 Does what python-socketio does with a CONNECT to one of our namespaces, and with its events, in fewer steps: it asks for no
-handlers of single events and logs no packets. Everything else goes the library's way, another's namespaces included.
+handlers of single events and logs no packets. Everything else goes the library's way: other namespaces than ours, which an
+application may add.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from socketio import packet
@@ -14,7 +16,10 @@ from socketio.exceptions import ConnectionRefusedError as RefusedError
 from hazoom_ws.transport.engine import Engine, text_message_frame
 from hazoom_ws.transport.fan_out import Client, FanOut
 from hazoom_ws.transport.packet import Packet, encoded
-from hazoom_ws.transport.session import Session
+from hazoom_ws.transport.session import MalformedPacket, Session
+
+_NO_ENVIRON: dict[str, Any] = {}  # shared by all sessions
+_RESERVED_EVENTS = frozenset({"connect", "disconnect"})  # the library's; the reference server takes them from no client
 
 
 class Dispatcher:
@@ -31,15 +36,34 @@ class Dispatcher:
         fan_out: FanOut,
         *,
         reply: Callable[[Callable[[Any], None], Any], None] = lambda send, argument: send(argument),
+        environ: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
-        """``reply(send, argument)`` calls ``send`` with what a handler returned, now or when it may be told."""
+        """``reply(send, argument)`` calls ``send`` with what a handler returned, now or when it may be told.
+
+        ``environ``: what others' handlers find in their WSGI environment where the client's request says nothing.
+        """
         self._server = server
         self._engine = engine
         self._fan_out = fan_out
         self._reply = reply
+        self._environ = environ
         self._namespaces: dict[str, Any] = server.namespace_handlers
+        self._ours: dict[str, Any] = {}  # of those that anybody has been in
+        self._namespaces_count = 0  # when it was found out whether there are others
+        self._has_others = False
         self._connect_elsewhere = server._handle_connect
         server._handle_connect = self.connect  # for clients that do not come through `take`, as test clients do
+
+    def open(self, eio_sid: str, environ: Mapping[str, Any]) -> None:
+        """Note a new session, and what its request said if there is anybody who may ask for that: it takes memory."""
+        kept = _NO_ENVIRON
+        if len(self._namespaces) != self._namespaces_count:
+            self._namespaces_count = len(self._namespaces)
+            self._has_others = not all(hasattr(namespace, "admit") for namespace in self._namespaces.values())
+        if self._has_others or self._server.handlers:
+            said = {name: value for name, value in environ.items() if isinstance(value, str)}  # no sockets, no streams
+            kept = {**self._environ, **said}
+        self._server._handle_eio_connect(eio_sid, kept)
 
     def take(self, eio_sid: str, data: str | bytes) -> None:
         """Act on one Socket.IO packet. Raises `MalformedPacket`."""
@@ -53,22 +77,31 @@ class Dispatcher:
         client = self._fan_out.client_of(eio_sid, received.namespace or "/")
         if client is None or not client.is_connected:
             return  # it has left, or has not been let in
-        handler = self._namespaces.get(client.namespace)
-        if handler is None:
+        event = received.data[0]
+        namespace = self._ours.get(client.namespace)
+        if namespace is None:
+            if event in _RESERVED_EVENTS or event.problem is not None:
+                raise MalformedPacket(f"event {event:.64} cannot be like that")
             self._server._handle_eio_message(eio_sid, data)
             return
-        reply = handler.trigger_event(received.data[0], client.sid, *received.data[1:])
+        reply = namespace.trigger_event(event, client.sid, *received.data[1:])
         if received.id is not None:
             self._reply(partial(self._acknowledge, client, received.namespace, received.id), reply)
 
     def connect(self, eio_sid: str, namespace: str | None, auth: object) -> None:
         """Let a client into a namespace, or refuse it."""
         name = namespace or "/"
-        admit: Any = getattr(self._namespaces.get(name), "admit", None)
+        handler: Any = self._namespaces.get(name)
+        admit: Any = getattr(handler, "admit", None)
+        if admit is None and not self._server.environ.get(eio_sid):
+            # It was opened when there were only ours: a handler that was added since could not ask who it is.
+            self._server._send_packet(eio_sid, Packet(packet.CONNECT_ERROR, "Unable to connect", name))
+            return
         client = None if admit is None else self._fan_out.register(eio_sid, name)
         if client is None:
             self._connect_elsewhere(eio_sid, namespace, auth)  # or it is here already, which is refused there
             return
+        self._ours[name] = handler
         try:
             admit(client, auth or None, partial(self._accept, client))
         except RefusedError as refusal:

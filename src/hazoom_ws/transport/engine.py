@@ -13,8 +13,9 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from types import MappingProxyType
 from typing import Any
 
 import engineio
@@ -35,7 +36,6 @@ BAD_PACKET = "parse error"
 _UPGRADE_TIMEOUT_S = 10.0
 _ID_BYTES = 15
 _LONGEST_TICK_S = 0.5
-_NO_ENVIRON: dict[str, Any] = {}  # shared: our handlers read none, and one for each session is memory
 
 
 class Engine(engineio.Server):  # type: ignore[misc]
@@ -123,8 +123,11 @@ class Engine(engineio.Server):  # type: ignore[misc]
 
     # A session
 
-    def open(self) -> Session:
-        """Start a session, for which polling or a carrier must be set up at once, and then `greet`."""
+    def open(self, environ: Mapping[str, Any] = MappingProxyType({})) -> Session:
+        """Start a session, for which polling or a carrier must be set up at once, and then `greet`.
+
+        ``environ``: what the request says that asked for it, in the keys of WSGI.
+        """
         session = Session(self, self.generate_id())
         now_s = self.clock()
         with self.lock:
@@ -132,7 +135,7 @@ class Engine(engineio.Server):  # type: ignore[misc]
             self._pings.start(session, now_s)
             self._unjoined.start(session, now_s)
             self.start_sweeping()
-        self.handlers["connect"](session.sid, _NO_ENVIRON)
+        self.handlers["connect"](session.sid, environ)
         return session
 
     def greet(self, session: Session) -> None:

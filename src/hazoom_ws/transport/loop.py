@@ -13,7 +13,7 @@ Nothing in a turn may wait. Everything runs in the thread of eventlet's hub.
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from eventlet import greenio, greenthread, hubs, patcher
@@ -152,9 +152,9 @@ class Loop:
         if self._is_idle:
             self._wake()
 
-    def adopt(self, green_socket: Any, session: Session | None, answer: bytes) -> None:
+    def adopt(self, green_socket: Any, session: Session | None, answer: bytes, environ: Mapping[str, Any]) -> None:
         """Take over a socket whose WebSocket WSGI accepts with ``answer``, for ``session`` (an upgrade) or a new one."""
-        self._carry(_socket.SocketType(fileno=green_socket.fd.detach()), session, answer, self.watch)
+        self._carry(_socket.SocketType(fileno=green_socket.fd.detach()), session, answer, environ, self.watch)
 
     def read(self, green_socket: Any, on_data: Callable[[bytes], None]) -> BackendStream:
         """Call ``on_data``, in turns, with what arrives from a backend, and b"" at its end; it must not raise.
@@ -362,14 +362,20 @@ class Loop:
             ).encode()
             newcomer.say_last(answer + refusal.body)
             return
-        self._carry(connection, session, answer, self.replace)
+        environ["REMOTE_ADDR"] = newcomer.address[0]
+        self._carry(connection, session, answer, environ, self.replace)
 
     def _carry(
-        self, connection: Any, session: Session | None, answer: bytes, watch: Callable[[SocketCarrier], None]
+        self,
+        connection: Any,
+        session: Session | None,
+        answer: bytes,
+        environ: Mapping[str, Any],
+        watch: Callable[[SocketCarrier], None],
     ) -> None:
         engine = self.engine
         if session is None:
-            session = engine.open()
+            session = engine.open(environ)
             session.carrier = carrier = SocketCarrier(self, connection, session)
             # In one piece with the open packet: cut off between the two, the official client waits for 20 s.
             session.pending = (answer,)

@@ -57,7 +57,7 @@ def _serve(engine: Engine, environ: dict[str, Any], query: Mapping[str, str]) ->
     if session is None:
         if method != "GET":
             raise Refused(BAD_METHOD)
-        session = engine.open()
+        session = engine.open(environ)
         session.start_polling()
         engine.greet(session)
         return _poll(engine, session)
