@@ -61,7 +61,7 @@ def carry(engine: Engine, session: Session | None, answer: bytes, environ: dict[
 class BlockingCarrier(Carrier):
     """One connection with a reader, which is the caller of `serve`, and a writer."""
 
-    __slots__ = ("_changed", "_closing", "_connection", "_outbox", "_reader")
+    __slots__ = ("_changed", "_closing", "_connection", "_outbox", "_reader", "_reason")
 
     def __init__(self, engine: Engine, session: Session, connection: socket.socket) -> None:
         super().__init__(engine, session)
@@ -70,6 +70,7 @@ class BlockingCarrier(Carrier):
         self._changed = threading.Condition()
         self._outbox = engine.new_outbox()
         self._closing: bytes | None = None  # the close frame, once there is one
+        self._reason = engine.reason.TRANSPORT_CLOSE  # why the session ends when nothing more comes
 
     def serve(self, answer: bytes) -> None:
         """Send ``answer``, and carry the session until either side ends it."""
@@ -80,7 +81,7 @@ class BlockingCarrier(Carrier):
         try:
             self._read()
         finally:
-            self.lost(engine.reason.TRANSPORT_CLOSE, CloseCode.NORMAL)
+            self.lost(self._reason, CloseCode.NORMAL)
             self._linger()
             writer.join()
             with self._changed:
@@ -93,8 +94,9 @@ class BlockingCarrier(Carrier):
             keeps_up = self._outbox.add(framed)
             self._changed.notify()
         if not keeps_up:
-            self.engine.close(self.session, SLOW_READER)
-            self._shut(socket.SHUT_RDWR)  # nothing more will fit: wake the writer out of its send
+            # It is for the reader to end the session: who sends may hold a lock that the end waits for.
+            self._reason = SLOW_READER
+            self._shut(socket.SHUT_RDWR)  # wakes the reader, and the writer out of its send
 
     @property
     def backlog_bytes(self) -> int:

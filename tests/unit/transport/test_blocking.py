@@ -1,0 +1,42 @@
+"""`BlockingCarrier` over real sockets and threads."""
+
+import socket
+import threading
+
+from hazoom_ws.transport.blocking import BlockingCarrier
+from hazoom_ws.transport.engine import Engine
+from hazoom_ws.transport.frames import TEXT, frame
+from hazoom_ws.transport.session import SLOW_READER
+
+LIMIT_BYTES = 1000
+PATIENCE_S = 20
+
+
+def test_who_upgrades_with_too_much_is_ended_by_its_reader_and_not_under_the_lock_of_its_frames():
+    """Its disconnect handler waits for a turn, and in a turn is somebody who sends to it and waits for that lock."""
+    engine = Engine(async_mode="threading", outbox_limit_bytes=LIMIT_BYTES)
+    engine.on("connect", lambda *_: None)
+    ended = []
+
+    def disconnect(_sid: str, reason: str) -> None:
+        with session.changed:
+            ended.append((reason, threading.current_thread()))
+
+    engine.on("disconnect", disconnect)
+    session = engine.open()
+    session.start_polling()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        carrier = BlockingCarrier(engine, session, ours)
+        assert engine.start_upgrade(carrier)
+        engine.take_probe(carrier, "2probe")
+        framed = frame(TEXT, b"4" + b"x" * 97)
+        while session.outbox.add(framed):
+            pass
+        carrier.deliver(framed)  # takes the room of the last one
+        engine.take_probe(carrier, "5")
+        assert not ended
+        reader = threading.Thread(target=carrier.serve, args=(b"",), daemon=True)
+        reader.start()
+        reader.join(PATIENCE_S)
+        assert ended == [(SLOW_READER, reader)]
