@@ -200,6 +200,7 @@ class GroupCommit:
 
     def _tidied(self, error: Exception | None) -> None:
         self._is_in_thread = False
+        self._start_checkpoint()
         if error is not None:
             logger.error("the log was not tidied", exc_info=error)
             self._wait_for_quiet(_RETRY_INTERVAL_S)

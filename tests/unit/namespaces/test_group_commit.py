@@ -279,6 +279,16 @@ def test_a_checkpoint_and_what_follows_it_are_waited_for_beside_the_turns(scene:
     assert scene.out[-1] == "at once again"
 
 
+def test_a_checkpoint_that_filing_makes_due_waits_for_no_message(scene: Scene) -> None:
+    scene.say("x" * 3_000_000)
+    scene.handle_all()
+    assert scene.worker.do() == "write"
+    assert not scene.worker.submitted
+    scene.worker.pass_time()
+    assert scene.worker.do() == "tidy"
+    assert scene.worker.do() == "checkpoint"
+
+
 def test_many_sessions_are_written_beside_the_turns(scene: Scene) -> None:
     rooms = [f"{number:0128}" for number in range(50)]
     session = StoredSession(user_id="name:Ann", user_name="Ann", session_id="s", since=0, rooms=rooms)
