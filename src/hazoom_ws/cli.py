@@ -151,6 +151,23 @@ def _raise_file_limit() -> None:
         )
 
 
+def _grow_file_table(open_file: int) -> None:
+    """Have the system make room for all files that this process may open.
+
+    Linux does it when they are needed, at each doubling, and with threads that keeps whoever opens one waiting for up to
+    26 ms: the loop, and everybody in it.
+    """
+    try:
+        import fcntl
+        import resource
+    except ImportError:
+        return  # Windows has no such table
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    last = (_FILES_WANTED if soft == resource.RLIM_INFINITY else min(soft, _FILES_WANTED)) - 1
+    with suppress(OSError):
+        os.close(fcntl.fcntl(open_file, fcntl.F_DUPFD_CLOEXEC, last))
+
+
 def _tune_garbage_collection() -> None:
     """Keep the collector from walking over every connection again and again.
 
@@ -166,6 +183,7 @@ def _serve(settings: Settings, listener: socket.socket, async_mode: str, ai: str
     app = create_app(settings, async_mode=async_mode)
     logger.info("AI answers come from %s", ai)
     _raise_file_limit()
+    _grow_file_table(listener.fileno())
     _tune_garbage_collection()
     with closing(_Signals()) as signals:
         serve = serve_with_eventlet if async_mode == "eventlet" else serve_with_threads

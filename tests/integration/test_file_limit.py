@@ -4,6 +4,7 @@ import resource
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import psutil
 
@@ -29,6 +30,15 @@ def test_the_server_raises_its_soft_limit(async_mode: str) -> None:
         soft, _ = resource.prlimit(server.child.process.pid, resource.RLIMIT_NOFILE)
         assert soft > 256
         assert soft <= hard
+
+
+def test_the_table_of_files_has_its_size_from_the_start(async_mode: str) -> None:
+    """It would grow in the middle of the service, which stops the loop."""
+    with hazoom(async_mode=async_mode) as server:
+        status = Path(f"/proc/{server.child.process.pid}/status").read_text()
+        soft, _ = resource.prlimit(server.child.process.pid, resource.RLIMIT_NOFILE)
+        [slots] = [int(line.split()[1]) for line in status.splitlines() if line.startswith("FDSize:")]
+        assert slots >= min(soft, 65_536)
 
 
 def test_without_files_who_is_connected_is_served_and_who_comes_later_too(async_mode: str, client: OfficialClient) -> None:
