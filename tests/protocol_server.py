@@ -109,9 +109,9 @@ def application(options: argparse.Namespace) -> Any:
         return flask.request.args["token"] == flask.request.headers["X-Token"]
 
     @socketio.on("who", namespace="/mine")
-    def who() -> list[str | None]:
+    def who() -> list[Any]:
         request = flask.request
-        return [request.path, request.args["transport"], request.host, request.remote_addr, flask.current_app.name]
+        return [request.path, request.args["transport"], request.host, request.server, request.remote_addr]
 
     return app
 

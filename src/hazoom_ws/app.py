@@ -74,9 +74,7 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
         pass  # a log that was not well when it was opened is tried again from now on
     # For handlers that others add, which find the client's request in Flask's.
     environ = {**create_environ("/socket.io/"), "flask.app": app}
-    dispatcher = Dispatcher(socketio.server, engine, fan_out, reply=delivery.reply, environ=environ)
-    engine.on("connect", dispatcher.open)
-    engine.on("message", dispatcher.take)
+    Dispatcher(socketio.server, engine, fan_out, reply=delivery.reply, environ=environ)
     hub = Hub(
         settings,
         log,

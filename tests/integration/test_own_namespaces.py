@@ -44,7 +44,8 @@ def test_their_handlers_find_the_request_of_a_client(url, ask):
     assert let_in.startswith('40/mine,{"sid":')
     transport = "websocket" if ask is over_websocket else "polling"
     address = url.removeprefix("http://")
-    assert json.loads(who.removeprefix("43/mine,1")) == [["/socket.io/", transport, address, "127.0.0.1", "hazoom_ws"]]
+    host, _, port = address.partition(":")
+    assert json.loads(who.removeprefix("43/mine,1")) == [["/socket.io/", transport, address, [host, int(port)], host]]
 
 
 @pytest.mark.parametrize("ask", [over_websocket, over_polling])

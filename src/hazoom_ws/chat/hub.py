@@ -362,7 +362,10 @@ class Hub:
         )
 
     def _announce(self, room: str, event: UserJoined | UserLeft, newcomer: Connection | None = None) -> None:
-        """Tell a room who came, before it is in, or went; a crowded one only of the last, once in `NOTICE_INTERVAL_S`."""
+        """Tell a room who came or went; a crowded one only of the last, at most once in `NOTICE_INTERVAL_S`.
+
+        Called before the ``newcomer`` enters.
+        """
         if event.user_count <= LISTED_USERS:
             self.deliver(Broadcast(room, event))
             return

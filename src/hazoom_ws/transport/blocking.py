@@ -61,7 +61,7 @@ def carry(engine: Engine, session: Session | None, answer: bytes, environ: dict[
 class BlockingCarrier(Carrier):
     """One connection with a reader, which is the caller of `serve`, and a writer."""
 
-    __slots__ = ("_changed", "_closing", "_connection", "_outbox", "_reader", "_reason")
+    __slots__ = ("_changed", "_closing", "_connection", "_is_too_slow", "_outbox", "_reader")
 
     def __init__(self, engine: Engine, session: Session, connection: socket.socket) -> None:
         super().__init__(engine, session)
@@ -70,7 +70,7 @@ class BlockingCarrier(Carrier):
         self._changed = threading.Condition()
         self._outbox = engine.new_outbox()
         self._closing: bytes | None = None  # the close frame, once there is one
-        self._reason = engine.reason.TRANSPORT_CLOSE  # why the session ends when nothing more comes
+        self._is_too_slow = False
 
     def serve(self, answer: bytes) -> None:
         """Send ``answer``, and carry the session until either side ends it."""
@@ -81,7 +81,7 @@ class BlockingCarrier(Carrier):
         try:
             self._read()
         finally:
-            self.lost(self._reason, CloseCode.NORMAL)
+            self.lost(SLOW_READER if self._is_too_slow else engine.reason.TRANSPORT_CLOSE, CloseCode.NORMAL)
             self._linger()
             writer.join()
             with self._changed:
@@ -95,7 +95,7 @@ class BlockingCarrier(Carrier):
             self._changed.notify()
         if not keeps_up:
             # It is for the reader to end the session: who sends may hold a lock that the end waits for.
-            self._reason = SLOW_READER
+            self._is_too_slow = True
             self._shut(socket.SHUT_RDWR)  # wakes the reader, and the writer out of its send
 
     @property
@@ -110,7 +110,7 @@ class BlockingCarrier(Carrier):
 
     def _read(self) -> None:
         try:
-            while self._closing is None:
+            while self._closing is None and not self._is_too_slow:
                 try:
                     data = self._connection.recv(_READ_BYTES)
                 except TimeoutError:
@@ -132,7 +132,7 @@ class BlockingCarrier(Carrier):
                 if message is None:
                     break
                 self.take(message)
-                if self._closing is not None:
+                if self._closing is not None or self._is_too_slow:
                     return
             self.engine.sleep(0)
             if not self._reader.has_frame:

@@ -1,10 +1,11 @@
 """The way of a packet from the engine to its namespace, and of the answer back.
 
-Does what python-socketio does with a CONNECT to one of our namespaces, and with its events, in fewer steps: it asks for no
-handlers of single events and logs no packets. Everything else goes the library's way: other namespaces than ours, which an
-application may add.
+Does what python-socketio does with a CONNECT to one of our namespaces, with its events, and when a client leaves, in fewer
+steps: it asks for no handlers of single events and logs no packets. Namespaces and handlers that an application adds are
+served the library's way, but that an exception of theirs is logged and harms nobody else.
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
@@ -15,15 +16,52 @@ from socketio.exceptions import ConnectionRefusedError as RefusedError
 
 from hazoom_ws.transport.engine import Engine, text_message_frame
 from hazoom_ws.transport.fan_out import Client, FanOut
-from hazoom_ws.transport.packet import Packet, encoded
+from hazoom_ws.transport.packet import ClientEvent, Packet, encoded
 from hazoom_ws.transport.session import MalformedPacket, Session
 
+logger = logging.getLogger(__name__)
+
 _NO_ENVIRON: dict[str, Any] = {}  # shared by all sessions
-_RESERVED_EVENTS = frozenset({"connect", "disconnect"})  # the library's; the reference server takes them from no client
+_UNABLE = "Unable to connect"  # which `Packet` says in the words of the reference server
+_RESERVED_EVENTS = frozenset({"connect", "disconnect"})  # those that the library itself tells a namespace
+
+
+class _Namespaces(dict[str, Any]):
+    """The namespace handlers of a server, by name. One with a method ``admit`` is ours, and stays in its place."""
+
+    def __init__(self) -> None:
+        self.ours: dict[str, Any] = {}
+        self.has_others = False
+
+    def __setitem__(self, name: str, handler: Any) -> None:
+        self.refuse_ours(name)
+        super().__setitem__(name, handler)
+        if hasattr(handler, "admit"):
+            self.ours[name] = handler
+        else:
+            self.has_others = True
+
+    def refuse_ours(self, name: str) -> None:
+        """Raise ValueError for the name of one of ours."""
+        if name in self.ours:
+            raise ValueError(f"the namespace {name} is one of hazoom_ws: choose another name for your own")
+
+
+class _Handlers(dict[str, Any]):
+    """The handlers of single events of a server, by namespace: of none of ours, which would never be asked."""
+
+    def __init__(self, namespaces: _Namespaces) -> None:
+        self._namespaces = namespaces
+
+    def __setitem__(self, name: str, handlers: Any) -> None:
+        if name == "*":
+            raise ValueError("handlers of all namespaces would get what is for those of hazoom_ws: name your own")
+        self._namespaces.refuse_ours(name)
+        super().__setitem__(name, handlers)
 
 
 class Dispatcher:
-    """The engine's message handler for a `socketio.Server`.
+    """The engine's handler of sessions and messages, for a `socketio.Server` that has no namespaces yet.
 
     A namespace with a method ``admit(client, auth, accept)`` is ours. That lets a client in by calling ``accept(**said)``,
     which returns a function of one argument that answers the client; or it raises `RefusedError`.
@@ -47,23 +85,32 @@ class Dispatcher:
         self._fan_out = fan_out
         self._reply = reply
         self._environ = environ
-        self._namespaces: dict[str, Any] = server.namespace_handlers
-        self._ours: dict[str, Any] = {}  # of those that anybody has been in
-        self._namespaces_count = 0  # when it was found out whether there are others
-        self._has_others = False
-        self._connect_elsewhere = server._handle_connect
-        server._handle_connect = self.connect  # for clients that do not come through `take`, as test clients do
+        self._namespaces = server.namespace_handlers = _Namespaces()
+        self._ours = self._namespaces.ours
+        server.handlers = _Handlers(self._namespaces)
+        self._connect_others = server._handle_connect
+        # For clients that do not come through `take`, as test clients do, and for what the library handles in `close`:
+        server._handle_connect = self.connect
+        server._handle_disconnect = self.leave
+        engine.on("connect", self.open)
+        engine.on("message", self.take)
+        engine.on("disconnect", self.close)
+
+    # A session
 
     def open(self, eio_sid: str, environ: Mapping[str, Any]) -> None:
         """Note a new session, and what its request said if there is anybody who may ask for that: it takes memory."""
         kept = _NO_ENVIRON
-        if len(self._namespaces) != self._namespaces_count:
-            self._namespaces_count = len(self._namespaces)
-            self._has_others = not all(hasattr(namespace, "admit") for namespace in self._namespaces.values())
-        if self._has_others or self._server.handlers:
-            said = {name: value for name, value in environ.items() if isinstance(value, str)}  # no sockets, no streams
-            kept = {**self._environ, **said}
+        if self._namespaces.has_others or self._server.handlers:
+            texts = {name: value for name, value in environ.items() if isinstance(value, str)}  # no sockets, no streams
+            kept = {**self._environ, **texts}
         self._server._handle_eio_connect(eio_sid, kept)
+
+    def close(self, eio_sid: str, reason: str) -> None:
+        """Dismiss the client of a session that has ended from all its namespaces."""
+        environ = self._server.environ.get(eio_sid, _NO_ENVIRON)
+        self._server._handle_eio_disconnect(eio_sid, reason)
+        environ.clear()  # Flask's request is in it and refers to it: parted, they are freed at once
 
     def take(self, eio_sid: str, data: str | bytes) -> None:
         """Act on one Socket.IO packet. Raises `MalformedPacket`."""
@@ -78,38 +125,86 @@ class Dispatcher:
         if client is None or not client.is_connected:
             return  # it has left, or has not been let in
         event = received.data[0]
-        namespace = self._ours.get(client.namespace)
-        if namespace is None:
-            if event in _RESERVED_EVENTS or event.problem is not None:
-                raise MalformedPacket(f"event {event:.64} cannot be like that")
-            self._server._handle_eio_message(eio_sid, data)
+        handler = self._ours.get(client.namespace)
+        if handler is None:
+            self._tell_others(client, event, data)
             return
-        reply = namespace.trigger_event(event, client.sid, *received.data[1:])
+        reply = handler.trigger_event(event, client.sid, *received.data[1:])
         if received.id is not None:
             self._reply(partial(self._acknowledge, client, received.namespace, received.id), reply)
+
+    def _tell_others(self, client: Client, event: ClientEvent, data: str | bytes) -> None:
+        """Have an event handled in a namespace that is not ours. Raises `MalformedPacket`."""
+        if event.problem is not None:
+            raise MalformedPacket(str(event.problem))
+        if event in _RESERVED_EVENTS:
+            raise MalformedPacket(f"no client may send the event {event!r}")  # the reference server's decoder says so too
+        try:
+            self._server._handle_eio_message(client.eio_sid, data)
+        except Exception:
+            logger.exception("event %.64r of the namespace %s failed", str(event), client.namespace)
+
+    # Coming and going
 
     def connect(self, eio_sid: str, namespace: str | None, auth: object) -> None:
         """Let a client into a namespace, or refuse it."""
         name = namespace or "/"
-        handler: Any = self._namespaces.get(name)
-        admit: Any = getattr(handler, "admit", None)
-        if admit is None and not self._server.environ.get(eio_sid):
-            # It was opened when there were only ours: a handler that was added since could not ask who it is.
-            self._server._send_packet(eio_sid, Packet(packet.CONNECT_ERROR, "Unable to connect", name))
-            return
-        client = None if admit is None else self._fan_out.register(eio_sid, name)
-        if client is None:
-            self._connect_elsewhere(eio_sid, namespace, auth)  # or it is here already, which is refused there
-            return
-        self._ours[name] = handler
-        try:
-            admit(client, auth or None, partial(self._accept, client))
-        except RefusedError as refusal:
-            self._server._send_packet(eio_sid, Packet(packet.CONNECT_ERROR, refusal.error_args, name))
-            self._fan_out.disconnect(client.sid, name)
-        if isinstance(client.recipient, Session) and not client.recipient.is_open:
+        ours = self._ours.get(name)
+        if ours is not None:
+            self._admit(ours, eio_sid, name, auth)
+        elif self._server.environ.get(eio_sid):
+            self._introduce(eio_sid, name, auth)
+        else:
+            # There is none, or it was added when the session was there: its handler could not ask whose it is.
+            self._refuse(eio_sid, name, _UNABLE)
+        client = self._fan_out.client_of(eio_sid, name)
+        if client is not None and isinstance(client.recipient, Session) and not client.recipient.is_open:
             # It was closed in the middle, maybe before it could be known that it had come.
-            self._server._handle_disconnect(eio_sid, name, self._engine.reason.TRANSPORT_CLOSE)
+            self.leave(eio_sid, name, self._engine.reason.TRANSPORT_CLOSE)
+
+    def _admit(self, ours: Any, eio_sid: str, name: str, auth: object) -> None:
+        client = self._fan_out.register(eio_sid, name)
+        if client is None:
+            self._refuse(eio_sid, name, _UNABLE)  # it is here already
+            return
+        try:
+            ours.admit(client, auth or None, partial(self._accept, client))
+        except RefusedError as refusal:
+            self._refuse(eio_sid, name, refusal.error_args)
+            self._fan_out.disconnect(client.sid, name)
+
+    def _introduce(self, eio_sid: str, name: str, auth: object) -> None:
+        """Let a client into a namespace that is not ours, if its handler does."""
+        before = self._fan_out.client_of(eio_sid, name)
+        try:
+            self._connect_others(eio_sid, name, auth)
+        except Exception:
+            logger.exception("who connects to the namespace %s is refused", name)
+            client = self._fan_out.client_of(eio_sid, name)
+            if client is not None and client is not before:
+                self._refuse(eio_sid, name, RefusedError().error_args)
+                self._fan_out.disconnect(client.sid, name)
+
+    def _refuse(self, eio_sid: str, name: str, why: Any) -> None:
+        self._server._send_packet(eio_sid, Packet(packet.CONNECT_ERROR, why, name))
+
+    def leave(self, eio_sid: str, namespace: str | None, reason: str | None = None) -> None:
+        """Dismiss a client from a namespace that it is in: whatever a handler raises, it is gone then."""
+        name = namespace or "/"
+        client = self._fan_out.client_of(eio_sid, name)
+        if client is None or not client.is_connected:
+            return
+        client.is_connected = False  # its handler may still ask who it was
+        ours = self._ours.get(name)
+        reason = reason or self._engine.reason.CLIENT_DISCONNECT
+        try:
+            if ours is not None:
+                ours.trigger_event("disconnect", client.sid, reason)
+            else:
+                self._server._trigger_event("disconnect", name, client.sid, reason)
+        except Exception:
+            logger.exception("a client has left the namespace %s, whose handler failed", name)
+        self._fan_out.disconnect(client.sid, name)
 
     def _accept(self, client: Client, **said: Any) -> Callable[[Any], None]:
         """Let a client in; what is returned answers its CONNECT with its sid and what else is ``said``."""

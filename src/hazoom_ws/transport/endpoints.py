@@ -163,7 +163,7 @@ class SocketCarrier(Carrier):
         self.outbox: Outbox | None = None
         self.is_ready = False
         self.is_closed = False
-        self._reader: FrameReader | None = None  # of what is more than one message, or less
+        self._reader: FrameReader | None = None  # as long as it holds something
 
     def on_readable(self) -> bool:
         if self.is_closed:

@@ -81,9 +81,9 @@ def opened(framed: bytes) -> Message:
 
 
 def only_text(data: bytes, limit_bytes: int) -> str | None:
-    """Return the text if ``data`` is one whole frame of text, as it nearly always is; what came before has been read.
+    """Return the text if ``data`` is one whole frame of text, of less than 64 KB, as it nearly always is.
 
-    None for anything else, which is for a `FrameReader`.
+    None for anything else, which is for a `FrameReader`. To be called between messages only.
     """
     size_bytes = len(data)
     if size_bytes < 6 or data[0] != _WHOLE_TEXT:
@@ -91,6 +91,8 @@ def only_text(data: bytes, limit_bytes: int) -> str | None:
     announced, start = data[1] - _MASKED, 6
     if announced == 126:
         announced, start = _UINT16.unpack_from(data, 2)[0], 8
+    elif announced == 127:
+        return None
     if announced != size_bytes - start or announced > limit_bytes:
         return None
     try:

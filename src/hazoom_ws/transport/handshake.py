@@ -21,7 +21,7 @@ from hazoom_ws.transport.session import Session
 _HEAD = re.compile(r"GET /socket\.io/\?([!-~]*) HTTP/1\.1\r\n((?:[!#$%&'*+.^`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*\r\n)+)\r\n")
 _HEADERS = re.compile(r"([^:]+):([^\r]*)\r\n")  # of what matches
 _USUAL_QUERY = {"EIO": "4", "transport": "websocket"}
-_BODY_HEADERS = frozenset({"HTTP_CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING"})
+_BODY_HEADERS = frozenset({"HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE", "HTTP_TRANSFER_ENCODING"})
 
 UNKNOWN_TRANSPORT = (0, "Transport unknown")
 UNKNOWN_SESSION = (1, "Session ID unknown")

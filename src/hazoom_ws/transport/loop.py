@@ -6,7 +6,8 @@ was broadcast or pushed meanwhile is joined into one ``send`` for each recipient
 carries and the less a message costs. A large broadcast is cut into slices, between which the loop reads on and serves
 what concerns few.
 
-It accepts the connections too. A WebSocket's handshake is answered here; any other request is handed to `eventlet.wsgi`.
+It accepts the connections too. A WebSocket's handshake is answered here, if it is as usual and comes in one piece; any
+other request is handed to `eventlet.wsgi`.
 Nothing in a turn may wait. Everything runs in the thread of eventlet's hub.
 """
 
@@ -16,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from eventlet import greenio, greenthread, hubs, patcher
+from eventlet import greenthread, hubs, patcher
 
 from hazoom_ws.deadlines import Deadlines
 from hazoom_ws.transport import handshake
@@ -25,6 +26,7 @@ from hazoom_ws.transport.engine import Engine
 from hazoom_ws.transport.frames import CloseCode
 from hazoom_ws.transport.handshake import Refused
 from hazoom_ws.transport.session import Session
+from hazoom_ws.transport.wsgi import BegunSocket
 
 logger = logging.getLogger(__name__)
 _select: Any = patcher.original("select")
@@ -55,23 +57,6 @@ _BACKENDS_PAUSES = 4  # in a row, for broadcasts
 HandOver = Callable[[Any, Any], None]
 
 
-class _BegunSocket(greenio.GreenSocket):  # type: ignore[misc]
-    """Eventlet's socket around a file descriptor of which ``head`` was read already: a file made of it begins with that."""
-
-    def __init__(self, fd: int, head: bytes) -> None:
-        super().__init__(_socket.socket(fileno=fd))
-        self._head = head
-
-    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
-        if not self._head:
-            size_bytes: int = super().recv_into(buffer, nbytes, flags)
-            return size_bytes
-        taken = self._head[: nbytes or len(buffer)]
-        self._head = self._head[len(taken) :]
-        buffer[: len(taken)] = taken
-        return len(taken)
-
-
 class Loop:
     """The loop of one application, and the engine's outlet. Start it with `serve`."""
 
@@ -96,6 +81,8 @@ class Loop:
         self._newcomers: Deadlines[Endpoint] = Deadlines(request_timeout_s)
         self._lingering: Deadlines[Endpoint] = Deadlines(_LINGER_S)
         self._listener: Any = None
+        self._socket_kind = (0, 0, 0)  # the listener's family, type and protocol
+        self._served_at: dict[str, str] = {}
         self._is_accepting = False
         self._hand_over: HandOver | None = None
         self._is_idle = False
@@ -107,7 +94,9 @@ class Loop:
         ``socket`` is eventlet's, and begins with the request. Returns at once; the loop ends with the process.
         """
         self._listener = raw = listener.fd  # the socket under eventlet's
-        self._kind = (int(raw.family), int(raw.type), raw.proto)
+        self._socket_kind = (int(raw.family), int(raw.type), raw.proto)
+        host, port, *_ = raw.getsockname()
+        self._served_at = {"SERVER_NAME": host, "SERVER_PORT": str(port)}
         self._hand_over = hand_over
         self.engine.outlet = self.engine.loop = self
         self.engine.sweeps.append(self._sweep)
@@ -293,8 +282,8 @@ class Loop:
 
     def _accept(self) -> None:
         listener = self._listener
-        # `accept` and `socket` look up enumerations and keep count of files, which takes as long as to accept.
-        accept, kind = listener._accept, self._kind
+        # `accept` and `socket` of the standard library look up two enumerations, which takes as long as to accept.
+        accept, kind = listener._accept, self._socket_kind
         for _ in range(_ACCEPTED_COUNT):
             try:
                 fd, address = accept()
@@ -348,7 +337,7 @@ class Loop:
         if environ is None:
             self.unwatch(newcomer)
             assert self._hand_over is not None
-            self._hand_over(_BegunSocket(newcomer.connection.detach(), head), newcomer.address)
+            self._hand_over(BegunSocket(newcomer.connection.detach(), head), newcomer.address)
             return
         connection = newcomer.connection
         self._newcomers.stop(newcomer)
@@ -362,6 +351,7 @@ class Loop:
             ).encode()
             newcomer.say_last(answer + refusal.body)
             return
+        environ |= self._served_at
         environ["REMOTE_ADDR"] = newcomer.address[0]
         self._carry(connection, session, answer, environ, self.replace)
 

@@ -133,7 +133,7 @@ class Carrier:
         self.has_probed = False
 
     def deliver(self, framed: bytes) -> None:
-        """Send a frame soon and in order; close the session if its reader is too slow for that."""
+        """Send a frame soon and in order; have the session closed if its reader is too slow for that."""
         raise NotImplementedError
 
     @property

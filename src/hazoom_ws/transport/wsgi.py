@@ -9,13 +9,31 @@ from contextlib import suppress
 from typing import Any
 
 import eventlet
-from eventlet import greenio, wsgi
+from eventlet import greenio, patcher, wsgi
 
 logger = logging.getLogger(__name__)
+_socket: Any = patcher.original("socket")
 
 _CONNECTION_LIMIT = 16_384
 _SILENCE_TIMEOUT_S = 30.0  # in the middle of a request's body
 _ACCEPT_PAUSE_S = 0.5
+
+
+class BegunSocket(greenio.GreenSocket):  # type: ignore[misc]
+    """Eventlet's socket around a file descriptor of which ``head`` was read already: only a file of it begins with that."""
+
+    def __init__(self, fd: int, head: bytes) -> None:
+        super().__init__(_socket.socket(fileno=fd))
+        self._head = head
+
+    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+        if not self._head:
+            size_bytes: int = super().recv_into(buffer, nbytes, flags)
+            return size_bytes
+        taken = self._head[: nbytes or len(buffer)]
+        self._head = self._head[len(taken) :]
+        buffer[: len(taken)] = taken
+        return len(taken)
 
 
 class HttpServer:

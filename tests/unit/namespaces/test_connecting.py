@@ -7,12 +7,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-import socketio
 from flask import Flask
 
 from hazoom_ws.app import create_app
 from hazoom_ws.settings import Settings
-from hazoom_ws.transport import frames
 from hazoom_ws.transport.engine import Engine
 from hazoom_ws.transport.session import Session
 
@@ -100,77 +98,3 @@ def test_an_empty_auth_is_none(app: Flask, engine: Engine, auth: str) -> None:
     engine.receive(session, f"40{auth}")
     assert app.extensions["hazoom_ws"].hub.connection_count == 1
     engine.close(session, "transport close")
-
-
-TOO_DEEP = '["add",' + "[" * 99 + "]" * 99 + "]"
-
-
-@pytest.mark.parametrize("event", ['["disconnect"]', '["connect",{}]', '["add",NaN]', TOO_DEEP])
-def test_their_handlers_get_no_event_that_is_none(app: Flask, engine: Engine, event: str) -> None:
-    called = []
-    socketio_ = app.extensions["socketio"]
-    for name in ("add", "disconnect"):
-        socketio_.on(name, namespace="/mine")(lambda *arguments: called.append(arguments))
-    session = open_polling(engine)
-    engine.receive(session, "40/mine,")
-    engine.receive(session, f"42/mine,{event}")
-    assert not session.is_open
-    assert called == [("parse error",)]  # the library's own "disconnect"
-
-
-def test_a_namespace_that_came_after_a_session_does_not_let_it_in(app: Flask, engine: Engine) -> None:
-    session = open_polling(engine)
-    socketio_ = app.extensions["socketio"]
-    socketio_.on("connect", namespace="/late")(lambda: True)  # its handler would find no request, and not be called
-    session.outbox.take_frames()
-    engine.receive(session, "40/late,")
-    assert [frames.opened(framed).data for framed in session.outbox.take_frames()] == [
-        '44/late,{"message":"Invalid namespace"}'
-    ]
-    assert not socketio_.server.manager._clients
-
-
-def test_what_a_request_says_is_kept_only_for_those_who_may_ask(app: Flask, engine: Engine) -> None:
-    server = app.extensions["socketio"].server
-    ours = engine.open({"HTTP_COOKIE": "a=b", "wsgi.input": object()})
-    assert server.environ[ours.sid] == {}
-    app.extensions["socketio"].on("connect", namespace="/mine")(lambda: True)
-    theirs = engine.open({"HTTP_COOKIE": "a=b", "wsgi.input": object(), "REQUEST_METHOD": "GET"})
-    environ = server.environ[theirs.sid]
-    assert environ["HTTP_COOKIE"] == "a=b"
-    assert environ["wsgi.input"].read() == b""
-    assert environ["flask.app"] is app
-
-
-def test_an_application_may_have_namespaces_of_its_own(app: Flask, engine: Engine) -> None:
-    class Mine(socketio.Namespace):
-        def on_connect(self, _sid: str, _environ: object, auth: object) -> bool:
-            return auth != {"token": "wrong"}
-
-        def on_add(self, _sid: str, first: int, second: int) -> int:
-            return first + second
-
-    server = app.extensions["socketio"].server
-    server.register_namespace(Mine("/mine"))
-    server.on("double", lambda _sid, number: 2 * number, namespace="/loose")
-    session = open_polling(engine)
-    session.outbox.take_frames()
-    for sent in (
-        '0/mine,{"token":"wrong"}',
-        '0/mine,{"token":"right"}',
-        '2/mine,1["add",2,3]',
-        "0/loose,",
-        '2/loose,2["double",4]',
-        "0/nowhere,",
-    ):
-        engine.receive(session, "4" + sent)
-    got = [frames.opened(framed).data for framed in session.outbox.take_frames()]
-    assert [text.partition('"')[0] for text in got] == [
-        "44/mine,{",
-        "40/mine,{",
-        "43/mine,1[5]",
-        "40/loose,{",
-        "43/loose,2[8]",
-        "44/nowhere,{",
-    ]
-    assert session.is_open

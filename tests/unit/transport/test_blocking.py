@@ -3,6 +3,8 @@
 import socket
 import threading
 
+from websockets.frames import Frame, Opcode
+
 from hazoom_ws.transport.blocking import BlockingCarrier
 from hazoom_ws.transport.engine import Engine
 from hazoom_ws.transport.frames import TEXT, frame
@@ -10,6 +12,32 @@ from hazoom_ws.transport.session import SLOW_READER
 
 LIMIT_BYTES = 1000
 PATIENCE_S = 20
+
+
+def client_frame(text: str) -> bytes:
+    return Frame(Opcode.TEXT, text.encode()).serialize(mask=True)
+
+
+def test_nothing_more_is_taken_from_who_is_too_slow():
+    engine = Engine(async_mode="threading", outbox_limit_bytes=LIMIT_BYTES)
+    engine.on("connect", lambda *_: None)
+    engine.on("disconnect", lambda *_: None)
+    taken = []
+
+    def answer_at_length(_sid: str, text: str) -> None:
+        taken.append(text)
+        for _ in range(100):
+            carrier.deliver(frame(TEXT, b"4" + b"x" * 100_000))
+
+    engine.on("message", answer_at_length)
+    session = engine.open()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        session.carrier = carrier = BlockingCarrier(engine, session, ours)
+        theirs.sendall(client_frame("41") + client_frame("42") * 100)
+        carrier.serve(b"")
+    assert taken == ["1"]
+    assert engine.closed_by_reason == {SLOW_READER: 1}
 
 
 def test_who_upgrades_with_too_much_is_ended_by_its_reader_and_not_under_the_lock_of_its_frames():

@@ -106,6 +106,7 @@ def test_only_a_whole_text_is_read_quickly(message, data):
     assert only_text(sent, LIMIT_BYTES) == (message if len(message.encode()) < 65536 else None)
     assert only_text(sent + data.draw(st.binary(min_size=1, max_size=9)), LIMIT_BYTES) is None
     assert only_text(sent[: data.draw(st.integers(0, len(sent) - 1))], LIMIT_BYTES) is None
+    assert only_text(struct.pack("!BBQ4s119s", 0x81, 0xFF, 119, bytes(4), b"a" * 119), LIMIT_BYTES) is None
     assert only_text(client_frame(frames.TEXT, b"a" * 1000), 1000) == "a" * 1000
     assert only_text(client_frame(frames.TEXT, b"a" * 1001), 1000) is None
 
