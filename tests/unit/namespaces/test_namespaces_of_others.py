@@ -1,5 +1,8 @@
 """Namespaces that an application adds: their handlers find the request, may refuse, and harm nobody when they fail."""
 
+import gc
+import weakref
+
 import pytest
 import socketio
 from flask import Flask
@@ -109,9 +112,15 @@ def test_who_is_closed_while_their_handler_lets_it_in_is_gone(app: Flask, engine
 def test_what_was_kept_of_a_request_is_freed_with_its_session(app: Flask, engine: Engine) -> None:
     session = open_with_others(app, engine)
     environ = app.extensions["socketio"].server.environ[session.sid]
-    environ["werkzeug.request"] = environ  # as Flask does
-    engine.close(session, "transport close")
-    assert not environ
+    engine.receive(session, "40/mine,")
+    request = weakref.ref(app.request_context(environ).request)
+    assert request() is not None
+    gc.disable()
+    try:
+        engine.close(session, "transport close")
+        assert request() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("namespace", ["/", "/rooms", "*"])
