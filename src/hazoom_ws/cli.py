@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 from contextlib import closing, suppress
+from ipaddress import ip_address
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
@@ -111,6 +112,10 @@ def _listen(settings: Settings) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     # Accepted sockets inherit it. Without it small frames wait for the peer's delayed acknowledgement, 40 ms.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if ip_address(address[0]).is_loopback and hasattr(socket, "TCP_CONGESTION"):
+        # Its clients, most likely a proxy, are on this machine, where nothing is congested: BBR's timers only cost time.
+        with suppress(OSError):
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
     try:
         listener.bind(address)
         listener.listen(_BACKLOG)
