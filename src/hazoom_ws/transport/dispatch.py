@@ -14,10 +14,11 @@ from typing import Any
 from socketio import packet
 from socketio.exceptions import ConnectionRefusedError as RefusedError
 
+from hazoom_ws.errors import BadPayload
 from hazoom_ws.transport.engine import Engine, text_message_frame
 from hazoom_ws.transport.fan_out import Client, FanOut
 from hazoom_ws.transport.packet import ClientEvent, Packet, encoded
-from hazoom_ws.transport.session import MalformedPacket, Session
+from hazoom_ws.transport.session import MalformedPacket
 
 logger = logging.getLogger(__name__)
 
@@ -92,6 +93,7 @@ class Dispatcher:
         # For clients that do not come through `take`, as test clients do, and for what the library handles in `close`:
         server._handle_connect = self.connect
         server._handle_disconnect = self.leave
+        server.disconnect = self.disconnect
         engine.on("connect", self.open)
         engine.on("message", self.take)
         engine.on("disconnect", self.close)
@@ -116,7 +118,15 @@ class Dispatcher:
         """Act on one Socket.IO packet. Raises `MalformedPacket`."""
         received = Packet(encoded_packet=data)
         if received.packet_type == packet.CONNECT:
+            environ = self._server.environ.get(eio_sid, _NO_ENVIRON)
             self.connect(eio_sid, received.namespace, received.data)
+            if eio_sid not in self._engine.sessions:
+                # It was closed in the middle, maybe before it could be known that it had come.
+                self._server.environ[eio_sid] = environ
+                self.close(eio_sid, self._engine.reason.TRANSPORT_CLOSE)
+            return
+        if received.packet_type == packet.ACK:
+            self._take_acknowledgement(eio_sid, received, data)
             return
         if received.packet_type != packet.EVENT:
             self._server._handle_eio_message(eio_sid, data)
@@ -132,6 +142,15 @@ class Dispatcher:
         reply = handler.trigger_event(event, client.sid, *received.data[1:])
         if received.id is not None:
             self._reply(partial(self._acknowledge, client, received.namespace, received.id), reply)
+
+    def _take_acknowledgement(self, eio_sid: str, received: Packet, data: str | bytes) -> None:
+        """Call back whom an application wanted to be called: we ask clients for no acknowledgement."""
+        if not received.id:
+            return  # under which the library keeps its count
+        try:
+            self._server._handle_eio_message(eio_sid, data)
+        except Exception:
+            logger.exception("an acknowledgement in the namespace %s failed", received.namespace)
 
     def _tell_others(self, client: Client, event: ClientEvent, data: str | bytes) -> None:
         """Have an event handled in a namespace that is not ours. Raises `MalformedPacket`."""
@@ -152,15 +171,13 @@ class Dispatcher:
         ours = self._ours.get(name)
         if ours is not None:
             self._admit(ours, eio_sid, name, auth)
-        elif self._server.environ.get(eio_sid):
-            self._introduce(eio_sid, name, auth)
-        else:
-            # There is none, or it was added when the session was there: its handler could not ask whose it is.
+        elif not self._server.environ.get(eio_sid):
+            # There is none, or the first was added when the session was there: its handler could not ask whose it is.
             self._refuse(eio_sid, name, _UNABLE)
-        client = self._fan_out.client_of(eio_sid, name)
-        if client is not None and isinstance(client.recipient, Session) and not client.recipient.is_open:
-            # It was closed in the middle, maybe before it could be known that it had come.
-            self.leave(eio_sid, name, self._engine.reason.TRANSPORT_CLOSE)
+        elif isinstance(auth, BadPayload):
+            self._refuse(eio_sid, name, {"message": str(auth)})
+        else:
+            self._introduce(eio_sid, name, auth)
 
     def _admit(self, ours: Any, eio_sid: str, name: str, auth: object) -> None:
         client = self._fan_out.register(eio_sid, name)
@@ -171,7 +188,9 @@ class Dispatcher:
             ours.admit(client, auth or None, partial(self._accept, client))
         except RefusedError as refusal:
             self._refuse(eio_sid, name, refusal.error_args)
-            self._fan_out.disconnect(client.sid, name)
+        finally:
+            if not client.is_connected:
+                self._fan_out.disconnect(client.sid, name)
 
     def _introduce(self, eio_sid: str, name: str, auth: object) -> None:
         """Let a client into a namespace that is not ours, if its handler does."""
@@ -191,9 +210,10 @@ class Dispatcher:
         """Dismiss a client from a namespace that it is in: whatever a handler raises, it is gone then."""
         name = namespace or "/"
         client = self._fan_out.client_of(eio_sid, name)
-        if client is None or not client.is_connected:
-            return
-        client.is_connected = False  # its handler may still ask who it was
+        with self._engine.lock:
+            if client is None or not client.is_connected:
+                return
+            client.is_connected = False  # its handler may still ask who it was
         ours = self._ours.get(name)
         reason = reason or self._engine.reason.CLIENT_DISCONNECT
         try:
@@ -204,6 +224,14 @@ class Dispatcher:
         except Exception:
             logger.exception("a client has left the namespace %s, whose handler failed", name)
         self._fan_out.disconnect(client.sid, name)
+
+    def disconnect(self, sid: str, namespace: str | None = None, ignore_queue: bool = False) -> None:  # noqa: ARG002
+        """Disconnect a client from a namespace, as `socketio.Server.disconnect` documents it."""
+        name = namespace or "/"
+        eio_sid = self._fan_out.eio_sid_from_sid(sid, name)
+        if eio_sid is not None and self._fan_out.is_connected(sid, name):
+            self._server._send_packet(eio_sid, Packet(packet.DISCONNECT, namespace=name))
+            self.leave(eio_sid, name, self._engine.reason.SERVER_DISCONNECT)
 
     def _accept(self, client: Client, **said: Any) -> Callable[[Any], None]:
         """Let a client in; what is returned answers its CONNECT with its sid and what else is ``said``."""

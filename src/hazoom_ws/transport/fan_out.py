@@ -188,11 +188,11 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
         event: str,
         data: Any,
         namespace: str,
-        room: str | None = None,
+        room: str | list[str] | tuple[str, ...] | None = None,
         skip_sid: Any = None,
         callback: Any = None,
-        to: str | None = None,
-        **kwargs: Any,
+        to: str | list[str] | tuple[str, ...] | None = None,
+        **_: Any,
     ) -> None:
         """Send an event to one client, a room, or a namespace, as `socketio.Server.emit` documents it."""
         room = to or room
@@ -203,14 +203,18 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
         if not recipients:
             return
         arguments = list(data) if isinstance(data, tuple) else [] if data is None else [data]
-        if callback:
-            # Each recipient's packet has an acknowledgement id of its own: the stock way.
-            super().emit(event, data, namespace, room=room, skip_sid=skip_sid, callback=callback, **kwargs)
+        if callback:  # each recipient's packet has an acknowledgement id of its own
+            for sid, recipient in list(recipients.items()):
+                identifier = self._generate_ack_id(sid, callback)
+                for framed in self._frames_of(namespace, [event, *arguments], identifier):
+                    self._engine.outlet.push(recipient, framed)
             return
-        sent = self.server.packet_class(packet.EVENT, namespace=namespace, data=[event, *arguments])
-        encoded = sent.encode()
-        for part in encoded if isinstance(encoded, list) else [encoded]:
-            self._engine.outlet.broadcast(recipients.values(), message_frame(part))
+        for framed in self._frames_of(namespace, [event, *arguments]):
+            self._engine.outlet.broadcast(recipients.values(), framed)
+
+    def _frames_of(self, namespace: str, data: list[Any], identifier: int | None = None) -> list[bytes]:
+        encoded = self.server.packet_class(packet.EVENT, namespace=namespace, data=data, id=identifier).encode()
+        return [message_frame(part) for part in (encoded if isinstance(encoded, list) else [encoded])]
 
     def send(
         self,
@@ -242,7 +246,9 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
         for recipient in list(self._recipients(namespace, to).values()):
             yield recipient.backlog_bytes
 
-    def _recipients(self, namespace: str, room: str | None) -> dict[str, Recipient]:
+    def _recipients(self, namespace: str, room: str | list[str] | tuple[str, ...] | None) -> dict[str, Recipient]:
+        if isinstance(room, list | tuple):
+            return {sid: recipient for one in room for sid, recipient in list(self._recipients(namespace, one).items())}
         if room is None:
             return {
                 client.sid: client.recipient

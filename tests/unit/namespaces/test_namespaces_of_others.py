@@ -106,7 +106,70 @@ def test_who_is_closed_while_their_handler_lets_it_in_is_gone(app: Flask, engine
     socketio_.on("disconnect", namespace="/closing")(left.append)
     session = open_with_others(app, engine)
     engine.receive(session, "40/closing,")
+    assert left == ["transport close"]
     assert_nobody_is_left(app)
+
+
+@pytest.mark.parametrize("namespace", ["", "/mine,"])
+def test_who_is_closed_a_moment_before_it_would_be_known_is_gone(app: Flask, engine: Engine, namespace: str) -> None:
+    server = app.extensions["socketio"].server
+    server.register_namespace(Refusing("/mine"))
+    session = open_polling(engine, HTTP_COOKIE="right")
+    register = server.manager.register
+
+    def close_and_register(*arguments: str) -> object:
+        engine.close(session, "transport close")  # as another thread may
+        return register(*arguments)
+
+    server.manager.register = close_and_register
+    engine.receive(session, f"40{namespace}")
+    assert_nobody_is_left(app)
+
+
+def test_who_is_disconnected_by_the_application_is_gone_whatever_its_handler_does(app: Flask, engine: Engine) -> None:
+    socketio_ = app.extensions["socketio"]
+    socketio_.on("disconnect", namespace="/failing")(fail)
+    session = open_with_others(app, engine)
+    for namespace in ("/failing", "/"):
+        engine.receive(session, f"40{namespace},")
+        answers(session)
+        socketio_.server.disconnect(socketio_.server.manager.sid_from_eio_sid(session.sid, namespace), namespace)
+        assert answers(session) == ["41" if namespace == "/" else f"41{namespace},"]
+        assert socketio_.server.manager.client_of(session.sid, namespace) is None
+    engine.close(session, "transport close")
+    assert_nobody_is_left(app)
+
+
+def test_an_application_is_told_what_clients_acknowledge(app: Flask, engine: Engine, caplog: Caplog) -> None:
+    told = []
+    socketio_ = app.extensions["socketio"]
+    socketio_.on("connect", namespace="/asking")(lambda: True)
+    sessions = [open_with_others(app, engine) for _ in range(3)]
+    for session in sessions:
+        engine.receive(session, "40/asking,")
+    sids = [socketio_.server.manager.sid_from_eio_sid(session.sid, "/asking") for session in sessions]
+    for session in sessions:
+        answers(session)
+    socketio_.server.emit(
+        "ask", 1, namespace="/asking", to=sids[:2], skip_sid=sids[1], callback=lambda *said: told.append(said)
+    )
+    socketio_.server.emit("ask", 2, namespace="/asking", to=sids[0], callback=fail)
+    assert answers(sessions[0]) == ['42/asking,1["ask",1]', '42/asking,2["ask",2]']
+    assert not answers(sessions[1]) + answers(sessions[2])
+    for identifier in (0, 1, 1, 2, 0, 3):
+        engine.receive(sessions[0], f'43/asking,{identifier}["yes"]')
+    assert told == [("yes",)]
+    assert sessions[0].is_open
+    assert "a defect of somebody else's handler" in caplog.text
+
+
+def test_their_handlers_get_no_auth_that_is_none(app: Flask, engine: Engine) -> None:
+    seen = []
+    app.extensions["socketio"].on("connect", namespace="/asking")(seen.append)
+    session = open_with_others(app, engine)
+    engine.receive(session, '40/asking,{"token":NaN}')
+    assert answers(session)[0].startswith('44/asking,{"message":"payload: is not valid JSON')
+    assert not seen
 
 
 def test_what_was_kept_of_a_request_is_freed_with_its_session(app: Flask, engine: Engine) -> None:
