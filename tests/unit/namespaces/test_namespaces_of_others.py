@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from functools import partial
 
 import pytest
 import socketio
@@ -150,16 +151,17 @@ def test_an_application_is_told_what_clients_acknowledge(app: Flask, engine: Eng
     sids = [socketio_.server.manager.sid_from_eio_sid(session.sid, "/asking") for session in sessions]
     for session in sessions:
         answers(session)
-    socketio_.server.emit(
-        "ask", 1, namespace="/asking", to=sids[:2], skip_sid=sids[1], callback=lambda *said: told.append(said)
-    )
-    socketio_.server.emit("ask", 2, namespace="/asking", to=sids[0], callback=fail)
+    emit = partial(socketio_.server.emit, "ask", namespace="/asking")
+    emit(1, to=sids[:2], skip_sid=sids[1], callback=lambda *said: told.append(said))
+    emit(2, to=sids[0], callback=fail)
     assert answers(sessions[0]) == ['42/asking,1["ask",1]', '42/asking,2["ask",2]']
     assert not answers(sessions[1]) + answers(sessions[2])
     for identifier in (0, 1, 1, 2, 0, 3):
         engine.receive(sessions[0], f'43/asking,{identifier}["yes"]')
     assert told == [("yes",)]
     assert sessions[0].is_open
+    emit(3, to=sids[0], callback=fail)
+    assert answers(sessions[0]) == ['42/asking,3["ask",3]']
     assert "a defect of somebody else's handler" in caplog.text
 
 
