@@ -61,6 +61,7 @@ class Engine(engineio.Server):  # type: ignore[misc]
         self.loop: Any = None  # the `Loop` that is the outlet, where there is one
         self.clock = clock
         self.sessions: dict[str, Session] = {}
+        self._ending: dict[str, Session] = {}  # closed, but their disconnect handlers may still ask for them
         self.closed_by_reason: Counter[str] = Counter()
         self.sweeps: list[Callable[[float], None]] = [self._sweep]
         self._outbox_limit_bytes = outbox_limit_bytes
@@ -100,17 +101,20 @@ class Engine(engineio.Server):  # type: ignore[misc]
         self.send(sid, pkt.data)
 
     def get_session(self, sid: str) -> dict[str, Any]:
-        """Return the dictionary that the application keeps with a session. Raises KeyError for a closed one."""
-        session = self.sessions[sid]
+        """Return the dictionary that the application keeps with a session. Raises KeyError for one that has ended."""
+        session = self._session(sid)
         if session.state is None:
             session.state = {}
         return session.state
 
     def save_session(self, sid: str, session: dict[str, Any]) -> None:
-        self.sessions[sid].state = session
+        self._session(sid).state = session
 
     def transport(self, sid: str) -> str:
-        return "polling" if self.sessions[sid].carrier is None else "websocket"
+        return "polling" if self._session(sid).carrier is None else "websocket"
+
+    def _session(self, sid: str) -> Session:
+        return self.sessions.get(sid) or self._ending[sid]
 
     def disconnect(self, sid: str | None = None) -> None:
         """Close a session, or all, such that its client comes back."""
@@ -216,7 +220,11 @@ class Engine(engineio.Server):  # type: ignore[misc]
         for carrier in (session.carrier, session.candidate):
             if carrier is not None:
                 carrier.close(code)
-        self.handlers["disconnect"](session.sid, reason)
+        self._ending[session.sid] = session
+        try:
+            self.handlers["disconnect"](session.sid, reason)
+        finally:
+            del self._ending[session.sid]
         # A session and its carriers refer to each other: parted, they are freed at once and not by the garbage collector.
         session.carrier = session.candidate = None
 

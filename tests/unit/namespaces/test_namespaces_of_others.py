@@ -111,6 +111,19 @@ def test_who_is_closed_while_their_handler_lets_it_in_is_gone(app: Flask, engine
     assert_nobody_is_left(app)
 
 
+def test_a_disconnect_handler_of_theirs_finds_what_was_kept_with_the_client(app: Flask, engine: Engine) -> None:
+    server = app.extensions["socketio"].server
+    server.on("connect", lambda sid, *_: server.save_session(sid, {"a": 1}, namespace="/own"), namespace="/own")
+    found = []
+    server.on("disconnect", lambda sid, _: found.append(server.get_session(sid, namespace="/own")), namespace="/own")
+    session = open_with_others(app, engine)
+    engine.receive(session, "40/own,")
+    engine.close(session, "transport close")
+    assert found == [{"a": 1}]
+    with pytest.raises(KeyError):
+        engine.get_session(session.sid)
+
+
 @pytest.mark.parametrize("namespace", ["", "/mine,"])
 def test_who_is_closed_a_moment_before_it_would_be_known_is_gone(app: Flask, engine: Engine, namespace: str) -> None:
     server = app.extensions["socketio"].server
