@@ -8,7 +8,6 @@ served the library's way, but that an exception of theirs is logged and harms no
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
-from types import MappingProxyType
 from typing import Any
 
 from socketio import packet
@@ -74,8 +73,8 @@ class Dispatcher:
         engine: Engine,
         fan_out: FanOut,
         *,
-        reply: Callable[[Callable[[Any], None], Any], None] = lambda send, argument: send(argument),
-        environ: Mapping[str, Any] = MappingProxyType({}),
+        reply: Callable[[Callable[[Any], None], Any], None],
+        environ: Mapping[str, Any],
     ) -> None:
         """``reply(send, argument)`` calls ``send`` with what a handler returned, now or when it may be told.
 
@@ -89,7 +88,7 @@ class Dispatcher:
         self._namespaces = server.namespace_handlers = _Namespaces()
         self._ours = self._namespaces.ours
         server.handlers = _Handlers(self._namespaces)
-        self._connect_others = server._handle_connect
+        self._library_connect = server._handle_connect
         # For clients that do not come through `take`, as test clients do, and for what the library handles in `close`:
         server._handle_connect = self.connect
         server._handle_disconnect = self.leave
@@ -177,7 +176,7 @@ class Dispatcher:
         elif isinstance(auth, BadPayload):
             self._refuse(eio_sid, name, {"message": str(auth)})
         else:
-            self._introduce(eio_sid, name, auth)
+            self._connect_elsewhere(eio_sid, name, auth)
 
     def _admit(self, ours: Any, eio_sid: str, name: str, auth: object) -> None:
         client = self._fan_out.register(eio_sid, name)
@@ -192,10 +191,10 @@ class Dispatcher:
             if not client.is_connected:
                 self._fan_out.disconnect(client.sid, name)
 
-    def _introduce(self, eio_sid: str, name: str, auth: object) -> None:
+    def _connect_elsewhere(self, eio_sid: str, name: str, auth: object) -> None:
         """Let a client into a namespace that is not ours, if its handler does."""
         try:
-            self._connect_others(eio_sid, name, auth)
+            self._library_connect(eio_sid, name, auth)
         except Exception:
             logger.exception("who connects to the namespace %s is refused", name)
             client = self._fan_out.client_of(eio_sid, name)

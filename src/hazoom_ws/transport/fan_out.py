@@ -27,6 +27,9 @@ _PATIENT = (LlmTokens, LlmComplete, LlmResponse)  # see `PatientFrame`
 _encode_json = msgspec.json.Encoder().encode
 
 
+Rooms = str | list[str] | tuple[str, ...] | None  # None: the whole namespace
+
+
 class Client:
     """One namespace of one connection. Until its connect handler accepts it, it is only in rooms that the handler chose."""
 
@@ -188,10 +191,10 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
         event: str,
         data: Any,
         namespace: str,
-        room: str | list[str] | tuple[str, ...] | None = None,
+        room: Rooms = None,
         skip_sid: Any = None,
         callback: Any = None,
-        to: str | list[str] | tuple[str, ...] | None = None,
+        to: Rooms = None,
         **_: Any,
     ) -> None:
         """Send an event to one client, a room, or a namespace, as `socketio.Server.emit` documents it."""
@@ -246,7 +249,7 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
         for recipient in list(self._recipients(namespace, to).values()):
             yield recipient.backlog_bytes
 
-    def _recipients(self, namespace: str, room: str | list[str] | tuple[str, ...] | None) -> dict[str, Recipient]:
+    def _recipients(self, namespace: str, room: Rooms) -> dict[str, Recipient]:
         if isinstance(room, list | tuple):
             return {sid: recipient for one in room for sid, recipient in list(self._recipients(namespace, one).items())}
         if room is None:

@@ -7,8 +7,7 @@ carries and the less a message costs. A large broadcast is cut into slices, betw
 what concerns few.
 
 It accepts the connections too. A WebSocket's handshake is answered here, if it is as usual and comes in one piece; any
-other request is handed to `eventlet.wsgi`.
-Nothing in a turn may wait. Everything runs in the thread of eventlet's hub.
+other request is handed to `eventlet.wsgi`. Nothing in a turn may wait. Everything runs in the thread of eventlet's hub.
 """
 
 import logging
