@@ -66,6 +66,8 @@ class Answers:
         self._waiting: dict[Answer, None] = {}  # the first one has waited longest
         self._waiting_of: Counter[str] = Counter()  # by user
         self._running_of: Counter[str] = Counter()
+        self._waiting_at: Counter[str] = Counter()  # by address, of those that are limited by it
+        self._running_at: Counter[str] = Counter()
         self._running_count = 0
         self._kept: Deadlines[Answer] = Deadlines(settings.llm_resume_window_s)
         self._kept_bytes = 0
@@ -88,9 +90,9 @@ class Answers:
         known = self._by_id.get(prompt.request_id)
         if known is not None and not (known.is_ended and known.user == user):
             raise BadPayload("request_id", "is the id of another request")
-        has_to_wait = not self._may_start(user.id)
+        has_to_wait = not self._may_start(user.id, connection.address)
         if has_to_wait:
-            self._check_queue(user.id)
+            self._check_queue(user.id, connection.address)
         self._bridge.check()
         if prompt.room is not UNSET:
             self._hub.publish_prompt(connection, prompt.room, prompt.message, prompt.request_id)
@@ -107,6 +109,7 @@ class Answers:
             return
         self._waiting[answer] = None
         self._waiting_of[user.id] += 1
+        self._waiting_at[answer.address] += 1
         self._tell_position(answer, len(self._waiting))
 
     def cancel(self, connection: Connection, request_id: str) -> None:
@@ -256,23 +259,33 @@ class Answers:
 
     # Inside
 
-    def _may_start(self, user_id: str) -> bool:
+    # An address may hold as many places as it leaves free: alone it gets half of them, and however many addresses somebody
+    # has, a newcomer finds one.
+
+    def _may_start(self, user_id: str, address: str) -> bool:
         settings = self._settings
+        free_count = settings.llm_streams_limit - self._running_count
         return (
-            self._running_of[user_id] < settings.llm_streams_per_user_limit
-            and self._running_count < settings.llm_streams_limit
+            free_count > 0
+            and self._running_of[user_id] < settings.llm_streams_per_user_limit
+            and (not address or self._running_at[address] < free_count)
         )
 
-    def _check_queue(self, user_id: str) -> None:
+    def _check_queue(self, user_id: str, address: str) -> None:
         settings = self._settings
+        free_count = settings.llm_queue_limit - len(self._waiting)
         if self._waiting_of[user_id] >= settings.llm_queue_per_user_limit:
             raise TooManyStreams(settings.llm_streams_per_user_limit, settings.llm_queue_per_user_limit, "you have")
-        if len(self._waiting) >= settings.llm_queue_limit:
+        if free_count <= 0:
             raise TooManyStreams(settings.llm_streams_limit, settings.llm_queue_limit, "the server has")
+        if address and self._waiting_at[address] >= free_count:
+            running_count, waiting_count = self._running_at[address], self._waiting_at[address]
+            raise TooManyStreams(running_count, waiting_count, "your address has")
 
     def _start(self, answer: Answer) -> None:
         self._running_count += 1
         self._running_of[answer.user.id] += 1
+        self._running_at[answer.address] += 1
         try:
             answer.exchange = self._bridge.start(answer.prompt, _Relay(self, answer), answer.asked_s)
         except Exception:
@@ -287,21 +300,19 @@ class Answers:
         for answer in list(self._waiting):
             if self._running_count >= self._settings.llm_streams_limit:
                 return
-            if self._may_start(answer.user.id):
+            if self._may_start(answer.user.id, answer.address):
                 self._unqueue(answer)
                 self._start(answer)
 
     def _release(self, answer: Answer) -> None:
         self._running_count -= 1
-        self._running_of[answer.user.id] -= 1
-        if not self._running_of[answer.user.id]:
-            del self._running_of[answer.user.id]
+        _count_down(self._running_of, answer.user.id)
+        _count_down(self._running_at, answer.address)
 
     def _unqueue(self, answer: Answer) -> None:
         del self._waiting[answer]
-        self._waiting_of[answer.user.id] -= 1
-        if not self._waiting_of[answer.user.id]:
-            del self._waiting_of[answer.user.id]
+        _count_down(self._waiting_of, answer.user.id)
+        _count_down(self._waiting_at, answer.address)
 
     def _tell_position(self, answer: Answer, position: int) -> None:
         answer.position = position
@@ -385,6 +396,12 @@ class _Relay:
     def can_take(self) -> bool:
         with self._answers.turn():
             return self._answers.can_take(self._answer.room, self._answer.watchers)
+
+
+def _count_down(counts: Counter[str], key: str) -> None:
+    counts[key] -= 1
+    if not counts[key]:
+        del counts[key]
 
 
 def _place_of(placed: Placed) -> int:

@@ -11,8 +11,10 @@ from flask import Flask
 from flask_cors import CORS
 from werkzeug.test import create_environ
 
+from hazoom_ws.addresses import address_reader
 from hazoom_ws.answers import Answers
 from hazoom_ws.chat.hub import Hub
+from hazoom_ws.chat.limits import Account
 from hazoom_ws.llm_bridge import LlmBridge
 from hazoom_ws.message_log.opening import open_log
 from hazoom_ws.namespaces.base import Parts
@@ -25,7 +27,7 @@ from hazoom_ws.statistics import Statistics
 from hazoom_ws.transport.dispatch import Dispatcher
 from hazoom_ws.transport.engine import Engine
 from hazoom_ws.transport.fan_out import FanOut
-from hazoom_ws.transport.packet import Packet
+from hazoom_ws.transport.packet import limited_packet_type
 from hazoom_ws.web.routes import create_blueprint
 
 
@@ -47,7 +49,7 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
         async_handlers=False,  # one client's events in the order sent
         logger=_quiet_logger("socketio"),
         manage_session=False,
-        serializer=Packet,
+        serializer=limited_packet_type(settings.event_limit_bytes),
         client_manager=fan_out,
         monitor_clients=False,
     )
@@ -69,12 +71,28 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
     log = open_log(settings, Path(app.instance_path))
     start_task, sleep = socketio.start_background_task, socketio.sleep
     worker = _worker(engine) if async_mode == "eventlet" else None
-    delivery = Delivery(fan_out, log, lock, start_task=start_task, sleep=sleep, worker=worker)
+    delivery = Delivery(
+        fan_out,
+        log,
+        lock,
+        start_task=start_task,
+        sleep=sleep,
+        worker=worker,
+        outbox_limit_bytes=settings.outbox_limit_bytes,
+    )
     with delivery.turn():
         pass  # a log that was not well when it was opened is tried again from now on
     # For handlers that others add, which find the client's request in Flask's.
     environ = {**create_environ("/socket.io/"), "flask.app": app}
-    Dispatcher(socketio.server, engine, fan_out, reply=delivery.reply, environ=environ)
+    address_of = address_reader(settings.trusted_proxies)
+    Dispatcher(
+        socketio.server,
+        engine,
+        fan_out,
+        reply=delivery.reply,
+        environ=environ,
+        open_account=lambda request: Account(settings, address_of(request), time.monotonic),
+    )
     hub = Hub(
         settings,
         log,

@@ -82,9 +82,21 @@ class RateLimited(ClientFault):
     code = "rate_limited"
     retry = True
 
-    def __init__(self, limit_per_s: float, retry_after_s: float) -> None:
-        super().__init__(f"more than {limit_per_s:g} events per second; try again in {retry_after_s:.2f} s")
+    def __init__(self, limit_per_s: float, unit: str, retry_after_s: float) -> None:
+        """Refuse what is over ``limit_per_s`` of ``unit`` ("events", "bytes")."""
+        super().__init__(f"more than {limit_per_s:.12g} {unit} per second; try again in {retry_after_s:.2f} s")
         self.retry_after_s = retry_after_s
+
+
+class TooMuchHistory(ClientFault):
+    code = "rate_limited"
+    retry = True
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(
+            f"{limit_bytes} bytes of history are on their way to this connection, which is the limit; "
+            "try again when they have arrived"
+        )
 
 
 class TooManyRooms(ClientFault):
@@ -99,7 +111,7 @@ class TooManyStreams(ClientFault):
     retry = True
 
     def __init__(self, running_limit: int, waiting_limit: int, scope: str) -> None:
-        """Refuse one more question; ``scope`` is "you have" or "the server has"."""
+        """Refuse one more question; ``scope`` is "you have", "your address has" or "the server has"."""
         super().__init__(
             f"{scope} {running_limit} AI answers running and {waiting_limit} waiting, which are the limits; "
             "try again when one has ended"

@@ -19,6 +19,7 @@ class Answer:
     """One question, and as much of its answer as there is. A private one goes to its ``watchers``."""
 
     __slots__ = (
+        "address",
         "asked_s",
         "asker",
         "exchange",
@@ -37,6 +38,7 @@ class Answer:
         self.prompt = prompt
         self.asker = asker
         self.user: User = asker.user
+        self.address = asker.address  # whose place it takes; "" for none
         self.watchers: list[Connection] = [asker] if prompt.room is UNSET else []
         self.asked_s = asked_s
         self.exchange: Exchange | None = None  # None while it waits

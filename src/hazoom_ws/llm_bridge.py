@@ -163,11 +163,15 @@ class _Samples:
 
     def __init__(self) -> None:
         self._values: deque[float] = deque(maxlen=_SAMPLES)
+        self._ordered: list[float] | None = []  # None since a value has come
 
     def add(self, value: float) -> None:
         self._values.append(value)
+        self._ordered = None
 
     def percentile(self, fraction: float) -> float:
         """Return the nearest-rank percentile, 0 if there are no values."""
-        ordered = sorted(self._values)
+        if self._ordered is None:
+            self._ordered = sorted(self._values)
+        ordered = self._ordered
         return ordered[min(len(ordered) - 1, int(len(ordered) * fraction))] if ordered else 0.0

@@ -167,6 +167,8 @@ class Exchange:
                 raise
         finally:
             self._connection = None  # another request may use it next
+            # These refer back to this exchange: parted, all of it is freed when it has ended.
+            self._reading = self._error = self._timeout = None
         end()
 
     def completion(self) -> LlmComplete:

@@ -157,14 +157,17 @@ class NewMessage(ServerEvent, frozen=True, kw_only=True, gc=False):
 
 
 class RoomJoined(ServerEvent, frozen=True, kw_only=True):
-    """``users``: at most 200 names; ``complete``: nothing is missing before (or since) ``messages``."""
+    """``users``: at most 200 names; ``complete``: nothing is missing before (or since) ``messages``.
+
+    Who has asked for an acknowledgement gets ``messages`` there, and not here too.
+    """
 
     event = "room_joined"
     feature = "rooms"
     room: str
     user_count: int
     users: list[str]
-    messages: list[NewMessage]
+    messages: list[NewMessage] | UnsetType = UNSET
     complete: bool
 
 

@@ -8,6 +8,7 @@ import difflib
 import os
 import tomllib
 from collections.abc import Callable, Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ import msgspec
 from msgspec import Meta
 
 ENVIRONMENT_PREFIX = "HAZOOM_"
+_LISTS = frozenset({"cors_origins", "trusted_proxies"})  # their items are separated by commas in a variable
 CHAT_PATH = "/quantum-goose-app/api/llm/chat/"
 
 
@@ -72,6 +74,32 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         int,
         _count("Events that a connection may send at once before rate_limit_per_s holds: a page that loads many rooms."),
     ] = 100
+    rate_limit_bytes_per_s: Annotated[
+        float,
+        Meta(
+            gt=0,
+            description="Bytes of events per second and connection: a usual line takes more than that, so nobody sends a "
+            "room more than its readers take. It ends with rate_limit_per_s = 0.",
+        ),
+    ] = 65536.0
+    rate_limit_burst_bytes: Annotated[
+        int,
+        _count("Bytes of events that a connection may send at once before rate_limit_bytes_per_s holds: some long pastes."),
+    ] = 262144
+    event_limit_bytes: Annotated[
+        int,
+        _count(
+            "Bytes of one event as it comes, in JSON: twice the longest message, which may need escapes. They are counted "
+            "before anything is parsed."
+        ),
+    ] = 131072
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Networks, such as 10.0.0.0/8, whose X-Forwarded-For is believed: the last address there that is "
+            "not in one of them is the client's, which limits per address go by."
+        ),
+    ] = ()
     message_limit_bytes: Annotated[
         int, _count("Bytes of UTF-8 in one message: long enough for a pasted log, short enough to send to a thousand.")
     ] = 65536
@@ -250,7 +278,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
             raise SettingsError(f"unknown environment variable {variable}{_nearest(variable, variables)}")
         name = variables[variable]
         value: Any = text
-        if name == "cors_origins":
+        if name in _LISTS:
             # "[]" is what people write for an empty list; it must never be taken for an origin, or for "no check".
             items = text.strip().removeprefix("[").removesuffix("]").split(",")
             value = [item.strip().strip("'\"") for item in items if item.strip()]
@@ -305,4 +333,18 @@ def _log_url(url: str) -> str:
     return url
 
 
-_NORMALISE: dict[str, Callable[[Any], Any]] = {"cors_origins": _origins, "llm_url": _llm_url, "log_url": _log_url}
+def _networks(networks: tuple[str, ...]) -> tuple[str, ...]:
+    for network in networks:
+        try:
+            ip_network(network, strict=False)
+        except ValueError:
+            raise ValueError(f"{network!r} is not a network; write it like 10.0.0.0/8, or a single address") from None
+    return networks
+
+
+_NORMALISE: dict[str, Callable[[Any], Any]] = {
+    "cors_origins": _origins,
+    "llm_url": _llm_url,
+    "log_url": _log_url,
+    "trusted_proxies": _networks,
+}

@@ -22,6 +22,7 @@ ALLOWED = {
     "schemas": {"errors"},
     "validation": BASE,
     "origins": BASE,
+    "addresses": set(),
     "sse": set(),
     "demo": {"settings"},
     "message_log": BASE,

@@ -18,7 +18,7 @@ from hazoom_ws.chat.presence import Connection, Members, TypingIndicators, Typin
 from hazoom_ws.chat.recovery import REPLAY_LIMIT_COUNT, Sessions, missed
 from hazoom_ws.deadlines import Deadlines
 from hazoom_ws.errors import LogUnavailable, NotInRoom, TooManyRooms
-from hazoom_ws.message_log.contract import MessageLog, Page
+from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, MessageLog, Page
 from hazoom_ws.schemas import (
     HistoryPage,
     Published,
@@ -34,6 +34,7 @@ from hazoom_ws.settings import Settings
 LISTED_USERS = 200  # names that a room tells; over it everybody's coming and going is not told to everybody
 NOTICE_INTERVAL_S = 1.0
 LISTED_ROOMS = 1000
+LISTED_ROOMS_BYTES = 65_536
 DUE_AT_ONCE = 500  # in one turn, so that a crowd which left at once keeps nobody waiting
 FALLBACK_ROOM = "general"
 _GUEST_ALPHABET = string.ascii_lowercase + string.digits
@@ -65,6 +66,7 @@ class Hub:
         self._users = Members()
         self._guest_names: set[str] = set()
         self._rooms: dict[str, Members] = {}
+        self._room_sizes: dict[str, int] | None = None  # as it was told last; None since somebody has come or gone
         self._typing = TypingIndicators(settings.typing_expiry_s)
         self._wake = wake
         self._notices: dict[str, Broadcast] = {}  # the last arrival or departure of each crowded room, not told yet
@@ -95,8 +97,19 @@ class Hub:
         return self._log.messages_total
 
     def room_sizes(self) -> dict[str, int]:
-        """Return users per room, of the thousand oldest rooms: their number is the clients' choice."""
-        return {name: len(members) for name, members in islice(self._rooms.items(), LISTED_ROOMS)}
+        """Return users per room, of the thousand oldest rooms, or fewer if their names are long: both are clients' choice.
+
+        It is the same dictionary until somebody comes or goes: many may ask for it, and often.
+        """
+        if self._room_sizes is None:
+            self._room_sizes = {}
+            left_bytes = LISTED_ROOMS_BYTES
+            for name, members in islice(self._rooms.items(), LISTED_ROOMS):
+                left_bytes -= len(name) * (1 if name.isascii() else 4)
+                if left_bytes < 0:
+                    break
+                self._room_sizes[name] = len(members)
+        return self._room_sizes
 
     def resolve_room(self, room: str | UnsetType) -> str:
         """Return the room that a payload means."""
@@ -109,16 +122,21 @@ class Hub:
 
     # Coming and going
 
-    def connect(self, connection_id: str, user_name: str | UnsetType, *, may_return: bool = False) -> Connection:
+    def connect(
+        self, connection_id: str, user_name: str | UnsetType, *, user: User | None = None, may_return: bool = False
+    ) -> Connection:
         """Admit a connection and put it in the default room. A blank name means none.
 
-        ``may_return``: it gets a pid, with which `recover` takes it up again after a drop.
+        ``user``: who it is known to be, whatever the name. ``may_return``: it gets a pid, with which `recover` takes it up
+        again after a drop.
         """
-        if user_name is UNSET or not user_name.strip():
-            user = User(f"guest:{connection_id}", self._guest_name())
+        if user is None:
+            if user_name is UNSET or not user_name.strip():
+                user = User(f"guest:{connection_id}", self._guest_name())
+            else:
+                user = User(f"name:{user_name}", user_name)
+        if user.is_guest:
             self._guest_names.add(user.name)
-        else:
-            user = User(f"name:{user_name}", user_name)
         connection = Connection(connection_id, user, session_id=secrets.token_hex(16))
         if may_return:
             self._sessions.start(connection)
@@ -129,16 +147,19 @@ class Hub:
         self._sessions.save(connection)
         return connection
 
-    def recover(self, connection_id: str, pid: str, user_name: str | UnsetType) -> Connection | None:
+    def recover(
+        self, connection_id: str, pid: str, user_name: str | UnsetType, *, user: User | None = None
+    ) -> Connection | None:
         """Admit a connection of a client that has dropped, as who and where it was; None if that cannot be.
 
-        A pid is good for its user only, and for one connection at a time: one that still holds it is ended.
+        ``user`` is who it is known to be. A pid is good for its user only, and for one connection at a time: one that still
+        holds it is ended.
         """
         session = self._sessions.find(pid)
-        if session is None:
+        if session is None or (user is not None and user != session.user):
             return None
         if user_name is UNSET or not user_name.strip():
-            is_theirs = session.user.id.startswith("guest:")
+            is_theirs = session.user.is_guest
         else:
             is_theirs = session.user == User(f"name:{user_name}", user_name)
         if not is_theirs:
@@ -200,17 +221,30 @@ class Hub:
         del self._connections[connection.id]
         self._wake()
 
-    def join(self, connection: Connection, room: str, *, since: int | None, history: int) -> RoomJoined:
+    def join(
+        self,
+        connection: Connection,
+        room: str,
+        *,
+        since: int | None,
+        history: int,
+        limit_bytes: int = PAGE_LIMIT_BYTES,
+        shows_page: bool = True,
+    ) -> RoomJoined:
         """Make ``connection`` a member, once, and return (and push) who is there and what was said.
 
-        With ``since`` the newest ``history`` messages after it are replayed, and ``complete`` says that they are all.
+        With ``since`` the newest ``history`` messages after it are replayed, and ``complete`` says that they are all. They
+        have ``limit_bytes`` together, or are one; with 0 there are none. ``shows_page``: what is pushed has them as well.
         Raises `TooManyRooms`, `LogUnavailable`.
         """
-        page = self._log.read(room, after=since, limit=history, newest=True)
+        page = Page([], more=history > 0, gap=False)
+        if limit_bytes:
+            page = self._log.read(room, after=since, limit=history, newest=True, limit_bytes=limit_bytes)
         self._enter(connection, room)
         self._sessions.save(connection)
         joined = self._room_joined(room, page)
-        self.deliver(Push(connection, joined, self._log.last_seq))
+        pushed = joined if shows_page else msgspec.structs.replace(joined, messages=UNSET)
+        self.deliver(Push(connection, pushed, self._log.last_seq))
         return joined
 
     def leave(self, connection: Connection, room: str) -> RoomLeft:
@@ -268,14 +302,21 @@ class Hub:
         self.deliver(Broadcast(room, entry, offset=entry.seq))
 
     def history(
-        self, connection: Connection, room: str, *, before: int | None, after: int | None, limit: int
+        self,
+        connection: Connection,
+        room: str,
+        *,
+        before: int | None,
+        after: int | None,
+        limit: int,
+        limit_bytes: int = PAGE_LIMIT_BYTES,
     ) -> HistoryPage:
         """Return a page of what was said: the oldest after ``after``, else the newest (before ``before``).
 
-        Raises `NotInRoom` (history is for those who may read on), `LogUnavailable`.
+        It has ``limit_bytes``, or one message. Raises `NotInRoom` (history is for those who may read on), `LogUnavailable`.
         """
         self.require_member(connection, room)
-        page = self._log.read(room, after=after, before=before, limit=limit, newest=after is None)
+        page = self._log.read(room, after=after, before=before, limit=limit, newest=after is None, limit_bytes=limit_bytes)
         return HistoryPage(room=room, messages=page.messages, complete=not page.more)
 
     # Typing
@@ -325,6 +366,7 @@ class Hub:
         connection.rooms[room] = None
         members = self._rooms.setdefault(room, Members())
         is_new = members.add(connection)
+        self._room_sizes = None
         self._absences.stop((room, connection.user))
         if is_new:
             self._announce(room, UserJoined(room=room, user=connection.user.name, user_count=len(members)), connection)
@@ -344,6 +386,7 @@ class Hub:
             self._say_left(room, connection.user)
 
     def _say_left(self, room: str, user: User) -> None:
+        self._room_sizes = None
         members = self._rooms[room]
         event = UserLeft(room=room, user=user.name, user_count=len(members))
         self._announce(room, event)

@@ -1,25 +1,77 @@
 """How much a client may do. The clock is an argument; nothing here waits."""
 
+from collections.abc import Callable
+from functools import partial
+
+from hazoom_ws.chat.presence import User
+from hazoom_ws.errors import RateLimited
+from hazoom_ws.settings import Settings
+
 
 class TokenBucket:
-    """Allow ``burst_count`` events at once and ``rate_per_s`` per second in the long run; a rate of 0 allows all."""
+    """Allow ``burst`` tokens at once and ``rate_per_s`` per second in the long run; a rate of 0 allows all."""
 
-    __slots__ = ("_burst_count", "_rate_per_s", "_tokens", "_updated_s")
+    __slots__ = ("_burst", "_rate_per_s", "_tokens", "_updated_s")
 
-    def __init__(self, rate_per_s: float, burst_count: int, now_s: float) -> None:
+    def __init__(self, rate_per_s: float, burst: int, now_s: float) -> None:
         """Start full at ``now_s``, in seconds of a monotonic clock."""
         self._rate_per_s = rate_per_s
-        self._burst_count = burst_count
-        self._tokens = float(burst_count)
+        self._burst = burst
+        self._tokens = float(burst)
         self._updated_s = now_s
 
-    def take(self, now_s: float) -> float:
-        """Take one token and return 0, or take none and return the seconds until there is one."""
+    def take(self, now_s: float, cost: float = 1) -> float:
+        """Take ``cost`` tokens and return 0, or take none and return the seconds until there are so many.
+
+        What costs more than the bucket holds is allowed when it is full, and owes the rest.
+        """
         if self._rate_per_s == 0:
             return 0.0
-        self._tokens = min(self._burst_count, self._tokens + (now_s - self._updated_s) * self._rate_per_s)
+        self._tokens = min(self._burst, self._tokens + (now_s - self._updated_s) * self._rate_per_s)
         self._updated_s = now_s
-        if self._tokens >= 1:
-            self._tokens -= 1
+        needed = min(cost, self._burst)
+        if self._tokens >= needed:
+            self._tokens -= cost
             return 0.0
-        return (1 - self._tokens) / self._rate_per_s
+        return (needed - self._tokens) / self._rate_per_s
+
+
+class Account:
+    """What a session may still do and who it is, for as long as it lasts, whatever namespaces it enters and leaves.
+
+    ``user`` is None before it has said who it is. ``address`` is whom places are counted for, "" for who is not limited
+    by address.
+    """
+
+    __slots__ = ("_bytes", "_clock", "_events", "_has_connected", "_settings", "address", "user")
+
+    def __init__(self, settings: Settings, address: str, clock: Callable[[], float]) -> None:
+        """``clock`` is monotonic, in seconds."""
+        now_s = clock()
+        self.address = address
+        self.user: User | None = None
+        self._settings = settings
+        self._clock = clock
+        self._has_connected = False
+        self._events = TokenBucket(settings.rate_limit_per_s, settings.rate_limit_burst_count, now_s)
+        self._bytes = TokenBucket(settings.rate_limit_bytes_per_s, settings.rate_limit_burst_bytes, now_s)
+
+    def charge(self, size_bytes: int, *, is_connect: bool) -> Callable[[], RateLimited] | None:
+        """Count one packet of so many bytes; return what refuses it if that is too much, None if not.
+
+        The first CONNECT, which nobody can do without, is free.
+        """
+        settings = self._settings
+        if settings.rate_limit_per_s == 0:
+            return None
+        if is_connect and not self._has_connected:
+            self._has_connected = True
+            return None
+        now_s = self._clock()
+        retry_after_s = self._events.take(now_s)
+        if retry_after_s:
+            return partial(RateLimited, settings.rate_limit_per_s, "events", retry_after_s)
+        retry_after_s = self._bytes.take(now_s, size_bytes)
+        if retry_after_s:
+            return partial(RateLimited, settings.rate_limit_bytes_per_s, "bytes", retry_after_s)
+        return None

@@ -10,11 +10,16 @@ class User(NamedTuple):
     id: str
     name: str
 
+    @property
+    def is_guest(self) -> bool:
+        return self.id.startswith("guest:")
+
 
 class Connection:
     """One client's connection, whatever namespaces it uses. ``id`` is opaque here."""
 
     __slots__ = (
+        "address",
         "answers",
         "died_answers",
         "id",
@@ -29,6 +34,7 @@ class Connection:
 
     def __init__(self, connection_id: str, user: User, session_id: str) -> None:
         self.id = connection_id
+        self.address = ""  # which limits per address go by; "" for none
         self.user = user
         self.session_id = session_id  # the conversation that the AI backend remembers for this connection
         self.rooms: dict[str, None] = {}  # in the order of joining

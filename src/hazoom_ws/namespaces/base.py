@@ -1,8 +1,9 @@
 """The one door that every event passes.
 
-Is the connection ours, is it within its rate, is the name ours, is the payload of its type; then the handler; then always
-an answer: an acknowledgement if the client asked for one, else the event ``error`` if it failed. Handlers repeat none of
-it. They run in a turn and outside of Flask's request context, which would cost more than they do.
+Is the connection ours, is it within its rate (which the `Dispatcher` has found out before it parsed anything), is the name
+ours, is the payload of its type; then the handler; then always an answer: an acknowledgement if the client asked for one,
+else the event ``error`` if it failed. Handlers repeat none of it. They run in a turn and outside of Flask's request
+context, which would cost more than they do.
 
 Called by python-socketio from the greenlet or thread that reads the client, one event at a time and in the order sent.
 """
@@ -23,9 +24,9 @@ from hazoom_ws import __version__, schemas
 from hazoom_ws.answers import Answers
 from hazoom_ws.chat.effects import Push
 from hazoom_ws.chat.hub import Hub
-from hazoom_ws.chat.limits import TokenBucket
+from hazoom_ws.chat.limits import Account
 from hazoom_ws.chat.presence import Connection
-from hazoom_ws.errors import BadPayload, HazoomError, Internal, RateLimited, UnknownEvent
+from hazoom_ws.errors import BadPayload, Forbidden, HazoomError, Internal, RateLimited, UnknownEvent
 from hazoom_ws.message_log.contract import MessageLog
 from hazoom_ws.namespaces.delivery import Delivery, Later, Link
 from hazoom_ws.settings import Settings
@@ -107,8 +108,9 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
         parts = self.parts
         with parts.delivery.turn():
             link = parts.delivery.link_of_sid(sid)
-            if link is None:
-                return None  # its connection ended while the event was on its way
+            if link is None or not link.connection.is_open:
+                return None  # its connection ended while the event was on its way: it may enter nothing any more
+            link.gets_reply = event.wants_acknowledgement
             try:
                 result = self._handle(event, link, args)
             except HazoomError as error:
@@ -123,11 +125,8 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
 
     def _handle(self, event: ClientEvent, link: Link, args: tuple[Any, ...]) -> Struct | None:
         settings = self.parts.settings
-        retry_after_s = link.events.take(self.parts.clock())
-        if retry_after_s:
-            raise RateLimited(settings.rate_limit_per_s, retry_after_s)
         if event.problem is not None:
-            raise event.problem
+            raise event.problem()
         known = self._handlers.get(event)
         if known is None:
             raise UnknownEvent(event[:_QUOTED_CHARS], self.namespace)
@@ -153,65 +152,78 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
 
     # The connection
 
-    def admit(self, client: Client, auth: object, accept: Callable[..., Callable[[Any], None]]) -> None:
+    def admit(self, client: Client, account: Account, auth: object, accept: Callable[..., Callable[[Any], None]]) -> None:
         """Let a client into this namespace, see `Dispatcher`, or raise `RefusedError`."""
         delivery = self.parts.delivery
         with delivery.turn():
             try:
-                link, identity = self._connect(client, auth)
+                link, identity, has_recovered = self._connect(client, account, auth)
             except HazoomError as error:
-                refusal = error
+                report = schemas.report_of(
+                    error, "connect"
+                )  # not the error: it refers to this call, which would refer to it
             except Exception:
-                refusal = _report("connect")
+                report = schemas.report_of(_report("connect"), "connect")
                 with suppress(Exception):
                     self._dismiss(client.sid)
             else:
                 delivery.add(Later(accept(**delivery.greeting(link, self.namespace))))
-                self._greet(client.sid, link, identity)
+                self._greet(client.sid, link, identity.offset, has_recovered=has_recovered)
                 return
-        raise RefusedError(str(refusal), msgspec.to_builtins(schemas.report_of(refusal, "connect")))
+        raise RefusedError(report.message, msgspec.to_builtins(report))
 
-    def _connect(self, client: Client, auth: object) -> tuple[Link, schemas.Auth]:
+    def _connect(self, client: Client, account: Account, auth: object) -> tuple[Link, schemas.Auth, bool]:
+        """Return the client's link, what it said, and whether it gets what it has missed."""
         parts = self.parts
-        if isinstance(auth, HazoomError):
-            raise auth
+        if callable(auth):
+            raise auth()
         identity = parse(schemas.Auth, {} if auth is None else auth, parts.settings)
         connection_id = client.eio_sid
         link = parts.delivery.link_of(connection_id)
         if link is None:
-            settings = parts.settings
-            events = TokenBucket(settings.rate_limit_per_s, settings.rate_limit_burst_count, parts.clock())
-            link = Link(self._connection_for(connection_id, identity), events)
+            link = Link(self._connection_for(connection_id, identity, account))
             parts.delivery.open(link)
             parts.answers.arrived(link.connection.user)
-        parts.delivery.enter_namespace(link, self.namespace, client.sid, is_plain=not identity.recover)
-        return link, identity
+        elif not link.connection.is_open:
+            raise Forbidden("this session, which goes on over another connection,")
+        is_back = identity.recover and identity.pid is not None and identity.pid == link.connection.pid
+        # Once for each namespace and connection: to replay costs far more than to ask for it.
+        has_recovered = is_back and self.namespace not in link.caught_up
+        is_plain = is_back != has_recovered or not identity.recover
+        if has_recovered:
+            link.caught_up.add(self.namespace)
+        parts.delivery.enter_namespace(link, self.namespace, client.sid, is_plain=is_plain)
+        return link, identity, has_recovered
 
-    def _greet(self, sid: str, link: Link, identity: schemas.Auth) -> None:
+    def _greet(self, sid: str, link: Link, offset_said: object, *, has_recovered: bool) -> None:
         """Say who and where a client is that was let in, and what it missed."""
         parts = self.parts
         connection = link.connection
         user, rooms = connection.user.name, list(connection.rooms)
-        has_recovered = identity.recover and connection.pid is not None and identity.pid == connection.pid
         status = schemas.Status(sid=sid, user=user, rooms=rooms, server=_SERVER, recovered=has_recovered)
         events: list[tuple[schemas.ServerEvent | schemas.Status, int]]
         # What is replayed comes after it, so that only for who is new it says that nothing was missed.
         events = [(status, 0 if has_recovered else parts.log.last_seq)]
         has_answers = schemas.LlmToken.feature in self._features
         if has_recovered:
-            offset = parts.hub.seen(connection, _offset_of(identity.offset))
+            offset = parts.hub.seen(connection, _offset_of(offset_said))
             replayed = parts.hub.catch_up(connection, offset) if schemas.NewMessage.feature in self._features else []
             events += parts.answers.catch_up(connection, offset, replayed) if has_answers else replayed
         elif has_answers:
             events += parts.answers.snapshots(rooms)
         parts.delivery.greet(link, self.namespace, events)
 
-    def _connection_for(self, connection_id: str, identity: schemas.Auth) -> Connection:
-        hub = self.parts.hub
-        recovered = None
+    def _connection_for(self, connection_id: str, identity: schemas.Auth, account: Account) -> Connection:
+        """Return a new connection, of the user that the session has had before, if it has: limits would start anew."""
+        hub, user, user_name = self.parts.hub, account.user, identity.user_name
+        connection = None
         if identity.recover and isinstance(identity.pid, str):
-            recovered = hub.recover(connection_id, identity.pid, identity.user_name)
-        return recovered or hub.connect(connection_id, identity.user_name, may_return=identity.recover)
+            connection = hub.recover(connection_id, identity.pid, user_name, user=user)
+        if connection is None:
+            connection = hub.connect(connection_id, user_name, user=user, may_return=identity.recover)
+        account.user = connection.user
+        connection.address = account.address
+        return connection
 
     def _dismiss(self, sid: str, reason: str | None = None) -> None:
         """End this namespace for a client, and the connection with its last namespace."""

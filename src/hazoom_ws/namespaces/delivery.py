@@ -20,10 +20,9 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from hazoom_ws.chat.effects import Broadcast, Close, Effect, Enter, Leave, Push
-from hazoom_ws.chat.limits import TokenBucket
 from hazoom_ws.chat.presence import Connection
 from hazoom_ws.errors import LogUnavailable
-from hazoom_ws.message_log.contract import MessageLog
+from hazoom_ws.message_log.contract import MessageLog, size_bytes
 from hazoom_ws.namespaces.group_commit import GroupCommit
 from hazoom_ws.schemas import (
     FEATURES,
@@ -60,21 +59,25 @@ class Greet(Struct, frozen=True, gc=False):
     events: list[tuple[ServerEvent | Status, int]]
 
 
+_PAGES_AT_LEAST = 16  # in half an outbox; what is left when there is less is too little
 _TO_ONE = (Push, Enter, Leave)
 
 
 class Link:
-    """A client's connection as Socket.IO sees it: ``sids`` by namespace. ``events`` is its share of events.
+    """A client's connection as Socket.IO sees it: ``sids`` by namespace.
 
     ``plain`` holds the namespaces whose client does not want to recover, and gets no offsets; ``arriving`` those that have
-    not been greeted, and get nothing before that.
+    not been greeted, and get nothing before that; ``caught_up`` those that were told what they had missed. ``gets_reply``:
+    the event at hand asks for an acknowledgement.
     """
 
-    __slots__ = ("arriving", "connection", "events", "plain", "sids")
+    __slots__ = ("arriving", "caught_up", "connection", "gets_reply", "paged_bytes", "plain", "sids")
 
-    def __init__(self, connection: Connection, events: TokenBucket) -> None:
+    def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.events = events
+        self.gets_reply = False
+        self.paged_bytes = 0  # of pages that may still be on their way
+        self.caught_up: set[str] = set()
         self.sids: dict[str, str] = {}
         self.plain: set[str] = set()
         self.arriving: set[str] = set()
@@ -96,8 +99,10 @@ class Delivery:
         start_task: Callable[..., Any],
         sleep: Callable[[float], Any],
         worker: Any,
+        outbox_limit_bytes: int,
     ) -> None:
         """``lock`` is a reentrant one where threads take turns, ``worker`` the `offload.Worker` where greenlets do."""
+        self._pages_limit_bytes = outbox_limit_bytes // 2
         self._fan_out = fan_out
         self._lock = lock
         self._commit = GroupCommit(log, lock, self._send_all, start_task=start_task, sleep=sleep, worker=worker)
@@ -168,6 +173,20 @@ class Delivery:
                     return True
                 is_anybody = True
         return not is_anybody
+
+    def page_limit_bytes(self, link: Link) -> int:
+        """Return how many bytes of messages a connection can be given: half an outbox, less what is on its way to it.
+
+        0 if that is too little for a page. A client that joins many rooms at once is not to be closed for reading slowly.
+        """
+        if not self._commit.effects and self._fan_out.has_taken_all(link.connection.id):
+            link.paged_bytes = 0
+        left_bytes = self._pages_limit_bytes - link.paged_bytes
+        return left_bytes if left_bytes * _PAGES_AT_LEAST >= self._pages_limit_bytes else 0
+
+    def note_page(self, link: Link, messages: Iterable[NewMessage]) -> None:
+        """Note that a page is on its way to a connection."""
+        link.paged_bytes += sum(map(size_bytes, messages))
 
     def link_of(self, connection_id: str) -> Link | None:
         return self._links.get(connection_id)
@@ -252,7 +271,7 @@ class Delivery:
     def _send_to(self, link: Link, effect: Push | Enter | Leave) -> None:
         if type(effect) is Push:
             event = effect.event
-            if type(event) is RoomJoined and self._revoked:
+            if type(event) is RoomJoined and self._revoked and event.messages is not UNSET:
                 event = msgspec.structs.replace(event, messages=self._kept(event.messages))
             for namespace in _NAMESPACES_OF[event.feature]:
                 if namespace in link.sids and namespace not in link.arriving:

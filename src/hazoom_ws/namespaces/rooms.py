@@ -3,6 +3,8 @@
 from msgspec import UNSET, UnsetType
 
 from hazoom_ws import schemas
+from hazoom_ws.errors import TooMuchHistory
+from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES
 from hazoom_ws.namespaces.base import FeatureNamespace, handles
 from hazoom_ws.namespaces.delivery import Link
 
@@ -12,7 +14,15 @@ class RoomsNamespace(FeatureNamespace):
     def join_room(self, link: Link, payload: schemas.JoinRoom) -> schemas.RoomJoined:
         hub, connection = self.parts.hub, link.connection
         room = hub.resolve_room(payload.room)
-        joined = hub.join(connection, room, since=_or_none(payload.since), history=payload.history)
+        joined = hub.join(
+            connection,
+            room,
+            since=_or_none(payload.since),
+            history=payload.history,
+            limit_bytes=self._page_limit_bytes(link),
+            shows_page=not link.gets_reply,
+        )
+        self._note_page(link, joined.messages)
         self.parts.answers.show(connection, room)
         return joined
 
@@ -34,14 +44,26 @@ class RoomsNamespace(FeatureNamespace):
 
     @handles(schemas.GetHistory)
     def get_history(self, link: Link, payload: schemas.GetHistory) -> schemas.HistoryPage:
-        hub = self.parts.hub
-        return hub.history(
+        hub, limit_bytes = self.parts.hub, self._page_limit_bytes(link)
+        if not limit_bytes:
+            raise TooMuchHistory(self.parts.settings.outbox_limit_bytes // 2)
+        page = hub.history(
             link.connection,
             hub.resolve_room(payload.room),
             before=_or_none(payload.before),
             after=_or_none(payload.after),
             limit=payload.limit,
+            limit_bytes=limit_bytes,
         )
+        self._note_page(link, page.messages)
+        return page
+
+    def _page_limit_bytes(self, link: Link) -> int:
+        return min(PAGE_LIMIT_BYTES, self.parts.delivery.page_limit_bytes(link))
+
+    def _note_page(self, link: Link, messages: list[schemas.NewMessage] | UnsetType) -> None:
+        if messages is not UNSET:
+            self.parts.delivery.note_page(link, messages)
 
 
 def _or_none(seq: int | UnsetType) -> int | None:

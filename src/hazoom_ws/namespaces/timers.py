@@ -1,10 +1,13 @@
 """Does on time what nobody asks for: one task, which lives while there is something to wait for."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
 from hazoom_ws.chat.hub import NOTICE_INTERVAL_S
 from hazoom_ws.namespaces.delivery import Delivery
+
+logger = logging.getLogger(__name__)
 
 RunDue = Callable[[], float | None]
 
@@ -31,10 +34,25 @@ class Timers:
 
     def _run(self) -> None:
         while True:
-            with self._delivery.turn():
-                due_in_s = [seconds for run_due in self._run_due if (seconds := run_due()) is not None]
-                if not due_in_s:
-                    self._is_running = False
-                    return
+            due_in_s: list[float] = []
+            try:
+                with self._delivery.turn():
+                    due_in_s += [seconds for run_due in self._run_due if (seconds := _seconds_until(run_due)) is not None]
+                    if not due_in_s:
+                        self._is_running = False
+                        return
+            except Exception:
+                logger.exception("what a timer's turn has said was not sent")
+                self._is_running = True
+                due_in_s.append(NOTICE_INTERVAL_S)
             # What becomes due meanwhile is due after that at the earliest; what is overdue waits for others to have a turn.
             self._sleep(max(0.0, min(*due_in_s, NOTICE_INTERVAL_S)))
+
+
+def _seconds_until(run_due: RunDue) -> float | None:
+    """Do what is due; what fails is tried again soon, and keeps nothing else from its time."""
+    try:
+        return run_due()
+    except Exception:
+        logger.exception("%r failed", run_due)
+        return NOTICE_INTERVAL_S

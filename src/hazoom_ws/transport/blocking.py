@@ -18,7 +18,7 @@ from hazoom_ws.transport.session import SLOW_READER, Carrier, Session
 
 _READ_BYTES = 65536
 _WRITE_BYTES = 65536
-_MESSAGES_PER_TURN = 16
+_FRAMES_PER_TURN = 16
 # How soon who waits for a client that does nothing finds out that the session has ended meanwhile.
 _WAIT_S = 2.0
 _LINGER_S = 2.0
@@ -127,11 +127,12 @@ class BlockingCarrier(Carrier):
     def _take_turns(self) -> None:
         """Act on what has arrived, and let the others have theirs: a greenlet that never waits keeps everybody waiting."""
         while True:
-            for _ in range(_MESSAGES_PER_TURN):
+            for _ in range(_FRAMES_PER_TURN):
                 message = self._reader.next_message()
-                if message is None:
+                if message is not None:
+                    self.take(message)
+                if not self._reader.has_frame:
                     break
-                self.take(message)
                 if self._closing is not None or self._is_too_slow:
                     return
             self.engine.sleep(0)

@@ -8,15 +8,14 @@ served the library's way, but that an exception of theirs is logged and harms no
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from socketio import packet
 from socketio.exceptions import ConnectionRefusedError as RefusedError
 
-from hazoom_ws.errors import BadPayload
 from hazoom_ws.transport.engine import Engine, text_message_frame
 from hazoom_ws.transport.fan_out import Client, FanOut
-from hazoom_ws.transport.packet import ClientEvent, Packet, encoded
+from hazoom_ws.transport.packet import ClientEvent, Packet, Problem, encoded, utf8_bytes
 from hazoom_ws.transport.session import MalformedPacket
 
 logger = logging.getLogger(__name__)
@@ -60,11 +59,19 @@ class _Handlers(dict[str, Any]):
         super().__setitem__(name, handlers)
 
 
+class Account(Protocol):
+    """What counts for one session until it ends, whatever namespaces it enters and leaves."""
+
+    def charge(self, size_bytes: int, *, is_connect: bool) -> Problem | None:
+        """Count a packet that has come, a CONNECT or another; return why it is refused if that is too much."""
+
+
 class Dispatcher:
     """The engine's handler of sessions and messages, for a `socketio.Server` that has no namespaces yet.
 
-    A namespace with a method ``admit(client, auth, accept)`` is ours. That lets a client in by calling ``accept(**said)``,
-    which returns a function of one argument that answers the client; or it raises `RefusedError`.
+    A namespace with a method ``admit(client, account, auth, accept)`` is ours. That lets a client in by calling
+    ``accept(**said)``, which returns a function of one argument that answers the client; or it raises `RefusedError`.
+    ``auth`` is a `Problem` where it may not be what it is.
     """
 
     def __init__(
@@ -75,22 +82,29 @@ class Dispatcher:
         *,
         reply: Callable[[Callable[[Any], None], Any], None],
         environ: Mapping[str, Any],
+        open_account: Callable[[Mapping[str, Any]], Account],
     ) -> None:
         """``reply(send, argument)`` calls ``send`` with what a handler returned, now or when it may be told.
 
         ``environ``: what others' handlers find in their WSGI environment where the client's request says nothing.
+        ``open_account`` makes the account of a new session from its request, in the keys of WSGI.
         """
         self._server = server
         self._engine = engine
         self._fan_out = fan_out
         self._reply = reply
         self._environ = environ
+        self._open_account = open_account
+        self._accounts: dict[str, Account] = {}
+        self._packet_type: type[Packet] = server.packet_class
         self._namespaces = server.namespace_handlers = _Namespaces()
         self._ours = self._namespaces.ours
         server.handlers = _Handlers(self._namespaces)
         self._library_connect = server._handle_connect
-        # For clients that do not come through `take`, as test clients do, and for what the library handles in `close`:
-        server._handle_connect = self.connect
+        self._library_open, self._library_close = server._handle_eio_connect, server._handle_eio_disconnect
+        # For test clients, which come by the library's way, and for what the library handles in `close`:
+        server._handle_eio_message = partial(self.take, is_session=False)
+        server._handle_eio_disconnect = self.close
         server._handle_disconnect = self.leave
         server.disconnect = self.disconnect
         engine.on("connect", self.open)
@@ -105,30 +119,47 @@ class Dispatcher:
         if self._namespaces.has_others or self._server.handlers:
             texts = {name: value for name, value in environ.items() if isinstance(value, str)}  # no sockets, no streams
             kept = {**self._environ, **texts}
-        self._server._handle_eio_connect(eio_sid, kept)
+        self._accounts[eio_sid] = self._open_account(environ)
+        self._library_open(eio_sid, kept)
 
     def close(self, eio_sid: str, reason: str) -> None:
         """Dismiss the client of a session that has ended from all its namespaces."""
         environ = self._server.environ.get(eio_sid, _NO_ENVIRON)
-        self._server._handle_eio_disconnect(eio_sid, reason)
+        self._library_close(eio_sid, reason)
+        self._accounts.pop(eio_sid, None)
         environ.pop("werkzeug.request", None)  # it refers back: parted, both are freed at once
 
-    def take(self, eio_sid: str, data: str | bytes) -> None:
-        """Act on one Socket.IO packet. Raises `MalformedPacket`."""
-        received = Packet(encoded_packet=data)
+    def take(self, eio_sid: str, data: str | bytes, *, is_session: bool = True) -> None:
+        """Act on one Socket.IO packet. ``is_session`` False: a test client's, which the engine does not know.
+
+        Raises `MalformedPacket`.
+        """
+        account = self._accounts.get(eio_sid)
+        if account is None:
+            if is_session:
+                return  # it has ended
+            account = self._accounts[eio_sid] = self._open_account(self._server.environ[eio_sid])
+        received = self._packet_type()
+        body = received.read_header(data)
+        size_bytes = utf8_bytes(data) if isinstance(data, str) else len(data)
+        problem = account.charge(size_bytes, is_connect=received.packet_type == packet.CONNECT)
+        if problem is None:
+            received.read_body(body)
+        else:
+            received.refuse(body, problem)
         if received.packet_type == packet.CONNECT:
             environ = self._server.environ.get(eio_sid, _NO_ENVIRON)
-            self.connect(eio_sid, received.namespace, received.data)
-            if eio_sid not in self._engine.sessions:
+            self._connect(eio_sid, received.namespace or "/", account, received.data)
+            if is_session and eio_sid not in self._engine.sessions:
                 # It was closed in the middle, maybe before it could be known that it had come.
                 self._server.environ[eio_sid] = environ
                 self.close(eio_sid, self._engine.reason.TRANSPORT_CLOSE)
             return
         if received.packet_type == packet.ACK:
-            self._take_acknowledgement(eio_sid, received, data)
+            self._take_acknowledgement(eio_sid, received)
             return
-        if received.packet_type != packet.EVENT:
-            self._server._handle_eio_message(eio_sid, data)
+        if received.packet_type == packet.DISCONNECT:
+            self.leave(eio_sid, received.namespace, self._engine.reason.CLIENT_DISCONNECT)
             return
         client = self._fan_out.client_of(eio_sid, received.namespace or "/")
         if client is None or not client.is_connected:
@@ -136,55 +167,54 @@ class Dispatcher:
         event = received.data[0]
         handler = self._ours.get(client.namespace)
         if handler is None:
-            self._tell_others(client, event, data)
+            self._tell_others(client, event, received)
             return
         reply = handler.trigger_event(event, client.sid, *received.data[1:])
         if received.id is not None:
             self._reply(partial(self._acknowledge, client, received.namespace, received.id), reply)
 
-    def _take_acknowledgement(self, eio_sid: str, received: Packet, data: str | bytes) -> None:
+    def _take_acknowledgement(self, eio_sid: str, received: Packet) -> None:
         """Call back whom an application wanted to be called: we ask clients for no acknowledgement."""
         if not received.id:
             return  # under which the library keeps its count
         try:
-            self._server._handle_eio_message(eio_sid, data)
+            self._server._handle_ack(eio_sid, received.namespace, received.id, received.data)
         except Exception:
             logger.exception("an acknowledgement in the namespace %s failed", received.namespace)
 
-    def _tell_others(self, client: Client, event: ClientEvent, data: str | bytes) -> None:
+    def _tell_others(self, client: Client, event: ClientEvent, received: Packet) -> None:
         """Have an event handled in a namespace that is not ours. Raises `MalformedPacket`."""
         if event.problem is not None:
-            raise MalformedPacket(str(event.problem))
+            raise MalformedPacket("its event may not be like that", str(event.problem()))
         if event in _RESERVED_EVENTS:
-            raise MalformedPacket(f"no client may send the event {event!r}")  # the reference server's decoder says so too
+            raise MalformedPacket("no client may send an event of that name", event)  # the reference server says so too
         try:
-            self._server._handle_eio_message(client.eio_sid, data)
+            self._server._handle_event(client.eio_sid, received.namespace, received.id, received.data)
         except Exception:
             logger.exception("event %.64r of the namespace %s failed", str(event), client.namespace)
 
     # Coming and going
 
-    def connect(self, eio_sid: str, namespace: str | None, auth: object) -> None:
+    def _connect(self, eio_sid: str, name: str, account: Account, auth: object) -> None:
         """Let a client into a namespace, or refuse it."""
-        name = namespace or "/"
         ours = self._ours.get(name)
         if ours is not None:
-            self._admit(ours, eio_sid, name, auth)
+            self._admit(ours, eio_sid, name, account, auth)
+        elif callable(auth):
+            self._refuse(eio_sid, name, {"message": str(auth())})
         elif not self._server.environ.get(eio_sid):
             # There is none, or the first was added when the session was there: its handler could not ask whose it is.
             self._refuse(eio_sid, name, _UNABLE)
-        elif isinstance(auth, BadPayload):
-            self._refuse(eio_sid, name, {"message": str(auth)})
         else:
             self._connect_elsewhere(eio_sid, name, auth)
 
-    def _admit(self, ours: Any, eio_sid: str, name: str, auth: object) -> None:
+    def _admit(self, ours: Any, eio_sid: str, name: str, account: Account, auth: object) -> None:
         client = self._fan_out.register(eio_sid, name)
         if client is None:
             self._refuse(eio_sid, name, _UNABLE)  # it is here already
             return
         try:
-            ours.admit(client, auth or None, partial(self._accept, client))
+            ours.admit(client, account, auth or None, partial(self._accept, client))
         except RefusedError as refusal:
             self._refuse(eio_sid, name, refusal.error_args)
         finally:

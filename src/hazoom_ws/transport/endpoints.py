@@ -15,7 +15,7 @@ from hazoom_ws.transport.session import SLOW_READER, Carrier, Session
 if TYPE_CHECKING:
     from hazoom_ws.transport.loop import Loop
 
-_MESSAGES_PER_CLIENT = 16  # in one turn, so that a flood from one keeps nobody waiting
+_FRAMES_PER_CLIENT = 16  # in one turn, so that a flood from one keeps nobody waiting
 _WRITE_BYTES = 262_144
 _BACKEND_READ_BYTES = 4096  # at once: about fifty tokens, after which the others have their share
 _HEAD_LIMIT_BYTES = 8192
@@ -190,7 +190,7 @@ class SocketCarrier(Carrier):
                 reader = self._reader = FrameReader(limit_bytes)
             reader.feed(data)
         try:
-            for _ in range(_MESSAGES_PER_CLIENT):
+            for _ in range(_FRAMES_PER_CLIENT):
                 message = reader.next_message()
                 if message is not None:
                     self.take(message)

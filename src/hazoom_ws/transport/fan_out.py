@@ -244,6 +244,11 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
         if recipients:
             self._engine.outlet.broadcast(recipients.values(), _framed(namespace, event, offset))
 
+    def has_taken_all(self, eio_sid: str) -> bool:
+        """Return whether nothing waits to be sent to a session."""
+        session = self._engine.sessions.get(eio_sid)
+        return session is None or not (session.pending or session.backlog_bytes)
+
     def backlogs(self, namespace: str, to: str) -> Iterator[int]:
         """Yield the bytes that wait for each recipient of what is sent ``to`` a room or a client."""
         for recipient in list(self._recipients(namespace, to).values()):

@@ -26,7 +26,7 @@ _UINT64 = Struct("!Q")
 _HEADER = Struct("!BB")
 _HEADER_16 = Struct("!BBH")
 _HEADER_64 = Struct("!BBQ")
-_HEADER_LIMIT_BYTES = 14
+_FRAGMENTS_AT_ONCE = 16
 # Codes that an endpoint may send: those of the RFC and its registry, and the ranges for libraries and applications.
 _SENDABLE_CODES = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014})
 
@@ -104,7 +104,7 @@ def only_text(data: bytes, limit_bytes: int) -> str | None:
 class FrameReader:
     """Turn the bytes of one client into messages. The same bytes give the same messages however they are cut.
 
-    `feed` what arrived, then call `next_message` until it returns None. Not thread-safe.
+    `feed` what arrived, then call `next_message` as long as it `has_frame`. Not thread-safe.
     """
 
     __slots__ = ("_buffer", "_fragments", "_limit_bytes", "_missing_bytes", "_opcode", "_position", "has_frame")
@@ -137,8 +137,14 @@ class FrameReader:
         self.has_frame = self._missing_bytes <= 0
 
     def next_message(self) -> Message | None:  # noqa: PLR0911 - one place for each way to have too few bytes
-        """Return the next whole message or control frame, None if more bytes are needed. Raises `FrameError`."""
-        while self.has_frame:
+        """Return the next whole message or control frame. Raises `FrameError`.
+
+        None if more bytes are needed, or after some fragments, of which there may be many that hold nothing: `has_frame`
+        tells.
+        """
+        for _ in range(_FRAGMENTS_AT_ONCE):
+            if not self.has_frame:
+                return None
             buffer, position = self._buffer, self._position
             available_bytes = len(buffer) - position
             if available_bytes < 2:

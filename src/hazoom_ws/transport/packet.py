@@ -1,33 +1,58 @@
 """Socket.IO v5 packets, read with suspicion.
 
 What is no packet of the protocol raises `MalformedPacket`, which ends the session. What is one, but holds what ours may
-not (binary parts, NaN, JSON nested too deeply), becomes an event that carries its `HazoomError`, and the door refuses it
-like any other. The decoder also tells the door what the library keeps from its handlers: whether the client wants an
-acknowledgement, and that the event came from a client at all.
+not (binary parts, NaN, JSON nested too deeply, too many bytes), becomes an event that carries its `Problem`, and the door
+refuses it like any other. The decoder also tells the door what the library keeps from its handlers: whether the client
+wants an acknowledgement, and that the event came from a client at all.
+
+A packet is read in two steps, so that its bytes can be counted, and refused, before its JSON is parsed. Nothing is parsed
+twice, and whatever the bytes are, the time that they take grows with their number and no faster.
 
 Source: Socket.IO protocol revision 5, "Packet encoding".
 """
 
-import json
+import math
 import re
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
 from socketio import packet
 
-from hazoom_ws.errors import BadPayload
+from hazoom_ws.errors import BadPayload, ClientFault, TooLarge
 from hazoom_ws.transport.session import MalformedPacket
+
+# What is wrong with an event, as the function that makes its exception. Not the exception itself: one that was raised
+# holds, by its traceback, all that the functions on its way had in their hands, the client's text among that.
+Problem = Callable[[], ClientFault]
 
 # type, attachments- (of a binary type), [/namespace,], [acknowledgement id], then JSON
 _HEADER = re.compile(r"(?:([0-4])|([56])\d{1,9}-)(?:(/[^,]*)(?:,|$))?(\d{1,15})?")
 _EVENT_NAME = re.compile(r'\s*\[\s*"([^"\\]{1,64})"')
+_EVENT_LIMIT_BYTES = 131_072
 _MAX_JSON_DEPTH = 32
-_NOT_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[^][{}"]+', re.DOTALL)
-_CURLY_TO_SQUARE = str.maketrans("{}", "[]")
+# What the decoder says of JSON with a word that JSON has not, and of half a character; anything else is no JSON at all.
+_INVALID_CHARACTER = re.compile(r"invalid character \(byte (\d+)\)")
+_NO_NUMBERS = (b"NaN", b"Infinity")
+_LONE_HALF = "invalid utf-16 surrogate pair"
+_LONE_HALF_AT_END = re.compile(r"\\u[dD][89abAB]")
+_HALF_CHARS = 12  # in which the decoder has not found the other half
 _NO_ACK_ID = 0
-_decode_json = msgspec.json.Decoder().decode
 _encode_json = msgspec.json.Encoder().encode
 _UNKNOWN_NAMESPACE = "Invalid namespace"  # what the reference server says
+
+
+def _finite(text: str) -> float:
+    """Return a number with a fraction or an exponent. Raises ValueError for one that no float can hold."""
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError("a number is out of range")
+    return number
+
+
+# msgspec's own way to read a float takes 6 us for some numbers of 23 digits, Python's a quarter of one.
+_decode_json = msgspec.json.Decoder(float_hook=_finite).decode
 
 
 class ClientEvent(str):
@@ -40,10 +65,10 @@ class ClientEvent(str):
     __slots__ = ("problem", "wants_acknowledgement")
 
     wants_acknowledgement: bool
-    problem: BadPayload | None
+    problem: Problem | None
 
     @classmethod
-    def create(cls, name: str, *, wants_acknowledgement: bool, problem: BadPayload | None = None) -> "ClientEvent":
+    def create(cls, name: str, *, wants_acknowledgement: bool, problem: Problem | None = None) -> "ClientEvent":
         event = cls(name)
         event.wants_acknowledgement = wants_acknowledgement
         event.problem = problem
@@ -51,7 +76,11 @@ class ClientEvent(str):
 
 
 class Packet(packet.Packet):  # type: ignore[misc]
-    """A `socketio.packet.Packet` for ``serializer=``: the wire format is the standard one."""
+    """A `socketio.packet.Packet` for ``serializer=``: the wire format is the standard one. See
+    `limited_packet_type`.
+    """
+
+    event_limit_bytes = _EVENT_LIMIT_BYTES
 
     data: Any
     id: int | None
@@ -87,15 +116,19 @@ class Packet(packet.Packet):  # type: ignore[misc]
 
     def decode(self, encoded_packet: object) -> int:
         """Fill in this packet; never ask for attachments (the return value is always 0). Raises `MalformedPacket`."""
+        self.read_body(self.read_header(encoded_packet))
+        return 0
+
+    def read_header(self, encoded_packet: object) -> str:
+        """Fill in all but ``data``, and return the text of that. Raises `MalformedPacket`."""
         self.namespace = self.data = self.id = None
         if not isinstance(encoded_packet, str):
             # An attachment of an event that was refused when its header came: an acknowledgement of nothing is ignored.
-            self.packet_type, self.id, self.data = packet.ACK, _NO_ACK_ID, []
-            return 0
+            self.packet_type, self.id = packet.ACK, _NO_ACK_ID
+            return "[]"
         if encoded_packet.startswith('2["'):  # most of what clients send
             self.packet_type = packet.EVENT
-            self._read_data(encoded_packet[1:])
-            return 0
+            return encoded_packet[1:]
         header = _HEADER.match(encoded_packet)
         if header is None:
             raise MalformedPacket("it has no Socket.IO header")
@@ -103,44 +136,69 @@ class Packet(packet.Packet):  # type: ignore[misc]
         self.packet_type = int(packet_type or binary_type)
         self.namespace = namespace.partition("?")[0] if namespace else None
         self.id = int(identifier) if identifier else None
-        self._read_data(header.string[header.end() :])
-        return 0
+        return header.string[header.end() :]
 
-    def _read_data(self, text: str) -> None:
-        try:
-            data = _loads(text) if text else None
-        except BadPayload as problem:
-            if self.packet_type == packet.CONNECT:
-                self.data = problem  # where the client's auth would be
-            else:
-                name = _EVENT_NAME.match(text)
-                self._refuse(name[1] if name else "", problem)
+    def read_body(self, text: str) -> None:
+        """Fill in ``data``, what `read_header` has returned. Raises `MalformedPacket`."""
+        # Four bytes a character is the most that UTF-8 needs: most packets are never measured.
+        if len(text) * 4 > self.event_limit_bytes and (size_bytes := _payload_bytes(text)) > self.event_limit_bytes:
+            self.refuse(text, partial(TooLarge, "payload", self.event_limit_bytes, size_bytes))
             return
-        if self.packet_type == packet.EVENT or self.packet_type == packet.BINARY_EVENT:  # noqa: PLR1714 - it is quicker
+        data, problem = _loads(text) if text else (None, None)
+        if problem is not None:
+            self.refuse(text, problem)
+        elif self.packet_type == packet.EVENT or self.packet_type == packet.BINARY_EVENT:  # noqa: PLR1714 - it is quicker
             self._read_event(data)
-            return
-        is_valid = {
-            packet.CONNECT: True,  # the door refuses an auth that is no object, in words
-            packet.DISCONNECT: data is None,
-            packet.ACK: isinstance(data, list) and self.id is not None,
-        }
-        if not is_valid.get(self.packet_type, False):
-            raise MalformedPacket(f"a packet of type {self.packet_type} cannot be like that")
-        self.data = data
+        else:
+            is_valid = {
+                packet.CONNECT: True,  # the door refuses an auth that is no object, in words
+                packet.DISCONNECT: data is None,
+                packet.ACK: isinstance(data, list) and self.id is not None,
+            }
+            if not is_valid.get(self.packet_type, False):
+                raise MalformedPacket("its type cannot be like that", f"type {self.packet_type}")
+            self.data = data
+
+    def refuse(self, text: str, problem: Problem) -> None:
+        """Let this packet be what is refused for ``problem``; ``text`` is as in `read_body`, and not parsed."""
+        if self.packet_type == packet.CONNECT:
+            self.data = problem  # where the client's auth would be
+        elif self.packet_type in (packet.EVENT, packet.BINARY_EVENT):
+            name = _EVENT_NAME.match(text)
+            self._refuse(name[1] if name else "", problem)
+        elif self.packet_type == packet.ACK:
+            self.id, self.data = _NO_ACK_ID, []  # which is ignored
+        elif self.packet_type != packet.DISCONNECT:
+            raise MalformedPacket("its type cannot be like that", f"type {self.packet_type}")
 
     def _read_event(self, data: object) -> None:
         if not isinstance(data, list) or not data:
-            raise MalformedPacket("an event must be an array that starts with its name")
+            raise MalformedPacket("its event is no array that starts with a name")
         name = data[0] if isinstance(data[0], str) else repr(data[0])[:64]
         if self.packet_type == packet.BINARY_EVENT:
-            self._refuse(name, BadPayload("payload", "must be JSON without binary parts"))
+            self._refuse(name, partial(BadPayload, "payload", "must be JSON without binary parts"))
         else:
             data[0] = ClientEvent.create(name, wants_acknowledgement=self.id is not None)
             self.data = data
 
-    def _refuse(self, name: str, problem: BadPayload) -> None:
+    def _refuse(self, name: str, problem: Problem) -> None:
         self.packet_type = packet.EVENT
         self.data = [ClientEvent.create(name, wants_acknowledgement=self.id is not None, problem=problem)]
+
+
+def limited_packet_type(event_limit_bytes: int) -> type[Packet]:
+    """Return a type of packets whose payloads have so many bytes of UTF-8 at most."""
+    return type("Packet", (Packet,), {"event_limit_bytes": event_limit_bytes})
+
+
+def utf8_bytes(text: str) -> int:
+    """Return the number of bytes that a text has in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def _payload_bytes(text: str) -> int:
+    """Return the size of JSON in UTF-8. An escape counts as three bytes: some clients write all but ASCII like that."""
+    return utf8_bytes(text) - 3 * text.count("\\u")
 
 
 def encoded(packet_type: int, namespace: str | None, identifier: int | None, data: Any) -> bytes:
@@ -153,28 +211,51 @@ def _address(namespace: str | None) -> str:
     return "" if namespace is None or namespace == "/" else f"{namespace},"
 
 
-def _loads(text: str) -> Any:
-    """Decode JSON, refusing NaN, lone surrogates and a payload nested deeper than 32. Raises `MalformedPacket` too."""
+def _loads(text: str) -> tuple[Any, Problem | None]:
+    """Decode JSON, or say why a payload may not be like that. Raises `MalformedPacket` for what is no JSON at all."""
+    try:
+        data = _decode_json(text)
+    except RecursionError:
+        return None, _TOO_DEEP
+    except msgspec.ValidationError as error:  # a number that is too large
+        return None, partial(BadPayload, "payload", f"is not valid JSON: {error}")
+    except msgspec.DecodeError as error:
+        said = str(error)
+        if not _is_nearly_json(text, said):
+            raise MalformedPacket("it is not JSON", said) from None
+        return None, partial(BadPayload, "payload", f"is not valid JSON: {said}")
     # One more than the payload may have: the array around an event is not the client's.
-    if text.count("[") + text.count("{") > _MAX_JSON_DEPTH + 1:
-        _check_depth(text, _MAX_JSON_DEPTH + (1 if text.startswith("[") else 0))
-    try:
-        return _decode_json(text)
-    except msgspec.MsgspecError as error:
-        problem = str(error)
-    try:
-        json.loads(text)
-    except ValueError:
-        raise MalformedPacket(f"it is not JSON: {problem}") from None
-    # The standard library takes it, so it is JSON but for what JSON has no word for.
-    raise BadPayload("payload", f"is not valid JSON: {problem}")
+    limit = _MAX_JSON_DEPTH + (1 if isinstance(data, list) else 0)
+    if text.count("[") + text.count("{") > limit and _is_deeper(data, limit):
+        return None, _TOO_DEEP
+    return data, None
 
 
-def _check_depth(text: str, limit: int) -> None:
-    """Raise `BadPayload` if brackets nest deeper than ``limit``, by peeling them from the inside (linear per level)."""
-    brackets = _NOT_BRACKETS.sub("", text).translate(_CURLY_TO_SQUARE)
+_TOO_DEEP = partial(BadPayload, "payload", f"is nested too deeply, the limit is {_MAX_JSON_DEPTH} levels")
+
+
+def _is_nearly_json(text: str, said: str) -> bool:
+    """Return whether all that was found wrong is what JSON has no word for: NaN, infinity, half a character."""
+    if _LONE_HALF in said:
+        return True
+    invalid = _INVALID_CHARACTER.search(said)
+    if invalid is not None:
+        position = int(invalid[1])
+        return text.encode()[position : position + 8].startswith(_NO_NUMBERS)
+    # Half a character near the end is told like a text that was cut off.
+    return _LONE_HALF_AT_END.search(text, max(0, len(text) - _HALF_CHARS)) is not None
+
+
+def _is_deeper(data: Any, limit: int) -> bool:
+    """Return whether what JSON says nests deeper than ``limit``, level by level."""
+    level = [data] if isinstance(data, list | dict) else []
     for _ in range(limit):
-        brackets = brackets.replace("[]", "")
-        if not brackets:
-            return
-    raise BadPayload("payload", f"is nested too deeply, the limit is {_MAX_JSON_DEPTH} levels")
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, list | dict)
+        ]
+        if not level:
+            return False
+    return True

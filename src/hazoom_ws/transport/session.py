@@ -18,7 +18,16 @@ SLOW_READER = "slow reader"
 
 
 class MalformedPacket(ValueError):
-    """What a client sent is no packet of the protocol; its session is closed."""
+    """What a client sent is no packet of the protocol; its session is closed.
+
+    ``reason`` is one of a few texts, under which it is counted; ``detail`` says more, and nothing that the client chose
+    but a few characters.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        self.detail = detail
 
 
 class Recipient(Protocol):

@@ -58,7 +58,7 @@ def test_the_wire_format_is_the_standard_one(name, payload, namespace, identifie
 def test_the_name_is_known_even_if_the_payload_may_not_be(text, name):
     event = Packet(encoded_packet=text).data[0]
     assert event == name
-    assert event.problem.code == "bad_payload"
+    assert event.problem().code == "bad_payload"
 
 
 def test_an_announced_attachment_is_not_waited_for():

@@ -120,7 +120,7 @@ function setTyping(value) {
   socket.volatile.emit("typing", { room, is_typing: value });
 }
 
-// Whoever is not in the room can send nothing, and gets what is said there with the answer to join_room.
+// Whoever is not in the room can send nothing, and gets what is said there with room_joined.
 function setIn(value) {
   isIn = value;
   element("send").disabled = element("ask").disabled = !value;
@@ -140,7 +140,8 @@ function enter(name) {
     shown.clear();
     lastSeq = 0;
   }
-  request("join_room", lastSeq ? { room, since: lastSeq } : { room });
+  // Without an acknowledgement, which would have the messages instead of room_joined, and come after what runs in the room.
+  socket.emit("join_room", lastSeq ? { room, since: lastSeq } : { room });
 }
 
 function submit(event, payload, onFailure) {
@@ -182,6 +183,7 @@ socket.on("status", (status) => {
 });
 socket.on("room_joined", (joined) => {
   if (joined.room !== room) return;
+  if (!isIn) showProblem(null);
   setIn(true);
   showPeople(joined.users, joined.user_count);
   if (!joined.complete) {
