@@ -1,6 +1,8 @@
 """What every message log promises (`hazoom_ws.message_log.contract`), over every store."""
 
+import os
 import sqlite3
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -11,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hazoom_ws.errors import LogUnavailable
-from hazoom_ws.message_log.contract import MessageLog, Page, StoredSession
+from hazoom_ws.message_log.contract import MessageLog, Page, StoredSession, size_bytes
 from hazoom_ws.message_log.migrations import MIGRATIONS
 from hazoom_ws.message_log.opening import open_log
 from hazoom_ws.schemas import NewMessage
@@ -148,6 +150,32 @@ def test_a_room_keeps_its_newest_messages(open_store, clock):
         assert texts(page) in {"678", "78"}
         assert log.read("a", after=entries[0].seq, limit=10, newest=True).gap is True
         assert log.read("a", after=entries[6].seq, limit=10, newest=True).gap is False
+
+
+@pytest.mark.parametrize(("letter", "letter_bytes"), [("x", 1), ("\N{SNOWMAN}", 3), ("\N{GRINNING FACE}", 4), ("\x01", 6)])
+def test_a_page_ends_at_the_bytes_that_it_has_on_the_wire(log, letter, letter_bytes):
+    """Of a page that was counted in characters, up to six times as much went to a client, which was closed as slow."""
+    entries = say(log, "a", *[letter * 100] * 10)
+    assert size_bytes(entries[0]) == letter_bytes * 100 + 500
+    limit_bytes = 3 * size_bytes(entries[0])
+    for newest in (True, False):
+        page = log.read("a", limit=10, newest=newest, limit_bytes=limit_bytes)
+        assert (page.messages, page.more) == (entries[-3:] if newest else entries[:3], True)
+        assert len(log.read("a", limit=10, newest=newest, limit_bytes=limit_bytes - 1).messages) == 2
+    assert log.read("a", limit=10, newest=True, limit_bytes=1).messages == entries[-1:]
+
+
+@pytest.mark.parametrize("letter", ["\N{GRINNING FACE}", "\0"])
+def test_a_room_is_bounded_in_bytes_not_in_characters(open_store, clock, letter):
+    """SQLite counts the characters of a text, and ends at the first NUL: a room could hold four times its bound, or all."""
+    for url in STORES:
+        log = open_store(url, history_room_limit_bytes=25_000, history_limit_bytes=1)
+        for _ in range(40):
+            clock.now_s += 3600
+            say(log, "a", letter * 1000 + "x" * 3000)
+        log.close()
+        log = open_store(url, history_limit_bytes=1)
+        assert len(log.read("a", limit=100, newest=True).messages) <= 4
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
@@ -289,6 +317,42 @@ class TestFile:
         backup.replace(file)
         log.reopen()
         assert texts(log.read("a", limit=5, newest=True)) == "1"
+
+    @pytest.mark.skipif(os.name != "posix", reason="there are no such modes")
+    @pytest.mark.parametrize("is_there", [False, True])
+    def test_only_its_owner_may_read_the_file_and_what_is_beside_it(self, open_store, tmp_path, is_there):
+        """They were 0644, so that every account of the machine could read what was said."""
+        names = ["log.sqlite3", "log.sqlite3-shm", "log.sqlite3-wal", "log.sqlite3.lock"]
+        before = os.umask(0o022)
+        try:
+            if is_there:
+                log = open_store(self.URL)
+                say(log, "a", "1")
+                copies = {name: (tmp_path / name).read_bytes() for name in names}  # as a process that was killed left them
+                log.close()
+                for name, copy in copies.items():
+                    (tmp_path / name).write_bytes(copy)
+                    (tmp_path / name).chmod(0o644)
+            log = open_store(self.URL)
+            say(log, "a", "2")
+            assert texts(log.read("a", limit=5, newest=True)) == ("12" if is_there else "2")
+            modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+        finally:
+            os.umask(before)
+        assert modes.keys() >= set(names)
+        assert set(modes.values()) == {0o600}
+
+    @pytest.mark.skipif(os.name != "posix", reason="there are no such modes")
+    def test_a_file_that_is_put_in_place_or_linked_to_becomes_its_owners_too(self, open_store, tmp_path):
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "log.sqlite3").symlink_to(tmp_path / "elsewhere" / "real.sqlite3")
+        log = open_store(self.URL)
+        say(log, "a", "1")
+        (tmp_path / "elsewhere" / "real.sqlite3").chmod(0o644)
+        log.reopen()
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "elsewhere").iterdir()}
+        assert modes["real.sqlite3"] == 0o600
+        assert set(modes.values()) == {0o600}
 
     def test_a_second_process_is_refused(self, open_store):
         open_store(self.URL)

@@ -16,11 +16,14 @@ and are called beside turns, one at a time and none during `write_at_once`, but 
 from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple, Protocol
 
+import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from hazoom_ws.schemas import NewMessage
 
 PAGE_LIMIT_BYTES = 262_144  # a page goes out twice on joining, and an outbox has 1 MB
+_RECORD_BYTES = 500 - len('""')  # beside the text, which is encoded with its quotes
+_encode = msgspec.json.Encoder().encode
 
 
 class Page(NamedTuple):
@@ -31,21 +34,25 @@ class Page(NamedTuple):
     gap: bool
 
 
-def take_page(candidates: Iterable[NewMessage], limit: int) -> tuple[list[NewMessage], bool]:
+def take_page(candidates: Iterable[NewMessage], limit: int, limit_bytes: int) -> tuple[list[NewMessage], bool]:
     """Return the first of ``candidates`` that fit into a page, and whether there are more."""
     taken: list[NewMessage] = []
     page_bytes = 0
     for entry in candidates:
         page_bytes += size_bytes(entry)
-        if len(taken) == limit or (taken and page_bytes > PAGE_LIMIT_BYTES):
+        if len(taken) == limit or (taken and page_bytes > limit_bytes):
             return taken, True
         taken.append(entry)
     return taken, False
 
 
 def size_bytes(entry: NewMessage) -> int:
-    """Return the text's size, which is at least its characters; the record around it counts as 500 bytes."""
-    return len(entry.message) + 500
+    """Return the size of a message on the wire: its text is exact, the record around it counts as 500 bytes.
+
+    Encoding it is the fastest way to know: of 400 characters it takes a tenth of a microsecond, and no other finds what has
+    to be escaped.
+    """
+    return len(_encode(entry.message)) + _RECORD_BYTES
 
 
 class StoredSession(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -115,10 +122,19 @@ class MessageLog(Protocol):
         A file knows it for 24 h anyway; its text may be gone by then. Raises `LogUnavailable`.
         """
 
-    def read(self, room: str, *, after: int | None = None, before: int | None = None, limit: int, newest: bool) -> Page:
+    def read(
+        self,
+        room: str,
+        *,
+        after: int | None = None,
+        before: int | None = None,
+        limit: int,
+        newest: bool,
+        limit_bytes: int = PAGE_LIMIT_BYTES,
+    ) -> Page:
         """Return up to ``limit`` messages with ``after < seq < before``, from the newest or the oldest end.
 
-        A page also ends at 256 KB of text, but holds at least one message. Raises `LogUnavailable`.
+        A page also ends at ``limit_bytes`` by `size_bytes`, but holds at least one message. Raises `LogUnavailable`.
         """
 
     def save_session(self, key: str, session: StoredSession | None, *, can_wait: bool = False) -> None:

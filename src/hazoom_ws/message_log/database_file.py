@@ -1,8 +1,10 @@
-"""The file that keeps a log, as a file: locked by one process, and put aside when it is damaged."""
+"""The file that keeps a log, as a file: its owner's only, locked by one process, and put aside when it is damaged."""
 
 import logging
+import os
 import secrets
 import sqlite3
+import stat
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +13,9 @@ from hazoom_ws.settings import SettingsError
 
 logger = logging.getLogger(__name__)
 
+_OWNERS_ONLY = 0o600
+_OTHERS = 0o077
+_BESIDE = ("-wal", "-shm", "-journal")  # what SQLite makes, with the mode of the file that they belong to
 _DAMAGED = ("file is not a database", "malformed")
 
 
@@ -18,6 +23,7 @@ def lock_file(path: Path) -> sqlite3.Connection:
     """Return what keeps other processes from the file until it is closed, or the process ends. Raises `SettingsError`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(Path(f"{path}.lock"))
         lock = sqlite3.connect(f"{path}.lock", timeout=0, isolation_level=None, check_same_thread=False)
         try:
             lock.execute("BEGIN EXCLUSIVE")
@@ -29,6 +35,30 @@ def lock_file(path: Path) -> sqlite3.Connection:
             raise SettingsError(f"log_url: another hazoom_ws uses {path}; stop it, or choose another file") from None
         raise SettingsError(f"log_url: cannot use {path}: {error}; choose a file in a folder of yours") from None
     return lock
+
+
+def make_private(path: Path) -> None:
+    """See that only its owner may read and write a file, and what SQLite keeps beside it; call it before SQLite opens it.
+
+    It is made if it is not there: SQLite would make it one that everybody may read. What cannot be done here, SQLite will
+    say better. Where there are no such modes (Windows), nothing is done.
+    """
+    if os.name != "posix":
+        return
+    path = Path(os.path.realpath(path))  # where a link points to, the rest is too
+    with suppress(OSError):
+        # Never open one that is there: closing it again would end the locks that this process has on it.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _OWNERS_ONLY))
+    for suffix in ("", *_BESIDE):
+        file = Path(f"{path}{suffix}")
+        try:
+            mode = file.stat().st_mode
+            if stat.S_ISREG(mode) and mode & _OTHERS:
+                file.chmod(_OWNERS_ONLY)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            logger.warning("others may be able to read %s: %s", file, error.strerror or error)
 
 
 def is_damage(problem: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from msgspec import UNSET, UnsetType
 
-from hazoom_ws.message_log.contract import Batch, Page, StoredSession, size_bytes, take_page
+from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, Batch, Page, StoredSession, size_bytes, take_page
 from hazoom_ws.schemas import NewMessage
 
 _seq_of = attrgetter("seq")
@@ -154,13 +154,14 @@ class MemoryLog:
         before: int | None = None,
         limit: int,
         newest: bool,
+        limit_bytes: int = PAGE_LIMIT_BYTES,
     ) -> Page:
         """See the contract. An ``after`` that this log has not reached yet is none of its numbers: all of it is a gap."""
         gap = after is not None and self._has_gap(room, after)
         if after is not None and after > self.last_seq:
             after, newest = None, True
         entries = self.range(room, after or 0, before)
-        taken, more = take_page(reversed(entries) if newest else entries, limit)
+        taken, more = take_page(reversed(entries) if newest else entries, limit, limit_bytes)
         if newest:
             taken.reverse()
         return Page(taken, more, gap)

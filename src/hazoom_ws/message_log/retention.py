@@ -14,9 +14,10 @@ _LOOKED_AT_ONCE = 1000
 # A room is looked through when it has grown by this part of what it may hold: that stays a small share of the work.
 _GROWTH = 0.05
 _GROWING_ROOMS = 100_000
+# Of a text SQLite counts the characters, and those only up to the first NUL.
 _OVER_THE_BOUNDS = """
     SELECT max(seq) FROM (
-        SELECT seq, row_number() OVER newest AS count, sum(length(message) + 500) OVER newest AS size
+        SELECT seq, row_number() OVER newest AS count, sum(length(CAST(message AS BLOB)) + 500) OVER newest AS size
         FROM messages WHERE room = ? AND message IS NOT NULL WINDOW newest AS (ORDER BY seq DESC)
     ) WHERE count > 1 AND (count > ? OR size > ?)
 """

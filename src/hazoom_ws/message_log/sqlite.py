@@ -20,8 +20,8 @@ from typing import Any, Literal
 from msgspec import UNSET, UnsetType
 
 from hazoom_ws.errors import LogUnavailable
-from hazoom_ws.message_log.contract import Batch, Page, StoredSession, take_page
-from hazoom_ws.message_log.database_file import is_damage, lock_file, set_aside
+from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, Batch, Page, StoredSession, take_page
+from hazoom_ws.message_log.database_file import is_damage, lock_file, make_private, set_aside
 from hazoom_ws.message_log.memory import MemoryLog
 from hazoom_ws.message_log.retention import Retention
 from hazoom_ws.message_log.sqlite_writer import SqliteWriter, open_file
@@ -123,7 +123,16 @@ class SqliteLog:
         condition = "client_id = ? AND user = ? AND room = ?"
         return next(self._select(condition, (client_id, user, room), is_whole=False), None)
 
-    def read(self, room: str, *, after: int | None = None, before: int | None = None, limit: int, newest: bool) -> Page:
+    def read(
+        self,
+        room: str,
+        *,
+        after: int | None = None,
+        before: int | None = None,
+        limit: int,
+        newest: bool,
+        limit_bytes: int = PAGE_LIMIT_BYTES,
+    ) -> Page:
         gap = after is not None and self._has_gap(room, after)
         if after is None or after > self.last_seq:
             after, newest = 0, newest or after is not None
@@ -141,7 +150,7 @@ class SqliteLog:
             )
         )
         # Neither iterator is asked for more than the page needs: most pages never ask the file.
-        taken, more = take_page(chain(reversed(recent), older) if newest else chain(older, recent), limit)
+        taken, more = take_page(chain(reversed(recent), older) if newest else chain(older, recent), limit, limit_bytes)
         if not is_all_recent and not more and after == 0 and before is None and len(taken) == len(recent):
             if len(self._whole_from) >= _WHOLE_ROOMS:
                 self._whole_from.clear()
@@ -262,6 +271,7 @@ class SqliteLog:
 
     def _connect(self) -> None:
         is_first = not self._recent.messages_total
+        make_private(self._path)
         writer = self._writer = SqliteWriter(
             self._path,
             self._settings,

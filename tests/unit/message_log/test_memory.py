@@ -1,8 +1,6 @@
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hazoom_ws.message_log import contract
 from hazoom_ws.message_log.contract import Page
 from hazoom_ws.message_log.memory import MemoryLog
 
@@ -80,11 +78,10 @@ def test_a_message_that_is_larger_than_the_bound_is_kept_until_the_next():
     assert len(log.read("a", limit=1, newest=True).messages) == 1
 
 
-def test_a_page_ends_at_its_bytes_and_says_that_there_is_more(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(contract, "PAGE_LIMIT_BYTES", 1100)
+def test_a_page_ends_at_its_bytes_and_says_that_there_is_more():
     log = log_of(*(("a", text) for text in "1234"))
-    assert texts(log.read("a", limit=10, newest=True)) == "34"
-    page = log.read("a", after=0, limit=10, newest=False)
+    assert texts(log.read("a", limit=10, newest=True, limit_bytes=1100)) == "34"
+    page = log.read("a", after=0, limit=10, newest=False, limit_bytes=1100)
     assert (texts(page), page.more) == ("12", True)
 
 
