@@ -25,6 +25,7 @@ from hazoom_ws.deadlines import Deadlines
 from hazoom_ws.transport import frames
 from hazoom_ws.transport.frames import CloseCode, FrameError, frame
 from hazoom_ws.transport.outbox import Outbox, OutboxTotal
+from hazoom_ws.transport.refusals import Refusals
 from hazoom_ws.transport.session import SLOW_READER, Carrier, DirectOutlet, MalformedPacket, Outlet, Session
 
 logger = logging.getLogger(__name__)
@@ -63,7 +64,8 @@ class Engine(engineio.Server):  # type: ignore[misc]
         self.sessions: dict[str, Session] = {}
         self._ending: dict[str, Session] = {}  # closed, but their disconnect handlers may still ask for them
         self.closed_by_reason: Counter[str] = Counter()
-        self.sweeps: list[Callable[[float], None]] = [self._sweep]
+        self.refusals = Refusals(clock=clock)
+        self.sweeps: list[Callable[[float], None]] = [self._sweep, self.refusals.sweep]
         self._outbox_limit_bytes = outbox_limit_bytes
         self._outbox_total = OutboxTotal(outbox_total_limit_bytes)
         # Greenlets change places only where they wait, and nothing under the lock does; eventlet's lock costs much.
