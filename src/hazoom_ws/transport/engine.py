@@ -167,7 +167,7 @@ class Engine(engineio.Server):  # type: ignore[misc]
             else:
                 self._act(session, packet)
         except MalformedPacket as error:
-            logger.info("session %s sent a packet that is none: %.200s", session.sid, error)
+            self.refusals.note(f"a session sent a packet that is none: {error.reason}", error.detail)
             self.close(session, BAD_PACKET, code=CloseCode.PROTOCOL_ERROR)
         except Exception:
             logger.exception("a packet of session %s failed", session.sid)

@@ -136,7 +136,7 @@ class FrameReader:
         self._missing_bytes -= len(data)
         self.has_frame = self._missing_bytes <= 0
 
-    def next_message(self) -> Message | None:  # noqa: PLR0911 - one place for each way to have too few bytes
+    def next_message(self) -> Message | None:  # noqa: PLR0911, PLR0912 - a place for each way to have too few bytes
         """Return the next whole message or control frame. Raises `FrameError`.
 
         None if more bytes are needed, or after some fragments, of which there may be many that hold nothing: `has_frame`

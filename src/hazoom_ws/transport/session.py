@@ -1,6 +1,5 @@
 """A session, the WebSocket that carries it, and how frames get to either. The rules are the `Engine`'s."""
 
-import logging
 import threading
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,8 +10,6 @@ from hazoom_ws.transport.outbox import Outbox
 
 if TYPE_CHECKING:
     from hazoom_ws.transport.engine import Engine
-
-logger = logging.getLogger(__name__)
 
 SLOW_READER = "slow reader"
 
@@ -170,7 +167,7 @@ class Carrier:
 
     def fail(self, error: FrameError) -> None:
         """Close the connection of a client that broke the WebSocket protocol."""
-        logger.info("a client broke the WebSocket protocol: %s", error)
+        self.engine.refusals.note(f"a client broke the WebSocket protocol: {error}")
         self.lost(self.engine.reason.TRANSPORT_ERROR, error.code)
 
     def lost(self, reason: str, code: CloseCode = CloseCode.GOING_AWAY) -> None:

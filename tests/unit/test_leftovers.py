@@ -1,0 +1,122 @@
+"""What a stranger sends leaves nothing behind, without the garbage collector, which looks at what is old too seldom."""
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from flask import Flask
+
+from clients import MakeApp
+from hazoom_ws.transport.engine import Engine
+from hazoom_ws.transport.session import Session
+
+LONG = "a" * 50_000
+
+REFUSED = {
+    "NaN behind a long text": f'42["x","{LONG}",NaN]',
+    "NaN with an acknowledgement": f'427["message",{{"message":"{LONG}","x":NaN}}]',
+    "half a character": f'42["x","{LONG}\\udc00"]',
+    "too deep": f'42["x","{LONG}",{"[" * 40}{"]" * 40}]',
+    "much too deep": f'42["x","{LONG}",{"[" * 5000}{"]" * 5000}]',
+    "a number out of range": f'42["x","{LONG}",1e999]',
+    "too large": f'42["message",{{"message":"{LONG * 3}"}}]',
+    "a message that is too large": f'42["message",{{"message":"{LONG * 2}"}}]',
+    "binary parts": f'451-["x","{LONG}",{{"_placeholder":true,"num":0}}]',
+    "an unknown event": f'42["{LONG}",1]',
+    "no payload of ours": f'42["message","{LONG}"]',
+    "a blank room": f'42["join_room",{{"room":" ","x":"{LONG}"}}]',
+    "a second CONNECT": f'40{{"x":"{LONG}"}}',
+    "NaN in the auth": f'40/rooms,{{"x":"{LONG}","y":NaN}}',
+    "an auth that is none": f'40/rooms,["{LONG}"]',
+    "a namespace that is not there": f'40/nowhere,{{"x":"{LONG}"}}',
+    "an acknowledgement of nothing": f'431["{LONG}"]',
+}
+
+
+@contextmanager
+def nothing_left() -> Iterator[None]:
+    """Check that all that was made in the block, and is not used any more, was freed by counting references."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        left = [type(one).__qualname__ for one in gc.garbage]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert left == []
+
+
+def engine_of(app: Flask) -> Engine:
+    return app.extensions["socketio"].server.eio
+
+
+def enter(app: Flask) -> Session:
+    """Return a session that polls, and is in the namespace ``/``."""
+    engine = engine_of(app)
+    session = engine.open({"REMOTE_ADDR": "127.0.0.1"})
+    session.start_polling()
+    engine.greet(session)
+    engine.receive(session, "40")
+    return session
+
+
+def said_to(session: Session) -> str:
+    return b"".join(session.outbox.take_frames()).decode(errors="replace")
+
+
+@pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in REFUSED.items()])
+@pytest.mark.parametrize("is_limited", [False, True], ids=["", "over the rate"])
+def test_a_packet_that_is_refused_leaves_nothing(make_app: MakeApp, text: str, is_limited: bool) -> None:
+    app = make_app(rate_limit_per_s=0.001 if is_limited else 0, rate_limit_burst_count=1)
+    session = enter(app)
+    for _ in range(2):  # what is made once may stay
+        engine_of(app).receive(session, text)
+    said_to(session)
+    with nothing_left():
+        for _ in range(3):
+            engine_of(app).receive(session, text)
+        said = said_to(session)
+    assert session.is_open
+    assert ("rate_limited" in said) == (is_limited and text.startswith(("42", "45", "40/rooms")))
+    assert said or text.startswith("43")
+    engine_of(app).close(session, "test is over")
+
+
+@pytest.mark.parametrize("text", ['42["x"', "4x", "42[]", "5", f'42["{LONG}'])
+def test_a_packet_that_ends_its_session_leaves_nothing(make_app: MakeApp, text: str) -> None:
+    app = make_app()
+    engine_of(app).receive(enter(app), text)
+    with nothing_left():
+        session = enter(app)
+        engine_of(app).receive(session, text)
+        assert not session.is_open
+        del session
+
+
+def test_who_comes_and_goes_leaves_nothing(make_app: MakeApp) -> None:
+    app = make_app()
+    engine = engine_of(app)
+
+    def visit() -> None:
+        session = enter(app)
+        for packet in (
+            '42["join_room",{"room":"team"}]',
+            '421["message",{"message":"hi"}]',
+            "40/rooms,",
+            "41/rooms,",
+            "41",
+        ):
+            engine.receive(session, packet)
+        engine.receive(session, "40")
+        engine.receive(session, "1")
+        assert not session.is_open
+
+    visit()
+    with nothing_left():
+        for _ in range(3):
+            visit()
