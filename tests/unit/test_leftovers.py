@@ -8,8 +8,7 @@ import pytest
 from flask import Flask
 
 from clients import MakeApp
-from hazoom_ws.transport.engine import Engine
-from hazoom_ws.transport.session import Session
+from visitors import Visitor
 
 LONG = "a" * 50_000
 
@@ -51,70 +50,49 @@ def nothing_left() -> Iterator[None]:
     assert left == []
 
 
-def engine_of(app: Flask) -> Engine:
-    return app.extensions["socketio"].server.eio
-
-
-def enter(app: Flask) -> Session:
-    """Return a session that polls, and is in the namespace ``/``."""
-    engine = engine_of(app)
-    session = engine.open({"REMOTE_ADDR": "127.0.0.1"})
-    session.start_polling()
-    engine.greet(session)
-    engine.receive(session, "40")
-    return session
-
-
-def said_to(session: Session) -> str:
-    return b"".join(session.outbox.take_frames()).decode(errors="replace")
+def enter(app: Flask) -> Visitor:
+    """Return a visitor who is in the namespace ``/``."""
+    visitor = Visitor(app)
+    visitor.send("40")
+    visitor.said()
+    return visitor
 
 
 @pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in REFUSED.items()])
 @pytest.mark.parametrize("is_limited", [False, True], ids=["", "over the rate"])
 def test_a_packet_that_is_refused_leaves_nothing(make_app: MakeApp, text: str, is_limited: bool) -> None:
     app = make_app(rate_limit_per_s=0.001 if is_limited else 0, rate_limit_burst_count=1)
-    session = enter(app)
-    for _ in range(2):  # what is made once may stay
-        engine_of(app).receive(session, text)
-    said_to(session)
+    visitor = enter(app)
+    visitor.send(text, text)  # what is made once may stay
+    visitor.said()
     with nothing_left():
-        for _ in range(3):
-            engine_of(app).receive(session, text)
-        said = said_to(session)
-    assert session.is_open
+        visitor.send(text, text, text)
+        said = "".join(visitor.said())
+    assert visitor.session.is_open
     assert ("rate_limited" in said) == (is_limited and text.startswith(("42", "45", "40/rooms")))
     assert said or text.startswith("43")
-    engine_of(app).close(session, "test is over")
+    visitor.close()
 
 
 @pytest.mark.parametrize("text", ['42["x"', "4x", "42[]", "5", f'42["{LONG}'])
 def test_a_packet_that_ends_its_session_leaves_nothing(make_app: MakeApp, text: str) -> None:
     app = make_app()
-    engine_of(app).receive(enter(app), text)
+    enter(app).send(text)
     with nothing_left():
-        session = enter(app)
-        engine_of(app).receive(session, text)
-        assert not session.is_open
-        del session
+        visitor = enter(app)
+        visitor.send(text)
+        assert not visitor.session.is_open
+        del visitor
 
 
 def test_who_comes_and_goes_leaves_nothing(make_app: MakeApp) -> None:
     app = make_app()
-    engine = engine_of(app)
 
     def visit() -> None:
-        session = enter(app)
-        for packet in (
-            '42["join_room",{"room":"team"}]',
-            '421["message",{"message":"hi"}]',
-            "40/rooms,",
-            "41/rooms,",
-            "41",
-        ):
-            engine.receive(session, packet)
-        engine.receive(session, "40")
-        engine.receive(session, "1")
-        assert not session.is_open
+        visitor = enter(app)
+        visitor.send('42["join_room",{"room":"team"}]', '421["message",{"message":"hi"}]', "40/rooms,", "41/rooms,", "41")
+        visitor.send("40", "1")
+        assert not visitor.session.is_open
 
     visit()
     with nothing_left():

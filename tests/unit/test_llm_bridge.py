@@ -15,6 +15,7 @@ from hazoom_ws.demo import DemoBackend
 from hazoom_ws.llm_bridge import LlmBridge, _Samples
 from hazoom_ws.llm_wire import Prompt
 from hazoom_ws.settings import Settings
+from visitors import Visitor
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
 JSON_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n"
@@ -392,3 +393,52 @@ def test_percentiles_are_nearest_ranks_of_the_last_thousand():
     for number in range(1000):
         samples.add(float(number))
     assert samples.percentile(0.99) == 990.0
+
+
+def at(app, address: str) -> Visitor:
+    """Return somebody who comes from an address, as a proxy that is trusted says."""
+    visitor = Visitor(app, HTTP_X_FORWARDED_FOR=address)
+    visitor.connect()
+    return visitor
+
+
+def test_an_address_holds_no_more_places_than_it_leaves_free(make_app):
+    with backend(stall(HEAD)) as url:
+        limits = {"llm_streams_limit": 8, "llm_queue_limit": 4, "llm_streams_per_user_limit": 1}
+        app = make_app(llm_url=url, trusted_proxies=("127.0.0.0/8",), **limits)
+        crowd = [at(app, "203.0.113.7") for _ in range(12)]
+        codes = []
+        for guest in crowd:
+            reply = guest.call("llm_request", {"message": "me"})
+            codes.append("ok" if reply["ok"] else reply["error"]["code"])
+        assert codes == ["ok"] * 6 + ["too_many_streams"] * 6
+        stats = crowd[0].call("get_stats")["llm"]
+        assert (stats["active"], stats["queued"]) == (4, 2)
+        assert "address" in crowd[-1].call("llm_request", {"message": "me"})["error"]["message"]
+        # Whoever comes from elsewhere finds a place, as long as there is one.
+        others = [at(app, f"198.51.100.{number}") for number in range(4)]
+        assert [other.call("llm_request", {"message": "me"})["ok"] for other in others] == [True] * 4
+        assert crowd[0].call("get_stats")["llm"]["active"] == 8
+        for visitor in (*crowd, *others):
+            visitor.close()
+
+
+def test_addresses_on_this_machine_are_not_limited(make_app):
+    with backend(stall(HEAD)) as url:
+        app = make_app(llm_url=url, llm_streams_limit=4, llm_queue_limit=0, llm_streams_per_user_limit=1)
+        guests = [Client(app) for _ in range(5)]
+        assert [guest.call("llm_request", {"message": "me"})["ok"] for guest in guests] == [True] * 4 + [False]
+
+
+def test_a_place_is_given_back_with_its_address(make_app):
+    with backend(answer(HEAD, TOKEN, END)) as url:
+        app = make_app(llm_url=url, llm_streams_limit=2, llm_queue_limit=1, trusted_proxies=("127.0.0.0/8",))
+        guest = at(app, "203.0.113.7")
+        answers = app.extensions["hazoom_ws"].answers
+        for _ in range(5):
+            assert guest.call("llm_request", {"message": "x"})["ok"]
+            while not guest.events("llm_complete"):
+                pass
+        assert not answers._running_at
+        assert not answers._waiting_at
+        guest.close()

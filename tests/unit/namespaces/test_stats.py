@@ -26,3 +26,29 @@ def test_who_left_is_not_counted(ann: Client, bob: Client):
     bob.socket.disconnect()
     stats = ann.call("get_stats", {})
     assert (stats["active_users"], stats["total_connections"], stats["rooms"]) == (1, 1, {"general": 1})
+
+
+def test_the_list_of_rooms_is_made_again_only_when_somebody_comes_or_goes(make_app):
+    app = make_app(rate_limit_per_s=0)
+    client = Client(app)
+    hub = app.extensions["hazoom_ws"].hub
+    before = hub.room_sizes()
+    assert hub.room_sizes() is before
+    client.call("message", {"message": "hi"})
+    assert hub.room_sizes() is before
+    client.call("join_room", {"room": "team"})
+    assert hub.room_sizes() == {"general": 1, "team": 1}
+    client.call("leave_room", {"room": "team"})
+    assert hub.room_sizes() == {"general": 1}
+    client.socket.disconnect()
+    assert hub.room_sizes() == {}
+
+
+def test_the_list_of_rooms_is_bounded_in_bytes(make_app):
+    app = make_app(rate_limit_per_s=0, rooms_per_connection_limit=2000)
+    client = Client(app)
+    for number in range(400):
+        client.call("join_room", {"room": f"{number:03}" + "\u20ac" * 125})
+    rooms = client.call("get_stats")["rooms"]
+    assert 100 < len(rooms) < 400
+    assert sum(len(name.encode()) for name in rooms) <= 65_536
