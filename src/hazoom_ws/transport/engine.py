@@ -184,7 +184,7 @@ class Engine(engineio.Server):  # type: ignore[misc]
             session.farewell = b"6"
             self.close(session, self.reason.CLIENT_DISCONNECT)
         elif packet != "6":
-            raise MalformedPacket(f"packet type {kind!r} is not one that a client may send now")
+            raise MalformedPacket("its type is not one that a client may send now", repr(kind))
 
     def joined(self, sid: str) -> None:
         """Note that a session is in a namespace: it may stay."""
