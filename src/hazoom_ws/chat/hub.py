@@ -15,7 +15,7 @@ from msgspec import UNSET, UnsetType
 
 from hazoom_ws.chat.effects import Broadcast, Close, Effect, Enter, Leave, Push
 from hazoom_ws.chat.presence import Connection, Members, TypingIndicators, TypingKey, User
-from hazoom_ws.chat.recovery import REPLAY_LIMIT_COUNT, Sessions, missed
+from hazoom_ws.chat.recovery import Sessions, missed
 from hazoom_ws.deadlines import Deadlines
 from hazoom_ws.errors import LogUnavailable, NotInRoom, TooManyRooms
 from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, MessageLog, Page
@@ -185,19 +185,19 @@ class Hub:
 
         First the messages in their order, then for each room who is there.
         """
-        pages = {room: self._page_since(room, offset) for room in connection.rooms}
-        replayed, incomplete = missed(pages, self._settings.outbox_limit_bytes // 2)
+
+        def read(room: str, limit_count: int, limit_bytes: int) -> Page:
+            try:
+                return self._log.read(room, after=offset, limit=limit_count, newest=True, limit_bytes=limit_bytes)
+            except LogUnavailable:
+                return Page([], more=True, gap=False)
+
+        replayed, incomplete = missed(connection.rooms, read, self._settings.outbox_limit_bytes // 2)
         events: list[tuple[ServerEvent, int]] = [(entry, entry.seq) for entry in replayed]
         for room in connection.rooms:
             page = Page(incomplete.get(room, []), more=room in incomplete, gap=False)
             events.append((self._room_joined(room, page), self._log.last_seq))
         return events
-
-    def _page_since(self, room: str, offset: int) -> Page:
-        try:
-            return self._log.read(room, after=offset, limit=REPLAY_LIMIT_COUNT, newest=True)
-        except LogUnavailable:
-            return Page([], more=True, gap=False)
 
     def save_answers(self, connection: Connection) -> None:
         """Keep with a connection's session which of its requests to the AI have not ended."""

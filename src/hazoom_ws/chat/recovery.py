@@ -8,13 +8,13 @@ import hashlib
 import math
 import secrets
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import count, islice
 from typing import NamedTuple
 
 from hazoom_ws.chat.presence import Connection, User
 from hazoom_ws.deadlines import Deadlines
-from hazoom_ws.message_log.contract import MessageLog, Page, StoredSession, size_bytes
+from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, RECORD_BYTES, MessageLog, Page, StoredSession, size_bytes
 from hazoom_ws.schemas import NewMessage
 
 AWAY_LIMIT_COUNT = 100_000  # clients that may still come back; over it the one that left first may not
@@ -178,15 +178,18 @@ class Missed(NamedTuple):
     incomplete: dict[str, list[NewMessage]]
 
 
-def missed(pages: dict[str, Page], limit_bytes: int) -> Missed:
-    """Decide what to replay, given for each room the newest page since the client was last seen.
+def missed(rooms: Iterable[str], read: Callable[[str, int, int], Page], limit_bytes: int) -> Missed:
+    """Decide what to replay of ``rooms``: the newest page of each since the client was last seen.
 
-    ``limit_bytes`` is for all rooms together: what is replayed has to fit into the client's outbox.
+    ``read(room, limit_count, limit_bytes)`` returns a page. ``limit_bytes`` is for all rooms together: what is replayed has
+    to fit into the client's outbox. When there is no more place, a room costs one message read: whether there is any.
     """
     replayed: list[NewMessage] = []
     incomplete: dict[str, list[NewMessage]] = {}
     left_bytes = limit_bytes
-    for room, page in pages.items():
+    for room in rooms:
+        is_full = left_bytes < RECORD_BYTES
+        page = read(room, 1 if is_full else REPLAY_LIMIT_COUNT, min(max(left_bytes, 1), PAGE_LIMIT_BYTES))
         page_bytes = sum(map(size_bytes, page.messages))
         messages = page.messages if page_bytes <= left_bytes else []
         left_bytes -= page_bytes if messages else 0

@@ -1,6 +1,7 @@
 """What a client that dropped has missed, and whether it is shown once and in order."""
 
 from pathlib import Path
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +10,7 @@ from msgspec import structs
 from hazoom_ws.chat.effects import Broadcast, Close, Effect, Push
 from hazoom_ws.chat.hub import Hub
 from hazoom_ws.chat.presence import Connection, User
-from hazoom_ws.chat.recovery import Sessions, missed
+from hazoom_ws.chat.recovery import Missed, Sessions, missed
 from hazoom_ws.message_log.contract import Page, StoredSession
 from hazoom_ws.message_log.memory import MemoryLog
 from hazoom_ws.message_log.opening import open_log
@@ -190,10 +191,14 @@ def test_sessions_of_a_process_that_died_begin_to_end_when_the_next_one_starts(m
     assert world.ann.session_id == "s"
 
 
+def missed_of(pages: dict[str, Page]) -> Missed:
+    return missed(pages, lambda room, _limit_count, _limit_bytes: pages[room], LIMIT_BYTES)
+
+
 def test_what_is_replayed_is_in_one_order_over_all_rooms():
     pages = {"a": Page([entry(1), entry(4)], more=False, gap=False), "b": Page([entry(2, "b")], more=False, gap=False)}
-    assert [one.seq for one in missed(pages, LIMIT_BYTES).replayed] == [1, 2, 4]
-    assert missed(pages, LIMIT_BYTES).incomplete == {}
+    assert [one.seq for one in missed_of(pages).replayed] == [1, 2, 4]
+    assert missed_of(pages).incomplete == {}
 
 
 def test_a_room_of_which_something_is_gone_is_told_apart():
@@ -202,7 +207,7 @@ def test_a_room_of_which_something_is_gone_is_told_apart():
         "gap": Page([entry(2, "gap")], more=False, gap=True),
         "whole": Page([entry(3, "whole")], more=False, gap=False),
     }
-    found = missed(pages, LIMIT_BYTES)
+    found = missed_of(pages)
     assert [one.seq for one in found.replayed] == [3]
     assert {room: [one.seq for one in messages] for room, messages in found.incomplete.items()} == {"more": [1], "gap": [2]}
 
@@ -210,8 +215,37 @@ def test_a_room_of_which_something_is_gone_is_told_apart():
 def test_what_is_replayed_has_a_bound():
     large = entry(1, message="x" * (LIMIT_BYTES - 1000))
     pages = {"a": Page([large], more=False, gap=False), "b": Page([entry(2, "b", "x" * 1000)], more=False, gap=False)}
-    found = missed(pages, LIMIT_BYTES)
+    found = missed_of(pages)
     assert (found.replayed, found.incomplete) == ([large], {"b": []})
+
+
+def test_when_there_is_no_place_left_a_room_costs_a_look_and_no_more():
+    """A page of up to 256 KB was read for each of 128 rooms, to find out that none of them could be sent."""
+    world = World(outbox_limit_bytes=4 * 600 * 2)
+    rooms = [f"room {number}" for number in range(6)]
+    for room in rooms:
+        world.hub.join(world.ann, room, since=None, history=0)
+        world.hub.join(world.bob, room, since=None, history=0)
+    world.collect()
+    world.arrive(len(world.on_its_way))
+    world.cut()
+    for room in rooms[:-1]:
+        for _ in range(3):
+            world.hub.publish(world.bob, room, "x" * 100)
+        world.effects.clear()
+    read, asked, found = world.log.read, [], []
+
+    def count(room: str, **options: Any) -> Page:
+        asked.append(room)
+        page = read(room, **options)
+        found.append(len(page.messages))
+        return page
+
+    world.log.read = count
+    assert world.come_back()
+    assert (asked, found) == (rooms, [3, 1, 1, 1, 1, 0])
+    world.arrive(len(world.on_its_way))
+    assert [one.room for one in world.shown] == ["room 0"] * 3 + ["room 1"]
 
 
 def test_all_in_its_room_have_to_hear_of_an_answer_that_died_with_the_server_once(tmp_path: Path) -> None:

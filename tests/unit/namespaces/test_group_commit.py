@@ -6,8 +6,9 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -392,6 +393,143 @@ def test_the_log_is_tidied_when_nothing_has_been_said_for_a_while(scene: Scene) 
     assert scene.worker.do() == "tidy"
     assert scene.filed() == 601
     assert scene.out[-1] == "more"
+
+
+def test_where_it_is_never_quiet_the_log_is_tidied_as_long_as_there_is_not_much_to_do(scene: Scene) -> None:
+    """Batches less than 10 ms apart put filing off for ever, and what was not filed stayed in memory."""
+    scene.say_many(600)
+    for number in range(30):
+        scene.say(f"trickle {number}")
+        scene.handle_all()
+        scene.worker.pass_time()
+        if scene.worker.submitted:
+            break
+    assert scene.worker.do() == "tidy"
+    assert scene.filed() > 500
+    scene.finish()
+
+
+def test_under_full_load_the_log_is_not_tidied(scene: Scene) -> None:
+    scene.say_many(600)
+    for _ in range(30):
+        scene.say_many(100)
+        scene.worker.pass_time()
+        assert not scene.worker.submitted
+
+
+class BreaksOnce:
+    """Raises once when it is called, then calls what is behind it."""
+
+    def __init__(self, function: Callable) -> None:
+        self._function = function
+        self.__name__ = function.__name__
+        self.has_broken = False
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        if self.has_broken:
+            return self._function(*args, **options)
+        self.has_broken = True
+        raise MemoryError
+
+
+@pytest.mark.parametrize("log_fsync", ["normal", "full"])
+@pytest.mark.parametrize("name", ["write_at_once", "take_batch", "forget", "write"])
+def test_a_defect_in_the_middle_of_writing_does_not_end_it(make_scene, monkeypatch, name: str, log_fsync: str) -> None:
+    """What was raised there left the log busy for ever: nothing was written or shown any more."""
+    scene = make_scene(log_fsync)
+    broken = BreaksOnce(getattr(scene.log, name))
+    monkeypatch.setattr(scene.log, name, broken)
+    if name == "forget":
+        monkeypatch.setattr(scene.log, "write_at_once", BreaksOnce(scene.log.write_at_once))
+    scene.log.save_session("1", SESSION)
+    scene.say("a")
+    shown_early = [text for text in scene.out if text not in scene.history()]
+    scene.finish()
+    scene.say("b")
+    scene.finish()
+    scene.worker.pass_time()
+    scene.finish()
+    scene.say("c")
+    scene.finish()
+    scene.worker.pass_time()
+    scene.finish()
+    assert broken.has_broken or (name, log_fsync) == ("write", "normal")
+    assert not shown_early
+    assert scene.out[-1] == "c"
+    assert scene.out == [text for text in ("first", "a", "b", "c") if text not in scene.revoked]
+    if name != "forget":
+        assert scene.history() == scene.out[-3:]
+        assert scene.sessions() == {"1"}
+
+
+def test_a_defect_in_what_follows_a_thread_does_not_end_writing(make_scene, monkeypatch) -> None:
+    for target, when in (("_let_out", "write"), ("_start_checkpoint", "write"), ("_start_checkpoint", "tidy")):
+        scene = make_scene("full")
+        scene.say("a")
+        scene.handle_all()
+        if when == "tidy":
+            scene.finish()
+            scene.say_many(600)
+            scene.finish()
+            scene.worker.pass_time()
+            scene.worker.pass_time()
+        broken = BreaksOnce(getattr(scene.commit, target))
+        monkeypatch.setattr(scene.commit, target, broken)
+        scene.say("b")
+        scene.finish()
+        assert broken.has_broken
+        scene.worker.pass_time()
+        scene.finish()
+        scene.say("c")
+        scene.finish()
+        assert scene.out[-2:] == ["b", "c"]
+        assert scene.history()[-2:] == ["b", "c"]
+        scene.log.close()
+        scene.file.unlink()
+
+
+def test_no_thread_for_a_batch_loses_the_batch_and_not_the_log(waiting_scene: Scene, monkeypatch) -> None:
+    scene = waiting_scene
+    monkeypatch.setattr(scene.worker, "submit", BreaksOnce(scene.worker.submit))
+    scene.say("a")
+    scene.finish()
+    scene.say("b")
+    scene.finish()
+    assert scene.out == ["first"]
+    assert scene.revoked == {"a"}
+    scene.worker.pass_time()
+    scene.finish()
+    assert scene.out == ["first", "b"]
+
+
+@pytest.mark.parametrize("has_messages", [False, True])
+def test_where_threads_take_turns_a_defect_loses_its_batch_only(tmp_path: Path, monkeypatch, has_messages: bool) -> None:
+    """Without a batch, what it held was shown with the next turn, though it was never kept."""
+    log = open_log(Settings(log_url=f"sqlite:///{tmp_path}/log.sqlite3"), tmp_path)
+    out: list[str] = []
+    commit = GroupCommit(
+        log,
+        nullcontext(),
+        lambda effects: [out.append(effects.popleft()) for _ in range(len(effects))],
+        start_task=lambda _task: None,
+        sleep=lambda _s: None,
+        worker=None,
+    )
+    monkeypatch.setattr(log, "write", BreaksOnce(log.write))
+    log.save_session("1", SESSION)
+    lost = log.append(room="r", user="Ann", message="a", timestamp=1.0) if has_messages else None
+    commit.end_turn()
+    assert not log.problem
+    assert lost is None or lost.seq in commit.revoked
+    log.append(room="r", user="Ann", message="b", timestamp=1.0)
+    commit.effects.append("b")
+    commit.end_turn()
+    assert out == ["b"]
+    assert [entry.message for entry in log.read("r", limit=9, newest=True).messages] == ["b"]
+    log.close()
+    log = open_log(Settings(log_url=f"sqlite:///{tmp_path}/log.sqlite3"), tmp_path)
+    assert log.sessions() == {"1": SESSION}
+    log.close()
 
 
 def test_what_came_while_tidying_failed_is_refused_and_holds_nothing_back(scene: Scene) -> None:
