@@ -64,6 +64,8 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
         connect_timeout_s=settings.connect_timeout_s,
         outbox_limit_bytes=settings.outbox_limit_bytes,
         outbox_total_limit_bytes=settings.outbox_total_limit_bytes,
+        incoming_total_limit_bytes=settings.incoming_total_limit_bytes,
+        message_timeout_s=settings.message_timeout_s,
     )
     engine.install(socketio.server)
     # Greenlets change places only where they wait, and nothing in a turn does; eventlet's lock costs more than a turn.

@@ -242,11 +242,12 @@ def serve_with_eventlet(app: Flask, listener: socket.socket, *, request_timeout_
 
     from hazoom_ws.transport.wsgi import HttpServer
 
-    http = HttpServer(app, listener, request_timeout_s=request_timeout_s)
+    engine = app.extensions["socketio"].server.eio
+    http = HttpServer(app, engine, listener, request_timeout_s=request_timeout_s)
     if hasattr(patcher.original("select"), "epoll"):
         from hazoom_ws.transport.loop import Loop
 
-        Loop(app.extensions["socketio"].server.eio, request_timeout_s=request_timeout_s).serve(listener, http.take)
+        Loop(engine, request_timeout_s=request_timeout_s).serve(listener, http.take)
     else:
         eventlet.spawn(http.serve)
     eventlet.sleep(0)  # let it get to its first accept

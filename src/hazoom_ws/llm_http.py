@@ -1,10 +1,12 @@
 """The HTTP connections to the AI backend: pooled by `requests`, and known by their sockets.
 
 Neither `requests` nor urllib3 lets a time-out change after the headers, another task end a request that waits for them, or
-somebody else read the body; all are done with the socket. tests/unit/test_library_facts.py notices when the ways to it
-change.
+somebody else read the body; all are done with the socket. The standard library below them reads interim answers, heads and
+trailers without a bound and, as long as they come, without a turn for others: here they have bounds.
+tests/unit/test_library_facts.py notices when what this relies on changes.
 """
 
+import http.client
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -17,6 +19,12 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 _Tell = Callable[[socket.socket], None]
+
+# A backend sends none, or one that says to go on.
+_INTERIM_LIMIT_COUNT = 8
+# Of an answer with all interim ones before it, and of the trailers behind it.
+_HEAD_LIMIT_BYTES = 65_536
+_TRAILERS_LIMIT_BYTES = 16_384
 
 
 class _Current(threading.local):
@@ -119,6 +127,55 @@ def raw_body(response: requests.Response) -> RawBody | None:
     return RawBody(raw, connection)
 
 
+class _Head:
+    """The file of a response until its headers are read, which may not be longer than they need."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._left_bytes = _HEAD_LIMIT_BYTES
+
+    def readline(self, limit_bytes: int) -> bytes:
+        line: bytes = self._file.readline(min(limit_bytes, self._left_bytes + 1))
+        self._left_bytes -= len(line)
+        if self._left_bytes < 0:
+            raise http.client.HTTPException(f"the head of the answer is longer than {_HEAD_LIMIT_BYTES} bytes")
+        return line
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _Response(http.client.HTTPResponse):
+    """The standard library's response with bounds. What is over them, `requests` reports as a lost connection."""
+
+    _interim_count = 0
+
+    def begin(self) -> None:
+        file: Any = self.fp
+        head: Any = _Head(file)
+        self.fp = head
+        try:
+            super().begin()
+        finally:
+            if self.fp is head:  # else the library has closed it
+                self.fp = file
+
+    def _read_status(self) -> tuple[str, int, str]:
+        version, status, reason = super()._read_status()  # type: ignore[misc]
+        if status == http.client.CONTINUE:
+            self._interim_count += 1
+            if self._interim_count > _INTERIM_LIMIT_COUNT:
+                raise http.client.HTTPException(f"more than {_INTERIM_LIMIT_COUNT} interim answers")
+        return version, status, reason
+
+    def _read_and_discard_trailer(self) -> None:
+        left_bytes = _TRAILERS_LIMIT_BYTES
+        while (line := self.fp.readline(left_bytes + 1)) not in (b"", b"\n", b"\r\n"):
+            left_bytes -= len(line)
+            if left_bytes < 0:
+                raise http.client.HTTPException(f"the trailers are longer than {_TRAILERS_LIMIT_BYTES} bytes")
+
+
 class _Telling:
     """Mixed into urllib3's connections."""
 
@@ -131,11 +188,11 @@ class _Telling:
 
 
 class _HttpConnection(_Telling, urllib3.connection.HTTPConnection):
-    pass
+    response_class = _Response
 
 
 class _HttpsConnection(_Telling, urllib3.connection.HTTPSConnection):
-    pass
+    response_class = _Response
 
 
 class _HttpPool(urllib3.HTTPConnectionPool):

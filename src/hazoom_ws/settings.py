@@ -167,6 +167,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "arrive within it, however slowly: a browser needs a moment, and who sends a byte now and then is none."
         ),
     ] = 10.0
+    message_timeout_s: Annotated[
+        float,
+        _seconds(
+            "A message or a request has to be whole within this time from its first byte: what is not, is kept in memory."
+        ),
+    ] = 30.0
+    incoming_total_limit_bytes: Annotated[
+        int,
+        _count(
+            "Bytes of messages and requests of all connections together that are not whole yet. Over it the connections "
+            "that began first are closed, of those that hold more than 4 KB; their clients come back."
+        ),
+    ] = 33554432
     outbox_limit_bytes: Annotated[
         int,
         _count(

@@ -50,6 +50,10 @@ class _Passing:
     def on_writable(self) -> None:
         """Nothing is ever held back for it."""
 
+    def cut_off(self, _why: str) -> None:
+        """Go, see `unfinished.Holder`."""
+        self.forget()
+
     def forget(self) -> None:
         if self.connection.fileno() >= 0:  # else a sweep has been here since its last bytes came
             self.loop.unwatch(cast(Endpoint, self))

@@ -9,6 +9,7 @@ Source: Engine.IO protocol revision 4, https://socket.io/docs/v4/engine-io-proto
 """
 
 import logging
+import math
 import os
 import threading
 import time
@@ -23,10 +24,12 @@ import msgspec
 
 from hazoom_ws.deadlines import Deadlines
 from hazoom_ws.transport import frames
+from hazoom_ws.transport.descriptors import Descriptors
 from hazoom_ws.transport.frames import CloseCode, FrameError, frame
 from hazoom_ws.transport.outbox import Outbox, OutboxTotal
 from hazoom_ws.transport.refusals import Refusals
 from hazoom_ws.transport.session import SLOW_READER, Carrier, DirectOutlet, MalformedPacket, Outlet, Session
+from hazoom_ws.transport.unfinished import Unfinished
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +56,8 @@ class Engine(engineio.Server):  # type: ignore[misc]
         connect_timeout_s: float = 20.0,
         outbox_limit_bytes: int = 1_048_576,
         outbox_total_limit_bytes: int = 268_435_456,
+        incoming_total_limit_bytes: int = 33_554_432,
+        message_timeout_s: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
         **options: Any,
     ) -> None:
@@ -64,12 +69,20 @@ class Engine(engineio.Server):  # type: ignore[misc]
         self.sessions: dict[str, Session] = {}
         self._ending: dict[str, Session] = {}  # closed, but their disconnect handlers may still ask for them
         self.closed_by_reason: Counter[str] = Counter()
-        self.refusals = Refusals(clock=clock)
-        self.sweeps: list[Callable[[float], None]] = [self._sweep, self.refusals.sweep]
         self._outbox_limit_bytes = outbox_limit_bytes
         self._outbox_total = OutboxTotal(outbox_total_limit_bytes)
         # Greenlets change places only where they wait, and nothing under the lock does; eventlet's lock costs much.
         self.lock: AbstractContextManager[Any] = threading.RLock() if self.async_mode == "threading" else nullcontext()
+        self.refusals = Refusals(clock=clock)
+        self.unfinished = Unfinished(incoming_total_limit_bytes, message_timeout_s, self.lock)
+        self.descriptors = Descriptors(self)
+        self.give_way: Callable[[], object] = self.sleep  # in the middle of a long request over HTTP
+        self.sweeps: list[Callable[[float], None]] = [
+            self._sweep,
+            self.refusals.sweep,
+            self.unfinished.sweep,
+            self.descriptors.sweep,
+        ]
         self._pings: Deadlines[Session] = Deadlines(self.ping_interval)
         self._pongs: Deadlines[Session] = Deadlines(self.ping_timeout)
         self._unjoined: Deadlines[Session] = Deadlines(connect_timeout_s)
@@ -199,6 +212,14 @@ class Engine(engineio.Server):  # type: ignore[misc]
         if session is not None:
             with self.lock:
                 self._unjoined.start(session, self.clock())
+
+    def close_oldest_unjoined(self) -> bool:
+        """Close the session that has been in no namespace for longest; return False if there is none."""
+        with self.lock:
+            oldest = next(self._unjoined.take_due(math.inf), None)
+        if oldest is not None:
+            self.close(oldest[0], NO_NAMESPACE)
+        return oldest is not None
 
     def close(self, session: Session, reason: str, *, code: CloseCode = CloseCode.GOING_AWAY) -> None:
         """End a session: its connection, its memberships, its waiting poll. Calling it again changes nothing."""

@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 import msgspec
 from websockets.utils import accept_key
 
+from hazoom_ws.transport import http_heads
 from hazoom_ws.transport.engine import BAD_PACKET, Engine
 from hazoom_ws.transport.session import Session
 
@@ -81,6 +82,11 @@ def is_websocket(environ: Mapping[str, Any]) -> bool:
     )
 
 
+def has_body(environ: Mapping[str, Any]) -> bool:
+    """Return whether a request announces a body."""
+    return environ.get("CONTENT_LENGTH") not in (None, "", "0") or "HTTP_TRANSFER_ENCODING" in environ
+
+
 def accept_websocket(engine: Engine, environ: Mapping[str, Any], query: Mapping[str, str]) -> tuple[Session | None, bytes]:
     """Return the polling session that wants to upgrade (None: open one), and the bytes of the HTTP answer.
 
@@ -88,7 +94,7 @@ def accept_websocket(engine: Engine, environ: Mapping[str, Any], query: Mapping[
     Raises `Refused`.
     """
     session = find_session(engine, query)
-    if query["transport"] != "websocket" or environ.get("REQUEST_METHOD") != "GET":
+    if query["transport"] != "websocket" or environ.get("REQUEST_METHOD") != "GET" or has_body(environ):
         raise Refused(BAD_REQUEST)
     key = environ.get("HTTP_SEC_WEBSOCKET_KEY", "")
     if environ.get("HTTP_SEC_WEBSOCKET_VERSION") != "13" or len(key) != 24:
@@ -115,7 +121,9 @@ def environ_of(head: bytes) -> dict[str, str] | None:
         return None
     headers = _HEADERS.findall(parts[2])
     environ = {f"HTTP_{name.upper().replace('-', '_')}": value.strip(" \t") for name, value in headers}
-    if len(environ) < len(headers) or not _BODY_HEADERS.isdisjoint(environ):
+    if len(environ) < len(headers) or len(headers) > http_heads.FIELDS_LIMIT_COUNT or not _BODY_HEADERS.isdisjoint(environ):
+        return None
+    if not http_heads.is_host(environ.get("HTTP_HOST", " ")):
         return None
     environ |= {"REQUEST_METHOD": "GET", "QUERY_STRING": parts[1], "wsgi.url_scheme": "http"}
     return environ if is_websocket(environ) else None

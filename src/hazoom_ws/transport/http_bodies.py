@@ -7,7 +7,7 @@ a turn. Blocks where the file under it does. Source: RFC 9112, sections 6.3 and 
 import io
 import re
 from collections.abc import Callable
-from typing import BinaryIO
+from typing import Any
 
 # So much of a body that nobody wants is read over, so that the connection can serve the next request.
 UNREAD_LIMIT_BYTES = 65_536
@@ -20,21 +20,23 @@ _CHUNK_LINE = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
 class Body(io.RawIOBase):
     """The bytes of one body, as a raw stream: ``wsgi.input`` is an `io.BufferedReader` over it.
 
-    A body that is malformed or cut off raises OSError. ``is_whole``: the last byte of it has been read.
+    A body that is malformed or cut off raises OSError. ``is_begun``: somebody reads it; ``is_whole``: the last byte of it
+    has been read.
     """
 
     def __init__(
         self,
-        file: BinaryIO,
+        file: Any,
         size_bytes: int | None,
         *,
         give_way: Callable[[], object],
         on_whole: Callable[[], object],
         before: Callable[[], object] | None = None,
     ) -> None:
-        """``size_bytes``: None for the chunked coding. ``give_way()`` is called every 64 KB, ``on_whole()`` once.
+        """``file`` is a buffered one; ``size_bytes``: None for the chunked coding.
 
-        ``before()`` is called before the first byte is read: the client may wait for a word.
+        ``give_way()`` is called every 64 KB, ``on_whole()`` once, and ``before()`` before the first byte is read: the
+        client may wait for a word.
         """
         super().__init__()
         self._file = file
@@ -47,6 +49,7 @@ class Body(io.RawIOBase):
         self._taken_bytes = 0  # of the connection, lines between chunks included
         self._turn_ends_at_bytes = _TURN_BYTES
         self.is_whole = False
+        self.is_begun = False
         if size_bytes == 0:
             self._end()
 
@@ -55,15 +58,17 @@ class Body(io.RawIOBase):
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         """Read at least a byte, 0 at the end."""
-        if self._before is not None and not self.is_whole:
-            before, self._before = self._before, None
-            before()
+        if not self.is_begun and not self.is_whole:
+            self.is_begun = True
+            if self._before is not None:
+                before, self._before = self._before, None
+                before()
         while self._is_chunked and not self._left and not self.is_whole:
             self._next_chunk()
         if self.is_whole or not len(buffer):
             return 0
         part = memoryview(buffer)[: min(self._left, _TURN_BYTES)]
-        size_bytes = self._file.readinto1(part)  # type: ignore[attr-defined]
+        size_bytes = self._file.readinto1(part)
         if not size_bytes:
             raise ConnectionError("the connection ended within a body")
         self._left -= size_bytes
@@ -99,7 +104,7 @@ class Body(io.RawIOBase):
             self._end()
 
     def _line(self) -> bytes:
-        line = self._file.readline(_CHUNK_LINE_LIMIT_BYTES)
+        line: bytes = self._file.readline(_CHUNK_LINE_LIMIT_BYTES)
         if not line.endswith(b"\n"):
             raise ConnectionError("a line of a chunked body is too long, or the connection ended")
         self._count(len(line))

@@ -19,6 +19,7 @@ HEAD_LIMIT_BYTES = 65_536
 FIELDS_LIMIT_COUNT = 100
 # No browser may take an answer for another type than it says.
 SECURITY_HEADERS = (("X-Content-Type-Options", "nosniff"),)
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _REQUEST_LINE = re.compile(rb"(%s) ([!-~\x80-\xff]+) HTTP/([0-9])\.([0-9])\r\n" % _TOKEN)
@@ -38,6 +39,23 @@ class Head(msgspec.Struct, frozen=True):
     version: str
     fields: list[tuple[str, str]]
     body_bytes: int | None
+
+    @property
+    def path(self) -> str:
+        """Return the target as servers hand it on: with two slashes at its start it would be taken for a host."""
+        return f"/{self.target.lstrip('/')}" if self.target.startswith("//") else self.target
+
+    @property
+    def keeps_alive(self) -> bool:
+        """Return whether the client may send another request after this one."""
+        options = {option.strip().lower() for value in _values(self.fields, "connection") for option in value.split(",")}
+        return "keep-alive" in options if self.version == "HTTP/1.0" else "close" not in options
+
+    @property
+    def expects_continue(self) -> bool:
+        """Return whether the client waits for `CONTINUE` before it sends the body."""
+        expects = [value.lower() for value in _values(self.fields, "expect")]
+        return expects == ["100-continue"] and self.version == "HTTP/1.1" and self.body_bytes != 0
 
     def message(self) -> HTTPMessage:
         """Return the fields as the standard library's HTTP server keeps them."""

@@ -19,7 +19,7 @@ from typing import Any
 from eventlet import greenthread, hubs, patcher
 
 from hazoom_ws.deadlines import Deadlines
-from hazoom_ws.transport import handshake
+from hazoom_ws.transport import handshake, http_heads
 from hazoom_ws.transport.endpoints import BackendStream, Endpoint, Lingerer, Newcomer, SocketCarrier, flush
 from hazoom_ws.transport.engine import Engine
 from hazoom_ws.transport.frames import CloseCode
@@ -49,6 +49,7 @@ _SMALL_BROADCAST = 32
 _KINDS = 4
 
 _LINGER_S = 2.0
+_ACCEPT_PAUSE_S = 0.05  # while there are no file descriptors
 # Tokens come evenly: without a pause each would be a turn of its own, which costs more than what is done in it.
 _BACKENDS_PAUSE_S = 0.004
 _BACKENDS_PAUSES = 4  # in a row, for broadcasts
@@ -85,6 +86,7 @@ class Loop:
         self._is_accepting = False
         self._hand_over: HandOver | None = None
         self._is_idle = False
+        self._is_crowded = False  # somebody goes for who has just come, and has to find out first
         self._greenlet: Any = None
 
     def serve(self, listener: Any, hand_over: HandOver) -> None:
@@ -100,6 +102,7 @@ class Loop:
         self.engine.outlet = self.engine.loop = self
         self.engine.sweeps.append(self._sweep)
         self.engine.start_sweeping()
+        self.engine.descriptors.sweep()
         self._start_accepting()
         self._greenlet = greenthread.spawn(self._run)
 
@@ -176,12 +179,13 @@ class Loop:
         while True:
             others_at_s = self.clock() + _TURNS_S
             try:
-                while (is_busy := self._turn()) and self.clock() < others_at_s:
+                while (is_busy := self._turn()) and self.clock() < others_at_s and not self._is_crowded:
                     pass
             except Exception:
                 logger.exception("a turn of the loop failed")
                 is_busy = True
-            if is_busy:
+            if is_busy or self._is_crowded:
+                self._is_crowded = False
                 greenthread.sleep(0)  # everybody else has a turn as well
             else:
                 self._is_idle = True
@@ -270,8 +274,6 @@ class Loop:
         for deadlines in (self._newcomers, self._lingering):
             for endpoint, _ in list(deadlines.take_due(now_s)):
                 endpoint.forget()
-        if not self._is_accepting:
-            self._start_accepting()
 
     # Connections
 
@@ -290,15 +292,25 @@ class Loop:
                 return
             except OSError as error:
                 # Most likely there are no file descriptors left. Trying again at once would be all that the loop does.
-                logger.warning("cannot accept connections for a moment: %s", error.strerror or error)
+                self.engine.descriptors.accept_failed(error)
                 self._epoll.unregister(listener.fileno())
                 self._is_accepting = False
+                hubs.get_hub().schedule_call_global(_ACCEPT_PAUSE_S, self._start_accepting)
                 return
             connection = _socket.SocketType(*kind, fd)
+            if not self.engine.descriptors.admit(fd):
+                connection.close()
+                self._is_crowded = True
+                return
             connection.setblocking(False)
             newcomer = Newcomer(self, connection, address)
             self.watch(newcomer)
-            self._newcomers.start(newcomer, self.clock())
+            now_s = self.clock()
+            self._newcomers.start(newcomer, now_s)
+            self.engine.unfinished.hold(newcomer, 0, now_s)
+            if self.engine.descriptors.are_short:
+                self._is_crowded = True
+                return
 
     def watch(self, endpoint: Endpoint) -> None:
         """Read from an endpoint from now on."""
@@ -319,6 +331,7 @@ class Loop:
         self._epoll_of(endpoint).unregister(fd)
         self._newcomers.stop(endpoint)
         self._lingering.stop(endpoint)
+        self.engine.unfinished.release(endpoint)
 
     def want_to_write(self, endpoint: Endpoint, *, wanted: bool) -> None:
         """Start or stop to be told that an endpoint can take more."""
@@ -328,7 +341,10 @@ class Loop:
         """Read over what a client still sends, so that the last words to it are not lost to a reset."""
         lingerer = Lingerer(self, endpoint.connection)
         self.replace(lingerer)
-        self._lingering.start(lingerer, self.clock())
+        now_s = self.clock()
+        self._lingering.start(lingerer, now_s)
+        self.engine.unfinished.release(endpoint)
+        self.engine.unfinished.hold(lingerer, 0, now_s)
 
     def welcome(self, newcomer: Newcomer, head: bytes) -> None:
         """Answer the handshake of a WebSocket, or hand over what is none."""
@@ -336,19 +352,16 @@ class Loop:
         if environ is None:
             self.unwatch(newcomer)
             assert self._hand_over is not None
-            self._hand_over(BegunSocket(newcomer.connection.detach(), head), newcomer.address)
+            self._hand_over(BegunSocket(newcomer.connection.detach(), head, self.engine), newcomer.address)
             return
         connection = newcomer.connection
         self._newcomers.stop(newcomer)
+        self.engine.unfinished.release(newcomer)
         try:
             handshake.check_origin(self.engine, environ)
             session, answer = handshake.accept_websocket(self.engine, environ, handshake.query_of(environ))
         except Refused as refusal:
-            answer = (
-                f"HTTP/1.1 {refusal.status.value} {refusal.status.phrase}\r\nContent-Type: application/json\r\n"
-                f"Content-Length: {len(refusal.body)}\r\nConnection: close\r\n\r\n"
-            ).encode()
-            newcomer.say_last(answer + refusal.body)
+            newcomer.say_last(http_heads.answer(refusal.status, refusal.body, "application/json"))
             return
         environ |= self._served_at
         environ["REMOTE_ADDR"] = newcomer.address[0]

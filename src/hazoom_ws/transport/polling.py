@@ -8,11 +8,11 @@ Source: Engine.IO protocol revision 4, "HTTP long-polling".
 
 import base64
 import binascii
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
-from hazoom_ws.transport import blocking, frames, handshake
+from hazoom_ws.transport import blocking, frames, handshake, http_heads
 from hazoom_ws.transport.engine import Engine
 from hazoom_ws.transport.handshake import BAD_METHOD, BAD_REQUEST, Refused, refuse_session
 from hazoom_ws.transport.session import Session
@@ -23,6 +23,11 @@ _OK = b"ok"
 _CLOSE = "1"
 # A client's requests travel side by side: what it sent first may arrive a moment later. The reference server's time.
 _CROSSING_S = 0.1
+# What a client may send in one request: the official one sends what it has, a few dozen at most.
+_PACKETS_LIMIT_COUNT = 10_000
+# After so many, or after that time, everybody else has a turn.
+_PACKETS_PER_TURN = 16
+_TURN_S = 0.002
 
 
 def handle_request(engine: Engine, environ: dict[str, Any], start_response: Callable[..., Any]) -> Collection[bytes]:
@@ -43,6 +48,7 @@ def handle_request(engine: Engine, environ: dict[str, Any], start_response: Call
         ("Content-Type", "text/plain; charset=UTF-8" if status == HTTPStatus.OK else "application/json"),
         ("Content-Length", str(len(body))),
         ("Cache-Control", "no-store"),
+        *http_heads.SECURITY_HEADERS,
         *engine._cors_headers(environ),
     ]
     start_response(f"{status.value} {status.phrase}", headers)
@@ -117,7 +123,11 @@ def _post(engine: Engine, session: Session, environ: dict[str, Any]) -> bytes:
     if not is_alone:
         raise refuse_session(engine, session)
     try:
-        for packet in _packets(engine, session, environ):
+        turn_ends_at_s = engine.clock() + _TURN_S
+        for number, packet in enumerate(_packets(engine, session, environ), 1):
+            if number % _PACKETS_PER_TURN == 0 or engine.clock() > turn_ends_at_s:
+                engine.give_way()
+                turn_ends_at_s = engine.clock() + _TURN_S
             if packet == _CLOSE:
                 with session.changed:  # its poll is on its way, and is owed an answer
                     session.changed.wait_for(lambda: session.is_polled, _CROSSING_S)
@@ -131,16 +141,23 @@ def _post(engine: Engine, session: Session, environ: dict[str, Any]) -> bytes:
     return _OK
 
 
-def _packets(engine: Engine, session: Session, environ: dict[str, Any]) -> list[str | bytes]:
+def _packets(engine: Engine, session: Session, environ: dict[str, Any]) -> Iterator[str | bytes]:
+    """Yield the packets of a POST, each made when it is asked for: a million of them would fill the memory."""
     length = environ.get("CONTENT_LENGTH") or "0"
-    if not length.isdecimal():
-        raise refuse_session(engine, session)
+    if "HTTP_TRANSFER_ENCODING" in environ or not (length.isascii() and length.isdecimal()):
+        raise refuse_session(engine, session)  # the protocol's clients know how long a payload is before they send it
     if int(length) > engine.max_http_buffer_size:
         refuse_session(engine, session)
         raise Refused(BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
     body = environ["wsgi.input"].read(int(length))
+    if len(body) < int(length) or body.count(_SEPARATOR.encode()) >= _PACKETS_LIMIT_COUNT:
+        raise refuse_session(engine, session)
     try:
-        texts = body.decode().split(_SEPARATOR)
-        return [base64.b64decode(text[1:], validate=True) if text.startswith("b") else text for text in texts]
+        payload, start = body.decode(), 0
+        while start <= len(payload):
+            end = payload.find(_SEPARATOR, start)
+            text = payload[start:] if end < 0 else payload[start:end]
+            yield base64.b64decode(text[1:], validate=True) if text.startswith("b") else text
+            start = len(payload) + 1 if end < 0 else end + len(_SEPARATOR)
     except (UnicodeDecodeError, binascii.Error):
         raise refuse_session(engine, session) from None

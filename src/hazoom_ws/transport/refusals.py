@@ -13,6 +13,9 @@ from hazoom_ws.deadlines import Deadlines
 
 _logger = logging.getLogger(__name__)
 
+# Reasons of more than one module.
+REFUSED_REQUEST = "an HTTP request is refused"
+
 _PERIOD_S = 60.0
 # Reasons are texts of ours, so there are a few dozen: more are a mistake, and share one line.
 _REASONS_LIMIT_COUNT = 100

@@ -170,6 +170,10 @@ class Carrier:
         self.engine.refusals.note(f"a client broke the WebSocket protocol: {error}")
         self.lost(self.engine.reason.TRANSPORT_ERROR, error.code)
 
+    def cut_off(self, why: str) -> None:
+        """End the connection of a client whose message is not whole, see `unfinished.Holder`."""
+        self.fail(FrameError(CloseCode.POLICY_VIOLATION, why))
+
     def lost(self, reason: str, code: CloseCode = CloseCode.GOING_AWAY) -> None:
         """End the connection, and with it the session if this is its carrier, else the attempt to upgrade it."""
         if self.session.carrier is self:

@@ -7,7 +7,7 @@ its own; may be called from any thread, greenlet or turn of the loop.
 
 from collections import OrderedDict
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Any, Protocol
 
 from hazoom_ws.deadlines import Deadlines
 
@@ -31,8 +31,8 @@ class Unfinished:
         """``limit_bytes`` bounds the sum; ``timeout_s`` the time from the first byte that is held to the release."""
         self._limit_bytes = limit_bytes
         self._lock = lock
-        self._held_bytes: OrderedDict[Holder, int] = OrderedDict()
-        self._due: Deadlines[Holder] = Deadlines(timeout_s)
+        self._held_bytes: OrderedDict[Any, int] = OrderedDict()
+        self._due: Deadlines[Any] = Deadlines(timeout_s)
         self.total_bytes = 0
 
     def __len__(self) -> int:
@@ -55,7 +55,7 @@ class Unfinished:
         for one in to_end:
             one.cut_off(TOO_MUCH)
 
-    def release(self, holder: Holder) -> None:
+    def release(self, holder: object) -> None:
         """Forget a holder: it is whole, or gone. One that is not here stays away."""
         with self._lock:
             self._forget(holder)
@@ -90,7 +90,7 @@ class Unfinished:
                 taken.append(holder)
         return taken
 
-    def _forget(self, holder: Holder) -> None:
+    def _forget(self, holder: object) -> None:
         size_bytes = self._held_bytes.pop(holder, None)
         if size_bytes:
             self.total_bytes -= size_bytes

@@ -1,34 +1,52 @@
 """HTTP by `eventlet.wsgi`, with finite limits: it serves the connections that the loop hands over, or all of them.
 
-eventlet restarts its time-out with every byte, takes 1,024 connections as it comes, and then goes silent.
+eventlet restarts its time-out with every byte, takes 1,024 connections as it comes, and then goes silent; a client whose
+bytes are always there already keeps everybody else waiting; a body that nobody reads is read over without end.
 """
 
+import io
 import logging
+import os
 import socket
 from contextlib import suppress
+from http import HTTPStatus
 from typing import Any
 
 import eventlet
-from eventlet import greenio, patcher, wsgi
+from eventlet import greenio, hubs, patcher, wsgi
+
+from hazoom_ws.transport import http_heads
+from hazoom_ws.transport.engine import Engine
+from hazoom_ws.transport.gate import Gate
+from hazoom_ws.transport.http_bodies import UNREAD_LIMIT_BYTES, Body
+from hazoom_ws.transport.http_heads import BadHead, Head, read_head
+from hazoom_ws.transport.incoming import Incoming
+from hazoom_ws.transport.refusals import REFUSED_REQUEST
+from hazoom_ws.transport.reporting import reporting
 
 logger = logging.getLogger(__name__)
 _socket: Any = patcher.original("socket")
 
 _CONNECTION_LIMIT = 16_384
 _SILENCE_TIMEOUT_S = 30.0  # in the middle of a request's body
-_ACCEPT_PAUSE_S = 0.5
+_ACCEPT_PAUSE_S = 0.05
+_LINGER_S = 2.0
+_SELECT_LIMIT = 1024  # descriptors that `select` can watch on POSIX
 
 
-class BegunSocket(greenio.GreenSocket):  # type: ignore[misc]
+class BegunSocket(Incoming, greenio.GreenSocket):  # type: ignore[misc]
     """Eventlet's socket around a file descriptor of which ``head`` was read already: only a file of it begins with that."""
 
-    def __init__(self, fd: int, head: bytes) -> None:
+    def __init__(self, fd: int, head: bytes, engine: Engine) -> None:
         super().__init__(_socket.socket(fileno=fd))
+        self.engine = engine
         self._head = head
+        self.await_request(len(head))
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         if not self._head:
             size_bytes: int = super().recv_into(buffer, nbytes, flags)
+            self.count(size_bytes)
             return size_bytes
         taken = self._head[: nbytes or len(buffer)]
         self._head = self._head[len(taken) :]
@@ -36,70 +54,184 @@ class BegunSocket(greenio.GreenSocket):  # type: ignore[misc]
         return len(taken)
 
 
+class _Input:
+    """A body as `eventlet.wsgi` asks for it, after the answer."""
+
+    content_length = position = 0  # which say nothing of a chunked body, and `chunked_input` says it of any
+
+    def __init__(self, body: Body, connection: BegunSocket, *, is_expected: bool) -> None:
+        self._body = body
+        self._connection = connection
+        self._is_expected = is_expected
+        self.headers_sent: list[int] = []
+
+    @property
+    def should_send_hundred_continue(self) -> bool:
+        """Whether the client still waits for a word before it sends the body."""
+        return self._is_expected and not self._body.is_begun
+
+    @property
+    def chunked_input(self) -> bool:
+        """Whether there is something to `discard`."""
+        return not self._body.is_whole
+
+    def discard(self) -> None:
+        """Read over what is left. Raises OSError if that is too much, which ends the connection."""
+        if not self._body.is_short():
+            raise ConnectionError("more of a body is unread than is worth reading over")
+
+    def get_socket(self) -> BegunSocket:
+        return self._connection
+
+
+class _Protocol(wsgi.HttpProtocol):  # type: ignore[misc]
+    """Serves one connection. What all of them share are attributes of a class that `HttpServer` derives."""
+
+    engine: Engine
+    gate: Gate
+    request_timeout_s: float
+
+    def setup(self) -> None:
+        super().setup()
+        self._file = self.rfile
+        self._is_unread = False  # something that came will not be read
+        self._body: Body | None = None
+        self._turn = self.gate.enter()
+
+    def _read_request_line(self) -> bytes:
+        self.connection.await_request()
+        with eventlet.Timeout(self.request_timeout_s, TimeoutError("no request line in time")):
+            line: bytes = super()._read_request_line()
+        if line and self._turn != self.gate.turn:
+            self.gate.enter()
+        self._turn = -1  # good for one request
+        if len(line) > http_heads.LINE_LIMIT_BYTES:
+            self._refuse(BadHead("the request line is too long", HTTPStatus.REQUEST_URI_TOO_LONG))
+            return b""
+        return line
+
+    def parse_request(self) -> bool:
+        self.close_connection = True
+        try:
+            with eventlet.Timeout(self.request_timeout_s, TimeoutError("no headers in time")):
+                head = read_head(self.raw_requestline, self._file.readline)
+        except BadHead as error:
+            self._refuse(error)
+            return False
+        if head is None:
+            return False
+        self.command, self.path, self.request_version = head.method, head.path, head.version
+        self.headers, self.requestline = head.message(), ""
+        self.close_connection = not head.keeps_alive or self.engine.descriptors.are_short
+        self._head = head
+        return True
+
+    def get_environ(self) -> dict[str, Any]:
+        environ: dict[str, Any] = super().get_environ()
+        head: Head = self._head
+        connection: BegunSocket = self.connection
+        body = self._body = Body(
+            self._file,
+            head.body_bytes,
+            give_way=self.gate.enter,
+            on_whole=connection.request_is_whole,
+            before=self._say_continue if head.expects_continue else None,
+        )
+        environ["eventlet.input"] = _Input(body, connection, is_expected=head.expects_continue)
+        environ["wsgi.input"] = io.BufferedReader(body)
+        environ["wsgi.input_terminated"] = True
+        return environ
+
+    def finish(self) -> None:
+        """Close both files, which hold the socket open: the library stops at the first that cannot be flushed."""
+        if self._is_unread or (self._body is not None and not self._body.is_whole):
+            with suppress(OSError):
+                self._linger()
+        self._body = None
+        super().finish()
+        for file in (self.wfile, self.rfile):
+            with suppress(OSError):
+                file.close()
+
+    def log_request(self, *_: Any) -> None:
+        """Log nothing per request."""
+
+    def _say_continue(self) -> None:
+        if not self.environ["eventlet.input"].headers_sent:
+            self.wfile.write(http_heads.CONTINUE)
+            self.wfile.flush()
+
+    def _refuse(self, error: BadHead) -> None:
+        self.engine.refusals.note(REFUSED_REQUEST, str(error))
+        self._is_unread = True
+        self.wfile.write(http_heads.refusal(error))
+
+    def _linger(self) -> None:
+        """Read over a little of what still comes, so that the answer is not lost to a reset."""
+        connection: BegunSocket = self.connection
+        self.wfile.flush()
+        connection.shutdown(socket.SHUT_WR)
+        left_bytes = UNREAD_LIMIT_BYTES
+        with eventlet.Timeout(_LINGER_S, False):
+            while left_bytes > 0 and (data := connection.recv(16_384)):
+                left_bytes -= len(data)
+                self.gate.enter()
+
+
 class HttpServer:
     """Serves one WSGI application."""
 
-    def __init__(self, app: Any, listener: socket.socket, *, request_timeout_s: float) -> None:
+    def __init__(self, app: Any, engine: Engine, listener: Any, *, request_timeout_s: float) -> None:
         """``request_timeout_s`` bounds the time in which a request line, and then all headers, arrive."""
-
-        class Protocol(wsgi.HttpProtocol):  # type: ignore[misc]
-            def _read_request_line(self) -> bytes:
-                with eventlet.Timeout(request_timeout_s, TimeoutError("no request line in time")):
-                    line: bytes = super()._read_request_line()
-                return line
-
-            def parse_request(self) -> bool:
-                with eventlet.Timeout(request_timeout_s, TimeoutError("no headers in time")):
-                    complete: bool = super().parse_request()
-                return complete
-
-            def finish(self) -> None:
-                """Close both files, which hold the socket open: the library stops at the first that cannot be flushed."""
-                super().finish()
-                for file in (self.wfile, self.rfile):
-                    with suppress(OSError):
-                        file.close()
-
-            def log_request(self, *_: Any) -> None:
-                """Log nothing per request."""
-
-            def log_error(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
-                """Log what a client did wrong, which is no error of ours."""
-                logger.info(format, *args)
-
+        self._engine = engine
         self._listener = listener
         self._pool = eventlet.GreenPool(_CONNECTION_LIMIT)
+        gate = Gate()
+        engine.give_way = gate.enter
+        shared = {"engine": engine, "gate": gate, "request_timeout_s": request_timeout_s}
         self._server = wsgi.Server(
             listener,
             listener.getsockname(),
-            _reporting(app),
-            protocol=Protocol,
+            reporting(app),
+            protocol=type("Protocol", (_Protocol,), shared),
             log_output=False,
             socket_timeout=_SILENCE_TIMEOUT_S,
             debug=False,  # tracebacks are for the log, not for clients
+            url_length_limit=http_heads.LINE_LIMIT_BYTES + 1,
         )
 
     def serve(self) -> None:
         """Accept every connection and serve it. Never returns."""
+        descriptors = self._engine.descriptors
+        if os.name == "posix" and type(hubs.get_hub()).__module__.endswith("selects"):
+            descriptors.limit_count = _SELECT_LIMIT
+        descriptors.sweep()
+        self._engine.start_sweeping()
         while True:
             try:
                 connection, address = self._listener.accept()
             except OSError as error:
                 # Most likely there are no file descriptors left, which is where eventlet's own loop would end.
-                logger.warning("cannot accept connections for a moment: %s", error.strerror or error)
+                descriptors.accept_failed(error)
                 eventlet.sleep(_ACCEPT_PAUSE_S)
+                continue
+            if not descriptors.admit(connection.fileno()):
+                connection.close()
             else:
-                self.take(connection, address)
+                self.take(BegunSocket(connection.fd.detach(), b"", self._engine), address)
+            if descriptors.are_short:
+                eventlet.sleep(0)  # those who go for it have to find out
 
-    def take(self, connection: Any, address: Any) -> None:
+    def take(self, connection: BegunSocket, address: Any) -> None:
         """Serve a connection that somebody else has accepted, in a greenlet of its own; close it if there are too many."""
         if self._pool.free() <= 0:
-            logger.warning("more than %d HTTP connections at once: one is closed", _CONNECTION_LIMIT)
+            self._engine.refusals.note(f"more than {_CONNECTION_LIMIT} HTTP connections at once", level=logging.WARNING)
+            connection.request_is_whole()
             connection.close()
             return
         self._pool.spawn_n(self._serve_one, connection, address)
 
-    def _serve_one(self, connection: Any, address: Any) -> None:
+    def _serve_one(self, connection: BegunSocket, address: Any) -> None:
         connection.settimeout(_SILENCE_TIMEOUT_S)
         try:
             self._server.process_request([address, connection, wsgi.STATE_IDLE])
@@ -108,20 +240,6 @@ class HttpServer:
         except Exception:
             logger.exception("an HTTP connection failed")
         finally:
+            connection.request_is_whole()
             greenio.shutdown_safe(connection)
             connection.close()
-
-
-def _reporting(app: Any) -> Any:
-    """Return a WSGI application that logs what crashes in ``app``: without its access log eventlet keeps that to itself."""
-
-    def call(environ: dict[str, Any], start_response: Any) -> Any:
-        try:
-            return app(environ, start_response)
-        except OSError:
-            raise  # its client went away
-        except Exception:
-            logger.exception("a request failed")
-            raise
-
-    return call

@@ -20,7 +20,6 @@ _PAGE_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     ),
-    "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
@@ -35,6 +34,12 @@ def create_blueprint(hub: Hub, statistics: Statistics, delivery: Delivery, log: 
         has_client = (Path(flask.current_app.static_folder or "") / _CLIENT).is_file()
         response = flask.make_response(flask.render_template("index.html", client=_CLIENT if has_client else None))
         response.headers.update(_PAGE_HEADERS)
+        return response
+
+    @blueprint.after_app_request
+    def secure(response: Response) -> Response:
+        """Let no browser take an answer for another type than it says, whichever route it comes from."""
+        response.headers["X-Content-Type-Options"] = "nosniff"
         return response
 
     @blueprint.get("/health")

@@ -1,0 +1,66 @@
+"""File descriptors, of which each connection is one: the last of them are a reserve for those who are in.
+
+Without it strangers who connect and do nothing take them all, and then nothing can be opened for anybody: no file, no
+connection to the AI backend, no connection of a user who comes back. Called from wherever connections are accepted.
+"""
+
+import errno
+import logging
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hazoom_ws.transport.engine import Engine
+
+_RESERVE_COUNT = 16
+_RESERVE_PART = 16  # at least that part of all
+_CROWDED_S = 2.0
+SHORT_OF_FILES = "file descriptors run short"
+CANNOT_ACCEPT = "cannot accept connections for a moment"
+
+
+class Descriptors:
+    """Decides who is admitted, and who goes for that: first who has not finished a request, then who joined nothing."""
+
+    def __init__(self, engine: "Engine") -> None:
+        self._engine = engine
+        self._reserved_from = math.inf
+        self._crowded_until_s = -math.inf
+        self.limit_count = math.inf  # what the system allows may be more than the event hub can watch
+
+    @property
+    def are_short(self) -> bool:
+        """Whether a connection should end once it has been served, instead of waiting for another request."""
+        return self._engine.clock() < self._crowded_until_s
+
+    def admit(self, fd: int) -> bool:
+        """Return whether a connection that was accepted as ``fd`` may stay; the system gives the lowest free number."""
+        return fd < self._reserved_from or self.make_room()
+
+    def make_room(self) -> bool:
+        """End whoever is missed least; return False if there are only such as are in."""
+        engine = self._engine
+        self._crowded_until_s = engine.clock() + _CROWDED_S
+        if engine.unfinished.cut_off_oldest(SHORT_OF_FILES) or engine.close_oldest_unjoined():
+            engine.refusals.note(SHORT_OF_FILES, "who has not finished a request is cut off", logging.WARNING)
+            return True
+        engine.refusals.note(SHORT_OF_FILES, "who is new is turned away", logging.WARNING)
+        return False
+
+    def accept_failed(self, error: OSError) -> None:
+        """Note why nothing can be accepted; if there are no files left, make room."""
+        self._engine.refusals.note(CANNOT_ACCEPT, error.strerror or str(error), logging.WARNING)
+        if error.errno in {errno.EMFILE, errno.ENFILE}:
+            self.make_room()
+
+    def sweep(self, _now_s: float = 0.0) -> None:
+        """Look at the limit again: it is raised after this is made, and can be changed from outside."""
+        try:
+            import resource  # Windows has neither the module nor the limit
+        except ImportError:
+            soft = math.inf
+        else:
+            files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+            soft = math.inf if files == resource.RLIM_INFINITY else files
+        limit = min(soft, self.limit_count)
+        self._reserved_from = limit if limit == math.inf else limit - max(_RESERVE_COUNT, limit // _RESERVE_PART)
