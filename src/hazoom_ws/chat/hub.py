@@ -9,11 +9,13 @@ import secrets
 import string
 from collections.abc import Callable
 from itertools import islice
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from hazoom_ws.chat.effects import Broadcast, Close, Effect, Enter, Leave, Push
+from hazoom_ws.chat.notices import Notices
 from hazoom_ws.chat.presence import Connection, Members, TypingIndicators, TypingKey, User
 from hazoom_ws.chat.recovery import Sessions, missed
 from hazoom_ws.deadlines import Deadlines
@@ -21,6 +23,7 @@ from hazoom_ws.errors import LogUnavailable, NotInRoom, TooManyRooms
 from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, MessageLog, Page
 from hazoom_ws.schemas import (
     HistoryPage,
+    NewMessage,
     Published,
     RoomJoined,
     RoomLeft,
@@ -69,8 +72,7 @@ class Hub:
         self._room_sizes: dict[str, int] | None = None  # as it was told last; None since somebody has come or gone
         self._typing = TypingIndicators(settings.typing_expiry_s)
         self._wake = wake
-        self._notices: dict[str, Broadcast] = {}  # the last arrival or departure of each crowded room, not told yet
-        self._notices_due_at_s = 0.0
+        self._notices = Notices(deliver, crowd_count=LISTED_USERS, interval_s=NOTICE_INTERVAL_S)
         self._absences: Deadlines[tuple[str, User]] = Deadlines(settings.presence_grace_s)
         self._sessions = Sessions(settings.recovery_window_s, log, wall_clock(), clock())
 
@@ -276,30 +278,26 @@ class Hub:
         entry = self._log.find_resent(room, sender, client_id)
         duplicate = entry is not None
         if entry is None:
-            timestamp = self._wall_clock()
-            entry = self._log.append(room=room, user=sender, message=message, timestamp=timestamp, client_id=client_id)
-            if self._typing.has_any(connection):
-                self._stop_typing(TypingKey(connection, room, sender))
-            self.deliver(Broadcast(room, entry, offset=entry.seq))
+            entry = self._show(room, sender, message, typist=connection, client_id=client_id)
         return Published(id=entry.id, seq=entry.seq, timestamp=entry.timestamp, duplicate=duplicate)
 
     def publish_prompt(self, connection: Connection, room: str, message: str, request_id: str) -> None:
         """Show a room the question that one of its members asks the AI. Raises `NotInRoom`, `LogUnavailable`."""
         self.require_member(connection, room)
         sender = connection.user.name
-        entry = self._log.append(
-            room=room, user=sender, message=message, timestamp=self._wall_clock(), kind="prompt", request_id=request_id
-        )
-        self._stop_typing(TypingKey(connection, room, sender))
-        self.deliver(Broadcast(room, entry, offset=entry.seq))
+        self._show(room, sender, message, typist=connection, kind="prompt", request_id=request_id)
 
     def publish_answer(self, room: str, message: str, request_id: str) -> None:
         """Keep the AI's whole answer in the room's history and show it. Raises `LogUnavailable`."""
-        name, timestamp = self._settings.assistant_name, self._wall_clock()
-        entry = self._log.append(
-            room=room, user=name, message=message, timestamp=timestamp, kind="assistant", request_id=request_id
-        )
+        self._show(room, self._settings.assistant_name, message, kind="assistant", request_id=request_id)
+
+    def _show(self, room: str, sender: str, message: str, *, typist: Connection | None = None, **fields: Any) -> NewMessage:
+        """Log a message, with the log's further ``fields``, and show it to the room. Raises `LogUnavailable`."""
+        entry = self._log.append(room=room, user=sender, message=message, timestamp=self._wall_clock(), **fields)
+        if typist is not None and self._typing.has_any(typist):
+            self._stop_typing(TypingKey(typist, room, sender))
         self.deliver(Broadcast(room, entry, offset=entry.seq))
+        return entry
 
     def history(
         self,
@@ -344,15 +342,14 @@ class Hub:
                 self._say_left(room, user)
         for user in self._sessions.expire(now_s, DUE_AT_ONCE):
             self._guest_names.discard(user.name)
-        if self._notices and self._notices_due_at_s <= now_s:
-            notices, self._notices = self._notices, {}
-            for room, notice in notices.items():
-                event = msgspec.structs.replace(notice.event, user_count=len(self._rooms[room]))
-                self.deliver(msgspec.structs.replace(notice, event=event))
-        due_at_s = (self._typing.next_end_s(), self._absences.next_due_at_s(), self._sessions.next_due_at_s())
+        self._notices.tell_due(now_s, lambda room: len(self._rooms[room]))
+        due_at_s = (
+            self._typing.next_end_s(),
+            self._absences.next_due_at_s(),
+            self._sessions.next_due_at_s(),
+            self._notices.due_at_s,
+        )
         next_due_at_s = [at_s for at_s in due_at_s if at_s is not None]
-        if self._notices:
-            next_due_at_s.append(self._notices_due_at_s)
         return min(next_due_at_s) - now_s if next_due_at_s else None
 
     # Inside
@@ -392,7 +389,7 @@ class Hub:
         self._announce(room, event)
         if not members:
             del self._rooms[room]
-            self._notices.pop(room, None)
+            self._notices.forget(room)
 
     def _room_joined(self, room: str, page: Page) -> RoomJoined:
         members = self._rooms[room]
@@ -405,17 +402,8 @@ class Hub:
         )
 
     def _announce(self, room: str, event: UserJoined | UserLeft, newcomer: Connection | None = None) -> None:
-        """Tell a room who came or went; a crowded one only of the last, at most once in `NOTICE_INTERVAL_S`.
-
-        Called before the ``newcomer`` enters.
-        """
-        if event.user_count <= LISTED_USERS:
-            self.deliver(Broadcast(room, event))
-            return
-        if not self._notices:
-            self._notices_due_at_s = self._clock() + NOTICE_INTERVAL_S
-        self._notices[room] = Broadcast(room, event, skip=() if newcomer is None else (newcomer,))
-        self._wake()
+        if not self._notices.announce(room, event, newcomer, self._clock()):
+            self._wake()
 
     def _stop_typing(self, key: TypingKey) -> None:
         if self._typing.stop(key):
