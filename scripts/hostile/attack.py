@@ -85,7 +85,7 @@ class Context:
                         self.pause()
                 has_ended = False
                 now_s = time.monotonic()
-                for key, events in selector.select(0 if len(drivers) < count else 0.02):
+                for key, events in selector.select(0 if len(drivers) < count else 0.002):
                     has_ended |= not key.data.act(events)
                 for driver in drivers:
                     if driver.wakes_at_s and driver.wakes_at_s <= now_s:

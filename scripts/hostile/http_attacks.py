@@ -7,9 +7,9 @@ from contextlib import suppress
 from hostile.attack import Attack, Context, many
 from hostile.wire import Closed, begun_frame
 
-_PAGE = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+_PAGE = b"GET / HTTP/1.1\r\nHost:a\r\n\r\n"
 _HALF_BYTES = 999_000
-_CHUNK = b"10000\r\n" + b"x" * 65_536 + b"\r\n"
+_CHUNK = b"100000\r\n" + b"x" * 1_048_576 + b"\r\n"
 
 
 def _head(line: str, *headers: str) -> bytes:
@@ -104,7 +104,7 @@ def framing(context: Context) -> None:
 
 ATTACKS = (
     Attack("pipeline", "2", "one socket that pipelines GET / and reads", lines(1, b"", _PAGE * 400)),
-    Attack("pipeline-slow", "2", "the same at 100 KB/s", lines(1, b"", _PAGE * 27, pause_s=0.01)),
+    Attack("pipeline-slow", "2", "the same at 100 KB/s", lines(1, b"", _PAGE * 39, pause_s=0.01)),
     Attack("pipeline-health", "2+", "the same with GET /health", lines(1, b"", _PAGE.replace(b"/ ", b"/health ", 1) * 400)),
     Attack(
         "pipeline-polling",

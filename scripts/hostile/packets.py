@@ -9,6 +9,10 @@ from hostile.attack import Attack, Context, many
 from hostile.wire import Closed, frame
 
 _LIMIT_BYTES = 980_000  # Engine.IO's limit of a message is 1,000,000
+_EVENT_BYTES = 120_000  # below the least limit of an event
+# Numbers at either end of what a double holds, where readers count in big integers: 23 digits, and the most for their bytes.
+_SLOW_FLOAT = "2.2250738585072014e-308"
+_SHORT_FLOAT = "9e307"
 _REFUSED_COUNT = 300
 _MANY_BYTES = 65_536
 
@@ -18,10 +22,9 @@ def unfinished_string(escapes_count: int) -> str:
     return '42["x",' + "[" * 40 + '"' + '\\"' * escapes_count
 
 
-def floats(tail: str) -> str:
-    """Return 1 MB of numbers in 24 digits as a list without its beginning, and ``tail``."""
-    number = "0.1234567890123456789012,"
-    return number * (_LIMIT_BYTES // len(number)) + tail
+def floats(tail: str, *, number: str = _SLOW_FLOAT, size_bytes: int = _LIMIT_BYTES) -> str:
+    """Return numbers as a list without its beginning, and ``tail``."""
+    return f"{number}," * (size_bytes // (len(number) + 1)) + tail
 
 
 def refused(start: str, end: str) -> str:
@@ -184,6 +187,18 @@ ATTACKS = (
     Attack("floats-ack", "5+", "the same in an acknowledgement", sent("431[" + floats("NaN]"))),
     Attack("floats-auth", "5+", "the same in CONNECT's auth", sent('40{"x":[' + floats("NaN]}"), joins=False)),
     Attack("floats-broken", "5+", "the same without its end", sent('42["x",[' + floats("1"))),
+    Attack(
+        "floats-short",
+        "5+",
+        "1 MB of 9e307, the slowest that msgspec reads, valid JSON",
+        sent('42["x",[' + floats("1]]", number=_SHORT_FLOAT)),
+    ),
+    Attack(
+        "floats-120k",
+        "5+",
+        "120 KB of the same as a message",
+        sent('42["message",{"message":[' + floats("1]}]", number=_SHORT_FLOAT, size_bytes=_EVENT_BYTES)),
+    ),
     Attack("floats-polling", "5+", "the same by polling", posted('42["x",[' + floats("NaN]]"))),
     Attack(
         "empty-frames",

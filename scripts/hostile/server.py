@@ -76,10 +76,18 @@ class Server:
 
 
 @contextmanager
-def running(python: Path, arguments: list[str], variables: dict[str, str], file_limit: int | None) -> Iterator[Server]:
+def running(
+    python: Path,
+    arguments: list[str],
+    variables: dict[str, str],
+    *,
+    file_limit: int | None = None,
+    run: tuple[str, ...] = ("-m", "hazoom_ws"),
+) -> Iterator[Server]:
     """Run ``python -m hazoom_ws`` until the block ends. Raises `ServerError`.
 
-    ``variables`` are added to an environment without settings. ``file_limit``: its hard limit of open files.
+    ``variables`` are added to an environment without settings. ``file_limit``: its hard limit of open files, None for the
+    system's. ``run``: what Python runs.
     """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("HAZOOM_")}
     with tempfile.TemporaryDirectory(prefix="hazoom-hostile-", ignore_cleanup_errors=True) as name:
@@ -87,14 +95,14 @@ def running(python: Path, arguments: list[str], variables: dict[str, str], file_
         own = {"HAZOOM_LOG_URL": f"sqlite:///{folder}/messages.sqlite3"}
         with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
             process = subprocess.Popen(
-                [str(python), "-m", "hazoom_ws", "--port", "0", *arguments],
+                [str(python), *run, "--port", "0", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
                 env={**inherited, **own, **variables},
                 cwd=folder,
                 start_new_session=True,
-                preexec_fn=lambda: _prepare(file_limit),  # noqa: PLW1509 - nothing has threads yet
+                preexec_fn=lambda: prepare_child(file_limit),  # noqa: PLW1509 - nothing has threads yet
             )
         server = Server(process, folder)
         try:
@@ -104,8 +112,8 @@ def running(python: Path, arguments: list[str], variables: dict[str, str], file_
             server.kill()
 
 
-def _prepare(file_limit: int | None) -> None:
-    """In the child: end with the parent, and open no more files than that."""
+def prepare_child(file_limit: int | None = None) -> None:
+    """Be called in a child before it begins: it ends with its parent, and open no more files than that."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if file_limit is not None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (file_limit, file_limit))

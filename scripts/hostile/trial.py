@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from hostile.attack import Attack
 from hostile.calm import CalmClient
-from hostile.server import Server, running
+from hostile.server import Server, prepare_child, running
 
 _WARM_UP_S = 1.0
 _SETTLING_S = 3.0
@@ -57,7 +57,7 @@ def run(attack: Attack, python: Path, async_mode: str, seconds: float) -> Row:
             variables["HAZOOM_LLM_URL"] = f"http://127.0.0.1:{backend.getsockname()[1]}/chat/"
         else:
             arguments.append("--demo")
-        with running(python, arguments, variables, attack.file_limit) as server:
+        with running(python, arguments, variables, file_limit=attack.file_limit) as server:
             return _measure(attack, server, backend, seconds)
 
 
@@ -116,6 +116,7 @@ def _attack(attack: Attack, server: Server, backend: socket.socket, seconds: flo
         cwd=Path(__file__).resolve().parent.parent,
         pass_fds=[backend.fileno()],
         start_new_session=True,
+        preexec_fn=prepare_child,  # noqa: PLW1509 - it touches nothing that a thread may hold
     )
     most_descriptors = 0
     ends_at_s = time.monotonic() + seconds + _OVERTIME_S
