@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 
 from hostile.attack import Attack, Context
@@ -159,17 +159,9 @@ def fresh_limits(context: Context) -> None:
 
 
 def join_burst(context: Context) -> None:
-    """Be an honest client that joins 8 rooms of 50 messages of 4 KB in one burst: is it closed as slow?"""
-    rooms = [f"archive-{number}" for number in range(8)]
-    text = "😀" * 1000
-    for room in rooms:
-        websocket = context.websocket()
-        websocket.send(_join(0, room))
-        for number in range(1, 51):
-            packet = json.dumps(["message", {"room": room, "message": text}], ensure_ascii=False)
-            websocket.send(frame(f"42{number}{packet}"))
-        websocket.wait_for("4350[")
-        websocket.close()
+    """Be an honest client that joins 6 rooms of messages of 60 KB in one burst: is it closed as slow?"""
+    rooms = [f"archive-{number}" for number in range(6)]
+    _write(context, rooms, "😀" * 15_000, messages=18)
 
     def act(context: Context) -> None:
         honest = context.websocket()
@@ -192,62 +184,78 @@ def join_burst(context: Context) -> None:
         context.broken.append(f"an honest client was closed {context.counts['honest_closed']} times")
 
 
-def asked(packet: str, *, clients: int, rooms: int = 0, setup: Callable[[Context], None] | None = None):  # type: ignore[no-untyped-def]
-    """Return an attack of ``clients`` that send an event as often as is allowed, while there are ``rooms`` more."""
+def asked(packet: str, *, clients: int, rooms: int = 0, begins: str = "", heavy: bool = False) -> Callable[[Context], None]:
+    """Send an event from so many clients as often as is allowed, after ``begins`` if that is a packet.
+
+    ``rooms``: so many more rooms of long names are there. ``heavy``: the room of that name has 60 messages of 64 KB.
+    """
 
     def attack(context: Context) -> None:
-        if setup is not None:
-            setup(context)
+        if heavy:
+            _write(context, ["heavy"], "x" * 65_000, messages=60)
         with ExitStack() as stack, suppress(Closed, TimeIsUp):
             for first in range(0, rooms, 90):
                 owner = context.websocket()
                 stack.callback(owner.close)
-                _enter_rooms(context, owner, [long_name(f"{number}-") for number in range(first, min(rooms, first + 90))])
-            context.flood(clients, lambda context: context.websocket(), lambda: _paced(frame(packet)))
+                names = [f"{number}-".ljust(128, "x") for number in range(first, min(rooms, first + 90))]
+                _enter_rooms(context, owner, names)
+            context.flood(clients, lambda context: context.websocket(), lambda: _paced(frame(packet), begins))
 
     return attack
 
 
-def _paced(packet: bytes):  # type: ignore[no-untyped-def]
+def _write(context: Context, rooms: list[str], text: str, *, messages: int) -> None:
+    """Write so many messages into each room, from as many connections as their budgets take."""
+    for room in rooms:
+        packet = json.dumps(["message", {"room": room, "message": text}], ensure_ascii=False)
+        left = messages
+        while left > 0:
+            writer = context.websocket()
+            writer.send(_join(0, room, history=0))
+            writer.send(b"".join(frame(f"42{number}{packet}") for number in range(1, 4)))
+            with suppress(Closed):
+                writer.wait_for("433[")
+            writer.close()
+            left -= 3
+
+
+def _paced(packet: bytes, begins: str) -> Iterator[bytes | float]:
+    if begins:
+        yield frame(begins)
     yield packet * (_BURST_COUNT - 10)
     while True:
         yield 1.05 / _RATE_PER_S
         yield packet
 
 
-def _fill(context: Context) -> None:
-    """Put messages of 64 KB into the room ``heavy``: 60, or as many as the server takes from 15 connections."""
-    text = "x" * 65_000
-    for _ in range(15):
-        with suppress(Closed):
-            websocket = context.websocket()
-            websocket.send(_join(0, "heavy", history=0))
-            for number in range(1, 5):
-                websocket.say(f'42{number}["message",{{"room":"heavy","message":"{text}"}}]')
-            websocket.wait_for("434[")
-            websocket.close()
-
-
-_HISTORY = '427["get_history",{"room":"heavy","limit":500}]'
-
 ATTACKS = (
     Attack("rejoin", "10", "20 clients in 120 rooms of long names join one again and again", rejoin),
     Attack("away", "11", "sessions in 98 rooms of long names drop, again and again", away),
     Attack("slow-readers", "15", "65,000 bytes 95 times, then 47/s, to 20 readers on 10 Mbit/s", slow_readers),
     Attack("fresh-limits", "16", "leave / and come back on one session for a new bucket", fresh_limits),
-    Attack("join-burst", "18", "an honest client joins 8 rooms of 200 KB in one burst", join_burst),
+    Attack("join-burst", "18", "an honest client joins 6 rooms of messages of 60 KB in one burst", join_burst),
     Attack(
         "stats-rooms",
         "19",
-        "30 clients ask get_stats of 1,000 long rooms",
+        "30 clients ask get_stats of 1,000 rooms of long names",
         asked('427["get_stats"]', clients=30, rooms=1000),
     ),
     Attack("stats", "19+", "30 clients ask get_stats", asked('427["get_stats"]', clients=30)),
-    Attack("history", "18+", "8 clients ask for pages of 64 KB messages", asked(_HISTORY, clients=8, setup=_fill)),
+    Attack(
+        "history",
+        "18+",
+        "8 clients ask for pages of 64 KB messages",
+        asked(
+            '427["get_history",{"room":"heavy","limit":500}]',
+            clients=8,
+            begins='42["join_room",{"room":"heavy","history":0}]',
+            heavy=True,
+        ),
+    ),
     Attack(
         "join-heavy",
         "18+",
         "8 clients join a room of 64 KB messages again and again",
-        asked('427["join_room",{"room":"heavy","history":500}]', clients=8, setup=_fill),
+        asked('427["join_room",{"room":"heavy","history":500}]', clients=8, heavy=True),
     ),
 )

@@ -10,7 +10,7 @@ from hostile.wire import Closed, frame
 
 _LIMIT_BYTES = 980_000  # Engine.IO's limit of a message is 1,000,000
 _EVENT_BYTES = 120_000  # below the least limit of an event
-# Numbers at either end of what a double holds, where readers count in big integers: 23 digits, and the most for their bytes.
+# Numbers at the ends of what a double holds, read with big integers: one of 24 bytes, and the slowest for its size.
 _SLOW_FLOAT = "2.2250738585072014e-308"
 _SHORT_FLOAT = "9e307"
 _REFUSED_COUNT = 300
@@ -60,8 +60,8 @@ def sent(packet: str, *, joins: bool = True, times: int | None = None) -> Callab
     return attack
 
 
-def posted(packet: str, *, joins: bool = True, times: int | None = None) -> Callable[[Context], None]:
-    """The same by polling."""
+def posted(packet: str, *, joins: bool = True, polls: bool = True, times: int | None = None) -> Callable[[Context], None]:
+    """Do the same by polling. ``polls``: the packet is answered, and the answer taken."""
 
     def attack(context: Context) -> None:
         left = times if times is not None else 1 << 60
@@ -74,7 +74,7 @@ def posted(packet: str, *, joins: bool = True, times: int | None = None) -> Call
                     left -= 1
                     context.counts["packets"] += 1
                     polling.post(packet)
-                    if joins:
+                    if polls:
                         polling.poll()
             finally:
                 polling.close()
@@ -97,17 +97,19 @@ def flooded(data: bytes, *, begins: bytes = b"", count: int = 1, joins: bool = T
 
 
 def replay(context: Context) -> None:
-    """Be replayed 200 KB on another namespace again and again, with one's own pid."""
+    """Be replayed 500 messages on another namespace again and again, with one's own pid."""
 
     def act(context: Context) -> None:
         websocket = context.websocket()
         pid = websocket.connected.get("pid")
         if pid is None:
             raise Closed("no recovery here")
-        for number in range(90):
-            websocket.say(f'42{number}["message",{{"message":"{"x" * 2200}"}}]')
-        websocket.wait_for("4389[")
-        packet = frame(f'40/rooms,{{"pid":"{pid}","offset":"0"}}') + frame("41/rooms,")
+        for _ in range(5):
+            writer = context.websocket()
+            writer.send(b"".join(frame(f'42{n}["message",{{"message":"{"x" * 100}"}}]') for n in range(100)))
+            writer.wait_for("4399[")
+            writer.close()
+        packet = (frame(f'40/rooms,{{"pid":"{pid}","offset":"0"}}') + frame("41/rooms,")) * 6
         try:
             while True:
                 websocket.send(packet)
@@ -127,8 +129,8 @@ def connect_everywhere(context: Context) -> None:
     context.flood(4, lambda context: context.websocket(), many(packets * 50))
 
 
-def several_posts(packet: str, count: int, *, joins: bool) -> Callable[[Context], None]:
-    return posted("\x1e".join([packet] * count), joins=joins)
+def several_posts(packet: str, count: int, *, joins: bool, polls: bool) -> Callable[[Context], None]:
+    return posted("\x1e".join([packet] * count), joins=joins, polls=polls)
 
 
 def fuzz(context: Context) -> None:
@@ -179,9 +181,14 @@ ATTACKS = (
     Attack("string-connect", "1+", "30 KB of the same as CONNECT's auth", sent("40" + unfinished_string(15_000)[2:])),
     Attack("string-polling", "1+", "30 KB of the same by polling", posted(unfinished_string(15_000))),
     Attack("string-polling-64k", "1+", "64 KB of the same by polling", posted(unfinished_string(32_000))),
-    Attack("post-pongs", "3", "POSTs of 60,000 pongs", several_posts("3", 60_000, joins=True)),
-    Attack("post-packets", "3", "POSTs of 60,000 events before CONNECT", several_posts('42["x"]', 60_000, joins=False)),
-    Attack("post-events", "3", "POSTs of 60,000 events", several_posts('42["typing"]', 60_000, joins=True)),
+    Attack("post-pongs", "3", "POSTs of 60,000 pongs", several_posts("3", 60_000, joins=True, polls=False)),
+    Attack(
+        "post-packets",
+        "3",
+        "POSTs of 60,000 events before CONNECT",
+        several_posts('42["x"]', 60_000, joins=False, polls=False),
+    ),
+    Attack("post-events", "3", "POSTs of 60,000 events", several_posts('42["typing"]', 60_000, joins=True, polls=True)),
     Attack("floats", "5", "1 MB of floats in an event, NaN at its end", sent('42["x",[' + floats("NaN]]"))),
     Attack("floats-unconnected", "5", "the same before CONNECT", sent('42["x",[' + floats("NaN]]"), joins=False)),
     Attack("floats-ack", "5+", "the same in an acknowledgement", sent("431[" + floats("NaN]"))),

@@ -1,13 +1,13 @@
 "use strict";
 // Official clients that live for so many seconds and do what the weights say; the report is one line of JSON on stdout.
-// Called with one argument, JSON: {url, clients, seconds, weights: {action: weight}, pause_ms: [least, most]}.
+// Called with one argument, JSON: {url, clients, seconds, weights: {action: weight}, transports, pause_ms}.
+// The transports are lists as io() takes them, taken in turn; pause_ms is [least, most].
 // An action that ends a client (leave, vanish) replaces it with somebody new.
 
 const { io } = require("socket.io-client");
 
-const { url, clients, seconds, weights, pause_ms: [leastPause, mostPause] } = JSON.parse(process.argv[2]);
+const { url, clients, seconds, weights, transports: allTransports, pause_ms: [leastPause, mostPause] } = JSON.parse(process.argv[2]);
 const ROOMS = ["tea", "garden", "music", "books"];
-const TRANSPORTS = [["websocket"], ["polling"], ["polling", "websocket"], ["websocket"]];
 const TEXT = "and so it went on, as it had for a long time ".repeat(9).slice(0, 392);
 const ACK_TIMEOUT_MS = 15000;
 const counts = {};
@@ -70,7 +70,7 @@ const actions = {
 
 async function live(number) {
   const name = `Person ${++people}`;
-  const transports = TRANSPORTS[number % TRANSPORTS.length];
+  const transports = allTransports[number % allTransports.length];
   const socket = io(url, { forceNew: true, transports, auth: { user_name: name }, reconnectionDelay: 200, reconnectionDelayMax: 1000 });
   const room = ROOMS[number % ROOMS.length];
   const call = async (event, ...args) => {

@@ -18,7 +18,7 @@ import requests
 from hostile.packets import unfinished_string
 from hostile.server import Server, ServerError, running
 from hostile.wire import Closed, Line, Polling, TimeIsUp, WebSocket
-from soak.people import People
+from soak.people import POLLING, UPGRADE, WEBSOCKET, People
 
 _COLLECTOR = Path(__file__).resolve().parent / "collector.py"
 _REPORT_LIMIT_S = 60.0
@@ -157,14 +157,19 @@ def _actions(clients: int) -> dict[str, Act]:
     )
     for action in ("say", "type", "history", "rejoin", "stats", "leave", "vanish", "drop"):
         actions[f"official: {action}"] = _official({**_ALWAYS, action: 3}, clients, quick)
+    actions["official, changing over: leave"] = _official({**_ALWAYS, "leave": 3}, clients, quick, UPGRADE)
+    actions["official, by polling: drop"] = _official({**_ALWAYS, "drop": 3}, clients, quick, POLLING)
     for action in ("ask", "ask_room", "ask_whole", "ask_fail", "ask_cut", "cancel", "ask_and_drop"):
-        actions[f"AI: {action}"] = _official({**_ALWAYS, action: 1}, clients, (100.0, 400.0))
+        actions[f"AI: {action}"] = _official({action: 1}, clients, (100.0, 400.0))
     return actions
 
 
-def _official(weights: dict[str, int], clients: int, pause_ms: tuple[float, float]) -> Act:
+def _official(
+    weights: dict[str, int], clients: int, pause_ms: tuple[float, float], transport: tuple[str, ...] = WEBSOCKET
+) -> Act:
     def act(server: Server, ends_at_s: float) -> int:
-        with People(server.port, clients, max(1.0, ends_at_s - time.monotonic()), weights, pause_ms) as people:
+        seconds = max(1.0, ends_at_s - time.monotonic())
+        with People(server.port, clients, seconds, weights, pause_ms, transports=[transport]) as people:
             counts = people.counts()
         return sum(count for name, count in counts.items() if not name.startswith("received"))
 

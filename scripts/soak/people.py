@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,15 +13,28 @@ from hostile.server import ServerError, prepare_child
 
 _SCRIPT = Path(__file__).resolve().parent / "clients.cjs"
 _OVERTIME_S = 60.0
+WEBSOCKET, POLLING, UPGRADE = ("websocket",), ("polling",), ("polling", "websocket")
+ALL_TRANSPORTS = (WEBSOCKET, POLLING, UPGRADE, WEBSOCKET)
 
 
 class People:
-    """So many clients for so many seconds, that do what ``weights`` says, with pauses of ``pause_ms`` (least, most)."""
+    """So many clients for so many seconds, that do what ``weights`` says, with pauses of ``pause_ms`` (least, most).
+
+    ``transports``: which they take, in turn; each is a list as ``io()`` takes it.
+    """
 
     def __init__(
-        self, port: int, clients: int, seconds: float, weights: dict[str, int], pause_ms: tuple[float, float]
+        self,
+        port: int,
+        clients: int,
+        seconds: float,
+        weights: dict[str, int],
+        pause_ms: tuple[float, float],
+        *,
+        transports: Sequence[Sequence[str]] = ALL_TRANSPORTS,
     ) -> None:
-        wanted = {"clients": clients, "seconds": seconds, "weights": weights, "pause_ms": pause_ms}
+        wanted: dict[str, object] = {"clients": clients, "seconds": seconds, "weights": weights, "pause_ms": pause_ms}
+        wanted["transports"] = transports
         self._limit_s = seconds + _OVERTIME_S
         self._process = subprocess.Popen(
             [environment.node_command(), str(_SCRIPT), json.dumps({"url": f"http://127.0.0.1:{port}", **wanted})],
