@@ -90,6 +90,85 @@ def test_a_payload_that_may_not_be_is_refused_and_the_next_one_is_served(
         assert raw.receive_event("new_message")["message"] == "hi"
 
 
+LONG = "a" * 900_000
+TOO_LARGE = {
+    "a long message": f'421["message",{{"message":"{LONG}"}}]',
+    "a long text and NaN": f'421["x","{LONG}",NaN]',
+    "brackets": f'421["x",{"[" * 900_000}',
+    "escapes in a string that does not end": '421["x",' + "[" * 40 + '"' + '\\"' * 450_000,
+    "fractions that are hard to read": '421["x",[0' + ",2.2250738585072011e-308" * 37_000 + ",NaN]]",
+}
+
+
+@pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in TOO_LARGE.items()])
+def test_an_event_over_its_limit_is_refused_before_it_is_read_and_the_next_one_is_served(
+    server: Hazoom, neighbour: None, text: str
+) -> None:
+    with raw_client(server) as raw:
+        for _ in range(3):
+            raw.send(text)
+            while not (answer := raw.receive()).startswith("431["):
+                pass
+            error = json.loads(answer[3:])[0]["error"]
+            assert error["code"] == "too_large"
+            assert "131072" in error["message"]
+        raw.send('42["message",{"message":"hi"}]')
+        assert raw.receive_event("new_message")["message"] == "hi"
+
+
+def test_an_auth_over_the_limit_of_an_event_is_refused(server: Hazoom, neighbour: None) -> None:
+    with raw_client(server, join=False) as raw:
+        raw.send(f'40{{"user_name":"{LONG}"}}')
+        answer = raw.receive()
+        assert answer.startswith("44{")
+        assert json.loads(answer[2:])["data"]["code"] == "too_large"
+        raw.send("40")
+        assert raw.receive_event("status")["connected"] is True
+
+
+def test_escapes_in_a_string_that_does_not_end_end_the_session_and_keep_nobody_waiting(
+    server: Hazoom, neighbour: None
+) -> None:
+    # The check of depth once went back over all of it for each quote: 64 KB stopped the server for 20 s.
+    for prefix in ("42", "40", "43/rooms,1"):
+        with raw_client(server, join=False) as raw:
+            raw.send(prefix + '["x",' + "[" * 40 + '"' + '\\"' * 60_000)
+            assert raw.wait_until_closed() == CloseCode.PROTOCOL_ERROR
+
+
+def test_fragments_of_nothing_keep_nobody_waiting_and_are_a_message_in_the_end(server: Hazoom, neighbour: None) -> None:
+    with raw_client(server) as raw:
+        nothing = frame(Opcode.CONT, b"", fin=False)
+        raw.send_bytes(frame(Opcode.TEXT, b'42["message",', fin=False) + nothing * 50_000)
+        raw.send_bytes(frame(Opcode.CONT, b'{"message":"at last"}]'))
+        assert raw.receive_event("new_message")["message"] == "at last"
+
+
+def test_who_sends_more_bytes_than_a_line_takes_is_refused_and_no_reader_is_closed(
+    async_mode: str, client: OfficialClient
+) -> None:
+    with hazoom(async_mode=async_mode) as server, raw_client(server) as raw, raw_client(server, stalls=True) as reader:
+        text = "x" * 65_000
+        for number in range(20):
+            raw.send(f'42{number}["message",{{"message":"{text}"}}]')
+        replies = []
+        while len(replies) < 20:
+            answer = raw.receive()
+            if answer.startswith("43"):
+                replies.append(json.loads(answer[answer.index("[") :])[0])
+        assert [reply["ok"] for reply in replies[:4]] == [True] * 4
+        refused = [reply["error"] for reply in replies if not reply["ok"]]
+        assert len(refused) >= 10
+        assert {error["code"] for error in refused} == {"rate_limited"}
+        assert all(error["retry_at"] > 0 for error in refused)
+        assert len(replies) - len(refused) >= 4
+        user = client.connect(server.url)
+        assert user.emit("message", {"message": "the last"})["ok"] is True
+        while reader.receive_event("new_message")["message"] != "the last":
+            pass
+        assert "too slowly" not in server.log
+
+
 @pytest.mark.parametrize(
     "text", ["42[]", "42{}", "42", "44{}", "4", "4x", '42abc["message",{}]', '42["message",', "41{}", "x", ""]
 )
