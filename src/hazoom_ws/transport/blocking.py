@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from hazoom_ws.transport.engine import Engine
-from hazoom_ws.transport.frames import CloseCode, FrameError, FrameReader, close_frame
+from hazoom_ws.transport.frames import CLOSE, CloseCode, FrameError, FrameReader, close_frame
 from hazoom_ws.transport.handshake import BAD_REQUEST, Refused
 from hazoom_ws.transport.session import SLOW_READER, Carrier, Session
 
@@ -81,6 +81,7 @@ class BlockingCarrier(Carrier):
         try:
             self._read()
         finally:
+            self.engine.unfinished.release(self)
             self.lost(SLOW_READER if self._is_too_slow else engine.reason.TRANSPORT_CLOSE, CloseCode.NORMAL)
             self._linger()
             writer.join()
@@ -97,6 +98,9 @@ class BlockingCarrier(Carrier):
             # It is for the reader to end the session: who sends may hold a lock that the end waits for.
             self._is_too_slow = True
             self._shut(socket.SHUT_RDWR)  # wakes the reader, and the writer out of its send
+
+    def cut_off(self, _why: str) -> None:
+        self._shut(socket.SHUT_RDWR)  # the reader finds out, and lets go of what it holds
 
     @property
     def backlog_bytes(self) -> int:
@@ -130,6 +134,8 @@ class BlockingCarrier(Carrier):
             for _ in range(_FRAMES_PER_TURN):
                 message = self._reader.next_message()
                 if message is not None:
+                    if message.opcode < CLOSE:
+                        self.engine.unfinished.release(self)  # what is still here is another message's
                     self.take(message)
                 if not self._reader.has_frame:
                     break
@@ -137,6 +143,10 @@ class BlockingCarrier(Carrier):
                     return
             self.engine.sleep(0)
             if not self._reader.has_frame:
+                if self._reader.is_between_messages:
+                    self.engine.unfinished.release(self)
+                else:
+                    self.engine.unfinished.hold(self, self._reader.held_bytes, self.engine.clock())
                 return
 
     def _write(self) -> None:

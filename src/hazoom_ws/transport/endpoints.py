@@ -197,14 +197,23 @@ class SocketCarrier(Carrier):
             for _ in range(_FRAMES_PER_CLIENT):
                 message = reader.next_message()
                 if message is not None:
+                    if message.opcode < frames.CLOSE:
+                        self.engine.unfinished.release(self)  # what is still here is another message's
                     self.take(message)
                 if not reader.has_frame or self.is_closed:
-                    if reader.is_between_messages:
-                        self._reader = None
+                    self._keep(reader)
                     return False
         except FrameError as error:
             self.fail(error)
         return reader.has_frame and not self.is_closed
+
+    def _keep(self, reader: FrameReader) -> None:
+        """Keep the reader until the rest of a message comes, if there is one."""
+        if reader.is_between_messages:
+            self._reader = None
+            self.engine.unfinished.release(self)
+        elif not self.is_closed:
+            self.engine.unfinished.hold(self, reader.held_bytes, self.loop.clock())
 
     def hold(self, framed: Iterable[bytes], sent: int) -> None:
         """Keep those frames for later, without the ``sent`` bytes that have left."""

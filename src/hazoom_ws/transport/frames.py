@@ -124,6 +124,11 @@ class FrameReader:
         """Whether all that was fed has been read, so that another reader may go on."""
         return not self._buffer and self._fragments is None
 
+    @property
+    def held_bytes(self) -> int:
+        """What is kept because it is not whole, or has not been asked for."""
+        return len(self._buffer) + (0 if self._fragments is None else len(self._fragments))
+
     def feed(self, data: bytes) -> None:
         if not self._buffer:
             self._buffer = data

@@ -32,6 +32,7 @@ class Unfinished:
         self._limit_bytes = limit_bytes
         self._lock = lock
         self._held_bytes: OrderedDict[Any, int] = OrderedDict()
+        self._large: OrderedDict[Any, None] = OrderedDict()  # those that hold more than little, in the order of that
         self._due: Deadlines[Any] = Deadlines(timeout_s)
         self.total_bytes = 0
 
@@ -50,6 +51,8 @@ class Unfinished:
             self.total_bytes += size_bytes - before
             if not before and size_bytes:
                 self._due.start(holder, now_s)
+            if size_bytes > _SMALL_BYTES:
+                self._large.setdefault(holder)
             if self.total_bytes > self._limit_bytes and size_bytes > before:
                 to_end = self._take_large()
         for one in to_end:
@@ -82,16 +85,15 @@ class Unfinished:
     def _take_large(self) -> list[Holder]:
         """Forget and return the oldest that hold much, until the rest fits."""
         taken = []
-        for holder, size_bytes in list(self._held_bytes.items()):
-            if self.total_bytes <= self._limit_bytes:
-                break
-            if size_bytes > _SMALL_BYTES:
-                self._forget(holder)
-                taken.append(holder)
+        while self._large and self.total_bytes > self._limit_bytes:
+            holder = next(iter(self._large))
+            self._forget(holder)
+            taken.append(holder)
         return taken
 
     def _forget(self, holder: object) -> None:
         size_bytes = self._held_bytes.pop(holder, None)
+        self._large.pop(holder, None)
         if size_bytes:
             self.total_bytes -= size_bytes
             self._due.stop(holder)
