@@ -105,7 +105,10 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
     )
     timers = Timers(delivery, start_task=start_task, sleep=sleep)
     bridge = LlmBridge(
-        settings, start_task=start_task, read=lambda: engine.loop and engine.loop.read, give_way=lambda: sleep(0)
+        settings,
+        start_task=start_task,
+        read=lambda: engine.loop and engine.loop.read,
+        give_way=lambda: engine.give_way(),  # noqa: PLW0108 - whoever serves changes it
     )
     answers = Answers(
         settings,

@@ -180,6 +180,7 @@ class Exchange:
         wait_s = breaker.admit()
         if wait_s:
             raise LlmUnavailable(wait_s)
+        self._backend.give_way()  # to make a request takes most of a millisecond: of a thousand each waits for its turn
         patience_s = settings.llm_first_token_timeout_s if is_stream else settings.llm_total_timeout_s
         try:
             response = self._backend.http.post(
