@@ -70,7 +70,9 @@ class Hub:
         self._notices: dict[str, Broadcast] = {}  # the last arrival or departure of each crowded room, not told yet
         self._notices_due_at_s = 0.0
         self._absences: Deadlines[tuple[str, User]] = Deadlines(settings.presence_grace_s)
-        self._sessions = Sessions(settings.recovery_window_s, log, wall_clock(), clock())
+        self._sessions = Sessions(
+            settings.recovery_window_s, log, wall_clock(), clock(), limit_bytes=settings.recovery_limit_bytes
+        )
 
     # Who is where
 
