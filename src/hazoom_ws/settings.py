@@ -127,6 +127,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "time for a tunnel or a restart. 0 turns recovery off.",
         ),
     ] = 120.0
+    recovery_limit_bytes: Annotated[
+        int,
+        _count(
+            "Bytes that the clients which may come back hold in memory, most of it the names of their rooms; over it those "
+            "who left first may not."
+        ),
+    ] = 16777216
     log_url: Annotated[
         str,
         Meta(
@@ -149,10 +156,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     history_limit_bytes: Annotated[
         int,
         _count(
-            "Bytes of message text that are held in memory over all rooms, so that it has a bound: with memory:// all "
-            "that is kept, else the newest part."
+            "Bytes of messages that are held in memory over all rooms, counted as they are there, with 500 for each beside "
+            "its text: with memory:// all that is kept, else the newest part."
         ),
-    ] = 67108864
+    ] = 16777216
     ping_interval_s: Annotated[
         float, _seconds("Time between heartbeats: proxies close connections that are silent for a minute.")
     ] = 25.0

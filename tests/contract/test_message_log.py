@@ -239,7 +239,7 @@ class TestFile:
         log = open_store(self.URL)
         assert log.read("a", limit=5, newest=True) == Page(entries, more=False, gap=False)
         assert log.find_resent("a", "Ann", "c") == entries[1]
-        assert log.sessions() == {"k": session}
+        assert dict(log.sessions()) == {"k": session}
 
     def test_of_each_session_the_newest_state_is_there_after_a_restart(self, open_store):
         log = open_store(self.URL)
@@ -257,7 +257,7 @@ class TestFile:
             log.save_session(key, state)
             write(log)
         log.close()
-        assert open_store(self.URL).sessions() == {"changed": then, "same": first}
+        assert dict(open_store(self.URL).sessions()) == {"changed": then, "same": first}
 
     def test_a_resent_message_is_known_for_a_day_after_it_was_trimmed(self, open_store, clock):
         log = open_store(self.URL, history_room_limit_count=2)
@@ -406,7 +406,7 @@ class TestFile:
             connection.execute("INSERT INTO sessions VALUES ('k', ?)", (msgspec.json.encode(session),))
             connection.commit()
         log = open_store(self.URL)
-        assert log.sessions() == {"k": session}
+        assert dict(log.sessions()) == {"k": session}
         assert [(kept.id, kept.message) for kept in log.read("a", limit=5, newest=True).messages] == [("e-9", "hi")]
         assert say(log, "a", "2")[0].seq > 9
 

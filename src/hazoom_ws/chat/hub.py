@@ -74,7 +74,9 @@ class Hub:
         self._wake = wake
         self._notices = Notices(deliver, crowd_count=LISTED_USERS, interval_s=NOTICE_INTERVAL_S)
         self._absences: Deadlines[tuple[str, User]] = Deadlines(settings.presence_grace_s)
-        self._sessions = Sessions(settings.recovery_window_s, log, wall_clock(), clock())
+        self._sessions = Sessions(
+            settings.recovery_window_s, log, wall_clock(), clock(), limit_bytes=settings.recovery_limit_bytes
+        )
 
     # Who is where
 

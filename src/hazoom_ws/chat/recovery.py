@@ -8,24 +8,54 @@ import hashlib
 import math
 import secrets
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count, islice
+from sys import getsizeof
 from typing import NamedTuple
+
+import msgspec
 
 from hazoom_ws.chat.presence import Connection, User
 from hazoom_ws.deadlines import Deadlines
-from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, RECORD_BYTES, MessageLog, Page, StoredSession, size_bytes
+from hazoom_ws.message_log.contract import (
+    PAGE_LIMIT_BYTES,
+    RECORD_BYTES,
+    MessageLog,
+    Page,
+    SessionChange,
+    StoredSession,
+    size_bytes,
+)
+from hazoom_ws.message_log.session_states import change_between
 from hazoom_ws.schemas import NewMessage
 
 AWAY_LIMIT_COUNT = 100_000  # clients that may still come back; over it the one that left first may not
 REPLAY_LIMIT_COUNT = 500  # messages of one room
 _SECRET_BYTES, _SECRET_CHARS = 18, 24
+_LARGE_BYTES = 2048  # from here on a session costs more to save than finding out what has changed
+_HELD_BYTES, _HELD_NAME_BYTES, _HELD_ANSWER_BYTES = 2000, 16, 300  # in memory, beside the names of rooms
+_NO_CHANGE = SessionChange()
 
 
 class Session:
     """One that can be recovered. ``connection`` is None while its client is away; ``rooms`` are those it was in."""
 
-    __slots__ = ("answers", "connection", "died_answers", "ends_at", "key", "rooms", "session_id", "since", "user")
+    __slots__ = (
+        "answers",
+        "changes_bytes",
+        "connection",
+        "died_answers",
+        "ends_at",
+        "held_bytes",
+        "is_kept",
+        "kept",
+        "key",
+        "rooms",
+        "session_id",
+        "since",
+        "user",
+        "whole_bytes",
+    )
 
     def __init__(
         self, key: str, user: User, session_id: str, since: int, rooms: list[str], *, died_answers: dict[str, str]
@@ -40,26 +70,42 @@ class Session:
         self.rooms = rooms
         self.connection: Connection | None = None
         self.ends_at: float | None = None  # while its client is away, by the wall clock
+        self.held_bytes = 0  # while its client is away
+        self.is_kept = False
+        # Of a large one: as the log has it, and how large that was when it was last saved whole, and its changes since are.
+        self.kept: StoredSession | None = None
+        self.whole_bytes = 0
+        self.changes_bytes = 0
 
 
 class Sessions:
     """The sessions of all connections, and of those that have dropped for up to ``window_s``; 0 means none at all."""
 
-    def __init__(self, window_s: float, log: MessageLog, wall_now_s: float, now_s: float) -> None:
-        """Take over what an earlier process left in ``log``: who was connected when it died has dropped now."""
+    def __init__(self, window_s: float, log: MessageLog, wall_now_s: float, now_s: float, *, limit_bytes: int) -> None:
+        """Take over what an earlier process left in ``log``: who was connected when it died has dropped now.
+
+        ``limit_bytes``: what sessions whose clients are away may hold together.
+        """
         self._window_s = window_s
         self._log = log
         self._by_key: dict[str, Session] = {}
         self._away: Deadlines[Session] = Deadlines(window_s)
+        self._away_bytes = 0
+        self._limit_bytes = limit_bytes
         self._evicted: list[User] = []
         self._numbers = count(int(wall_now_s * 1000))
         died: defaultdict[str, dict[str, str]] = defaultdict(dict)  # with the earlier process, by room
-        for stored in log.sessions().values():
+        left_at: list[tuple[float, str, int]] = []
+        for key, stored in log.sessions():
             for request_id, room in stored.answers.items():
                 if room:
                     died[room][request_id] = room
-        for key, stored in log.sessions().items():
-            if window_s == 0 or (stored.ends_at is not None and stored.ends_at <= wall_now_s):
+            held_bytes = _held_bytes(stored.rooms, stored.answers, stored.died_answers)
+            left_at.append((math.inf if stored.ends_at is None else stored.ends_at, key, held_bytes))
+        taken_over = set(_newest(left_at, limit_bytes))
+        for key, stored in log.sessions():
+            is_over = stored.ends_at is not None and stored.ends_at <= wall_now_s
+            if window_s == 0 or is_over or key not in taken_over:
                 log.save_session(key, None)
                 continue
             user = User(stored.user_id, stored.user_name)
@@ -69,10 +115,10 @@ class Sessions:
                 died_answers |= died.get(room, {})
             session = Session(key, user, stored.session_id, stored.since, stored.rooms, died_answers=died_answers)
             self._by_key[key] = session
-            self._away.start(session, now_s)
             if died_answers:
                 self._store(session, wall_now_s + window_s)
             session.ends_at = wall_now_s + window_s
+            self._begin_to_wait(session, now_s)
 
     def start(self, connection: Connection) -> None:
         """Give a new connection a session and its pid."""
@@ -99,16 +145,21 @@ class Sessions:
         connection.pid, connection.session_key = pid, session.key
         connection.answers, connection.died_answers = session.answers, session.died_answers
         session.connection = connection
-        self._away.stop(session)
+        if self._away.stop(session):
+            self._away_bytes -= session.held_bytes
 
     def save(self, connection: Connection) -> None:
-        """Keep which rooms a connection is in."""
+        """Keep which rooms a connection is in, if the log does not know."""
         session = self._of(connection)
-        if session is not None:
-            # Who is in no room yet misses nothing if the process dies before it is kept.
-            can_wait = not session.rooms and not connection.rooms
-            session.rooms = list(connection.rooms)
-            self._store(session, None, can_wait=can_wait)
+        if session is None:
+            return
+        rooms = list(connection.rooms)
+        if session.is_kept and session.ends_at is None and session.rooms == rooms:
+            return
+        # Who is in no room yet misses nothing if the process dies before it is kept.
+        can_wait = not session.rooms and not rooms
+        session.rooms = rooms
+        self._store(session, None, can_wait=can_wait)
 
     def save_answers(self, connection: Connection) -> None:
         """Keep which requests of a connection have not ended, be it still there or away."""
@@ -127,18 +178,26 @@ class Sessions:
             return False
         # If the process dies before that is kept, whoever was connected may come back too.
         self._store(session, wall_now_s + self._window_s, can_wait=True)
+        self._begin_to_wait(session, now_s)
+        return True
+
+    def _begin_to_wait(self, session: Session, now_s: float) -> None:
+        """Let a session wait for its client, and those which have waited for longest no more, if they are too many."""
+        session.held_bytes = _held_bytes(session.rooms, session.answers, session.died_answers)
+        self._away_bytes += session.held_bytes
         self._away.start(session, now_s)
-        if len(self._away) > AWAY_LIMIT_COUNT:
+        while self._away and (len(self._away) > AWAY_LIMIT_COUNT or self._away_bytes > self._limit_bytes):
             first, _ = next(self._away.take_due(math.inf))
+            self._away_bytes -= first.held_bytes
             self._end(first)
             self._evicted.append(first.user)
-        return True
 
     def expire(self, now_s: float, limit_count: int) -> Iterable[User]:
         """End up to so many sessions whose clients were away for too long; yield the users of all that have ended."""
         evicted, self._evicted = self._evicted, []
         yield from evicted
         for session, _ in islice(self._away.take_due(now_s), limit_count):
+            self._away_bytes -= session.held_bytes
             self._end(session)
             yield session.user
 
@@ -161,6 +220,20 @@ class Sessions:
             answers=session.answers.copy(),
             died_answers=session.died_answers.copy(),
         )
+        if session.kept is not None:
+            change = change_between(session.kept, stored)
+            session.changes_bytes += len(msgspec.json.encode(change))
+            if change is not None and session.changes_bytes < session.whole_bytes:
+                session.kept = stored
+                if change != _NO_CHANGE:
+                    self._log.change_session(session.key, change, can_wait=can_wait)
+                return
+        session.is_kept = True
+        session.whole_bytes = len(msgspec.json.encode(stored.rooms))
+        if stored.answers or stored.died_answers:
+            session.whole_bytes += len(msgspec.json.encode((stored.answers, stored.died_answers)))
+        session.changes_bytes = 0
+        session.kept = stored if session.whole_bytes >= _LARGE_BYTES else None
         self._log.save_session(session.key, stored, can_wait=can_wait)
 
     def _end(self, session: Session) -> None:
@@ -199,6 +272,24 @@ def missed(rooms: Iterable[str], read: Callable[[str, int, int], Page], limit_by
             replayed += messages
     replayed.sort(key=lambda entry: entry.seq)
     return Missed(replayed, incomplete)
+
+
+def _held_bytes(rooms: list[str], *answers: dict[str, str]) -> int:
+    """Return what a session holds in memory."""
+    msgspec.json.encode((rooms, answers))  # a name that is not ASCII keeps its UTF-8 from now on, which `getsizeof` counts
+    held_bytes = _HELD_BYTES + sum(map(getsizeof, rooms)) + _HELD_NAME_BYTES * len(rooms)
+    for by_id in answers:
+        held_bytes += sum(map(getsizeof, by_id.values())) + _HELD_ANSWER_BYTES * len(by_id)
+    return held_bytes
+
+
+def _newest(left_at: list[tuple[float, str, int]], limit_bytes: int) -> Iterator[str]:
+    """Yield the keys of those who left last, as long as they fit, of who has left when, its key and what it holds."""
+    for _, key, held_bytes in sorted(left_at, reverse=True):
+        limit_bytes -= held_bytes
+        if limit_bytes < 0:
+            return
+        yield key
 
 
 def _key_of(pid: str) -> str:

@@ -13,7 +13,7 @@ and are called beside turns, one at a time and none during `write_at_once`, but 
 `write` and `tidy`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple, Protocol
 
 import msgspec
@@ -73,11 +73,29 @@ class StoredSession(Struct, frozen=True, kw_only=True, omit_defaults=True):
     died_answers: dict[str, str] = {}
 
 
+class SessionChange(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What has become different in a `StoredSession`: what is UNSET has not. Rooms are left before others are joined."""
+
+    left: list[str] = []
+    joined: list[str] = []
+    ends_at: float | UnsetType | None = UNSET
+    answers: dict[str, str] | UnsetType = UNSET
+    died_answers: dict[str, str] | UnsetType = UNSET
+
+
+SessionState = StoredSession | SessionChange | None  # None: it has ended
+
+
 class Batch(NamedTuple):
-    """What is to be written at once: messages, and sessions by key (None: it has ended)."""
+    """What is to be written at once: messages, and by key sessions (None: it has ended) and what has changed in others.
+
+    ``place``: its place in the order of messages, that of the first one or, if it has none, one of its own.
+    """
 
     messages: list[NewMessage]
     sessions: dict[str, StoredSession | None]
+    changes: dict[str, SessionChange]
+    place: int
 
 
 class MessageLog(Protocol):
@@ -141,11 +159,14 @@ class MessageLog(Protocol):
     def save_session(self, key: str, session: StoredSession | None, *, can_wait: bool = False) -> None:
         """Keep a session, or forget it. ``can_wait``: not with the next batch but when that is empty, or after `press`."""
 
+    def change_session(self, key: str, change: SessionChange, *, can_wait: bool = False) -> None:
+        """Keep what has changed in a session since it was last saved or changed."""
+
     def press(self) -> None:
         """Let the next batch hold what has waited too."""
 
-    def sessions(self) -> Mapping[str, StoredSession]:
-        """Return the sessions that an earlier process left."""
+    def sessions(self) -> Iterator[tuple[str, StoredSession]]:
+        """Yield the sessions that an earlier process left, by key. To be asked before anything is written."""
 
     def take_batch(self) -> Batch:
         """Return what is to be written now: what is pressing, or else what could wait."""

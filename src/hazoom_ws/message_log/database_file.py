@@ -13,6 +13,7 @@ from hazoom_ws.settings import SettingsError
 
 logger = logging.getLogger(__name__)
 
+ROWS_PER_STATEMENT = 256  # each statement gives way to the loop once, and takes its turn back once
 _OWNERS_ONLY = 0o600
 _OTHERS = 0o077
 _BESIDE = ("-wal", "-shm", "-journal")  # what SQLite makes, with the mode of the file that they belong to
@@ -59,6 +60,13 @@ def make_private(path: Path) -> None:
             pass
         except OSError as error:
             logger.warning("others may be able to read %s: %s", file, error.strerror or error)
+
+
+def open_file(path: Path, *, timeout_s: float = 0) -> sqlite3.Connection:
+    """Return a connection, for whichever thread uses it next, that waits so long for who else holds the file."""
+    return sqlite3.connect(
+        path, timeout=timeout_s, isolation_level=None, check_same_thread=False, cached_statements=ROWS_PER_STATEMENT
+    )
 
 
 def is_damage(problem: str) -> bool:

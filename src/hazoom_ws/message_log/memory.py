@@ -6,17 +6,28 @@ Not thread-safe. Bounded by messages and text per room and by bytes over all roo
 import secrets
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator
 from operator import attrgetter
+from sys import getsizeof
 from typing import Literal
 
 from msgspec import UNSET, UnsetType
 
-from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, Batch, Page, StoredSession, size_bytes, take_page
+from hazoom_ws.message_log.contract import (
+    PAGE_LIMIT_BYTES,
+    Batch,
+    Page,
+    SessionChange,
+    StoredSession,
+    size_bytes,
+    take_page,
+)
 from hazoom_ws.schemas import NewMessage
 
 _seq_of = attrgetter("seq")
 _NOTHING = NewMessage(user="", message="", timestamp=0, room="", id="", seq=0)
+_NAMES_CHARS = 128  # are in the 500 bytes that a record counts for
+_CLIENT_ID_BYTES, _ROOM_BYTES = 130, 150  # of the indexes, beyond that
 _COMPACTED_COUNT = 64
 _DROPPED_AT_ONCE = 64
 
@@ -24,9 +35,10 @@ _DROPPED_AT_ONCE = 64
 class _Room:
     """What is here of a room. Its first ``dropped_count`` places are empty; after ``complete_from`` nothing is missing."""
 
-    __slots__ = ("complete_from", "dropped_count", "entries", "size_bytes")
+    __slots__ = ("complete_from", "dropped_count", "entries", "name", "size_bytes")
 
-    def __init__(self, complete_from: int) -> None:
+    def __init__(self, name: str, complete_from: int) -> None:
+        self.name = name
         self.complete_from = complete_from
         self.entries: list[NewMessage] = []
         self.dropped_count = 0
@@ -56,6 +68,21 @@ class _Room:
         return entries[bisect_right(entries, after, first, key=_seq_of) : end]
 
 
+def _extra_bytes(entry: NewMessage) -> int:
+    """Return what a message takes in memory beyond its `size_bytes`, about. The same whenever it is asked."""
+    # A text that is not ASCII takes up to four bytes a character, and keeps the UTF-8 that it had to be once.
+    extra_bytes = 0 if entry.message.isascii() else getsizeof(entry.message)
+    names_chars = len(entry.room) + len(entry.user)
+    is_plain = entry.room.isascii() and entry.user.isascii()
+    if entry.client_id is not UNSET:
+        extra_bytes += _CLIENT_ID_BYTES
+        names_chars += len(entry.client_id)
+        is_plain = is_plain and entry.client_id.isascii()
+    if names_chars > _NAMES_CHARS:
+        extra_bytes += names_chars if is_plain else 8 * names_chars
+    return extra_bytes
+
+
 class MemoryLog:
     """Keeps messages, finds resent ones, reads them by room and range."""
 
@@ -73,7 +100,8 @@ class MemoryLog:
         self.last_seq = start_seq
         self.messages_total = 0
         self.droppable_seq = 2**62  # what is newer stays, whatever the bounds: it is nowhere else yet
-        self._size_bytes = 0
+        self.on_drop: Callable[[NewMessage], None] | None = None  # called with what leaves for want of space
+        self._held_bytes = 0
         self._rooms: dict[str, _Room] = {}
         self._oldest_first: OrderedDict[int, NewMessage] = OrderedDict()
         self._by_client_id: dict[tuple[str, str, str], NewMessage] = {}
@@ -103,28 +131,29 @@ class MemoryLog:
         """Keep one message and return it with its ``id`` and ``seq``."""
         self.last_seq += 1
         self.messages_total += 1
+        kept = self._rooms.get(room)
+        if kept is None:
+            kept = self._rooms[room] = _Room(room, self._dropped_elsewhere)
+            self._held_bytes += _ROOM_BYTES
         entry = NewMessage(
             user=user,
             message=message,
             timestamp=timestamp,
-            room=room,
+            room=kept.name,  # one object for all of them
             id=f"{self.epoch}-{self.last_seq}",
             seq=self.last_seq,
             client_id=client_id,
             kind=kind,
             request_id=request_id,
         )
-        kept = self._rooms.get(room)
-        if kept is None:
-            kept = self._rooms[room] = _Room(self._dropped_elsewhere)
         kept.entries.append(entry)
         self._oldest_first[self.last_seq] = entry
-        self._grow(kept, size_bytes(entry))
+        self._grow(kept, size_bytes(entry), _extra_bytes(entry))
         if client_id is not UNSET:
             self._by_client_id[room, user, client_id] = entry
         if kept.size_bytes > self._room_limit_bytes or len(kept) > self._room_limit_count:
             self._trim_room(kept)
-        if self._size_bytes > self._limit_bytes:
+        if self._held_bytes > self._limit_bytes:
             self._trim()
         return entry
 
@@ -141,7 +170,7 @@ class MemoryLog:
     def _trim(self) -> None:
         for _ in range(_DROPPED_AT_ONCE):
             oldest = next(iter(self._oldest_first.values()))
-            is_full = self._size_bytes > self._limit_bytes and len(self._oldest_first) > 1
+            is_full = self._held_bytes > self._limit_bytes and len(self._oldest_first) > 1
             if not is_full or oldest.seq > self.droppable_seq:
                 break
             self._drop(oldest)
@@ -184,14 +213,17 @@ class MemoryLog:
     def save_session(self, key: str, session: StoredSession | None, *, can_wait: bool = False) -> None:
         """Nothing is kept: sessions end with the process too."""
 
+    def change_session(self, key: str, change: SessionChange, *, can_wait: bool = False) -> None:
+        """Nothing is kept here either."""
+
     def press(self) -> None:
         """Nothing waits."""
 
-    def sessions(self) -> Mapping[str, StoredSession]:
-        return {}
+    def sessions(self) -> Iterator[tuple[str, StoredSession]]:
+        yield from ()
 
     def take_batch(self) -> Batch:
-        return Batch([], {})
+        return Batch([], {}, {}, 0)
 
     def write(self, batch: Batch) -> None:
         """Nothing can be lost that is not lost with the process."""
@@ -224,17 +256,20 @@ class MemoryLog:
         kept = self._rooms[entry.room]
         kept.drop_oldest()
         self._removed(entry, kept)
+        if self.on_drop is not None:
+            self.on_drop(entry)
 
     def _removed(self, entry: NewMessage, kept: _Room) -> None:
         """Forget a message that its room does not hold any more."""
         del self._oldest_first[entry.seq]
-        self._grow(kept, -size_bytes(entry))
+        self._grow(kept, -size_bytes(entry), -_extra_bytes(entry))
         if entry.client_id is not UNSET:
             self._by_client_id.pop((entry.room, entry.user, entry.client_id), None)
         if not kept:
             del self._rooms[entry.room]
+            self._held_bytes -= _ROOM_BYTES
             self._dropped_elsewhere = max(self._dropped_elsewhere, kept.complete_from)
 
-    def _grow(self, kept: _Room, by_bytes: int) -> None:
-        self._size_bytes += by_bytes
+    def _grow(self, kept: _Room, by_bytes: int, by_extra_bytes: int) -> None:
+        self._held_bytes += by_bytes + by_extra_bytes
         kept.size_bytes += by_bytes

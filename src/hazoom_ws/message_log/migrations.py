@@ -44,6 +44,11 @@ MIGRATIONS = (
     ALTER TABLE tail RENAME COLUMN seq TO number;
     ALTER TABLE tail ADD COLUMN sessions TEXT NOT NULL DEFAULT '{}';
     """,
+    """
+    ALTER TABLE tail ADD COLUMN changes TEXT NOT NULL DEFAULT '{}';  -- of sessions
+    CREATE TABLE session_changes (number INTEGER PRIMARY KEY, key TEXT NOT NULL, change BLOB NOT NULL);
+    CREATE INDEX session_changes_by_key ON session_changes (key);
+    """,
 )
 
 

@@ -3,6 +3,8 @@
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable
+from heapq import nlargest
+from operator import itemgetter
 
 from hazoom_ws.message_log.contract import size_bytes
 from hazoom_ws.schemas import NewMessage
@@ -13,7 +15,7 @@ _RESENT_WITHIN_S = 86_400.0
 _LOOKED_AT_ONCE = 1000
 # A room is looked through when it has grown by this part of what it may hold: that stays a small share of the work.
 _GROWTH = 0.05
-_GROWING_ROOMS = 100_000
+_GROWING_ROOMS, _GROWING_ROOMS_KEPT = 20_000, 1000
 # Of a text SQLite counts the characters, and those only up to the first NUL.
 _OVER_THE_BOUNDS = """
     SELECT max(seq) FROM (
@@ -24,27 +26,35 @@ _OVER_THE_BOUNDS = """
 
 
 class Retention:
-    """Trims the tables ``messages`` and ``trimmed``. ``trimmed`` here: the newest seq that is gone, by room."""
+    """Trims the table ``messages``; the table ``trimmed`` has up to which seq of each room, ``trimmed_seq`` the highest."""
 
     def __init__(self, settings: Settings) -> None:
-        self.trimmed: dict[str, int] = {}
+        self.trimmed_seq = 0
         self._settings = settings
-        # Of each room since it was last looked through, as a part of its bound.
-        self._growth: defaultdict[str, float] = defaultdict(float)
+        # Of each room since it was last looked through, as a part of its bound. By the room's hash, which takes less than
+        # its name may; those that are to be looked through by name.
+        self._growth: defaultdict[int, float] = defaultdict(float)
+        self._grown: set[str] = set()
         self._last_s = 0.0
 
     def load(self, connection: sqlite3.Connection) -> None:
         """Read what was trimmed before."""
-        self.trimmed = dict(connection.execute("SELECT room, seq FROM trimmed"))
+        self.trimmed_seq = connection.execute("SELECT max(seq) FROM trimmed").fetchone()[0] or 0
 
     def note(self, messages: Iterable[NewMessage]) -> None:
         """Note what was filed."""
         growth = self._growth
         per_message, per_byte = 1 / self._settings.history_room_limit_count, 1 / self._settings.history_room_limit_bytes
         for entry in messages:
-            growth[entry.room] += per_message + size_bytes(entry) * per_byte
-        if len(self._growth) > _GROWING_ROOMS:
-            self._growth.clear()  # so many rooms are small ones
+            key = hash(entry.room)
+            growth[key] += per_message + size_bytes(entry) * per_byte
+            if growth[key] >= _GROWTH:
+                self._grown.add(entry.room)
+                del growth[key]
+        if len(growth) > _GROWING_ROOMS:
+            largest = nlargest(_GROWING_ROOMS_KEPT, growth.items(), key=itemgetter(1))
+            growth.clear()  # so many rooms are small ones
+            growth.update(largest)
 
     def is_due(self, now_s: float) -> bool:
         """Return whether it is time to `trim`; the clock may have been set back."""
@@ -54,8 +64,8 @@ class Retention:
         """Delete what is over a bound, in transactions of its own."""
         self._last_s = now_s
         settings = self._settings
-        for room in [room for room, growth in self._growth.items() if growth >= _GROWTH]:
-            del self._growth[room]
+        while self._grown:
+            room = self._grown.pop()
             bounds = (room, settings.history_room_limit_count, settings.history_room_limit_bytes)
             [up_to_seq] = writer.execute(_OVER_THE_BOUNDS, bounds).fetchone()
             if up_to_seq is not None:
@@ -77,6 +87,7 @@ class Retention:
     def _drop(self, writer: sqlite3.Connection, room: str, up_to_seq: int, now_s: float) -> None:
         """Delete a room's messages up to one; of those that may still be resent the place stays."""
         resent_after_s = now_s - min(_RESENT_WITHIN_S, self._settings.history_age_limit_s)
+        self.trimmed_seq = max(self.trimmed_seq, up_to_seq)  # before, so that nobody misses it afterwards
         writer.execute("BEGIN IMMEDIATE")
         writer.execute(
             "DELETE FROM messages WHERE room = ? AND seq <= ? AND (client_id IS NULL OR timestamp < ?)",
@@ -85,4 +96,3 @@ class Retention:
         writer.execute("UPDATE messages SET message = NULL WHERE room = ? AND seq <= ?", (room, up_to_seq))
         writer.execute("INSERT OR REPLACE INTO trimmed VALUES (?, ?)", (room, up_to_seq))
         writer.execute("COMMIT")
-        self.trimmed[room] = up_to_seq

@@ -1,7 +1,8 @@
 """The log in one SQLite file: the embedded default.
 
-What was appended lately is in memory as well (`MemoryLog`), where most pages are read; the file is asked for what is older,
-through a connection of its own that no writer keeps waiting (write-ahead log). What changes the file is the `SqliteWriter`.
+What was appended lately is in memory as well (`MemoryLog`), where most pages are read; the file is asked for what is older
+(`SqliteReader`). What changes the file is the `SqliteWriter`. A message may leave memory when it is written; until it is
+filed, `Unfiled` knows where it is.
 
 One process uses a file: a lock beside it, which the system gives back however the process ends, refuses a second one. A
 file that is damaged is renamed and a new one begun; one that cannot be written makes the log refuse messages until `reopen`
@@ -11,28 +12,29 @@ succeeds.
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from msgspec import UNSET, UnsetType
 
 from hazoom_ws.errors import LogUnavailable
-from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, Batch, Page, StoredSession, take_page
+from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, Batch, Page, SessionChange, StoredSession, take_page
 from hazoom_ws.message_log.database_file import is_damage, lock_file, make_private, set_aside
 from hazoom_ws.message_log.memory import MemoryLog
 from hazoom_ws.message_log.retention import Retention
-from hazoom_ws.message_log.sqlite_writer import SqliteWriter, open_file
+from hazoom_ws.message_log.session_states import PendingSessions
+from hazoom_ws.message_log.sqlite_reader import SqliteReader
+from hazoom_ws.message_log.sqlite_writer import SqliteWriter
+from hazoom_ws.message_log.unfiled import Unfiled
 from hazoom_ws.schemas import NewMessage
 from hazoom_ws.settings import Settings, SettingsError
 
 logger = logging.getLogger(__name__)
 
-_SELECT = "SELECT seq, room, user, message, timestamp, client_id, kind, request_id FROM messages"
 _RECENT_ROOM_COUNT = 1000
-_WHOLE_ROOMS = 100_000
+_WHOLE_ROOMS = 20_000
 
 
 class SqliteLog:
@@ -43,17 +45,18 @@ class SqliteLog:
         self._path = path
         self._settings = settings
         self._wall_clock = wall_clock
-        self._pending = Batch([], {})
-        self._waiting: dict[str, StoredSession | None] = {}  # sessions that may wait for more; none of them is pending
+        self._pending: list[NewMessage] = []  # messages that are to be written
+        self._sessions = PendingSessions()
         self._lock = lock_file(path)
         self._retention = Retention(settings)
-        self._sessions: dict[str, StoredSession] = {}
         # Of each room of which all there is was found in memory, after which seq that is: quiet rooms are joined too.
-        self._whole_from: dict[str, int] = {}
+        # By the room's hash, which takes less than its name may.
+        self._whole_from: dict[int, int] = {}
         self._start_seq = int(wall_clock() * 1e6)
         self._recent = self._new_recent(self._start_seq, "")
         self._writer: SqliteWriter | None = None
-        self._reader: sqlite3.Connection | None = None
+        self._reader: SqliteReader | None = None
+        self._unfiled = Unfiled()
         try:
             self.reopen()
         except SettingsError:
@@ -79,12 +82,12 @@ class SqliteLog:
 
     @property
     def is_dirty(self) -> bool:
-        return self.problem is None and bool(self._pending.messages or self._pending.sessions or self._waiting)
+        return self.problem is None and bool(self._pending or self._sessions.pressing or self._sessions.waiting)
 
     @property
     def is_pressing(self) -> bool:
         # While the log is unwell there is nothing to wait for, but messages that came a moment before are to be refused.
-        return bool(self._pending.messages or (self._pending.sessions and self.problem is None))
+        return bool(self._pending or (self._sessions.pressing and self.problem is None))
 
     def append(
         self,
@@ -108,7 +111,7 @@ class SqliteLog:
             kind=kind,
             request_id=request_id,
         )
-        self._pending.messages.append(entry)
+        self._pending.append(entry)
         return entry
 
     def take_place(self) -> int:
@@ -120,8 +123,14 @@ class SqliteLog:
         entry = self._recent.find_resent(room, user, client_id)
         if entry is not None:
             return entry
-        condition = "client_id = ? AND user = ? AND room = ?"
-        return next(self._select(condition, (client_id, user, room), is_whole=False), None)
+        reader = self._open_reader()
+        self._learn()
+        seq = self._unfiled.find(room, user, client_id)
+        if seq is not None:
+            entry = next(reader.written([seq]), None)
+            if entry is not None and (entry.room, entry.user, entry.client_id) == (room, user, client_id):
+                return entry
+        return reader.filed_by_client_id(room, user, client_id)
 
     def read(
         self,
@@ -133,75 +142,76 @@ class SqliteLog:
         newest: bool,
         limit_bytes: int = PAGE_LIMIT_BYTES,
     ) -> Page:
-        gap = after is not None and self._has_gap(room, after)
+        asked_after = after
         if after is None or after > self.last_seq:
             after, newest = 0, newest or after is not None
         edge = self._recent.complete_from(room)
         recent = self._recent.range(room, max(after, edge), before)
         older_before = edge + 1 if before is None else min(before, edge + 1)
-        is_all_recent = after >= older_before - 1 or self._whole_from.get(room) == edge
-        order = "DESC" if newest else "ASC"
-        older = (
-            ()
-            if is_all_recent
-            else self._select(
-                f"room = ? AND seq > ? AND seq < ? AND message IS NOT NULL ORDER BY seq {order}",
-                (room, after, older_before),
-            )
-        )
+        is_all_recent = after >= older_before - 1 or self._whole_from.get(hash(room)) == edge
+        older = () if is_all_recent else self._older(room, after, older_before, newest=newest)
         # Neither iterator is asked for more than the page needs: most pages never ask the file.
         taken, more = take_page(chain(reversed(recent), older) if newest else chain(older, recent), limit, limit_bytes)
         if not is_all_recent and not more and after == 0 and before is None and len(taken) == len(recent):
             if len(self._whole_from) >= _WHOLE_ROOMS:
                 self._whole_from.clear()
-            self._whole_from[room] = edge  # the file had nothing, and gets only what is above
+            self._whole_from[hash(room)] = edge  # the file had nothing, and gets only what is above
         if newest:
             taken.reverse()
-        return Page(taken, more, gap)
+        return Page(taken, more, asked_after is not None and self._has_gap(room, asked_after))
 
-    def _has_gap(self, room: str, after: int) -> bool:
-        return after > self.last_seq or after < self._retention.trimmed.get(room, 0) or 0 < after < self._start_seq
+    def _older(self, room: str, after: int, before: int, *, newest: bool) -> Iterator[NewMessage]:
+        """Yield what is in the file only, from either end.
 
-    def _select(self, condition: str, parameters: tuple[Any, ...], *, is_whole: bool = True) -> Iterator[NewMessage]:
+        A thread may file meanwhile. What is filed above what this turn knows of is left out there and found by its place.
+        """
+        reader = self._open_reader()
+        self._learn()
+        filed = reader.filed(room, after, min(before, self._unfiled.filed_seq + 1), newest=newest)
+        seqs = self._unfiled.seqs_of(room, after, before, newest=newest)
+        unfiled = (entry for entry in reader.written(seqs) if entry.room == room)
+        return chain(unfiled, filed) if newest else chain(filed, unfiled)
+
+    def _open_reader(self) -> SqliteReader:
         if self._reader is None:
             raise LogUnavailable(self.problem or "closed")
-        try:
-            rows = self._reader.execute(f"{_SELECT} WHERE {condition}", parameters)
-            with closing(rows):
-                for seq, room, user, message, timestamp, client_id, kind, request_id in rows:
-                    yield NewMessage(
-                        user=user,
-                        message=message if is_whole else message or "",
-                        timestamp=timestamp,
-                        room=room,
-                        id=f"{self._recent.epoch}-{seq}",
-                        seq=seq,
-                        client_id=UNSET if client_id is None else client_id,
-                        kind=UNSET if kind is None else kind,
-                        request_id=UNSET if request_id is None else request_id,
-                    )
-        except sqlite3.Error as error:
-            raise LogUnavailable(str(error)) from error
+        return self._reader
+
+    def _learn(self) -> None:
+        """Let this turn know what a thread has filed."""
+        if self._writer is not None and self._writer.filed_seq != self._unfiled.filed_seq:
+            self._unfiled.file(self._writer.filed_seq)
+
+    def _has_gap(self, room: str, after: int) -> bool:
+        if after > self.last_seq or 0 < after < self._start_seq:
+            return True
+        # Most have been away for minutes, and what is trimmed is older than days: then no room has to be looked for.
+        return after < self._retention.trimmed_seq and after < self._open_reader().trimmed_seq(room)
 
     def save_session(self, key: str, session: StoredSession | None, *, can_wait: bool = False) -> None:
-        if can_wait and key not in self._pending.sessions:
-            self._waiting[key] = session
-        else:
-            self._waiting.pop(key, None)
-            self._pending.sessions[key] = session
+        self._sessions.add(key, session, can_wait=can_wait)
+
+    def change_session(self, key: str, change: SessionChange, *, can_wait: bool = False) -> None:
+        self._sessions.add(key, change, can_wait=can_wait)
 
     def press(self) -> None:
-        self._pending.sessions.update(self._waiting)
-        self._waiting.clear()
+        self._sessions.press()
 
-    def sessions(self) -> Mapping[str, StoredSession]:
-        return self._sessions
+    def sessions(self) -> Iterator[tuple[str, StoredSession]]:
+        if self._reader is None:
+            return
+        try:
+            yield from self._reader.sessions()
+        except LogUnavailable as error:
+            self.problem = str(error)
 
     def take_batch(self) -> Batch:
-        if not self._pending.messages and not self._pending.sessions:
+        if not self._pending and not self._sessions.pressing:
             self.press()
-        batch, self._pending = self._pending, Batch([], {})
-        return batch
+        self._learn()
+        messages, self._pending = self._pending, []
+        sessions, changes = self._sessions.take()
+        return Batch(messages, sessions, changes, messages[0].seq if messages else self._recent.take_place())
 
     def write(self, batch: Batch) -> None:
         if self._writer is None:
@@ -211,10 +221,13 @@ class SqliteLog:
         except sqlite3.Error as error:
             self.problem = str(error)
             raise LogUnavailable(self.problem) from error
-        self._recent.droppable_seq = self._writer.filed_seq
+        self._recent.droppable_seq = self._writer.written_seq
 
     def write_at_once(self, batch: Batch) -> bool:
-        return self._writer is not None and self._writer.write_at_once(batch)
+        if self._writer is None or not self._writer.write_at_once(batch):
+            return False
+        self._recent.droppable_seq = self._writer.written_seq
+        return True
 
     @property
     def is_untidy(self) -> bool:
@@ -227,7 +240,6 @@ class SqliteLog:
             self._writer.tidy()
         except sqlite3.Error as error:
             self.problem = str(error)
-        self._recent.droppable_seq = self._writer.filed_seq
 
     @property
     def is_checkpoint_due(self) -> bool:
@@ -243,9 +255,7 @@ class SqliteLog:
 
     def forget(self, batch: Batch) -> None:
         self._recent.forget(batch)
-        for key, session in batch.sessions.items():
-            if key not in self._pending.sessions:
-                self._waiting.setdefault(key, session)
+        self._sessions.put_back(chain(batch.sessions.items(), batch.changes.items()))
 
     # The file
 
@@ -270,7 +280,6 @@ class SqliteLog:
             self.problem = None
 
     def _connect(self) -> None:
-        is_first = not self._recent.messages_total
         make_private(self._path)
         writer = self._writer = SqliteWriter(
             self._path,
@@ -281,20 +290,18 @@ class SqliteLog:
         )
         self._start_seq = writer.start_seq
         self._whole_from.clear()
-        if is_first:
-            self._sessions = writer.sessions()
         if writer.filed_seq > self._recent.last_seq or writer.epoch != self._recent.epoch:
             recent = self._new_recent(max(writer.filed_seq, self._recent.last_seq), writer.epoch)
             recent.messages_total = self._recent.messages_total
             self._recent = recent
-        self._recent.droppable_seq = writer.filed_seq
-        self._reader = open_file(self._path)
-        self._reader.execute("PRAGMA query_only = ON")
+        self._recent.droppable_seq = writer.written_seq
+        self._unfiled = Unfiled()
+        self._recent.on_drop = self._unfiled.add
+        self._reader = SqliteReader(self._path, writer.epoch)
 
     def _disconnect(self) -> None:
         if self._reader is not None:
-            with suppress(sqlite3.Error):
-                self._reader.close()
+            self._reader.close()
         if self._writer is not None:
             self._writer.close()
         self._reader = self._writer = None

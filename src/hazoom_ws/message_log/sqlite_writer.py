@@ -1,8 +1,8 @@
 """What changes a log's file: batches, their filing, checkpoints.
 
 A batch is one row at the end of the table ``tail``, in JSON: keeping indexes current costs several times what the messages
-and sessions do. What is there is in memory too, and moves to the tables ``messages`` and ``sessions`` many at a time, when
-there is nothing to write or when it has become too much.
+and sessions do. What is there moves to the tables ``messages`` and ``sessions`` many at a time, when there is nothing to
+write or when it has become too much.
 
 Without ``log_fsync: full`` a batch is handed to the system, which takes microseconds; only checkpoints wait for the disk.
 So a small batch is written within a turn, as long as nothing says that it would have to wait (`write_at_once`).
@@ -13,54 +13,52 @@ Source: https://www.sqlite.org/wal.html, https://www.sqlite.org/pragma.html#prag
 import logging
 import sqlite3
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from msgspec import UNSET
 
-from hazoom_ws.message_log.contract import Batch, StoredSession, size_bytes
+from hazoom_ws.message_log.contract import Batch
+from hazoom_ws.message_log.database_file import ROWS_PER_STATEMENT, open_file
 from hazoom_ws.message_log.migrations import migrate
 from hazoom_ws.message_log.retention import Retention
+from hazoom_ws.message_log.session_table import SessionTable
+from hazoom_ws.message_log.tail import EncodedBatch, estimated_bytes, read_share
 from hazoom_ws.schemas import NewMessage
 from hazoom_ws.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 _INSERT = "INSERT OR IGNORE INTO messages (seq, room, user, message, timestamp, client_id, kind, request_id) VALUES "
-_ROWS_PER_STATEMENT = 256  # each statement gives way to the loop once, and takes its turn back once
 _ROW = "(?, ?, ?, ?, ?, ?, ?, ?)"
 _FILED_AT_ONCE_COUNT = 512  # what comes meanwhile waits
 _FILED_AT_ONCE_BYTES = 262_144
+_FILED_AT_OPENING_COUNT, _FILED_AT_OPENING_BYTES = 8192, 4_194_304  # nobody waits for anything else, but memory is scarce
 _TAIL_LIMIT_COUNT = 100_000
 _TAIL_LIMIT_BYTES = 67_108_864
 # So much of the write-ahead log goes into the file at once, for which the disk is waited: beside what is written, and when
 # that has outrun it, before more is written.
 _CHECKPOINT_BYTES = 4_194_304
 _CHECKPOINT_AT_LAST_PAGES = 16_000
-_CACHE_KB = 16_384  # holds the pages that moving a full tail changes, each of which then changes once
+_CACHE_KB = 4096  # holds the pages that moving a full tail changes, each of which then changes once
 _BUSY_TIMEOUT_S = 5.0  # a backup or a curious shell may hold the file for a moment
 _PAGE_BYTES = 4096
 # What a turn may write, so that nobody waits for much longer than half a millisecond.
 _AT_ONCE_LIMIT_BYTES = 524_288
-_SESSION_BYTES, _ROOM_BYTES = 250, 10  # about, before a session is encoded
 _AT_ONCE_WAL_BYTES = 33_554_432  # well before SQLite would make a checkpoint in the middle of a write
 # A write that took so long has waited for something: the next ones wait beside the turns.
 _SLOW_S = 0.005
 _SLOW_FOR_S = 10.0
-_decode_messages = msgspec.json.Decoder(list[NewMessage]).decode
-_decode_sessions = msgspec.json.Decoder(dict[str, StoredSession | None]).decode
 
 
 class SqliteWriter:
     """The file at ``path``, open. `write`, `tidy` and `checkpoint` raise `sqlite3.Error`, making one `OSError` too.
 
-    Not thread-safe but for `checkpoint`, which has a connection of its own. ``filed_seq``: up to here all messages are in
-    the table ``messages``.
+    Not thread-safe but for `checkpoint`, which has a connection of its own. Up to ``written_seq`` all that are kept are in
+    the file, up to ``filed_seq`` in the table ``messages``.
     """
 
     def __init__(
@@ -70,8 +68,7 @@ class SqliteWriter:
         self._wall_clock = wall_clock
         self._waits_for_disk = settings.log_fsync == "full"
         self._retention = retention
-        self._tail: deque[tuple[int, Batch, int]] = deque()  # what the table holds: number, batch, and its bytes
-        self._tail_count = self._tail_bytes = 0
+        self._tail_count = self._tail_bytes = 0  # what the table ``tail`` holds
         self._written_bytes = 0  # since the last checkpoint
         self._wal_bytes = 0  # about what the write-ahead log holds
         self._checkpoints_count = 1
@@ -96,20 +93,14 @@ class SqliteWriter:
         execute("BEGIN IMMEDIATE")  # whether it can be written at all
         execute("UPDATE about SET epoch = epoch")
         execute("COMMIT")
-        for number, messages, sessions in execute("SELECT number, messages, sessions FROM tail ORDER BY number").fetchall():
-            batch = Batch(_decode_messages(messages), _decode_sessions(sessions))
-            self._add_to_tail(number, batch, len(messages.encode()) + len(sessions.encode()))
-        self._file(self._tail_count, self._tail_bytes)
+        self._sessions = SessionTable(self._connection)
+        while self._file(_FILED_AT_OPENING_COUNT, _FILED_AT_OPENING_BYTES):
+            pass
+        self._sessions.forget_orphans(self._connection)
         self.epoch, self.start_seq = execute("SELECT epoch, start_seq FROM about").fetchone()
-        self.filed_seq = execute("SELECT max(seq) FROM messages").fetchone()[0] or 0
+        self.filed_seq = self.written_seq = execute("SELECT max(seq) FROM messages").fetchone()[0] or 0
         self._retention.load(self._connection)
         execute("PRAGMA busy_timeout = 0")
-
-    def sessions(self) -> dict[str, StoredSession]:
-        return {
-            key: msgspec.json.decode(session, type=StoredSession)
-            for key, session in self._connection.execute("SELECT key, session FROM sessions")
-        }
 
     def write(self, batch: Batch) -> None:
         """Keep a batch, all of it or nothing; wait for the disk, or for another process, as long as it takes."""
@@ -117,15 +108,15 @@ class SqliteWriter:
         with self._patience():
             if self._is_tail_full:
                 self._put_in_order()
-            self._insert(_Encoded(batch))
+            self._insert(EncodedBatch(batch))
         self._begun_after_count = checkpoints_count
 
     def write_at_once(self, batch: Batch) -> bool:
         """Keep a batch if that waits for nothing; return whether it is kept."""
         started_at_s = time.monotonic()
-        if self._may_wait(started_at_s) or _estimated_bytes(batch) > _AT_ONCE_LIMIT_BYTES:
+        if self._may_wait(started_at_s) or estimated_bytes(batch) > _AT_ONCE_LIMIT_BYTES:
             return False
-        encoded = _Encoded(batch)
+        encoded = EncodedBatch(batch)
         if encoded.size_bytes > _AT_ONCE_LIMIT_BYTES:
             return False
         try:
@@ -201,67 +192,48 @@ class SqliteWriter:
             with suppress(sqlite3.Error):
                 self._connection.execute("PRAGMA busy_timeout = 0")
 
-    def _insert(self, encoded: "_Encoded") -> None:
+    def _insert(self, encoded: EncodedBatch) -> None:
         """Write a batch, all of it or nothing."""
-        texts = (encoded.messages.decode(), encoded.sessions.decode())
-        inserted = self._connection.execute("INSERT INTO tail (messages, sessions) VALUES (?, ?)", texts)
-        assert inserted.lastrowid is not None
-        self._add_to_tail(inserted.lastrowid, encoded.batch, encoded.size_bytes)
+        row = (encoded.place, encoded.messages, encoded.sessions, encoded.changes)
+        self._connection.execute("INSERT INTO tail (number, messages, sessions, changes) VALUES (?, ?, ?, ?)", row)
+        self._tail_count += encoded.count
+        self._tail_bytes += encoded.size_bytes
         self._count(_PAGE_BYTES + encoded.size_bytes)
-
-    def _add_to_tail(self, number: int, batch: Batch, batch_bytes: int) -> None:
-        self._tail.append((number, batch, batch_bytes))
-        self._tail_count += len(batch.messages) + len(batch.sessions)
-        self._tail_bytes += batch_bytes
+        if encoded.last_seq is not None:
+            self.written_seq = encoded.last_seq
 
     def _count(self, written_bytes: int) -> None:
         """Note how much was written, about."""
         self._written_bytes += written_bytes
         self._wal_bytes += written_bytes
 
-    def _file(self, limit_count: int, limit_bytes: int) -> None:
-        """File the oldest batches of the tail until that reaches a limit."""
-        messages: list[NewMessage] = []
-        sessions: dict[str, StoredSession | None] = {}
-        batches = number = count = filed_bytes = 0
-        for number, batch, batch_bytes in self._tail:  # noqa: B007 - the last number is used
-            messages += batch.messages
-            sessions |= batch.sessions
-            batches += 1
-            count += len(batch.messages) + len(batch.sessions)
-            filed_bytes += batch_bytes
-            if count >= limit_count or filed_bytes >= limit_bytes:
-                break
-        if not batches:
-            return
+    def _file(self, limit_count: int, limit_bytes: int) -> bool:
+        """File the oldest batches of the tail until that reaches a limit; return whether there were any."""
+        share = read_share(self._connection, limit_count, limit_bytes)
+        if share is None:
+            self._tail_count = self._tail_bytes = 0
+            return False
+        messages, states = share.messages, share.states
         execute = self._connection.execute
         execute("BEGIN IMMEDIATE")
-        for start in range(0, len(messages), _ROWS_PER_STATEMENT):
-            entries = messages[start : start + _ROWS_PER_STATEMENT]
-            execute(_INSERT + ", ".join([_ROW] * len(entries)), list(chain.from_iterable(map(_row_of, entries))))
-        self._file_sessions(sessions)
-        execute("DELETE FROM tail WHERE number <= ?", (number,))
+        for start, count in _statements(len(messages)):
+            rows = map(_row_of, messages[start : start + count])
+            execute(_INSERT + ", ".join([_ROW] * count), list(chain.from_iterable(rows)))
+        self._sessions.file(self._connection, states)
+        execute("DELETE FROM tail WHERE number <= ?", (share.number,))
         [[pages_count]] = execute("PRAGMA page_count")
         execute("COMMIT")
-        for _ in range(batches):
-            self._tail.popleft()
-        self._tail_count -= count
-        self._tail_bytes -= filed_bytes
+        self._sessions.filed(states)
+        self._tail_count -= share.count
+        self._tail_bytes -= share.size_bytes
         # Each room, each client_id and each session has its place in an index: up to a page, or three when that is split.
-        places_count = len({entry.room for entry in messages}) + len(sessions)
+        places_count = len({entry.room for entry in messages}) + len(states)
         places_count += sum(entry.client_id is not UNSET for entry in messages)
-        self._count(filed_bytes + _PAGE_BYTES * min(2 * places_count, pages_count))
+        self._count(share.size_bytes + _PAGE_BYTES * min(2 * places_count, pages_count))
         self._retention.note(messages)
         if messages:
             self.filed_seq = messages[-1].seq
-
-    def _file_sessions(self, sessions: dict[str, StoredSession | None]) -> None:
-        ended = [(key,) for key, session in sessions.items() if session is None]
-        kept = [(key, msgspec.json.encode(session)) for key, session in sessions.items() if session is not None]
-        if ended:
-            self._connection.executemany("DELETE FROM sessions WHERE key = ?", ended)
-        if kept:
-            self._connection.executemany("INSERT OR REPLACE INTO sessions VALUES (?, ?)", kept)
+        return True
 
     def _roll_back(self) -> None:
         with suppress(sqlite3.Error):
@@ -269,27 +241,17 @@ class SqliteWriter:
                 self._connection.execute("ROLLBACK")
 
 
-class _Encoded:
-    """A batch as its row has it."""
+def _statements(messages_count: int) -> Iterator[tuple[int, int]]:
+    """Yield which messages one statement inserts: from where, and how many, always a power of two.
 
-    def __init__(self, batch: Batch) -> None:
-        self.batch = batch
-        self.messages = msgspec.json.encode(batch.messages)
-        self.sessions = msgspec.json.encode(batch.sessions)
-        self.size_bytes = len(self.messages) + len(self.sessions)
-
-
-def _estimated_bytes(batch: Batch) -> int:
-    """Return how much a batch is, about, without encoding it."""
-    rooms_count = sum(len(session.rooms) for session in batch.sessions.values() if session is not None)
-    return sum(map(size_bytes, batch.messages)) + _SESSION_BYTES * len(batch.sessions) + _ROOM_BYTES * rooms_count
-
-
-def open_file(path: Path, *, timeout_s: float = 0) -> sqlite3.Connection:
-    """Return a connection, for whichever thread uses it next, that waits so long for who else holds the file."""
-    return sqlite3.connect(
-        path, timeout=timeout_s, isolation_level=None, check_same_thread=False, cached_statements=_ROWS_PER_STATEMENT
-    )
+    SQLite keeps what it has compiled: a statement for each number of messages would take 20 MB.
+    """
+    start, count = 0, ROWS_PER_STATEMENT
+    while start < messages_count:
+        while count > messages_count - start:
+            count //= 2
+        yield start, count
+        start += count
 
 
 def _row_of(entry: NewMessage) -> tuple[Any, ...]:

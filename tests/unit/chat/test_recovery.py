@@ -1,9 +1,13 @@
 """What a client that dropped has missed, and whether it is shown once and in order."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from msgspec import structs
 
@@ -28,11 +32,11 @@ def entry(seq: int, room: str = "a", message: str = "m") -> NewMessage:
 class World:
     """A hub in which Bob talks, and Ann, whose connection loses what was on its way when it is cut."""
 
-    def __init__(self, **settings: float) -> None:
+    def __init__(self, **settings: Any) -> None:
         self.now_s = 1000.0
         self.effects: list[Effect] = []
         self.log = MemoryLog(room_limit_count=1000, limit_bytes=10**7, start_seq=10**9)
-        self.settings = Settings(default_room="", rooms_per_connection_limit=10, **settings)
+        self.settings = Settings(**{"default_room": "", "rooms_per_connection_limit": 10} | settings)
         self.hub = self.open_hub()
         self.bob = self.hub.connect("bob", "Bob")
         for room in ROOMS:
@@ -156,6 +160,153 @@ def test_so_many_may_come_back_and_no_more(monkeypatch):
     assert [bool(world.hub.recover(pid, pid, f"user {number}")) for number, pid in enumerate(pids)] == [False, True, True]
 
 
+class FileWorld(World):
+    """One whose log is a file, which knows when it was written."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        self.folder = folder
+        self.url = f"sqlite:///{folder}/log.sqlite3"
+        super().__init__(**settings)
+
+    def open_hub(self) -> Hub:
+        self.log = open_log(Settings(log_url=self.url), self.folder)
+        return super().open_hub()
+
+    def write(self) -> None:
+        """Write what there is, and do all that can wait."""
+        self.log.press()
+        while self.log.is_dirty:
+            self.log.write(self.log.take_batch())
+        while self.log.is_untidy:
+            self.log.tidy()
+
+    def written_bytes(self) -> int:
+        """Return what was written since the log was opened: there has been no checkpoint."""
+        self.write()
+        return (self.folder / "log.sqlite3-wal").stat().st_size
+
+    def restart(self) -> None:
+        self.write()
+        self.log.close()
+        self.hub = self.open_hub()
+
+    def recovered_rooms(self) -> list[str]:
+        """Return where Ann is after the server has died now."""
+        self.restart()
+        assert self.come_back()
+        return list(self.ann.rooms)
+
+
+LONG_NAMES = [f"{number:03}" + "\N{GRINNING FACE}" * 125 for number in range(121)]
+
+
+def test_coming_and_going_writes_what_has_changed_and_not_all_rooms(tmp_path: Path) -> None:
+    """Each event of 600 bytes wrote 250 KB into the file for a client in 120 rooms of long names."""
+    world = FileWorld(tmp_path, rooms_per_connection_limit=128)
+    for room in LONG_NAMES[:-1]:
+        world.hub.join(world.ann, room, since=None, history=0)
+    before_bytes = world.written_bytes()
+    for _ in range(100):
+        world.hub.join(world.ann, LONG_NAMES[7], since=None, history=0)
+    assert world.written_bytes() == before_bytes, "nothing has changed"
+    count = 0
+    for _ in range(400):
+        for verb in ("leave", "join", "join"):
+            room = LONG_NAMES[-1] if verb == "leave" or count % 2 else LONG_NAMES[count % 100]
+            if verb == "leave" and room not in world.ann.rooms:
+                room = LONG_NAMES[count % 100]
+            if verb == "leave" and room not in world.ann.rooms:
+                continue
+            if verb == "leave":
+                world.hub.leave(world.ann, room)
+            else:
+                world.hub.join(world.ann, room, since=None, history=0)
+            world.effects.clear()
+            world.write()
+            count += 1
+    assert (world.written_bytes() - before_bytes) / count < 20_000  # of which a page is the least that is written
+    rooms = list(world.ann.rooms)
+    assert len(rooms) > 100
+    assert world.recovered_rooms() == rooms
+    with closing(sqlite3.connect(tmp_path / "log.sqlite3")) as connection:
+        [[changes_bytes]] = connection.execute("SELECT total(length(change)) FROM session_changes")
+        [[whole_bytes]] = connection.execute("SELECT total(length(session)) FROM sessions")
+    assert changes_bytes < whole_bytes + 2000, "it does not grow without end"
+    world.log.close()
+
+
+@given(st.data())
+@hypothesis_settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_restart_finds_sessions_large_and_small_as_they_were(tmp_path_factory: pytest.TempPathFactory, data) -> None:
+    world = FileWorld(tmp_path_factory.mktemp("log"), rooms_per_connection_limit=128)
+    names = LONG_NAMES[:12]
+    for _ in range(data.draw(st.integers(1, 30))):
+        action = data.draw(st.sampled_from(["join", "join", "leave", "ask", "cut", "write", "restart"]))
+        if action in ("join", "leave"):
+            for room in data.draw(st.lists(st.sampled_from(names), max_size=6)):
+                if action == "join":
+                    world.hub.join(world.ann, room, since=None, history=0)
+                elif room in world.ann.rooms:
+                    world.hub.leave(world.ann, room)
+                world.effects.clear()
+        elif action == "ask":
+            world.ann.answers = world.ann.answers
+            if not world.ann.answers.pop("1", None):
+                world.ann.answers["1"] = ""
+            world.hub.save_answers(world.ann)
+        elif action == "cut":
+            world.cut()
+            assert world.come_back()
+        elif action == "write":
+            world.write()
+        else:
+            rooms, asked = list(world.ann.rooms), set(world.ann.answers) | set(world.ann.died_answers)
+            assert world.recovered_rooms() == rooms
+            assert set(world.ann.died_answers) == asked
+    rooms = list(world.ann.rooms)
+    assert world.recovered_rooms() == rooms
+    world.log.close()
+
+
+def test_clients_that_may_come_back_hold_a_bounded_number_of_bytes():
+    """98 rooms of long names are 177 KB, kept for two minutes for each connection that a stranger drops."""
+    world = World(rooms_per_connection_limit=128, recovery_limit_bytes=600_000)
+    held, pids = [], []
+    for number in range(6):
+        connection = world.hub.connect(f"c{number}", f"user {number}", may_return=True)
+        for room in LONG_NAMES[:100]:
+            world.hub.join(connection, f"{number}{room}"[:128], since=None, history=0)
+        pids.append(connection.pid)
+        world.hub.disconnect(connection)
+        world.effects.clear()
+        held.append(world.hub._sessions._away_bytes)
+    assert max(held) <= 600_000 < 6 * held[0]
+    kept = [bool(world.hub.recover(pid, pid, f"user {number}")) for number, pid in enumerate(pids)]
+    assert kept == sorted(kept), "who left first may not come back"
+    assert 2 <= sum(kept) <= 5
+    assert world.hub._sessions._away_bytes == 0
+
+
+def test_what_they_hold_is_bounded_after_a_restart_too(tmp_path: Path) -> None:
+    world = FileWorld(tmp_path, rooms_per_connection_limit=128)
+    pids = []
+    for number in range(6):
+        connection = world.hub.connect(f"c{number}", f"user {number}", may_return=True)
+        for room in LONG_NAMES[:100]:
+            world.hub.join(connection, f"{number}{room}"[:128], since=None, history=0)
+        pids.append(connection.pid)
+        if number != 2:
+            world.hub.disconnect(connection)
+            world.now_s += 1
+        world.effects.clear()
+    world.settings = structs.replace(world.settings, recovery_limit_bytes=400_000)
+    world.restart()
+    assert world.hub._sessions._away_bytes <= 400_000
+    kept = [bool(world.hub.recover(pid, pid, f"user {number}")) for number, pid in enumerate(pids)]
+    assert kept == [False, False, True, False, True, True], "who had not left when the server died has left last"
+    world.log.close()
+
+
 def test_rooms_beyond_a_limit_that_was_lowered_are_left():
     world = World()
     for number in range(5):
@@ -183,7 +334,7 @@ def test_sessions_of_a_process_that_died_begin_to_end_when_the_next_one_starts(m
     world = World(recovery_window_s=10.0)
     [key] = world.hub._sessions._by_key
     late = {"late": StoredSession(user_id="x", user_name="x", session_id="s", since=1, rooms=[], ends_at=999.0)}
-    monkeypatch.setattr(world.log, "sessions", lambda: {key: stored} | late)
+    monkeypatch.setattr(world.log, "sessions", ({key: stored} | late).items)
     world.hub = world.open_hub()
     world.now_s += 9
     assert world.come_back()
@@ -254,7 +405,7 @@ def test_all_in_its_room_have_to_hear_of_an_answer_that_died_with_the_server_onc
         log.write(log.take_batch())
         log.close()
         log = open_log(settings, tmp_path)
-        return Sessions(120.0, log, wall_now_s=1000.0, now_s=0.0)
+        return Sessions(120.0, log, wall_now_s=1000.0, now_s=0.0, limit_bytes=10**7)
 
     def come(name: str) -> Connection:
         connection = Connection(name, User(name, name), "conversation")
@@ -270,7 +421,7 @@ def test_all_in_its_room_have_to_hear_of_an_answer_that_died_with_the_server_onc
 
     settings = Settings(log_url=f"sqlite:///{tmp_path}/log.sqlite3")
     log = open_log(settings, tmp_path)
-    sessions = Sessions(120.0, log, wall_now_s=1000.0, now_s=0.0)
+    sessions = Sessions(120.0, log, wall_now_s=1000.0, now_s=0.0, limit_bytes=10**7)
     ann, bob = come("Ann"), come("Bob")
     ann.answers |= {"shared": "r", "private": ""}
     sessions.save_answers(ann)

@@ -40,7 +40,7 @@ def test_a_room_keeps_its_newest_messages():
 
 
 def test_all_rooms_together_keep_within_the_bytes():
-    log = log_of(("a", "1"), ("b", "2"), ("a", "3"), limit_bytes=1100)
+    log = log_of(("a", "1"), ("b", "2"), ("a", "3"), limit_bytes=1600)
     assert texts(log.read("a", limit=10, newest=True)) == "3"
     assert texts(log.read("b", limit=10, newest=True)) == "2"
     assert log.read("a", after=0, limit=10, newest=True).gap is True

@@ -528,7 +528,7 @@ def test_where_threads_take_turns_a_defect_loses_its_batch_only(tmp_path: Path, 
     assert [entry.message for entry in log.read("r", limit=9, newest=True).messages] == ["b"]
     log.close()
     log = open_log(Settings(log_url=f"sqlite:///{tmp_path}/log.sqlite3"), tmp_path)
-    assert log.sessions() == {"1": SESSION}
+    assert dict(log.sessions()) == {"1": SESSION}
     log.close()
 
 

@@ -1,0 +1,91 @@
+"""What is read of a log's file, within turns: by a connection of its own, which no writer keeps waiting."""
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+from msgspec import UNSET
+
+from hazoom_ws.errors import LogUnavailable
+from hazoom_ws.message_log.contract import StoredSession
+from hazoom_ws.message_log.database_file import open_file
+from hazoom_ws.message_log.session_table import stored_sessions
+from hazoom_ws.message_log.tail import TailReader
+from hazoom_ws.schemas import NewMessage
+
+_SELECT = "SELECT seq, room, user, message, timestamp, client_id, kind, request_id FROM messages"
+
+
+class SqliteReader:
+    """The file at ``path``; ``epoch`` begins the ids in it. Everything but opening raises `LogUnavailable`."""
+
+    def __init__(self, path: Path, epoch: str) -> None:
+        self._epoch = epoch
+        self._connection = open_file(path)
+        self._tail = TailReader(self._connection)
+        try:
+            self._connection.execute("PRAGMA query_only = ON")
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        with suppress(sqlite3.Error):
+            self._connection.close()
+
+    def filed(self, room: str, after: int, before: int, *, newest: bool) -> Iterator[NewMessage]:
+        """Yield the messages of a room with ``after < seq < before`` that are filed, from either end."""
+        order = "DESC" if newest else "ASC"
+        condition = f"room = ? AND seq > ? AND seq < ? AND message IS NOT NULL ORDER BY seq {order}"
+        return self._select(condition, (room, after, before))
+
+    def filed_by_client_id(self, room: str, user: str, client_id: str) -> NewMessage | None:
+        """Return a message that is filed by who sent it; it has no text if that is gone."""
+        return next(self._select("client_id = ? AND user = ? AND room = ?", (client_id, user, room)), None)
+
+    def written(self, seqs: Iterable[int]) -> Iterator[NewMessage]:
+        """Yield the messages with these ``seq``, be they filed or not, but for those whose text is gone."""
+        for seq in seqs:
+            try:
+                entry = self._tail.find(seq)
+            except sqlite3.Error as error:
+                raise LogUnavailable(str(error)) from error
+            if entry is None:  # a thread has filed it meanwhile
+                entry = next(self._select("seq = ? AND message IS NOT NULL", (seq,)), None)
+            if entry is not None:
+                yield entry
+
+    def trimmed_seq(self, room: str) -> int:
+        """Return the newest ``seq`` of a room that is gone for good, 0 if nothing is."""
+        try:
+            row = self._connection.execute("SELECT seq FROM trimmed WHERE room = ?", (room,)).fetchone()
+        except sqlite3.Error as error:
+            raise LogUnavailable(str(error)) from error
+        return 0 if row is None else int(row[0])
+
+    def sessions(self) -> Iterator[tuple[str, StoredSession]]:
+        try:
+            yield from stored_sessions(self._connection)
+        except sqlite3.Error as error:
+            raise LogUnavailable(str(error)) from error
+
+    def _select(self, condition: str, parameters: tuple[Any, ...]) -> Iterator[NewMessage]:
+        try:
+            rows = self._connection.execute(f"{_SELECT} WHERE {condition}", parameters)
+            with closing(rows):
+                for seq, room, user, message, timestamp, client_id, kind, request_id in rows:
+                    yield NewMessage(
+                        user=user,
+                        message=message or "",
+                        timestamp=timestamp,
+                        room=room,
+                        id=f"{self._epoch}-{seq}",
+                        seq=seq,
+                        client_id=UNSET if client_id is None else client_id,
+                        kind=UNSET if kind is None else kind,
+                        request_id=UNSET if request_id is None else request_id,
+                    )
+        except sqlite3.Error as error:
+            raise LogUnavailable(str(error)) from error

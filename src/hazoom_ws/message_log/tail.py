@@ -1,0 +1,124 @@
+"""The table ``tail`` of a log's file: batches as they were written, each one row, until they are filed.
+
+A row's number is the place of its batch in the order of messages: so the row that holds a message is found by its ``seq``,
+and nobody has to remember which that is.
+"""
+
+import sqlite3
+from bisect import bisect_left
+from contextlib import closing
+
+import msgspec
+from msgspec import Raw, Struct
+
+from hazoom_ws.message_log.contract import Batch, SessionChange, SessionState, StoredSession, size_bytes
+from hazoom_ws.message_log.session_states import followed
+from hazoom_ws.schemas import NewMessage
+
+_SESSION_BYTES, _ROOM_BYTES = 250, 10  # about, before a session is encoded
+_NOTHING = "{}"
+_encode = msgspec.json.Encoder().encode
+_decode_messages = msgspec.json.Decoder(list[NewMessage]).decode
+_decode_sessions = msgspec.json.Decoder(dict[str, StoredSession | None]).decode
+_decode_changes = msgspec.json.Decoder(dict[str, SessionChange]).decode
+_split_messages = msgspec.json.Decoder(list[Raw]).decode
+_decode_message = msgspec.json.Decoder(NewMessage).decode
+
+
+class _Place(Struct, gc=False):
+    seq: int
+
+
+_decode_place = msgspec.json.Decoder(_Place).decode
+
+
+class EncodedBatch:
+    """A batch as its row has it."""
+
+    __slots__ = ("changes", "count", "last_seq", "messages", "place", "sessions", "size_bytes")
+
+    def __init__(self, batch: Batch) -> None:
+        messages, sessions = _encode(batch.messages), _encode(batch.sessions)
+        self.place = batch.place
+        self.messages, self.sessions = messages.decode(), sessions.decode()
+        self.changes = _encode(batch.changes).decode() if batch.changes else _NOTHING
+        self.count = count_of(batch)
+        self.last_seq = batch.messages[-1].seq if batch.messages else None
+        self.size_bytes = len(messages) + len(sessions) + len(self.changes.encode() if batch.changes else _NOTHING)
+
+
+class Share:
+    """What is filed at once: the oldest batches of the tail, up to the row ``number``, put together."""
+
+    __slots__ = ("count", "messages", "number", "size_bytes", "states")
+
+    def __init__(self) -> None:
+        self.messages: list[NewMessage] = []
+        self.states: dict[str, SessionState] = {}
+        self.number = self.count = self.size_bytes = 0
+
+    def add(self, number: int, messages: bytes, sessions: bytes, changes: bytes) -> None:
+        batch = Batch(_decode_messages(messages), _decode_sessions(sessions), _decode_changes(changes), number)
+        self.number = number
+        self.count += count_of(batch)
+        self.size_bytes += len(messages) + len(sessions) + len(changes)
+        self.messages += batch.messages
+        self.states |= batch.sessions
+        for key, change in batch.changes.items():
+            self.states[key] = followed(self.states[key], change) if key in self.states else change
+
+
+def read_share(connection: sqlite3.Connection, limit_count: int, limit_bytes: int) -> Share | None:
+    """Return the oldest batches until a limit is reached, None if there are none."""
+    share = Share()
+    rows = connection.execute(
+        "SELECT number, CAST(messages AS BLOB), CAST(sessions AS BLOB), CAST(changes AS BLOB) FROM tail ORDER BY number"
+    )
+    with closing(rows):
+        for row in rows:
+            share.add(*row)
+            if share.count >= limit_count or share.size_bytes >= limit_bytes:
+                break
+    return share if share.number else None
+
+
+class TailReader:
+    """Finds messages in the tail, by a connection that only reads. It remembers the row that it read last."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._number = 0
+        self._messages: list[Raw] = []
+
+    def find(self, seq: int) -> NewMessage | None:
+        """Return the message with this ``seq``; None if it is not here, or not any more."""
+        if not self._messages or not self._number <= seq <= _decode_place(self._messages[-1]).seq:
+            row = self._connection.execute(
+                "SELECT number, CAST(messages AS BLOB) FROM tail WHERE number <= ? ORDER BY number DESC LIMIT 1", (seq,)
+            ).fetchone()
+            if row is None:
+                return None
+            self._number, self._messages = row[0], _split_messages(row[1])
+        messages = self._messages
+        # Places that no message got make it an earlier one than the difference says, never a later one.
+        end = min(len(messages), seq - self._number + 1)
+        index = bisect_left(messages, seq, hi=end, key=lambda raw: _decode_place(raw).seq)
+        if index == end:
+            return None
+        entry = _decode_message(messages[index])
+        return entry if entry.seq == seq else None
+
+
+def count_of(batch: Batch) -> int:
+    """Return how much is in a batch: messages and sessions."""
+    return len(batch.messages) + len(batch.sessions) + len(batch.changes)
+
+
+def estimated_bytes(batch: Batch) -> int:
+    """Return how much a batch is, about, without encoding it."""
+    size = sum(map(size_bytes, batch.messages))
+    if batch.sessions or batch.changes:
+        rooms_count = sum(len(session.rooms) for session in batch.sessions.values() if session is not None)
+        rooms_count += sum(len(change.joined) + len(change.left) for change in batch.changes.values())
+        size += _SESSION_BYTES * (len(batch.sessions) + len(batch.changes)) + _ROOM_BYTES * rooms_count
+    return size
