@@ -3,7 +3,7 @@
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 import requests
@@ -35,7 +35,7 @@ class Peer:
             except OSError:
                 return
             self.connections += 1
-            with connection:
+            with suppress(ConnectionError), connection:
                 request = b""
                 while received := connection.recv(65536):
                     request += received
