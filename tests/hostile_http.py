@@ -32,7 +32,7 @@ def exchange(server: Hazoom, data: bytes) -> bytes:
 
 def statuses(answers: bytes) -> list[int]:
     """Return the statuses of the answers that came on a connection."""
-    return [int(part[4:7]) for part in answers.split(b"HTTP/1.")[1:]]
+    return [int(part[2:5]) for part in answers.split(b"HTTP/1.")[1:]]
 
 
 def open_polling(server: Hazoom) -> str:

@@ -17,7 +17,14 @@ from servers import (
 
 __all__ = ["pytest_runtest_makereport"]
 
-_WITHOUT_EPOLL_TOO = ("test_durability", "test_engine_io", "test_hostile_clients", "test_official_client", "test_socket_io")
+_WITHOUT_EPOLL_TOO = (
+    "test_durability",
+    "test_engine_io",
+    "test_hostile_clients",
+    "test_hostile_http",
+    "test_official_client",
+    "test_socket_io",
+)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

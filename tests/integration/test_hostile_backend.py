@@ -124,6 +124,21 @@ def test_what_comes_after_a_failure_does_not_make_it_an_answer(async_mode: str, 
         assert user.received("llm_complete") == []
 
 
+def test_interim_answers_without_end_end_the_request_and_keep_nobody_waiting(
+    async_mode: str, client: OfficialClient
+) -> None:
+    def never_begin(connection: socket.socket, _: threading.Semaphore) -> None:
+        with suppress(OSError):
+            while True:
+                connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)
+
+    with hostile_backend(never_begin) as backend, hazoom(async_mode=async_mode, llm_url=backend.url) as server:
+        user, other = client.connect(server.url), client.connect(server.url)
+        user.emit("llm_request", {"message": "?"})
+        assert other.emit("message", {"message": "hello"})["ok"]
+        assert user.wait_for("llm_error")["code"] in ("llm_failed", "llm_unavailable")
+
+
 @pytest.mark.parametrize("_", range(2))
 def test_rubbish_ends_its_own_answer_once_and_no_other(async_mode: str, client: OfficialClient, _: int) -> None:
     env = {

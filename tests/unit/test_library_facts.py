@@ -16,6 +16,7 @@ import msgspec
 import pytest
 import requests
 import socketio
+import werkzeug.serving
 from flask_socketio import SocketIO
 from hypothesis import given
 from hypothesis import strategies as st
@@ -164,6 +165,26 @@ def test_a_response_that_closes_takes_the_socket_from_its_connection():
     assert "will_close" in inspect.getsource(http.client.HTTPConnection.getresponse)
 
 
+def test_the_response_of_the_standard_library_reads_heads_and_trailers_where_ours_bounds_them():
+    own = vars(http.client.HTTPResponse)
+    assert {"begin", "_read_status", "_read_and_discard_trailer"} <= set(own)
+    begin = inspect.getsource(own["begin"])
+    assert "self._read_status()" in begin
+    assert "parse_headers(self.fp)" in begin
+    assert "self.fp.readline(" in inspect.getsource(own["_read_status"])
+    assert "self._read_and_discard_trailer()" in inspect.getsource(own["_get_chunk_left"])
+    assert "self.response_class(" in inspect.getsource(http.client.HTTPConnection.getresponse)
+
+
+def test_werkzeug_reads_over_its_own_file_after_an_answer_and_takes_the_body_from_the_environ():
+    handler = werkzeug.serving.WSGIRequestHandler
+    source = inspect.getsource(handler.run_wsgi)
+    assert "self.environ = environ = self.make_environ()" in source
+    assert "self.rfile.read(" in source
+    assert source.index("self.make_environ()") < source.index("self.rfile.read(")
+    assert "handle_one_request" not in vars(handler)
+
+
 def test_the_methods_of_the_manager_that_the_fan_out_overrides_are_those_we_know():
     signatures = {
         "get_namespaces": "self",
@@ -243,7 +264,7 @@ def test_masking_is_done_in_c():
 def of_eventlet():
     """What we rely on in eventlet; asked in a process of its own, as importing it here would warn."""
     script = """
-import inspect, socket, warnings
+import inspect, re, socket, warnings
 warnings.simplefilter("ignore")
 import eventlet
 from eventlet import greenio, hubs, patcher, wsgi
@@ -257,7 +278,10 @@ print("wsgi.Server", names(wsgi.Server.__init__))
 print("HttpProtocol", names(wsgi.HttpProtocol.__init__))
 print("process_request", names(wsgi.Server.process_request))
 print("overridden", *(name in dir(wsgi.HttpProtocol) for name in
-    ("_read_request_line", "parse_request", "finish", "log_request", "log_error")))
+    ("setup", "_read_request_line", "parse_request", "get_environ", "finish", "log_request")))
+source = inspect.getsource(wsgi.HttpProtocol.handle_one_response)
+print("input", *sorted(set(re.findall(r"request_input\\.(\\w+)", source))))
+print("handle_one_request", "if not self.parse_request()" in inspect.getsource(wsgi.HttpProtocol.handle_one_request))
 print("state", wsgi.STATE_IDLE, "WSGI_LOCAL.already_handled" in inspect.getsource(wsgi.HttpProtocol.handle_one_response))
 
 ours, theirs = socket.socketpair()
@@ -281,8 +305,20 @@ def test_the_signatures_of_eventlet_that_we_call_or_override_are_those_we_know(o
     options = of_eventlet["wsgi.Server"].split(" ")
     assert options[:4] == ["self", "socket", "address", "app"]
     assert {"log", "log_output", "socket_timeout", "debug", "protocol", "keepalive"} <= set(options)
-    assert of_eventlet["overridden"] == "True True True True True"
+    assert of_eventlet["overridden"] == "True True True True True True"
+    assert of_eventlet["handle_one_request"] == "True"
     assert of_eventlet["state"] == "idle True"
+
+
+def test_what_eventlet_asks_of_a_body_is_what_ours_answers(of_eventlet):
+    assert of_eventlet["input"].split(" ") == [
+        "chunked_input",
+        "content_length",
+        "discard",
+        "headers_sent",
+        "position",
+        "should_send_hundred_continue",
+    ]
 
 
 def test_a_socket_can_be_taken_from_under_a_green_one_which_then_closes_nothing(of_eventlet):

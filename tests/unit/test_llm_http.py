@@ -3,9 +3,11 @@
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
+import requests
+import urllib3
 
 from hazoom_ws.http_chunks import ChunkDecoder
 from hazoom_ws.llm_http import HttpClient, RawBody, raw_body
@@ -33,7 +35,7 @@ class Peer:
             except OSError:
                 return
             self.connections += 1
-            with connection:
+            with suppress(ConnectionError), connection:
                 request = b""
                 while received := connection.recv(65536):
                     request += received
@@ -101,3 +103,43 @@ def test_a_body_that_is_not_chunked_ends_with_its_connection() -> None:
 def test_what_only_requests_can_read_is_left_to_it(head: bytes) -> None:
     with peer(b"HTTP/1.1 200 OK\r\nConnection: close\r\n" + head + b"\r\n\r\nhello") as backend:
         assert post(HttpClient(backend.url, 5)) is None
+
+
+INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "is_taken"),
+    [
+        (INTERIM * 8 + CHUNKED, True),
+        (INTERIM * 9 + CHUNKED, False),
+        (INTERIM * 100_000, False),
+        (INTERIM.replace(b"\r\n\r\n", b"\r\nX: %s\r\n\r\n" % (b"a" * 9000)) * 8 + CHUNKED, False),
+        (CHUNKED[:-2] + b"X: %s\r\n" % (b"a" * 30_000) + b"\r\n", True),
+        (CHUNKED[:-2] + b"X: %s\r\n" % (b"a" * 30_000) * 3 + b"\r\n", False),
+    ],
+    ids=["8 interim", "9 interim", "100,000 interim", "large interim", "a large head", "a larger head"],
+)
+def test_interim_answers_and_the_head_have_bounds(head: bytes, is_taken: bool) -> None:
+    with peer(head) as backend:
+        client = HttpClient(backend.url, 5)
+        if is_taken:
+            body = post(client)
+            assert body is not None
+            body.close(is_whole=False)
+        else:
+            with pytest.raises(requests.ConnectionError):
+                post(client)
+
+
+@pytest.mark.parametrize(("trailers", "is_taken"), [(b"X: y\r\n" * 1000, True), (b"X: y\r\n" * 100_000, False)])
+def test_the_trailers_of_a_body_that_requests_reads_have_a_bound(trailers: bytes, is_taken: bool) -> None:
+    with peer(CHUNKED + PIECES[0] + b"0\r\n" + trailers + b"\r\n") as backend:
+        response = HttpClient(backend.url, 5).post(b"{}", accept="text/event-stream", timeout_s=(20, 20))
+        assert response.raw.read1(100) == b"hello"
+        if is_taken:
+            assert response.raw.read1(100) == b""
+        else:
+            with pytest.raises(urllib3.exceptions.ProtocolError):
+                response.raw.read1(100)
+        response.close()

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 
 from websockets.frames import Frame, Opcode
 
@@ -68,3 +69,41 @@ def test_who_upgrades_with_too_much_is_ended_by_its_reader_and_not_under_the_loc
         reader.start()
         reader.join(PATIENCE_S)
         assert ended == [(SLOW_READER, reader)]
+
+
+def test_between_two_messages_the_part_of_the_next_has_its_own_time():
+    now_s = 1000.0
+    engine = Engine(async_mode="threading", message_timeout_s=30.0, clock=lambda: now_s)
+    engine.on("connect", lambda *_: None)
+    engine.on("disconnect", lambda *_: None)
+    engine.on("message", lambda *_: None)
+    session = engine.open()
+    ours, theirs = socket.socketpair()
+    message = client_frame("41")
+
+    def wait_until_held(size_bytes: int) -> None:
+        ends_at_s = time.monotonic() + PATIENCE_S
+        while engine.unfinished.total_bytes != size_bytes and time.monotonic() < ends_at_s:
+            time.sleep(0.001)
+        assert engine.unfinished.total_bytes == size_bytes
+
+    with ours, theirs:
+        session.carrier = carrier = BlockingCarrier(engine, session, ours)
+        reader = threading.Thread(target=carrier.serve, args=(b"",), daemon=True)
+        reader.start()
+        sent = 3
+        theirs.sendall(message[:sent])
+        wait_until_held(sent)
+        for _ in range(3):
+            now_s += 29.0
+            engine.unfinished.sweep(now_s)
+            rest = message[sent:]
+            sent = sent % 5 + 1
+            theirs.sendall(rest + message[:sent])
+            wait_until_held(sent)
+        assert session.is_open
+        now_s += 30.0
+        engine.unfinished.sweep(now_s)
+        reader.join(PATIENCE_S)
+        assert not session.is_open
+        assert engine.unfinished.total_bytes == 0
