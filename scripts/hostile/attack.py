@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 from hostile.wire import Closed, Line, Polling, TimeIsUp, WebSocket
 
+RATE_PER_S, BURST_COUNT = 50, 100  # the server's limits of a connection's events, as they come
+_TOLERANCE = 1.2
 _PAUSE_S = 0.02  # after the server has closed: going on is not the same as never letting go
 
 
@@ -34,6 +36,12 @@ class Context:
         time.sleep(max(0.0, min(seconds, self.ends_at_s - time.monotonic())))
         if self.is_over():
             raise TimeIsUp
+
+    def expect_at_most(self, done: int, what: str) -> None:
+        """Call it a broken promise if more was done than the limits of events allow, for each new connection anew."""
+        seconds = time.monotonic() - self.started_s
+        if done > (BURST_COUNT * (1 + self.counts["closed"]) + RATE_PER_S * seconds) * _TOLERANCE:
+            self.broken.append(f"{done} {what} in {seconds:.1f} s")
 
     def stay(self) -> None:
         """Wait until the attack is over. Raises `TimeIsUp`."""

@@ -120,6 +120,7 @@ def replay(context: Context) -> None:
             websocket.close()
 
     context.repeat(act)
+    context.expect_at_most(context.counts["replays"], "replays of 500 messages")
 
 
 def connect_everywhere(context: Context) -> None:

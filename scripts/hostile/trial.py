@@ -70,6 +70,7 @@ def _measure(attack: Attack, server: Server, backend: socket.socket, seconds: fl
         calm.begin()
         started_s = time.monotonic()
         most_descriptors, report = _attack(attack, server, backend, seconds)
+        backend.close()  # else who asks now would wait in its backlog
         settled_s = time.monotonic() + _SETTLING_S
         gives_up_s = max(settled_s, started_s + seconds + _GIVING_UP_S)
         while server.is_running() and calm.is_connected:
