@@ -9,7 +9,7 @@ what is not said to be called from outside is called within a turn.
 import logging
 import math
 import secrets
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -20,9 +20,10 @@ from hazoom_ws.chat.effects import Broadcast, Effect, Push
 from hazoom_ws.chat.hub import NOTICE_INTERVAL_S, Hub
 from hazoom_ws.chat.presence import Connection, User
 from hazoom_ws.deadlines import Deadlines
-from hazoom_ws.errors import BadPayload, Forbidden, Internal, LlmFailed, LogUnavailable, NotFound, TooManyStreams
+from hazoom_ws.errors import BadPayload, Forbidden, Internal, LlmFailed, LogUnavailable, NotFound
 from hazoom_ws.llm_answer import Answer, Placed, weave
 from hazoom_ws.llm_bridge import LlmBridge
+from hazoom_ws.llm_places import Places
 from hazoom_ws.llm_wire import Prompt, completion, error_event
 from hazoom_ws.message_log.contract import MessageLog
 from hazoom_ws.schemas import LlmComplete, LlmQueued, LlmResponse, LlmToken, ServerEvent
@@ -64,11 +65,7 @@ class Answers:
         self._by_user: defaultdict[str, dict[Answer, None]] = defaultdict(dict)  # private ones
         self._by_room: defaultdict[str, dict[Answer, None]] = defaultdict(dict)
         self._waiting: dict[Answer, None] = {}  # the first one has waited longest
-        self._waiting_of: Counter[str] = Counter()  # by user
-        self._running_of: Counter[str] = Counter()
-        self._waiting_at: Counter[str] = Counter()  # by address, of those that are limited by it
-        self._running_at: Counter[str] = Counter()
-        self._running_count = 0
+        self._places = Places(settings)
         self._kept: Deadlines[Answer] = Deadlines(settings.llm_resume_window_s)
         self._kept_bytes = 0
         self._gone: Deadlines[User] = Deadlines(settings.llm_user_grace_s)
@@ -90,9 +87,9 @@ class Answers:
         known = self._by_id.get(prompt.request_id)
         if known is not None and not (known.is_ended and known.user == user):
             raise BadPayload("request_id", "is the id of another request")
-        has_to_wait = not self._may_start(user.id, connection.address)
+        has_to_wait = not self._places.may_run(user, connection.address)
         if has_to_wait:
-            self._check_queue(user.id, connection.address)
+            self._places.check_queue(user, connection.address)
         self._bridge.check()
         if prompt.room is not UNSET:
             self._hub.publish_prompt(connection, prompt.room, prompt.message, prompt.request_id)
@@ -108,8 +105,7 @@ class Answers:
             self._start(answer)
             return
         self._waiting[answer] = None
-        self._waiting_of[user.id] += 1
-        self._waiting_at[answer.address] += 1
+        self._places.waiting.take(user, answer.address)
         self._tell_position(answer, len(self._waiting))
 
     def cancel(self, connection: Connection, request_id: str) -> None:
@@ -259,33 +255,8 @@ class Answers:
 
     # Inside
 
-    # An address may hold as many places as it leaves free: alone it gets half of them, and however many addresses somebody
-    # has, a newcomer finds one.
-
-    def _may_start(self, user_id: str, address: str) -> bool:
-        settings = self._settings
-        free_count = settings.llm_streams_limit - self._running_count
-        return (
-            free_count > 0
-            and self._running_of[user_id] < settings.llm_streams_per_user_limit
-            and (not address or self._running_at[address] < free_count)
-        )
-
-    def _check_queue(self, user_id: str, address: str) -> None:
-        settings = self._settings
-        free_count = settings.llm_queue_limit - len(self._waiting)
-        if self._waiting_of[user_id] >= settings.llm_queue_per_user_limit:
-            raise TooManyStreams(settings.llm_streams_per_user_limit, settings.llm_queue_per_user_limit, "you have")
-        if free_count <= 0:
-            raise TooManyStreams(settings.llm_streams_limit, settings.llm_queue_limit, "the server has")
-        if address and self._waiting_at[address] >= free_count:
-            running_count, waiting_count = self._running_at[address], self._waiting_at[address]
-            raise TooManyStreams(running_count, waiting_count, "your address has")
-
     def _start(self, answer: Answer) -> None:
-        self._running_count += 1
-        self._running_of[answer.user.id] += 1
-        self._running_at[answer.address] += 1
+        self._places.running.take(answer.user, answer.address)
         try:
             answer.exchange = self._bridge.start(answer.prompt, _Relay(self, answer), answer.asked_s)
         except Exception:
@@ -298,21 +269,18 @@ class Answers:
 
     def _start_waiting(self) -> None:
         for answer in list(self._waiting):
-            if self._running_count >= self._settings.llm_streams_limit:
+            if self._places.are_all_taken:
                 return
-            if self._may_start(answer.user.id, answer.address):
+            if self._places.may_run(answer.user, answer.address):
                 self._unqueue(answer)
                 self._start(answer)
 
     def _release(self, answer: Answer) -> None:
-        self._running_count -= 1
-        _count_down(self._running_of, answer.user.id)
-        _count_down(self._running_at, answer.address)
+        self._places.running.give_back(answer.user, answer.address)
 
     def _unqueue(self, answer: Answer) -> None:
         del self._waiting[answer]
-        _count_down(self._waiting_of, answer.user.id)
-        _count_down(self._waiting_at, answer.address)
+        self._places.waiting.give_back(answer.user, answer.address)
 
     def _tell_position(self, answer: Answer, position: int) -> None:
         answer.position = position
@@ -396,12 +364,6 @@ class _Relay:
     def can_take(self) -> bool:
         with self._answers.turn():
             return self._answers.can_take(self._answer.room, self._answer.watchers)
-
-
-def _count_down(counts: Counter[str], key: str) -> None:
-    counts[key] -= 1
-    if not counts[key]:
-        del counts[key]
 
 
 def _place_of(placed: Placed) -> int:

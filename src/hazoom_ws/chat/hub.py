@@ -6,7 +6,6 @@ is made within a turn (`hazoom_ws.namespaces.delivery`).
 """
 
 import secrets
-import string
 from collections.abc import Callable
 from itertools import islice
 from typing import Any
@@ -16,7 +15,7 @@ from msgspec import UNSET, UnsetType
 
 from hazoom_ws.chat.effects import Broadcast, Close, Effect, Enter, Leave, Push
 from hazoom_ws.chat.notices import Notices
-from hazoom_ws.chat.presence import Connection, Members, TypingIndicators, TypingKey, User
+from hazoom_ws.chat.presence import Connection, Members, TypingIndicators, TypingKey, User, guest_name, name_in, sizes_of
 from hazoom_ws.chat.recovery import Sessions, missed
 from hazoom_ws.deadlines import Deadlines
 from hazoom_ws.errors import LogUnavailable, NotInRoom, TooManyRooms
@@ -36,11 +35,8 @@ from hazoom_ws.settings import Settings
 
 LISTED_USERS = 200  # names that a room tells; over it everybody's coming and going is not told to everybody
 NOTICE_INTERVAL_S = 1.0
-LISTED_ROOMS = 1000
-LISTED_ROOMS_BYTES = 65_536
 DUE_AT_ONCE = 500  # in one turn, so that a crowd which left at once keeps nobody waiting
 FALLBACK_ROOM = "general"
-_GUEST_ALPHABET = string.ascii_lowercase + string.digits
 
 
 class Hub:
@@ -101,18 +97,9 @@ class Hub:
         return self._log.messages_total
 
     def room_sizes(self) -> dict[str, int]:
-        """Return users per room, of the thousand oldest rooms, or fewer if their names are long: both are clients' choice.
-
-        It is the same dictionary until somebody comes or goes: many may ask for it, and often.
-        """
+        """Return users per room, see `sizes_of`; the same dictionary until somebody comes or goes: many may ask for it."""
         if self._room_sizes is None:
-            self._room_sizes = {}
-            left_bytes = LISTED_ROOMS_BYTES
-            for name, members in islice(self._rooms.items(), LISTED_ROOMS):
-                left_bytes -= len(name) * (1 if name.isascii() else 4)
-                if left_bytes < 0:
-                    break
-                self._room_sizes[name] = len(members)
+            self._room_sizes = sizes_of(self._rooms)
         return self._room_sizes
 
     def resolve_room(self, room: str | UnsetType) -> str:
@@ -135,10 +122,8 @@ class Hub:
         again after a drop.
         """
         if user is None:
-            if user_name is UNSET or not user_name.strip():
-                user = User(f"guest:{connection_id}", self._guest_name())
-            else:
-                user = User(f"name:{user_name}", user_name)
+            name = name_in(user_name)
+            user = User.named(name) if name else User(f"guest:{connection_id}", guest_name(self._guest_names))
         if user.is_guest:
             self._guest_names.add(user.name)
         connection = Connection(connection_id, user, session_id=secrets.token_hex(16))
@@ -162,11 +147,8 @@ class Hub:
         session = self._sessions.find(pid)
         if session is None or (user is not None and user != session.user):
             return None
-        if user_name is UNSET or not user_name.strip():
-            is_theirs = session.user.is_guest
-        else:
-            is_theirs = session.user == User(f"name:{user_name}", user_name)
-        if not is_theirs:
+        name = name_in(user_name)
+        if session.user != User.named(name) if name else not session.user.is_guest:
             return None
         if session.connection is not None:
             self.deliver(Close(session.connection))
@@ -345,12 +327,8 @@ class Hub:
         for user in self._sessions.expire(now_s, DUE_AT_ONCE):
             self._guest_names.discard(user.name)
         self._notices.tell_due(now_s, lambda room: len(self._rooms[room]))
-        due_at_s = (
-            self._typing.next_end_s(),
-            self._absences.next_due_at_s(),
-            self._sessions.next_due_at_s(),
-            self._notices.due_at_s,
-        )
+        due_at_s = [self._typing.next_end_s(), self._absences.next_due_at_s(), self._sessions.next_due_at_s()]
+        due_at_s.append(self._notices.due_at_s)
         next_due_at_s = [at_s for at_s in due_at_s if at_s is not None]
         return min(next_due_at_s) - now_s if next_due_at_s else None
 
@@ -417,10 +395,4 @@ class Hub:
         self.deliver(Broadcast(key.room, event, skip=members.connections_of(key.connection.user)))
 
     def _sender(self, connection: Connection, user_name: str | UnsetType) -> str:
-        return connection.user.name if user_name is UNSET or not user_name.strip() else user_name
-
-    def _guest_name(self) -> str:
-        while True:
-            name = "Guest-" + "".join(secrets.choice(_GUEST_ALPHABET) for _ in range(4))
-            if name not in self._guest_names:
-                return name
+        return name_in(user_name) or connection.user.name

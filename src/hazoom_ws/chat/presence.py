@@ -1,7 +1,17 @@
 """Users and their connections, and who is typing until when. Pure bookkeeping; the clock is an argument."""
 
+import secrets
+import string
 from collections import OrderedDict
+from collections.abc import Collection
+from itertools import islice
 from typing import NamedTuple
+
+from msgspec import UNSET, UnsetType
+
+_GUEST_ALPHABET = string.ascii_lowercase + string.digits
+_LISTED_ROOMS = 1000
+_LISTED_ROOMS_BYTES = 65_536
 
 
 class User(NamedTuple):
@@ -9,6 +19,10 @@ class User(NamedTuple):
 
     id: str
     name: str
+
+    @classmethod
+    def named(cls, name: str) -> "User":
+        return cls(f"name:{name}", name)
 
     @property
     def is_guest(self) -> bool:
@@ -90,6 +104,31 @@ class Members:
     def users(self) -> list[User]:
         """Return the users, longest here first."""
         return list(self._connections)
+
+
+def guest_name(taken: Collection[str]) -> str:
+    """Return a name that none of the guests has."""
+    while True:
+        name = "Guest-" + "".join(secrets.choice(_GUEST_ALPHABET) for _ in range(4))
+        if name not in taken:
+            return name
+
+
+def name_in(user_name: str | UnsetType) -> str:
+    """Return a name that was given, "" if it is blank or left out."""
+    return user_name if user_name is not UNSET and user_name.strip() else ""
+
+
+def sizes_of(rooms: dict[str, Members]) -> dict[str, int]:
+    """Return users per room, of the thousand oldest, or fewer if their names are long: both are the clients' choice."""
+    sizes: dict[str, int] = {}
+    left_bytes = _LISTED_ROOMS_BYTES
+    for name, members in islice(rooms.items(), _LISTED_ROOMS):
+        left_bytes -= len(name) * (1 if name.isascii() else 4)
+        if left_bytes < 0:
+            break
+        sizes[name] = len(members)
+    return sizes
 
 
 class TypingKey(NamedTuple):

@@ -1,0 +1,68 @@
+"""The places of the AI's answers, running and waiting: who holds how many, and who may have one more. Pure bookkeeping."""
+
+from collections import Counter
+
+from hazoom_ws.chat.presence import User
+from hazoom_ws.errors import TooManyStreams
+from hazoom_ws.settings import Settings
+
+
+class _Held:
+    """Places of one kind. Addresses that are "" are not limited, and not counted."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.of_user: Counter[str] = Counter()
+        self.of_address: Counter[str] = Counter()
+
+    def take(self, user: User, address: str) -> None:
+        self.count += 1
+        self.of_user[user.id] += 1
+        if address:
+            self.of_address[address] += 1
+
+    def give_back(self, user: User, address: str) -> None:
+        self.count -= 1
+        for counts, key in ((self.of_user, user.id), (self.of_address, address)):
+            if counts[key] > 1:
+                counts[key] -= 1
+            else:
+                del counts[key]
+
+
+class Places:
+    """An address may hold as many places as it leaves free.
+
+    So alone it gets half of them, and however many addresses somebody has, who comes from another one finds a place.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.running = _Held()
+        self.waiting = _Held()
+
+    def may_run(self, user: User, address: str) -> bool:
+        """Return whether one more answer may run."""
+        settings, running = self._settings, self.running
+        free_count = settings.llm_streams_limit - running.count
+        return (
+            free_count > 0
+            and running.of_user[user.id] < settings.llm_streams_per_user_limit
+            and (not address or running.of_address[address] < free_count)
+        )
+
+    @property
+    def are_all_taken(self) -> bool:
+        """Whether as many run as may."""
+        return self.running.count >= self._settings.llm_streams_limit
+
+    def check_queue(self, user: User, address: str) -> None:
+        """Raise `TooManyStreams` unless one more question may wait."""
+        settings, waiting = self._settings, self.waiting
+        if waiting.of_user[user.id] >= settings.llm_queue_per_user_limit:
+            raise TooManyStreams(settings.llm_streams_per_user_limit, settings.llm_queue_per_user_limit, "you have")
+        free_count = settings.llm_queue_limit - waiting.count
+        if free_count <= 0:
+            raise TooManyStreams(settings.llm_streams_limit, settings.llm_queue_limit, "the server has")
+        if address and waiting.of_address[address] >= free_count:
+            raise TooManyStreams(self.running.of_address[address], waiting.of_address[address], "your address has")
