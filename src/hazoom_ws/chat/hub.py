@@ -15,7 +15,8 @@ from msgspec import UNSET, UnsetType
 
 from hazoom_ws.chat.effects import Broadcast, Close, Effect, Enter, Leave, Push
 from hazoom_ws.chat.presence import Connection, Members, TypingIndicators, TypingKey, User
-from hazoom_ws.chat.recovery import Sessions, missed
+from hazoom_ws.chat.recovery import Sessions
+from hazoom_ws.chat.replay import missed
 from hazoom_ws.deadlines import Deadlines
 from hazoom_ws.errors import LogUnavailable, NotInRoom, TooManyRooms
 from hazoom_ws.message_log.contract import MessageLog, Page
