@@ -431,6 +431,7 @@ class TestFile:
             log.write(batch)
         log.forget(batch)
         assert "locked" in log.problem
+        assert texts(log.read("a", limit=1, newest=True)) == "1", "what is in memory needs no file"
         with pytest.raises(LogUnavailable):
             log.append(room="a", user="Ann", message="3", timestamp=1.0)
         log.reopen()

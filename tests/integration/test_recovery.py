@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hazoom_ws.chat.recovery import REPLAY_LIMIT_COUNT
+from hazoom_ws.chat.replay import REPLAY_LIMIT_COUNT
 from servers import Hazoom, OfficialClient, Socket, free_port, hazoom, unique, wait_until
 from tcp_proxy import TcpProxy, tcp_proxy
 

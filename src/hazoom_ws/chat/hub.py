@@ -16,7 +16,8 @@ from msgspec import UNSET, UnsetType
 from hazoom_ws.chat.effects import Broadcast, Close, Effect, Enter, Leave, Push
 from hazoom_ws.chat.notices import Notices
 from hazoom_ws.chat.presence import Connection, Members, TypingIndicators, TypingKey, User, guest_name, name_in, sizes_of
-from hazoom_ws.chat.recovery import Sessions, missed
+from hazoom_ws.chat.recovery import Sessions
+from hazoom_ws.chat.replay import missed
 from hazoom_ws.deadlines import Deadlines
 from hazoom_ws.errors import LogUnavailable, NotInRoom, TooManyRooms
 from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, MessageLog, Page

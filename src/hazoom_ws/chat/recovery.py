@@ -1,4 +1,4 @@
-"""Who may come back after a drop, and what such a client has missed.
+"""Who may come back after a drop (`replay`: what such a client has missed).
 
 A session is what a connection was: its user, its rooms, its conversation with the AI. Its ``pid`` is a secret that only its
 client has; one connection at a time holds it. Knows nothing of how either travels (Socket.IO, "connection state recovery").
@@ -8,29 +8,18 @@ import hashlib
 import math
 import secrets
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import count, islice
 from sys import getsizeof
-from typing import NamedTuple
 
 import msgspec
 
 from hazoom_ws.chat.presence import Connection, User
 from hazoom_ws.deadlines import Deadlines
-from hazoom_ws.message_log.contract import (
-    PAGE_LIMIT_BYTES,
-    RECORD_BYTES,
-    MessageLog,
-    Page,
-    SessionChange,
-    StoredSession,
-    size_bytes,
-)
+from hazoom_ws.message_log.contract import MessageLog, SessionChange, StoredSession
 from hazoom_ws.message_log.session_states import change_between
-from hazoom_ws.schemas import NewMessage
 
 AWAY_LIMIT_COUNT = 100_000  # clients that may still come back; over it the one that left first may not
-REPLAY_LIMIT_COUNT = 500  # messages of one room
 _SECRET_BYTES, _SECRET_CHARS = 18, 24
 _LARGE_BYTES = 2048  # from here on a session costs more to save than finding out what has changed
 _HELD_BYTES, _HELD_NAME_BYTES, _HELD_ANSWER_BYTES = 2000, 16, 300  # in memory, beside the names of rooms
@@ -239,39 +228,6 @@ class Sessions:
     def _end(self, session: Session) -> None:
         del self._by_key[session.key]
         self._log.save_session(session.key, None, can_wait=True)
-
-
-class Missed(NamedTuple):
-    """``replayed``: in the order of ``seq``, all that was missed but for the rooms in ``incomplete``.
-
-    Those have the newest messages there is room for, and more was said.
-    """
-
-    replayed: list[NewMessage]
-    incomplete: dict[str, list[NewMessage]]
-
-
-def missed(rooms: Iterable[str], read: Callable[[str, int, int], Page], limit_bytes: int) -> Missed:
-    """Decide what to replay of ``rooms``: the newest page of each since the client was last seen.
-
-    ``read(room, limit_count, limit_bytes)`` returns a page. ``limit_bytes`` is for all rooms together: what is replayed has
-    to fit into the client's outbox. When there is no more place, a room costs one message read: whether there is any.
-    """
-    replayed: list[NewMessage] = []
-    incomplete: dict[str, list[NewMessage]] = {}
-    left_bytes = limit_bytes
-    for room in rooms:
-        is_full = left_bytes < RECORD_BYTES
-        page = read(room, 1 if is_full else REPLAY_LIMIT_COUNT, min(max(left_bytes, 1), PAGE_LIMIT_BYTES))
-        page_bytes = sum(map(size_bytes, page.messages))
-        messages = page.messages if page_bytes <= left_bytes else []
-        left_bytes -= page_bytes if messages else 0
-        if page.more or page.gap or len(messages) < len(page.messages):
-            incomplete[room] = messages
-        else:
-            replayed += messages
-    replayed.sort(key=lambda entry: entry.seq)
-    return Missed(replayed, incomplete)
 
 
 def _held_bytes(rooms: list[str], *answers: dict[str, str]) -> int:

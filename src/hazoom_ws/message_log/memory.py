@@ -70,15 +70,19 @@ class _Room:
 
 def _extra_bytes(entry: NewMessage) -> int:
     """Return what a message takes in memory beyond its `size_bytes`, about. The same whenever it is asked."""
+    client_id = entry.client_id
+    names_chars = len(entry.room) + len(entry.user)
+    if client_id is UNSET:
+        if names_chars <= _NAMES_CHARS and entry.message.isascii():
+            return 0
+        client_id = ""
     # A text that is not ASCII takes up to four bytes a character, and keeps the UTF-8 that it had to be once.
     extra_bytes = 0 if entry.message.isascii() else getsizeof(entry.message)
-    names_chars = len(entry.room) + len(entry.user)
-    is_plain = entry.room.isascii() and entry.user.isascii()
-    if entry.client_id is not UNSET:
+    if client_id:
         extra_bytes += _CLIENT_ID_BYTES
-        names_chars += len(entry.client_id)
-        is_plain = is_plain and entry.client_id.isascii()
+        names_chars += len(client_id)
     if names_chars > _NAMES_CHARS:
+        is_plain = entry.room.isascii() and entry.user.isascii() and client_id.isascii()
         extra_bytes += names_chars if is_plain else 8 * names_chars
     return extra_bytes
 
@@ -146,9 +150,9 @@ class MemoryLog:
             kind=kind,
             request_id=request_id,
         )
+        self._grow(kept, size_bytes(entry), _extra_bytes(entry))
         kept.entries.append(entry)
         self._oldest_first[self.last_seq] = entry
-        self._grow(kept, size_bytes(entry), _extra_bytes(entry))
         if client_id is not UNSET:
             self._by_client_id[room, user, client_id] = entry
         if kept.size_bytes > self._room_limit_bytes or len(kept) > self._room_limit_count:
@@ -170,10 +174,11 @@ class MemoryLog:
     def _trim(self) -> None:
         for _ in range(_DROPPED_AT_ONCE):
             oldest = next(iter(self._oldest_first.values()))
-            is_full = self._held_bytes > self._limit_bytes and len(self._oldest_first) > 1
-            if not is_full or oldest.seq > self.droppable_seq:
+            if len(self._oldest_first) == 1 or oldest.seq > self.droppable_seq:
                 break
             self._drop(oldest)
+            if self._held_bytes <= self._limit_bytes:
+                break
 
     def read(
         self,

@@ -125,12 +125,7 @@ class SqliteLog:
             return entry
         reader = self._open_reader()
         self._learn()
-        seq = self._unfiled.find(room, user, client_id)
-        if seq is not None:
-            entry = next(reader.written([seq]), None)
-            if entry is not None and (entry.room, entry.user, entry.client_id) == (room, user, client_id):
-                return entry
-        return reader.filed_by_client_id(room, user, client_id)
+        return reader.find_resent(room, user, client_id, self._unfiled)
 
     def read(
         self,
@@ -161,16 +156,10 @@ class SqliteLog:
         return Page(taken, more, asked_after is not None and self._has_gap(room, asked_after))
 
     def _older(self, room: str, after: int, before: int, *, newest: bool) -> Iterator[NewMessage]:
-        """Yield what is in the file only, from either end.
-
-        A thread may file meanwhile. What is filed above what this turn knows of is left out there and found by its place.
-        """
+        """Yield what is in the file only, from either end; nothing is asked for before the first."""
         reader = self._open_reader()
         self._learn()
-        filed = reader.filed(room, after, min(before, self._unfiled.filed_seq + 1), newest=newest)
-        seqs = self._unfiled.seqs_of(room, after, before, newest=newest)
-        unfiled = (entry for entry in reader.written(seqs) if entry.room == room)
-        return chain(unfiled, filed) if newest else chain(filed, unfiled)
+        yield from reader.read(room, after, before, self._unfiled, newest=newest)
 
     def _open_reader(self) -> SqliteReader:
         if self._reader is None:
@@ -296,6 +285,7 @@ class SqliteLog:
             self._recent = recent
         self._recent.droppable_seq = writer.written_seq
         self._unfiled = Unfiled()
+        self._unfiled.file(writer.filed_seq)
         self._recent.on_drop = self._unfiled.add
         self._reader = SqliteReader(self._path, writer.epoch)
 

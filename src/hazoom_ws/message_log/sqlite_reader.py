@@ -1,8 +1,9 @@
 """What is read of a log's file, within turns: by a connection of its own, which no writer keeps waiting."""
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hazoom_ws.message_log.contract import StoredSession
 from hazoom_ws.message_log.database_file import open_file
 from hazoom_ws.message_log.session_table import stored_sessions
 from hazoom_ws.message_log.tail import TailReader
+from hazoom_ws.message_log.unfiled import Unfiled
 from hazoom_ws.schemas import NewMessage
 
 _SELECT = "SELECT seq, room, user, message, timestamp, client_id, kind, request_id FROM messages"
@@ -35,27 +37,36 @@ class SqliteReader:
         with suppress(sqlite3.Error):
             self._connection.close()
 
-    def filed(self, room: str, after: int, before: int, *, newest: bool) -> Iterator[NewMessage]:
-        """Yield the messages of a room with ``after < seq < before`` that are filed, from either end."""
+    def read(self, room: str, after: int, before: int, unfiled: Unfiled, *, newest: bool) -> Iterator[NewMessage]:
+        """Yield a room's messages with ``after < seq < before`` that have left memory, from either end.
+
+        A thread may file meanwhile. What is filed above what this turn knows of is left out there, and found by its place.
+        """
         order = "DESC" if newest else "ASC"
         condition = f"room = ? AND seq > ? AND seq < ? AND message IS NOT NULL ORDER BY seq {order}"
-        return self._select(condition, (room, after, before))
+        filed = self._select(condition, (room, after, min(before, unfiled.filed_seq + 1)))
+        seqs = unfiled.seqs_of(room, after, before, newest=newest)
+        written = (entry for seq in seqs if (entry := self._written(seq)) is not None and entry.room == room)
+        yield from chain(written, filed) if newest else chain(filed, written)
 
-    def filed_by_client_id(self, room: str, user: str, client_id: str) -> NewMessage | None:
-        """Return a message that is filed by who sent it; it has no text if that is gone."""
+    def find_resent(self, room: str, user: str, client_id: str, unfiled: Unfiled) -> NewMessage | None:
+        """Return a message that has left memory by who sent it; it has no text if that is gone."""
+        seq = unfiled.find(room, user, client_id)
+        if seq is not None:
+            entry = self._written(seq)
+            if entry is not None and (entry.room, entry.user, entry.client_id) == (room, user, client_id):
+                return entry
         return next(self._select("client_id = ? AND user = ? AND room = ?", (client_id, user, room)), None)
 
-    def written(self, seqs: Iterable[int]) -> Iterator[NewMessage]:
-        """Yield the messages with these ``seq``, be they filed or not, but for those whose text is gone."""
-        for seq in seqs:
-            try:
-                entry = self._tail.find(seq)
-            except sqlite3.Error as error:
-                raise LogUnavailable(str(error)) from error
-            if entry is None:  # a thread has filed it meanwhile
-                entry = next(self._select("seq = ? AND message IS NOT NULL", (seq,)), None)
-            if entry is not None:
-                yield entry
+    def _written(self, seq: int) -> NewMessage | None:
+        """Return the message with this ``seq``, be it filed or not; None if its text is gone."""
+        try:
+            entry = self._tail.find(seq)
+        except sqlite3.Error as error:
+            raise LogUnavailable(str(error)) from error
+        if entry is None:  # a thread has filed it meanwhile
+            entry = next(self._select("seq = ? AND message IS NOT NULL", (seq,)), None)
+        return entry
 
     def trimmed_seq(self, room: str) -> int:
         """Return the newest ``seq`` of a room that is gone for good, 0 if nothing is."""

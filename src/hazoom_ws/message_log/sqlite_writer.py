@@ -194,8 +194,7 @@ class SqliteWriter:
 
     def _insert(self, encoded: EncodedBatch) -> None:
         """Write a batch, all of it or nothing."""
-        row = (encoded.place, encoded.messages, encoded.sessions, encoded.changes)
-        self._connection.execute("INSERT INTO tail (number, messages, sessions, changes) VALUES (?, ?, ?, ?)", row)
+        encoded.insert(self._connection)
         self._tail_count += encoded.count
         self._tail_bytes += encoded.size_bytes
         self._count(_PAGE_BYTES + encoded.size_bytes)

@@ -16,7 +16,10 @@ from hazoom_ws.message_log.session_states import followed
 from hazoom_ws.schemas import NewMessage
 
 _SESSION_BYTES, _ROOM_BYTES = 250, 10  # about, before a session is encoded
-_NOTHING = "{}"
+_NOTHING = b"{}"
+_INSERT = (
+    "INSERT INTO tail (number, messages, sessions, changes) VALUES (?, CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT))"
+)
 _encode = msgspec.json.Encoder().encode
 _decode_messages = msgspec.json.Decoder(list[NewMessage]).decode
 _decode_sessions = msgspec.json.Decoder(dict[str, StoredSession | None]).decode
@@ -38,13 +41,17 @@ class EncodedBatch:
     __slots__ = ("changes", "count", "last_seq", "messages", "place", "sessions", "size_bytes")
 
     def __init__(self, batch: Batch) -> None:
-        messages, sessions = _encode(batch.messages), _encode(batch.sessions)
         self.place = batch.place
-        self.messages, self.sessions = messages.decode(), sessions.decode()
-        self.changes = _encode(batch.changes).decode() if batch.changes else _NOTHING
+        self.messages = _encode(batch.messages)
+        self.sessions = _encode(batch.sessions) if batch.sessions else _NOTHING
+        self.changes = _encode(batch.changes) if batch.changes else _NOTHING
         self.count = count_of(batch)
         self.last_seq = batch.messages[-1].seq if batch.messages else None
-        self.size_bytes = len(messages) + len(sessions) + len(self.changes.encode() if batch.changes else _NOTHING)
+        self.size_bytes = len(self.messages) + len(self.sessions) + len(self.changes)
+
+    def insert(self, connection: sqlite3.Connection) -> None:
+        """Write the row. SQLite is told that it is text, so that it has not to be one in memory first."""
+        connection.execute(_INSERT, (self.place, self.messages, self.sessions, self.changes))
 
 
 class Share:

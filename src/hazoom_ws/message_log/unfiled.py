@@ -15,10 +15,10 @@ from msgspec import UNSET
 
 from hazoom_ws.schemas import NewMessage
 
-_PART_BITS = 13
+_PART_BITS = 14
 _PART_PLACES = 1 << _PART_BITS
 _SLOTS = 2 * _PART_PLACES  # so that there is always a free one, and mostly at once
-_FEW = 256
+_FEW = 2048
 
 
 class _Offsets:
@@ -35,8 +35,13 @@ class _Offsets:
         """Return what was put last under a key. Zero is none: it marks a free slot."""
         if self._few is not None:
             return self._few.get(key)
-        slot = self._slot_of(key)
-        return self._offsets[slot] if self._hashes[slot] else None
+        hashes = self._hashes
+        slot = key % _SLOTS
+        while there := hashes[slot]:
+            if there == key:
+                return self._offsets[slot]
+            slot = (slot + 1) % _SLOTS
+        return None
 
     def put(self, key: int, offset: int) -> None:
         """Keep an offset; of a part there are so many at most."""
@@ -48,21 +53,16 @@ class _Offsets:
                 for each, offset_of_it in few.items():
                     self.put(each, offset_of_it)
             return
-        slot = self._slot_of(key)
-        self._hashes[slot] = key
-        self._offsets[slot] = offset
-
-    def _slot_of(self, key: int) -> int:
-        """Return the slot that has the key, or would get it."""
         hashes = self._hashes
         slot = key % _SLOTS
         while (there := hashes[slot]) and there != key:
             slot = (slot + 1) % _SLOTS
-        return slot
+        hashes[slot] = key
+        self._offsets[slot] = offset
 
 
 class _Part:
-    """The messages of 8,192 places, which are forgotten together. Rooms that have one here are ``single``, others not."""
+    """The messages of 16,384 places, which are forgotten together. Rooms that have one here are ``single``, others not."""
 
     __slots__ = ("client_ids", "rooms", "single")
 
@@ -71,11 +71,8 @@ class _Part:
         self.rooms: dict[int, array[int]] = {}  # by the room's hash: the offsets of its messages, ascending
         self.client_ids = _Offsets()
 
-    def add(self, room: int, offset: int) -> None:
-        offsets = self.rooms.get(room)
-        if offsets is not None:
-            offsets.append(offset)
-            return
+    def add_first(self, room: int, offset: int) -> None:
+        """Add a message of a room of which there are none yet, or a single one."""
         first = self.single.get(room)
         if first is None:
             self.single.put(room, offset)
@@ -107,7 +104,12 @@ class Unfiled:
         if part is None:
             part = self._parts[number] = _Part()
         offset = seq % _PART_PLACES
-        part.add(_hash(entry.room), offset)
+        key = _hash(entry.room)
+        offsets = part.rooms.get(key)
+        if offsets is None:
+            part.add_first(key, offset)
+        else:
+            offsets.append(offset)
         if entry.client_id is not UNSET:
             part.client_ids.put(_hash((entry.room, entry.user, entry.client_id)), offset)
 

@@ -54,7 +54,7 @@ def test_a_change_leads_from_one_state_to_the_other_or_there_is_none(before, aft
         assert applied(before, [change]) == after
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
 @given(data=st.data())
 def test_a_file_has_the_last_state_of_each_session_whatever_failed_meanwhile(tmp_path_factory, data):  # noqa: PLR0912
     """Against a dict: histories of states, batches that are kept or not, filing, and restarts."""
