@@ -1,8 +1,8 @@
 """The numbers of one application, from the places that know them: the hub, the bridge, the process."""
 
+import functools
 import os
 import time
-import weakref
 from collections.abc import Callable
 
 import psutil
@@ -40,24 +40,31 @@ class Statistics:
         )
 
 
+@functools.cache
+def _memory_file() -> int | None:
+    """Return a descriptor of the file in which Linux tells of this process's memory, None elsewhere.
+
+    Opened once, as it is asked often, also when no file can be opened; it stays open, as all applications share it.
+    """
+    try:
+        return os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+    except (OSError, AttributeError):  # macOS lacks the file, Windows the flag too
+        return None
+
+
 class _Memory:
-    """How much memory this process has: asked often, also when no file can be opened, so its file is opened once."""
+    """How much memory this process has."""
 
     def __init__(self) -> None:
         self._process = psutil.Process()
         self._resident_bytes = self._process.memory_info().rss
-        try:
-            self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
-        except (OSError, AttributeError):  # Windows lacks the flag, macOS the file
-            self._statm = -1
-        else:
-            weakref.finalize(self, os.close, self._statm)
+        self._file = _memory_file()
 
     def resident_bytes(self) -> int:
         """Return the size of what is in memory, as it was last known if the system does not tell."""
         try:
-            if self._statm >= 0:
-                self._resident_bytes = int(os.pread(self._statm, 100, 0).split()[1]) * os.sysconf("SC_PAGE_SIZE")
+            if self._file is not None:
+                self._resident_bytes = int(os.pread(self._file, 100, 0).split()[1]) * os.sysconf("SC_PAGE_SIZE")
             else:
                 self._resident_bytes = self._process.memory_info().rss
         except (OSError, psutil.Error):

@@ -210,7 +210,7 @@ def test_without_descriptors_who_is_in_and_who_asks_is_served(async_mode: str, s
         limit = 160
         resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (limit, limit))
         opening = request("GET /socket.io/?EIO=4&transport=polling HTTP/1.1")
-        for number in range(limit + 40):
+        for number in range(2 * limit):
             connection = crowd.enter_context(connect(server))
             with suppress(ConnectionError):
                 connection.sendall(opening if sent == b"poll" else sent)
@@ -226,7 +226,8 @@ def test_without_descriptors_who_is_in_and_who_asks_is_served(async_mode: str, s
         for _ in range(20):
             assert is_healthy()
         ask(quiet, 20)
-        assert process.num_fds() < limit
+        # Some of them are left: the reserve is 16.
+        wait_until(lambda: process.num_fds() < limit - 8, "not all descriptors are taken")
         assert "Traceback" not in server.log
 
 

@@ -7,6 +7,9 @@ connection to the AI backend, no connection of a user who comes back. Called fro
 import errno
 import logging
 import math
+import os
+from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
 _RESERVE_COUNT = 16
 _RESERVE_PART = 16  # at least that part of all
 _CROWDED_S = 2.0
+# Up to that many all are counted now and then; the reserve of more is large enough for what else is open.
+_COUNTED_LIMIT = 4096
 SHORT_OF_FILES = "file descriptors run short"
 CANNOT_ACCEPT = "cannot accept connections for a moment"
 
@@ -24,7 +29,10 @@ class Descriptors:
 
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
+        self.counts: list[Callable[[], int]] = []  # of connections that are open, from each place that has some
         self._reserved_from = math.inf
+        self._room_count = math.inf  # for connections
+        self._others_count = 0  # files, connections to the AI backend
         self._crowded_until_s = -math.inf
         self.limit_count = math.inf  # what the system allows may be more than the event hub can watch
 
@@ -34,8 +42,12 @@ class Descriptors:
         return self._engine.clock() < self._crowded_until_s
 
     def admit(self, fd: int) -> bool:
-        """Return whether a connection that was accepted as ``fd`` may stay; the system gives the lowest free number."""
-        return fd < self._reserved_from or self.make_room()
+        """Return whether a connection that was accepted as ``fd`` may stay.
+
+        The system gives the lowest free number, so a high one says that there are few; a low one does not say the contrary,
+        as it may be that of somebody who has just gone for another.
+        """
+        return (fd < self._reserved_from and self._connections() < self._room_count) or self.make_room()
 
     def make_room(self) -> bool:
         """End whoever is missed least; return False if there are only such as are in."""
@@ -63,4 +75,11 @@ class Descriptors:
             files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
             soft = math.inf if files == resource.RLIM_INFINITY else files
         limit = min(soft, self.limit_count)
+        if limit < _COUNTED_LIMIT:
+            with suppress(OSError):  # then they are as many as there were
+                self._others_count = max(0, len(os.listdir("/dev/fd")) - self._connections())
         self._reserved_from = limit if limit == math.inf else limit - max(_RESERVE_COUNT, limit // _RESERVE_PART)
+        self._room_count = self._reserved_from - self._others_count
+
+    def _connections(self) -> int:
+        return sum(count() for count in self.counts)

@@ -102,6 +102,7 @@ class Loop:
         self.engine.outlet = self.engine.loop = self
         self.engine.sweeps.append(self._sweep)
         self.engine.start_sweeping()
+        self.engine.descriptors.counts.append(self._endpoints.__len__)
         self.engine.descriptors.sweep()
         self._start_accepting()
         self._greenlet = greenthread.spawn(self._run)

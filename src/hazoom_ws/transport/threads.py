@@ -177,13 +177,16 @@ class ThreadServer:
         self._arriving: Deadlines[socket.socket] = Deadlines(request_timeout_s)
         self._lock = threading.Lock()
         self._engine = engine
-        arriving, lock = self._arriving, self._lock
+        self._open: set[_Socket] = set()
+        arriving, lock, open_ones = self._arriving, self._lock, self._open
+        engine.descriptors.counts.append(self._open.__len__)
 
         class Handler(_Handler):
             def setup(self) -> None:
                 super().setup()
                 with lock:
                     arriving.start(self.connection, engine.clock())
+                    open_ones.add(self.connection)
 
             def parse_request(self) -> bool:
                 is_complete = super().parse_request()
@@ -194,7 +197,11 @@ class ThreadServer:
             def finish(self) -> None:
                 with lock:
                     arriving.stop(self.connection)
-                super().finish()
+                try:
+                    super().finish()
+                finally:
+                    with lock:
+                        open_ones.discard(self.connection)
 
         Handler.engine = engine
         host, port = listener.getsockname()[:2]

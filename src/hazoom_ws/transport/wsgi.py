@@ -188,6 +188,7 @@ class HttpServer:
         self._pool = eventlet.GreenPool(_CONNECTION_LIMIT)
         gate = Gate()
         engine.give_way = gate.enter
+        engine.descriptors.counts.append(self._pool.running)
         shared = {"engine": engine, "gate": gate, "request_timeout_s": request_timeout_s}
         self._server = wsgi.Server(
             listener,
