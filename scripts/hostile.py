@@ -16,6 +16,8 @@ A row says, from the attack's begin to 3 s after its end:
   second;
 - MB: resident memory before, at most, and 3 s after the end; descriptors: open files at the same moments;
 - log: bytes on stderr; file: bytes written to the message file and its journals;
+- starved: seconds that the server was ready to run while other processes had the cores. A wait beside much of it says
+  little: attack again when the machine is quiet;
 - broken: the promises that did not hold. They are: the longest wait is under 50 ms, the calm client is neither closed nor
   refused, /health answers, memory is back within 20 MB (and never grows by more than 300 MB: "peak"), descriptors are back
   within 5; and what single attacks look after (readers that are closed, places of the AI, limits, HTTP that is accepted).

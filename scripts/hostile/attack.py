@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
-from hostile.wire import Closed, Line, Polling, TimeIsUp, WebSocket
+from hostile.polling import Polling
+from hostile.wire import Closed, Line, TimeIsUp, WebSocket
 
 RATE_PER_S, BURST_COUNT = 50, 100  # the server's limits of a connection's events, as they come
 _TOLERANCE = 1.2

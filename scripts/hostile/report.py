@@ -8,7 +8,7 @@ from hostile.trial import Row
 
 HEAD = (
     f"{'attack':20} {'item':>4} {'calm p99':>9} {'longest':>9}  {'conn':4} {'/health':9} "
-    f"{'MB before/peak/after':>21} {'descriptors':>15} {'log KB':>8} {'file MB':>8}  broken"
+    f"{'MB before/peak/after':>21} {'descriptors':>15} {'log KB':>8} {'file MB':>8} {'starved':>7}  broken"
 )
 
 
@@ -19,7 +19,7 @@ def line(row: Row) -> str:
     return (
         f"{row.name:20} {row.item:>4} {row.p99_s * 1000:9.1f} {longest:>9}  {'yes' if row.is_connected else 'NO':4} "
         f"{row.health:9.9} {memory:>21} {' / '.join(map(str, row.descriptors)):>15} "
-        f"{row.logged_bytes / 1e3:8.1f} {row.written_bytes / 1e6:8.2f}  {'; '.join(row.broken) or '-'}"
+        f"{row.logged_bytes / 1e3:8.1f} {row.written_bytes / 1e6:8.2f} {row.starved_s:7.2f}  {'; '.join(row.broken) or '-'}"
     )
 
 

@@ -64,6 +64,12 @@ class Server:
             return int(fields["wchar"]) - self.logged_bytes()
         return -1
 
+    def starved_s(self) -> float:
+        """Return for how long the main thread was ready to run and others had the cores."""
+        with suppress(OSError, ValueError, IndexError):
+            return int((self._proc / "schedstat").read_text().split()[1]) / 1e9
+        return -1.0
+
     def kill(self) -> None:
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)

@@ -44,6 +44,7 @@ class Row(NamedTuple):
     logged_bytes: int
     written_bytes: int
     late_s: float
+    starved_s: float
     broken: list[str]
     attacker: dict[str, Any]
 
@@ -68,7 +69,7 @@ def _measure(attack: Attack, server: Server, backend: socket.socket, seconds: fl
         before = server.rss_bytes(), server.descriptors(), server.logged_bytes(), server.written_bytes()
         server.forget_peak()
         calm.begin()
-        started_s = time.monotonic()
+        started_s, starved_before_s = time.monotonic(), server.starved_s()
         most_descriptors, report = _attack(attack, server, backend, seconds)
         backend.close()  # else who asks now would wait in its backlog
         settled_s = time.monotonic() + _SETTLING_S
@@ -82,7 +83,7 @@ def _measure(attack: Attack, server: Server, backend: socket.socket, seconds: fl
         time.sleep(max(0.0, settled_s - time.monotonic()))
         waiting_s, is_connected = calm.waiting_s(), calm.is_connected
         after = server.rss_bytes(), server.descriptors(), server.logged_bytes(), server.written_bytes()
-        peak_bytes = server.peak_bytes()
+        peak_bytes, starved_s = server.peak_bytes(), server.starved_s() - starved_before_s
     finally:
         calm.stop()
     gave_up = is_connected and waiting_s > CALM_LIMIT_S
@@ -100,6 +101,7 @@ def _measure(attack: Attack, server: Server, backend: socket.socket, seconds: fl
         logged_bytes=after[2] - before[2],
         written_bytes=after[3] - before[3],
         late_s=calm.late_s,
+        starved_s=starved_s,
         broken=list(report.get("broken", [])),
         attacker=report.get("counts", {}),
     )

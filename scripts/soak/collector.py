@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 _MOST = 15
+_LIVE = ("hazoom_ws.", "greenlet.", "eventlet.")
 _SEARCH_LIMIT = 3000
 _SEARCHES = 12  # for each type
 
@@ -52,7 +53,6 @@ def _serve(report: Path) -> None:
 
 
 def _collect() -> dict[str, Any]:
-    live = Counter(_type_name(thing) for thing in gc.get_objects())
     gc.set_debug(gc.DEBUG_SAVEALL)
     gc.collect()
     garbage = gc.garbage[:]
@@ -62,12 +62,11 @@ def _collect() -> dict[str, Any]:
         "unreachable": len(garbage),
         "types": dict(Counter(map(_type_name, garbage)).most_common(_MOST)),
         "cycles": _cycles(garbage),
-        "live": {
-            name: count for name, count in live.most_common() if name.startswith(("hazoom_ws.", "greenlet.", "eventlet."))
-        },
     }
     del garbage
     gc.collect()
+    live = Counter(map(_type_name, gc.get_objects()))
+    found["live"] = {name: count for name, count in live.most_common() if name.startswith(_LIVE)}
     return found
 
 

@@ -5,19 +5,19 @@ import os
 import signal
 import socket
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import requests
 
 from hostile.packets import unfinished_string
+from hostile.polling import Polling
 from hostile.server import Server, ServerError, running
-from hostile.wire import Closed, Line, Polling, TimeIsUp, WebSocket
+from hostile.wire import Closed, Line, TimeIsUp, WebSocket
+from soak.backend import backend
 from soak.people import POLLING, UPGRADE, WEBSOCKET, People
 
 _COLLECTOR = Path(__file__).resolve().parent / "collector.py"
@@ -47,53 +47,13 @@ _ENDING_PACKETS = {
 }
 
 
-class _Backend(BaseHTTPRequestHandler):
-    """Answers with 20 tokens; "fail" with status 500, "cut" with half an answer, "a long one" with many tokens."""
-
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
-        """Log nothing."""
-
-    def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        message, is_stream = asked["message"], asked.get("stream", True)
-        self.send_response(500 if message == "fail" else 200)
-        self.send_header("Content-Type", "text/event-stream" if is_stream else "application/json")
-        self.send_header("Connection", "close")
-        self.end_headers()
-        with suppress(OSError):
-            if not is_stream:
-                self.wfile.write(b'{"response": "x"}')
-                return
-            for _ in range(400 if message.startswith("a long one") else 20):
-                self.wfile.write(b'event: token\ndata: {"token": "a"}\n\n')
-                time.sleep(0.01)
-            if message != "cut":
-                self.wfile.write(b'event: end\ndata: {"full_response": "x"}\n\n')
-
-
-@contextmanager
-def _backend() -> Iterator[str]:
-    ThreadingHTTPServer.daemon_threads, ThreadingHTTPServer.block_on_close = True, False
-    ThreadingHTTPServer.request_queue_size = 128
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Backend)
-    server.handle_error = lambda *_: None  # type: ignore[method-assign]
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/chat/"
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
 def search(python: Path, async_mode: str, seconds: float, clients: int) -> int:
     """Run each action for its share of the seconds, and print what it has left; return 1 if any left something."""
     actions = _actions(clients)
     share_s = max(_LEAST_S, seconds / len(actions))
     total = 0
     with ExitStack() as stack:
-        variables = {**_WINDOWS, "HAZOOM_PRESENCE_GRACE_S": "0", "HAZOOM_LLM_URL": stack.enter_context(_backend())}
+        variables = {**_WINDOWS, "HAZOOM_PRESENCE_GRACE_S": "0", "HAZOOM_LLM_URL": stack.enter_context(backend())}
         variables["HAZOOM_LLM_CIRCUIT_FAILURES_COUNT"] = "1000000"
         arguments = ["--async-mode", async_mode, "--log-level", "warning"]
         report = Path(stack.enter_context(_folder())) / "report"
