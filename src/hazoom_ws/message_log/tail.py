@@ -11,7 +11,7 @@ from contextlib import closing
 import msgspec
 from msgspec import Raw, Struct
 
-from hazoom_ws.message_log.contract import Batch, SessionChange, SessionState, StoredSession, size_bytes
+from hazoom_ws.message_log.contract import RECORD_BYTES, Batch, SessionChange, SessionState, StoredSession
 from hazoom_ws.message_log.session_states import followed
 from hazoom_ws.schemas import NewMessage
 
@@ -122,8 +122,8 @@ def count_of(batch: Batch) -> int:
 
 
 def estimated_bytes(batch: Batch) -> int:
-    """Return how much a batch is, about, without encoding it."""
-    size = sum(map(size_bytes, batch.messages))
+    """Return how much a batch is, about or less, without encoding it."""
+    size = sum([len(entry.message) for entry in batch.messages]) + RECORD_BYTES * len(batch.messages)
     if batch.sessions or batch.changes:
         rooms_count = sum(len(session.rooms) for session in batch.sessions.values() if session is not None)
         rooms_count += sum(len(change.joined) + len(change.left) for change in batch.changes.values())
