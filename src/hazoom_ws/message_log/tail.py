@@ -16,6 +16,7 @@ from hazoom_ws.message_log.session_states import followed
 from hazoom_ws.schemas import NewMessage
 
 _SESSION_BYTES, _ROOM_BYTES = 250, 10  # about, before a session is encoded
+_REMEMBERED_BYTES = 1_048_576
 _NOTHING = b"{}"
 _INSERT = (
     "INSERT INTO tail (number, messages, sessions, changes) VALUES (?, CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT))"
@@ -90,7 +91,7 @@ def read_share(connection: sqlite3.Connection, limit_count: int, limit_bytes: in
 
 
 class TailReader:
-    """Finds messages in the tail, by a connection that only reads. It remembers the row that it read last."""
+    """Finds messages in the tail, by a connection that only reads. It remembers the row that it read last, unless that is large."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -105,10 +106,13 @@ class TailReader:
             ).fetchone()
             if row is None:
                 return None
-            self._number, self._messages = row[0], _split_messages(row[1])
-        messages = self._messages
+            number, messages = row[0], _split_messages(row[1])
+            is_large = len(row[1]) > _REMEMBERED_BYTES
+            self._number, self._messages = number, [] if is_large else messages
+        else:
+            number, messages = self._number, self._messages
         # Places that no message got make it an earlier one than the difference says, never a later one.
-        end = min(len(messages), seq - self._number + 1)
+        end = min(len(messages), seq - number + 1)
         index = bisect_left(messages, seq, hi=end, key=lambda raw: _decode_place(raw).seq)
         if index == end:
             return None
