@@ -91,7 +91,7 @@ def read_share(connection: sqlite3.Connection, limit_count: int, limit_bytes: in
 
 
 class TailReader:
-    """Finds messages in the tail, by a connection that only reads. It remembers the row that it read last, unless that is large."""
+    """Finds messages in the tail, by a connection that only reads. It remembers the last row, unless that is large."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
