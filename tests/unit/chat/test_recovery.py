@@ -251,7 +251,6 @@ def test_a_restart_finds_sessions_large_and_small_as_they_were(tmp_path_factory:
                     world.hub.leave(world.ann, room)
                 world.effects.clear()
         elif action == "ask":
-            world.ann.answers = world.ann.answers
             if not world.ann.answers.pop("1", None):
                 world.ann.answers["1"] = ""
             world.hub.save_answers(world.ann)
