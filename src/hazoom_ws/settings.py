@@ -133,7 +133,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "Bytes that the clients which may come back hold in memory, most of it the names of their rooms; over it those "
             "who left first may not."
         ),
-    ] = 16777216
+    ] = 12582912
     log_url: Annotated[
         str,
         Meta(

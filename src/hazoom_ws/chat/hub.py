@@ -5,6 +5,7 @@ given to ``deliver`` in the order in which they became true; it does not know ho
 is made within a turn (`hazoom_ws.namespaces.delivery`).
 """
 
+import math
 import secrets
 from collections.abc import Callable
 from itertools import islice
@@ -36,6 +37,7 @@ from hazoom_ws.settings import Settings
 
 LISTED_USERS = 200  # names that a room tells; over it everybody's coming and going is not told to everybody
 NOTICE_INTERVAL_S = 1.0
+ABSENCES_LIMIT_COUNT = 12_000  # users of rooms that are waited for; over it the first are not any longer
 DUE_AT_ONCE = 500  # in one turn, so that a crowd which left at once keeps nobody waiting
 FALLBACK_ROOM = "general"
 
@@ -69,11 +71,10 @@ class Hub:
         self._room_sizes: dict[str, int] | None = None  # as it was told last; None since somebody has come or gone
         self._typing = TypingIndicators(settings.typing_expiry_s)
         self._wake = wake
-        self._notices = Notices(deliver, crowd_count=LISTED_USERS, interval_s=NOTICE_INTERVAL_S)
+        self._notices = Notices(deliver, wake, crowd_count=LISTED_USERS, interval_s=NOTICE_INTERVAL_S)
         self._absences: Deadlines[tuple[str, User]] = Deadlines(settings.presence_grace_s)
-        self._sessions = Sessions(
-            settings.recovery_window_s, log, wall_clock(), clock(), limit_bytes=settings.recovery_limit_bytes
-        )
+        window_s, limit_bytes = settings.recovery_window_s, settings.recovery_limit_bytes
+        self._sessions = Sessions(window_s, log, wall_clock(), clock(), limit_bytes=limit_bytes)
 
     # Who is where
 
@@ -269,8 +270,7 @@ class Hub:
     def publish_prompt(self, connection: Connection, room: str, message: str, request_id: str) -> None:
         """Show a room the question that one of its members asks the AI. Raises `NotInRoom`, `LogUnavailable`."""
         self.require_member(connection, room)
-        sender = connection.user.name
-        self._show(room, sender, message, typist=connection, kind="prompt", request_id=request_id)
+        self._show(room, connection.user.name, message, typist=connection, kind="prompt", request_id=request_id)
 
     def publish_answer(self, room: str, message: str, request_id: str) -> None:
         """Keep the AI's whole answer in the room's history and show it. Raises `LogUnavailable`."""
@@ -280,7 +280,9 @@ class Hub:
         """Log a message, with the log's further ``fields``, and show it to the room. Raises `LogUnavailable`."""
         entry = self._log.append(room=room, user=sender, message=message, timestamp=self._wall_clock(), **fields)
         if typist is not None and self._typing.has_any(typist):
-            self._stop_typing(TypingKey(typist, room, sender))
+            key = TypingKey(typist, room, sender)
+            if self._typing.stop(key):
+                self._show_typing(key, is_typing=False)
         self.deliver(Broadcast(room, entry, offset=entry.seq))
         return entry
 
@@ -323,8 +325,7 @@ class Hub:
         for key in self._typing.expire(now_s):
             self._show_typing(key, is_typing=False)
         for (room, user), _ in islice(self._absences.take_due(now_s), DUE_AT_ONCE):
-            if self._rooms[room].dismiss(user):
-                self._say_left(room, user)
+            self._miss(room, user)
         for user in self._sessions.expire(now_s, DUE_AT_ONCE):
             self._guest_names.discard(user.name)
         self._notices.tell_due(now_s, lambda room: len(self._rooms[room]))
@@ -347,7 +348,8 @@ class Hub:
         self._room_sizes = None
         self._absences.stop((room, connection.user))
         if is_new:
-            self._announce(room, UserJoined(room=room, user=connection.user.name, user_count=len(members)), connection)
+            event = UserJoined(room=room, user=connection.user.name, user_count=len(members))
+            self._notices.announce(room, event, self._clock(), connection)
         self.deliver(Enter(connection, room))
 
     def _exit(self, connection: Connection, room: str, *, has_dropped: bool) -> None:
@@ -359,15 +361,22 @@ class Hub:
             return
         if has_dropped and self._settings.presence_grace_s:
             self._absences.start((room, connection.user), self._clock())
+            if len(self._absences) > ABSENCES_LIMIT_COUNT:
+                first, _ = next(self._absences.take_due(math.inf))
+                self._miss(*first)
         else:
             self._rooms[room].dismiss(connection.user)
             self._say_left(room, connection.user)
 
+    def _miss(self, room: str, user: User) -> None:
+        """Let a user leave who was away for too long."""
+        if self._rooms[room].dismiss(user):
+            self._say_left(room, user)
+
     def _say_left(self, room: str, user: User) -> None:
         self._room_sizes = None
         members = self._rooms[room]
-        event = UserLeft(room=room, user=user.name, user_count=len(members))
-        self._announce(room, event)
+        self._notices.announce(room, UserLeft(room=room, user=user.name, user_count=len(members)), self._clock())
         if not members:
             del self._rooms[room]
             self._notices.forget(room)
@@ -381,14 +390,6 @@ class Hub:
             messages=page.messages,
             complete=not (page.more or page.gap),
         )
-
-    def _announce(self, room: str, event: UserJoined | UserLeft, newcomer: Connection | None = None) -> None:
-        if not self._notices.announce(room, event, newcomer, self._clock()):
-            self._wake()
-
-    def _stop_typing(self, key: TypingKey) -> None:
-        if self._typing.stop(key):
-            self._show_typing(key, is_typing=False)
 
     def _show_typing(self, key: TypingKey, *, is_typing: bool) -> None:
         members = self._rooms[key.room]

@@ -44,12 +44,12 @@ def connections() -> list[Connection]:
 
 
 @pytest.fixture
-def descriptors(engine: Engine, connections: list[Connection]) -> Descriptors:
-    """Of a process that may open 400 files and has 100 connections."""
+def descriptors(engine: Engine, connections: list[Connection]) -> Iterator[Descriptors]:
+    """Of a process that may open 400 files and has 100 connections: for the whole test, as a sweep may look again."""
     engine.descriptors.counts.append(lambda: sum(connection.is_open for connection in connections))
     with soft_limit(400):
         engine.descriptors.sweep()
-    return engine.descriptors
+        yield engine.descriptors
 
 
 def test_below_the_reserve_everybody_may_stay(descriptors):
