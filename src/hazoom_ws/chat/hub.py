@@ -120,8 +120,7 @@ class Hub:
     ) -> Connection:
         """Admit a connection and put it in the default room. A blank name means none.
 
-        ``user``: who it is known to be, whatever the name. ``may_return``: it gets a pid, with which `recover` takes it up
-        again after a drop.
+        ``user``: who it is known to be, whatever the name. ``may_return``: it gets a pid, for `recover` after a drop.
         """
         if user is None:
             name = name_in(user_name)
@@ -143,8 +142,7 @@ class Hub:
     ) -> Connection | None:
         """Admit a connection of a client that has dropped, as who and where it was; None if that cannot be.
 
-        ``user`` is who it is known to be. A pid is good for its user only, and for one connection at a time: one that still
-        holds it is ended.
+        ``user``: who it is known to be. A pid is good for its user only, and ends another connection that still holds it.
         """
         session = self._sessions.find(pid)
         if session is None or (user is not None and user != session.user):
@@ -221,9 +219,9 @@ class Hub:
     ) -> RoomJoined:
         """Make ``connection`` a member, once, and return (and push) who is there and what was said.
 
-        With ``since`` the newest ``history`` messages after it are replayed, and ``complete`` says that they are all. They
-        have ``limit_bytes`` together, or are one; with 0 there are none. ``shows_page``: what is pushed has them as well.
-        Raises `TooManyRooms`, `LogUnavailable`.
+        With ``since`` the newest ``history`` messages after it are replayed, and ``complete`` says that they are all: of
+        ``limit_bytes``, or one, or none if that is 0. ``shows_page``: what is pushed has them. Raises `TooManyRooms`,
+        `LogUnavailable`.
         """
         page = Page([], more=history > 0, gap=False)
         if limit_bytes:
@@ -264,27 +262,30 @@ class Hub:
         entry = self._log.find_resent(room, sender, client_id)
         duplicate = entry is not None
         if entry is None:
-            entry = self._show(room, sender, message, typist=connection, client_id=client_id)
+            now_s = self._wall_clock()
+            entry = self._log.append(room=room, user=sender, message=message, timestamp=now_s, client_id=client_id)
+            self._show(entry, connection)
         return Published(id=entry.id, seq=entry.seq, timestamp=entry.timestamp, duplicate=duplicate)
 
     def publish_prompt(self, connection: Connection, room: str, message: str, request_id: str) -> None:
         """Show a room the question that one of its members asks the AI. Raises `NotInRoom`, `LogUnavailable`."""
         self.require_member(connection, room)
-        self._show(room, connection.user.name, message, typist=connection, kind="prompt", request_id=request_id)
+        self._show(self._append(room, connection.user.name, message, kind="prompt", request_id=request_id), connection)
 
     def publish_answer(self, room: str, message: str, request_id: str) -> None:
         """Keep the AI's whole answer in the room's history and show it. Raises `LogUnavailable`."""
-        self._show(room, self._settings.assistant_name, message, kind="assistant", request_id=request_id)
+        self._show(self._append(room, self._settings.assistant_name, message, kind="assistant", request_id=request_id))
 
-    def _show(self, room: str, sender: str, message: str, *, typist: Connection | None = None, **fields: Any) -> NewMessage:
-        """Log a message, with the log's further ``fields``, and show it to the room. Raises `LogUnavailable`."""
-        entry = self._log.append(room=room, user=sender, message=message, timestamp=self._wall_clock(), **fields)
+    def _append(self, room: str, user: str, message: str, **fields: Any) -> NewMessage:
+        return self._log.append(room=room, user=user, message=message, timestamp=self._wall_clock(), **fields)
+
+    def _show(self, entry: NewMessage, typist: Connection | None = None) -> None:
+        """Show a message to its room; whoever sent it types no more."""
         if typist is not None and self._typing.has_any(typist):
-            key = TypingKey(typist, room, sender)
+            key = TypingKey(typist, entry.room, entry.user)
             if self._typing.stop(key):
                 self._show_typing(key, is_typing=False)
-        self.deliver(Broadcast(room, entry, offset=entry.seq))
-        return entry
+        self.deliver(Broadcast(entry.room, entry, offset=entry.seq))
 
     def history(
         self,
@@ -362,8 +363,7 @@ class Hub:
         if has_dropped and self._settings.presence_grace_s:
             self._absences.start((room, connection.user), self._clock())
             if len(self._absences) > ABSENCES_LIMIT_COUNT:
-                first, _ = next(self._absences.take_due(math.inf))
-                self._miss(*first)
+                self._miss(*next(self._absences.take_due(math.inf))[0])
         else:
             self._rooms[room].dismiss(connection.user)
             self._say_left(room, connection.user)

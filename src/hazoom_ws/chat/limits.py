@@ -43,13 +43,14 @@ class Account:
     by address.
     """
 
-    __slots__ = ("_bytes", "_clock", "_events", "_has_connected", "_settings", "address", "user")
+    __slots__ = ("_bytes", "_clock", "_events", "_has_connected", "_settings", "address", "is_limited", "user")
 
     def __init__(self, settings: Settings, address: str, clock: Callable[[], float]) -> None:
         """``clock`` is monotonic, in seconds."""
         now_s = clock()
         self.address = address
         self.user: User | None = None
+        self.is_limited = settings.rate_limit_per_s != 0  # else nothing has to be charged
         self._settings = settings
         self._clock = clock
         self._has_connected = False
@@ -62,7 +63,7 @@ class Account:
         The first CONNECT, which nobody can do without, is free.
         """
         settings = self._settings
-        if settings.rate_limit_per_s == 0:
+        if not self.is_limited:
             return None
         if is_connect and not self._has_connected:
             self._has_connected = True
