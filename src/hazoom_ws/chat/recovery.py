@@ -21,6 +21,7 @@ from hazoom_ws.message_log.session_states import change_between
 
 AWAY_LIMIT_COUNT = 100_000  # clients that may still come back; over it the one that left first may not
 _SECRET_BYTES, _SECRET_CHARS = 18, 24
+_FEW_ROOMS = 3  # which take less than this:
 _LARGE_BYTES = 2048  # from here on a session costs more to save than finding out what has changed
 _HELD_BYTES, _HELD_ANSWER_BYTES = 1200, 300  # in memory, beside the names of rooms
 _NO_CHANGE = SessionChange()
@@ -242,10 +243,9 @@ class Sessions:
                     self._log.change_session(session.key, change, can_wait=can_wait)
                 return
         session.is_kept = True
-        session.whole_bytes = len(msgspec.json.encode(stored.rooms))
-        if stored.answers or stored.died_answers:
-            session.whole_bytes += len(msgspec.json.encode((stored.answers, stored.died_answers)))
-        session.changes_bytes = 0
+        session.whole_bytes = session.changes_bytes = 0
+        if len(stored.rooms) > _FEW_ROOMS or stored.answers or stored.died_answers:  # most are never measured
+            session.whole_bytes = len(msgspec.json.encode((stored.rooms, stored.answers, stored.died_answers)))
         session.kept = stored if session.whole_bytes >= _LARGE_BYTES else None
         self._log.save_session(session.key, stored, can_wait=can_wait)
 

@@ -191,7 +191,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
         has_recovered = is_back and self.namespace not in link.caught_up
         is_plain = is_back != has_recovered or not identity.recover
         if has_recovered:
-            link.caught_up.add(self.namespace)
+            link.caught_up = {*link.caught_up, self.namespace}
         parts.delivery.enter_namespace(link, self.namespace, client.sid, is_plain=is_plain)
         return link, identity, has_recovered
 
