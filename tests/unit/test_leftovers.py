@@ -16,7 +16,7 @@ LONG = "a" * 50_000
 REFUSED = {
     "NaN behind a long text": f'42["x","{LONG}",NaN]',
     "NaN with an acknowledgement": f'427["message",{{"message":"{LONG}","x":NaN}}]',
-    "half a character": f'42["x","{LONG}\\udc00"]',
+    "half a character": f'42["x","{LONG}\\udc00",NaN]',
     "too deep": f'42["x","{LONG}",{"[" * 40}{"]" * 40}]',
     "much too deep": f'42["x","{LONG}",{"[" * 5000}{"]" * 5000}]',
     "a number out of range": f'42["x","{LONG}",1e999]',

@@ -397,4 +397,4 @@ class Hub:
         self.deliver(Broadcast(key.room, event, skip=members.connections_of(key.connection.user)))
 
     def _sender(self, connection: Connection, user_name: str | UnsetType) -> str:
-        return name_in(user_name) or connection.user.name
+        return (connection.user.is_guest and name_in(user_name)) or connection.user.name  # nobody speaks as another user

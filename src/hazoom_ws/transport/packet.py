@@ -32,11 +32,14 @@ _HEADER = re.compile(r"(?:([0-4])|([56])\d{1,9}-)(?:(/[^,]*)(?:,|$))?(\d{1,15})?
 _EVENT_NAME = re.compile(r'\s*\[\s*"([^"\\]{1,64})"')
 _EVENT_LIMIT_BYTES = 131_072
 _MAX_JSON_DEPTH = 32
-# What the decoder says of JSON with a word that JSON has not, and of half a character; anything else is no JSON at all.
+# What the decoder says of JSON with a word that JSON has not, and of half a character (near the end as of a text that was
+# cut off); anything else is no JSON at all.
 _INVALID_CHARACTER = re.compile(r"invalid character \(byte (\d+)\)")
 _NO_NUMBERS = (b"NaN", b"Infinity")
 _LONE_HALF = "invalid utf-16 surrogate pair"
 _LONE_HALF_AT_END = re.compile(r"\\u[dD][89abAB]")
+# A whole character of two halves, half a one, or any other escape.
+_ESCAPE = re.compile(r"\\(?:u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|(u[dD][89a-fA-F]\w\w)|.)", re.DOTALL | re.ASCII)
 _HALF_CHARS = 12  # in which the decoder has not found the other half
 _NO_ACK_ID = 0
 _encode_json = msgspec.json.Encoder().encode
@@ -221,6 +224,10 @@ def _loads(text: str) -> Any:
         return partial(BadPayload, "payload", f"is not valid JSON: {error}")
     except msgspec.DecodeError as error:
         said = str(error)
+        if _LONE_HALF in said or _LONE_HALF_AT_END.search(text, max(0, len(text) - _HALF_CHARS)):
+            repaired = _ESCAPE.sub(_repaired, text)
+            if repaired != text:
+                return _loads(repaired)
         if not _is_nearly_json(text, said):
             raise MalformedPacket("it is not JSON", said) from None
         return partial(BadPayload, "payload", f"is not valid JSON: {said}")
@@ -233,16 +240,18 @@ def _loads(text: str) -> Any:
 _TOO_DEEP = partial(BadPayload, "payload", f"is nested too deeply, the limit is {_MAX_JSON_DEPTH} levels")
 
 
+def _repaired(escape: re.Match[str]) -> str:
+    """Return an escape, or for half a character what stands for one that cannot be read."""
+    return "\\ufffd" if escape[1] else escape[0]
+
+
 def _is_nearly_json(text: str, said: str) -> bool:
-    """Return whether all that was found wrong is what JSON has no word for: NaN, infinity, half a character."""
-    if _LONE_HALF in said:
-        return True
+    """Return whether all that was found wrong is what JSON has no word for: NaN and infinity."""
     invalid = _INVALID_CHARACTER.search(said)
-    if invalid is not None:
-        position = int(invalid[1])
-        return text.encode()[position : position + 8].startswith(_NO_NUMBERS)
-    # Half a character near the end is told like a text that was cut off.
-    return _LONE_HALF_AT_END.search(text, max(0, len(text) - _HALF_CHARS)) is not None
+    if invalid is None:
+        return False
+    position = int(invalid[1])
+    return text.encode()[position : position + 8].startswith(_NO_NUMBERS)
 
 
 def _is_deeper(data: Any, limit: int) -> bool:
