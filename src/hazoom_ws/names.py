@@ -18,12 +18,12 @@ _is_hidden_or_turned = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\
 
 def is_blank(text: str) -> bool:
     """Return whether a text shows nothing at all."""
-    return _shows(text) is None
+    return not "!" <= text[:1] <= "~" and _shows(text) is None  # most begin with a letter of ASCII
 
 
 def has_controls(name: str) -> bool:
     """Return whether a name has control characters, or such as turn the direction of what stands around it."""
-    return _is_hidden_or_turned(name) is not None
+    return not (name.isascii() and name.isprintable()) and _is_hidden_or_turned(name) is not None
 
 
 def composed(name: str) -> str:

@@ -57,14 +57,11 @@ def _tidied(payload: dict[Any, Any], settings: Settings) -> dict[Any, Any]:
     """Return a payload without what is null, and with its names in the form in which they are compared."""
     if None in payload.values():
         payload = {field: value for field, value in payload.items() if value is not None}
-    user_name = payload.get("user_name")
-    if isinstance(user_name, str) and user_name != (
-        name := _tidied_name(user_name, settings.user_name_limit_chars).strip()
-    ):
-        payload = {**payload, "user_name": name}
-    room = payload.get("room")
-    if isinstance(room, str) and room != (name := _tidied_name(room, settings.room_name_limit_chars)):
-        payload = {**payload, "room": name}
+    user_name, room = payload.get("user_name"), payload.get("room")
+    if isinstance(user_name, str):
+        payload = {**payload, "user_name": _tidied_name(user_name, settings.user_name_limit_chars).strip()}
+    if isinstance(room, str) and not room.isascii():
+        payload = {**payload, "room": _tidied_name(room, settings.room_name_limit_chars)}
     return payload
 
 
