@@ -22,6 +22,7 @@ class Answer:
         "address",
         "asked_s",
         "asker",
+        "beginning",
         "exchange",
         "is_ended",
         "outcome",
@@ -45,7 +46,8 @@ class Answer:
         self.position = 0  # in the queue, as it was told last
         self.tokens: list[str] = []
         self.places = array("Q")  # of the tokens
-        self.outcome: list[Placed] = []  # what was sent after them
+        self.beginning: list[Placed] = []  # what was sent before them
+        self.outcome: list[Placed] = []  # and after them
         self.is_ended = False
         self.size_bytes = 0  # of one that has ended
 

@@ -36,7 +36,9 @@ ALLOWED = {
     "llm_bridge": BASE | {"circuit_breaker", "llm_exchange", "llm_http", "llm_wire"},
     "llm_answer": BASE | {"chat", "llm_exchange", "llm_wire"},
     "llm_places": BASE | {"chat"},
-    "answers": BASE | {"chat", "llm_answer", "llm_bridge", "llm_exchange", "llm_places", "llm_wire", "message_log"},
+    "llm_register": BASE | {"chat", "llm_answer"},
+    "answers": BASE
+    | {"chat", "llm_answer", "llm_bridge", "llm_exchange", "llm_places", "llm_register", "llm_wire", "message_log"},
     "statistics": BASE | {"answers", "chat", "llm_bridge"},
     "transport": BASE,
     "namespaces": BASE | {"answers", "chat", "llm_wire", "message_log", "statistics", "transport", "validation"},

@@ -254,7 +254,7 @@ def test_a_restart_finds_sessions_large_and_small_as_they_were(tmp_path_factory:
             world.ann.answers = world.ann.answers
             if not world.ann.answers.pop("1", None):
                 world.ann.answers["1"] = ""
-            world.hub.save_answers(world.ann)
+            world.hub.sessions.save_answers(world.ann)
         elif action == "cut":
             world.cut()
             assert world.come_back()
@@ -280,12 +280,12 @@ def test_clients_that_may_come_back_hold_a_bounded_number_of_bytes():
         pids.append(connection.pid)
         world.hub.disconnect(connection)
         world.effects.clear()
-        held.append(world.hub._sessions._away_bytes)
+        held.append(world.hub.sessions._away_bytes)
     assert max(held) <= 600_000 < 6 * held[0]
     kept = [bool(world.hub.recover(pid, pid, f"user {number}")) for number, pid in enumerate(pids)]
     assert kept == sorted(kept), "who left first may not come back"
     assert 2 <= sum(kept) <= 5
-    assert world.hub._sessions._away_bytes == 0
+    assert world.hub.sessions._away_bytes == 0
 
 
 def test_what_they_hold_is_bounded_after_a_restart_too(tmp_path: Path) -> None:
@@ -302,7 +302,7 @@ def test_what_they_hold_is_bounded_after_a_restart_too(tmp_path: Path) -> None:
         world.effects.clear()
     world.settings = structs.replace(world.settings, recovery_limit_bytes=400_000)
     world.restart()
-    assert world.hub._sessions._away_bytes <= 400_000
+    assert world.hub.sessions._away_bytes <= 400_000
     kept = [bool(world.hub.recover(pid, pid, f"user {number}")) for number, pid in enumerate(pids)]
     assert kept == [False, False, True, False, True, True], "who had not left when the server died has left last"
     world.log.close()
@@ -333,7 +333,7 @@ def test_without_a_window_nobody_gets_a_pid():
 def test_sessions_of_a_process_that_died_begin_to_end_when_the_next_one_starts(monkeypatch):
     stored = StoredSession(user_id="name:Ann", user_name="Ann", session_id="s", since=1, rooms=["a"])
     world = World(recovery_window_s=10.0)
-    [key] = world.hub._sessions._by_key
+    [key] = world.hub.sessions._by_key
     late = {"late": StoredSession(user_id="x", user_name="x", session_id="s", since=1, rooms=[], ends_at=999.0)}
     monkeypatch.setattr(world.log, "sessions", ({key: stored} | late).items)
     world.hub = world.open_hub()
