@@ -439,3 +439,36 @@ def test_all_in_its_room_have_to_hear_of_an_answer_that_died_with_the_server_onc
     sessions = restart()
     assert waits_for(ann) == {"shared": "r", "private": ""}
     assert waits_for(back) == waits_for(cid) == {}
+
+
+def test_answers_of_rooms_that_ended_with_the_process_are_known_to_the_next_one_once(tmp_path: Path) -> None:
+    world = FileWorld(tmp_path)
+    sessions = world.hub.sessions
+    for number in range(3):
+        sessions.save_shared_answer(f"r{number}", "a")
+    sessions.forget_shared_answer("r1")
+    world.hub.join(world.ann, "a", since=None, history=0)
+    world.restart()
+    assert world.hub.sessions.died_answers == {"r0": "a", "r2": "a"}
+    assert world.come_back(), "who was there is told, whoever had asked"
+    assert set(world.ann.died_answers) == {"r0", "r2"}
+    world.restart()
+    assert world.hub.sessions.died_answers == {}
+
+
+def test_a_user_is_awaited_while_a_client_of_theirs_may_come_back() -> None:
+    world = World(recovery_window_s=10.0)
+    ann, sessions = world.ann.user, world.hub.sessions
+    assert not sessions.is_awaited(ann)
+    other = world.hub.connect("other", "Ann", may_return=True)
+    world.cut()
+    assert sessions.is_awaited(ann)
+    world.hub.disconnect(other, may_return=False)
+    assert sessions.is_awaited(ann)
+    assert world.come_back()
+    assert not sessions.is_awaited(ann)
+    world.cut()
+    world.now_s += 10.1
+    world.hub.run_due()
+    assert not sessions.is_awaited(ann)
+    assert not sessions._away_counts
