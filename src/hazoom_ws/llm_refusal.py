@@ -41,9 +41,9 @@ def error_in(content: str | bytes) -> str:
     return _one_line(error) if isinstance(error, str) else ""
 
 
-def reason_in(content: bytes) -> str:
+def reason_in(content: str | bytes) -> str:
     """Return why a request was refused, as one line for a log: the ``error`` of its JSON, else how its text begins."""
-    return error_in(content) or _one_line(content.decode("utf-8", "replace"))
+    return error_in(content) or _one_line(content if isinstance(content, str) else content.decode("utf-8", "replace"))
 
 
 def _one_line(text: str) -> str:

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from hazoom_ws.errors import HazoomError, LlmFailed
-from hazoom_ws.llm_refusal import error_in
+from hazoom_ws.llm_refusal import error_in, reason_in
 from hazoom_ws.schemas import IntelligenceLevel, LlmComplete, LlmError, retry_at
 from hazoom_ws.sse import SseDecoder, SseEvent, SseTooLarge
 
@@ -124,7 +124,7 @@ class TokenStream:
             self.text = "".join(self.tokens) or end.full_response or ""
             return True
         elif event.event == "error":
-            raise LlmFailed from RuntimeError(f"error event: {error_in(event.data)}")
+            raise LlmFailed from RuntimeError(f"error event: {reason_in(event.data)}")
         return False
 
     def _joined(self, token: str) -> str:

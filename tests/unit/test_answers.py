@@ -196,8 +196,9 @@ def test_who_comes_back_in_time_finds_the_answer_running(make_app):
         with answers.turn():
             answers.run_due()  # the grace is over
         back = Visitor(app)
-        assert back.connect(user_name="Ann", pid=pid)["pid"] == pid
-        back.send('42["get_stats"]')
+        answered = back.connect(user_name="Ann", pid=pid)
+        assert answered["pid"] == pid
+        assert [text for text in answered["packets"] if "llm_started" in text], "it may have missed that too"
         assert not ended.is_set()
         assert back.call("llm_cancel", {"request_id": request_id})["ok"]
         assert ended.wait(20)

@@ -80,6 +80,15 @@ def test_what_comes_before_a_failure_is_kept():
     assert fed(event("token", {"token": "a"}) + event("error", {"error": "secret"}), []) == (["a"], None, True)
 
 
+@pytest.mark.parametrize("data", [b'{"error": "no quota"}', b"no\x07quota"])
+def test_what_an_error_event_says_is_its_cause_in_one_line(data):
+    stream = TokenStream("s", limit_bytes=LIMIT_BYTES, clock=lambda: 0.0)
+    with pytest.raises(LlmFailed) as failure:
+        stream.feed(b"event: error\ndata: " + data + b"\n\n")
+    assert str(failure.value.__cause__) == "error event: no quota"
+    assert "quota" not in str(failure.value)
+
+
 def test_an_answer_has_a_limit():
     stream = TokenStream("s", limit_bytes=LIMIT_BYTES, clock=lambda: 0.0)
     while stream.size_bytes + 100 < LIMIT_BYTES:
