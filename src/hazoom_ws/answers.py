@@ -7,9 +7,7 @@ what is not said to be called from outside is called within a turn.
 """
 
 import logging
-import math
 import secrets
-from collections import defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -24,9 +22,10 @@ from hazoom_ws.errors import BadPayload, Forbidden, Internal, LlmFailed, LogUnav
 from hazoom_ws.llm_answer import Answer, Placed, weave
 from hazoom_ws.llm_bridge import LlmBridge
 from hazoom_ws.llm_places import Places
+from hazoom_ws.llm_register import Register
 from hazoom_ws.llm_wire import Prompt, completion, error_event
 from hazoom_ws.message_log.contract import MessageLog
-from hazoom_ws.schemas import LlmComplete, LlmQueued, LlmResponse, LlmToken, ServerEvent
+from hazoom_ws.schemas import LlmComplete, LlmError, LlmQueued, LlmResponse, LlmStarted, LlmToken, ServerEvent
 from hazoom_ws.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -61,46 +60,54 @@ class Answers:
         self._deliver: Callable[[Effect], None] = hub.deliver
         self._clock = bridge.clock
         self._wake = wake
-        self._by_id: dict[str, Answer] = {}
-        self._by_user: defaultdict[str, dict[Answer, None]] = defaultdict(dict)  # private ones
-        self._by_room: defaultdict[str, dict[Answer, None]] = defaultdict(dict)
+        self._register = Register(settings)
         self._waiting: dict[Answer, None] = {}  # the first one has waited longest
         self._places = Places(settings)
-        self._kept: Deadlines[Answer] = Deadlines(settings.llm_resume_window_s)
-        self._kept_bytes = 0
         self._gone: Deadlines[User] = Deadlines(settings.llm_user_grace_s)
+        self._awaited: set[User] = set()  # gone for longer, but one of their clients may still recover
         self._positions_due_at_s = 0.0
 
     @property
     def waiting_count(self) -> int:
         return len(self._waiting)
 
+    def keep_died(self) -> None:
+        """Keep the answers that ended with an earlier process, in the turn before anybody connects: their text is gone."""
+        try:
+            for request_id, room in self._hub.sessions.died_answers.items():
+                self._hub.publish_answer(room, "", request_id, "failed", LlmFailed.code)
+        except LogUnavailable as error:
+            logger.warning("the answers that ended with the last process are in no history: %s", error.reason)
+
     # What clients ask for
 
     def ask(self, connection: Connection, prompt: Prompt) -> None:
-        """Ask now, or when there is room for one more.
+        """Ask now, or when there is room for one more. What was accepted before is accepted again, and asked once.
 
         Raises `BadPayload` for its id, `TooManyStreams`, `LlmUnavailable`, `NotInRoom`, `LogUnavailable`: then nobody has
         heard of it.
         """
-        user = connection.user
-        known = self._by_id.get(prompt.request_id)
-        if known is not None and not (known.is_ended and known.user == user):
-            raise BadPayload("request_id", "is the id of another request")
+        user, room, sessions = connection.user, prompt.room, self._hub.sessions
+        known = self._register.get(prompt.request_id)
+        if known is not None:
+            if known.user != user:
+                raise BadPayload("request_id", "is the id of another request")
+            if known.room is UNSET and connection not in known.watchers:
+                self.resume(connection, prompt.request_id, 0)  # it waits for what another connection has asked
+            return
+        if room is not UNSET:
+            self._hub.require_member(connection, room)
         has_to_wait = not self._places.may_run(user, connection.address)
         if has_to_wait:
             self._places.check_queue(user, connection.address)
         self._bridge.check()
-        if prompt.room is not UNSET:
-            self._hub.publish_prompt(connection, prompt.room, prompt.message, prompt.request_id)
-        if known is not None:
-            self._kept.stop(known)
-            self._forget(known)
+        if room is not UNSET:
+            self._hub.publish_prompt(connection, room, prompt.message, prompt.request_id)
+            sessions.save_shared_answer(prompt.request_id, room)
         answer = Answer(prompt, connection, self._clock())
-        self._by_id[prompt.request_id] = answer
-        self._index_of(answer)[answer] = None
-        connection.answers[prompt.request_id] = "" if prompt.room is UNSET else prompt.room
-        self._hub.save_answers(connection)
+        self._register.add(answer)
+        connection.answers[prompt.request_id] = "" if room is UNSET else room
+        sessions.save_answers(connection)
         if not has_to_wait:
             self._start(answer)
             return
@@ -110,7 +117,7 @@ class Answers:
 
     def cancel(self, connection: Connection, request_id: str) -> None:
         """End an answer with what there is of it. Raises `NotFound`, `Forbidden`."""
-        answer = self._by_id.get(request_id)
+        answer = self._register.get(request_id)
         if answer is None or answer.is_ended:
             raise NotFound("request_id")
         if answer.user != connection.user:
@@ -122,7 +129,7 @@ class Answers:
 
         Raises `NotFound`, `Forbidden`, `NotInRoom`, `BadPayload`.
         """
-        answer = self._by_id.get(request_id)
+        answer = self._register.get(request_id)
         if answer is None:
             raise NotFound("request_id")
         if answer.room is not UNSET:
@@ -142,17 +149,22 @@ class Answers:
             self._deliver(Push(connection, event, place))
         if answer in self._waiting:
             self._deliver(Push(connection, LlmQueued(request_id=request_id, position=answer.position)))
+        elif not answer.tokens and not answer.is_ended:
+            for event, _ in answer.beginning:
+                self._deliver(Push(connection, event, place))
 
     # Who comes and goes
 
     def snapshots(self, rooms: Iterable[str]) -> list[Placed]:
         """Return what there is of the answers that run in rooms, for who comes in the middle; the live rest follows."""
-        if not self._by_room:
-            return []
-        running = [
-            answer for room in rooms for answer in self._by_room.get(room, ()) if not answer.is_ended and answer.tokens
-        ]
-        return [(answer.joined(0, snapshot=True), self._log.last_seq) for answer in running]
+        events: list[ServerEvent] = []
+        for room in rooms:
+            for answer in self._register.of_room(room):
+                if not answer.is_ended:
+                    events += [event for event, _ in answer.beginning]
+                    if answer.tokens:
+                        events.append(answer.joined(0, snapshot=True))
+        return [(event, self._log.last_seq) for event in events]
 
     def show(self, connection: Connection, room: str) -> None:
         """Send the snapshots of a room to one who joins it, be it again."""
@@ -166,16 +178,16 @@ class Answers:
         """
         events: list[Placed] = []
         lost = self._lost(connection)
-        private = self._by_user.get(connection.user.id, ())
+        private = self._register.of_user(connection.user)
         for answer in private:
             for position, watcher in enumerate(answer.watchers):
                 if watcher.pid == connection.pid:
                     answer.watchers[position] = connection
         watched = [answer for answer in private if connection in answer.watchers]
         for room in connection.rooms:
-            watched += self._by_room.get(room, ())
+            watched += self._register.of_room(room)
         for answer in watched:
-            events += [(event, place) for event, place in answer.outcome if place > offset]
+            events += [placed for placed in (*answer.beginning, *answer.outcome) if placed[1] > offset]
         return weave(watched, sorted(events + replayed, key=_place_of), offset) + lost
 
     def _lost(self, connection: Connection) -> list[Placed]:
@@ -184,14 +196,14 @@ class Answers:
             connection.lost_answers = connection.died_answers.copy()
             connection.died_answers.clear()
             for request_id, room in list(connection.answers.items()):
-                answer = self._by_id.get(request_id)
+                answer = self._register.get(request_id)
                 if answer is None:
                     connection.lost_answers[request_id] = room
                 else:
                     answer.asker = connection
                 if answer is None or answer.is_ended:
                     del connection.answers[request_id]
-            self._hub.save_answers(connection)
+            self._hub.sessions.save_answers(connection)
         error = LlmFailed("this answer was lost, the server was restarted or you were away for too long; ask again")
         return [
             (error_event(request_id, error, room or UNSET), self._log.last_seq)
@@ -201,28 +213,31 @@ class Answers:
     def arrived(self, user: User) -> None:
         """Note that a user is here."""
         self._gone.stop(user)
+        self._awaited.discard(user)
 
     def left(self, user: User) -> None:
         """Note that a user has no connection any more."""
-        if any(not answer.is_ended for answer in self._by_user.get(user.id, ())):
+        if any(not answer.is_ended for answer in self._register.of_user(user)):
             self._gone.start(user, self._clock())
             self._wake()
 
     def run_due(self) -> float | None:
         """Stop, forget and tell what is due; return the seconds until the next time."""
         now_s = self._clock()
-        for user, _ in list(self._gone.take_due(now_s)):
-            for answer in list(self._by_user.get(user.id, ())):
+        self._awaited.update(user for user, _ in self._gone.take_due(now_s))
+        # The hub, which is asked before, has ended the sessions whose time is over.
+        for user in [user for user in self._awaited if not self._hub.sessions.is_awaited(user)]:
+            self._awaited.discard(user)
+            for answer in list(self._register.of_user(user)):
                 if not answer.is_ended:
                     self._stop(answer)
-        for answer, _ in self._kept.take_due(now_s):
-            self._forget(answer)
+        self._register.forget_due(now_s)
         if self._waiting and now_s >= self._positions_due_at_s:
             self._positions_due_at_s = now_s + NOTICE_INTERVAL_S
             for position, answer in enumerate(self._waiting, 1):
                 if position != answer.position:
                     self._tell_position(answer, position)
-        due_at_s = [at_s for at_s in (self._gone.next_due_at_s(), self._kept.next_due_at_s()) if at_s is not None]
+        due_at_s = [at_s for at_s in (self._gone.next_due_at_s(), self._register.next_due_at_s()) if at_s is not None]
         if self._waiting:
             due_at_s.append(self._positions_due_at_s)
         return min(due_at_s) - now_s if due_at_s else None
@@ -266,6 +281,15 @@ class Answers:
             self._end(answer, error_event(answer.prompt.request_id, error, answer.room))
         else:
             self._wake()
+            prompt, place = answer.prompt, self._log.take_place()
+            started = LlmStarted(
+                request_id=prompt.request_id,
+                user=answer.user.name,
+                intelligence_level=prompt.intelligence_level,
+                room=prompt.room,
+            )
+            answer.beginning.append((started, place))
+            self._send(answer, started, place)
 
     def _start_waiting(self) -> None:
         for answer in list(self._waiting):
@@ -302,21 +326,28 @@ class Answers:
             self._end(answer, exchange.completion())
 
     def _end(self, answer: Answer, event: ServerEvent) -> None:
-        if answer.room is not UNSET and isinstance(event, LlmComplete) and event.response:
-            try:
-                self._hub.publish_answer(answer.room, event.response, answer.prompt.request_id)
-            except LogUnavailable as error:
-                logger.warning("the answer to AI request %r is in no history: %s", answer.prompt.request_id, error.reason)
+        if answer.room is not UNSET:
+            self._keep(answer, answer.room, event)
         self._conclude(answer, event)
         answer.finish()
         if answer.asker.is_open or answer.room is not UNSET:  # else it is told when it comes back
             answer.asker.answers.pop(answer.prompt.request_id, None)
-            self._hub.save_answers(answer.asker)
-        self._kept.start(answer, self._clock())
-        self._kept_bytes += answer.size_bytes
-        while self._kept_bytes > self._settings.llm_resume_limit_bytes and len(self._kept) > 1:
-            self._forget(next(self._kept.take_due(math.inf))[0])
+            self._hub.sessions.save_answers(answer.asker)
+        self._register.keep(answer, self._clock())
         self._wake()
+
+    def _keep(self, answer: Answer, room: str, event: ServerEvent) -> None:
+        """Keep what there is of an answer in its room's history, however it ended."""
+        request_id, code = answer.prompt.request_id, event.code if isinstance(event, LlmError) else UNSET
+        try:
+            if isinstance(event, LlmComplete):
+                self._hub.publish_answer(room, event.response, request_id, event.finish_reason)
+            else:
+                self._hub.publish_answer(room, answer.tokens.joined(), request_id, "failed", code)
+        except LogUnavailable as error:
+            logger.warning("the answer to AI request %r is in no history: %s", request_id, error.reason)
+        else:
+            self._hub.sessions.forget_shared_answer(request_id)
 
     def _conclude(self, answer: Answer, event: ServerEvent) -> None:
         place = self._log.take_place()
@@ -329,20 +360,6 @@ class Answers:
         else:
             for connection in answer.watchers:
                 self._deliver(Push(connection, event, place))
-
-    def _forget(self, answer: Answer) -> None:
-        self._kept_bytes -= answer.size_bytes
-        del self._by_id[answer.prompt.request_id]
-        index = self._index_of(answer)
-        del index[answer]
-        if not index:
-            if answer.room is UNSET:
-                del self._by_user[answer.user.id]
-            else:
-                del self._by_room[answer.room]
-
-    def _index_of(self, answer: Answer) -> dict[Answer, None]:
-        return self._by_user[answer.user.id] if answer.room is UNSET else self._by_room[answer.room]
 
 
 class _Relay:

@@ -119,6 +119,8 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
         can_take=lambda room, connections: delivery.can_take(room, connections, settings.outbox_limit_bytes // 2),
         wake=timers.ensure_running,
     )
+    with delivery.turn():
+        answers.keep_died()
     timers.serve(hub.run_due, answers.run_due, bridge.run_due)
     statistics = Statistics(hub, answers, bridge)
     parts = Parts(settings, hub, answers, statistics, delivery, log)

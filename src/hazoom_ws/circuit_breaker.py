@@ -2,6 +2,7 @@
 
 Closed: every request may try. After so many failures in a row open: none may, until a pause is over. Then half-open: one
 request tries, and its success closes the circuit; while nothing is heard of it, the next one may after another pause.
+A backend that says itself how long it cannot answer is not asked for so long either, whatever succeeds meanwhile.
 Source: M. Nygard, Release It!, "Circuit Breaker". The clock is an argument. Not thread-safe beyond single assignments.
 """
 
@@ -20,19 +21,21 @@ class CircuitBreaker:
         self._clock = clock
         self._failures = 0  # in a row
         self._opened_until_s = 0.0
+        self._paused_until_s = 0.0  # as the backend has asked
 
     @property
     def state(self) -> State:
-        if self._failures < self._failures_limit:
-            return "closed"
-        return "open" if self.wait_s else "half_open"
+        if self.wait_s:
+            return "open"
+        return "closed" if self._failures < self._failures_limit else "half_open"
 
     @property
     def wait_s(self) -> float:
         """Return the seconds until an attempt may be made, 0 if one may now."""
-        if self._failures < self._failures_limit:
-            return 0.0
-        return max(0.0, self._opened_until_s - self._clock())
+        until_s = self._paused_until_s
+        if self._failures >= self._failures_limit:
+            until_s = max(until_s, self._opened_until_s)
+        return max(0.0, until_s - self._clock()) if until_s else 0.0
 
     def admit(self) -> float:
         """Return 0 if an attempt may be made now, which the caller then makes, else the seconds to wait."""
@@ -47,3 +50,7 @@ class CircuitBreaker:
     def failed(self) -> None:
         self._failures += 1
         self._opened_until_s = self._clock() + self._pause_s
+
+    def pause(self, for_s: float) -> None:
+        """Let nobody try for so long; the longest pause of those asked for counts."""
+        self._paused_until_s = max(self._paused_until_s, self._clock() + for_s)

@@ -63,6 +63,7 @@ class Answer:
         "address",
         "asked_s",
         "asker",
+        "beginning",
         "exchange",
         "is_ended",
         "outcome",
@@ -86,7 +87,8 @@ class Answer:
         self.position = 0  # in the queue, as it was told last
         self.tokens = Tokens()
         self.places = array("Q")  # of the tokens
-        self.outcome: list[Placed] = []  # what was sent after them
+        self.beginning: list[Placed] = []  # what was sent before them
+        self.outcome: list[Placed] = []  # and after them
         self.is_ended = False
         self.size_bytes = 0  # of one that has ended
 

@@ -8,6 +8,7 @@ read goes the same way. Knows nothing of rooms, or of the sockets of clients.
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import NamedTuple, Protocol
@@ -18,19 +19,9 @@ import urllib3
 from hazoom_ws.circuit_breaker import CircuitBreaker
 from hazoom_ws.errors import LlmTimeout, LlmUnavailable, UpstreamFault
 from hazoom_ws.http_chunks import ChunkDecoder, MalformedChunk
-from hazoom_ws.llm_http import HttpClient, RawBody, raw_body, socket_of, telling_connection
-from hazoom_ws.llm_wire import (
-    UNAVAILABLE_STATUSES,
-    Prompt,
-    TokenStream,
-    WholeAnswer,
-    check_is_stream,
-    check_status,
-    completion,
-    connection_lost,
-    cut_off,
-    decode,
-)
+from hazoom_ws.llm_http import HttpClient, RawBody, beginning_of, raw_body, socket_of, telling_connection
+from hazoom_ws.llm_refusal import BUSY_STATUSES, UNAVAILABLE_STATUSES, is_event_stream, no_stream, refusal, retry_after_s
+from hazoom_ws.llm_wire import Prompt, TokenStream, WholeAnswer, completion, connection_lost, cut_off, decode
 from hazoom_ws.schemas import LlmComplete, LlmResponse, ServerEvent
 from hazoom_ws.settings import Settings
 
@@ -39,6 +30,7 @@ _EXPIRY_GRACE_S = 0.5
 _CHECK_BYTES = 16_384  # so often it is asked whether anybody can take more
 _PAUSE_S = 0.05
 _DRAIN_S = 1.0  # for the end of a body whose last event has come
+_REASON_BYTES, _REASON_S = 16_384, 1.0  # for the body of a refusal, which only the log has
 
 
 class Relay(Protocol):
@@ -100,6 +92,7 @@ class Exchange:
         self._relayed_count = self._checked_bytes = 0
         self._is_cancelled = False
         self._timeout: LlmTimeout | None = None  # what `expire` has found
+        self._retry_at_s: float | None = None  # when the backend, which refused, wants to be asked again
         self._is_paused = False
         self._connection: socket.socket | None = None  # to the backend, once the request is on its way
         self._changed = threading.Event()  # wakes the task
@@ -137,10 +130,13 @@ class Exchange:
             with suppress(OSError):
                 self._connection.shutdown(socket.SHUT_RDWR)
 
+    def _is_wanted(self) -> bool:
+        return not self._is_cancelled and self._timeout is None
+
     def _use(self, connection: socket.socket) -> None:
         """Take note of the connection that this request was sent on. Raises OSError if nobody waits for it any more."""
         self._connection = connection
-        if self._is_cancelled or self._timeout is not None:
+        if not self._is_wanted():
             raise ConnectionAbortedError("nobody waits for this request any more")
 
     def run(self, end: Callable[[], None]) -> None:
@@ -149,11 +145,10 @@ class Exchange:
             with telling_connection(self._use):
                 response = self._open()
             with response:
-                check_status(response)
+                self._check(response)
                 if not self.prompt.stream:
                     self._relay_answer(response)
                 else:
-                    check_is_stream(response)
                     read = self._backend.read()
                     body = _body(response) if read else None
                     if read is not None and body is not None:
@@ -189,18 +184,36 @@ class Exchange:
                 timeout_s=(settings.llm_connect_timeout_s, patience_s),
                 # Where requests reads the body, it gives the connection to the next request before we know that it has.
                 keep_alive=is_stream and self._backend.read() is not None,
+                is_wanted=self._is_wanted,
             )
         except requests.ReadTimeout as error:
             raise LlmTimeout(patience_s, "the first token" if is_stream else "its answer") from error
         except requests.RequestException as error:
-            if not self._is_cancelled and self._timeout is None:
+            if self._is_wanted():
                 breaker.failed()
             raise LlmUnavailable from error
-        if response.status_code in UNAVAILABLE_STATUSES:
+        status = response.status_code
+        if status in BUSY_STATUSES:
+            asked_s = retry_after_s(response.headers.get("Retry-After"), time.time())
+            if asked_s is not None:
+                breaker.pause(asked_s)
+                self._retry_at_s = self._clock() + asked_s
+        if status in UNAVAILABLE_STATUSES:
             breaker.failed()
         else:
             breaker.succeeded()
         return response
+
+    def _check(self, response: requests.Response) -> None:
+        """Raise an `UpstreamFault` unless this is what was asked for."""
+        status, content_type = response.status_code, response.headers.get("Content-Type", "")
+        is_refused = status != requests.codes.ok
+        if not is_refused and (not self.prompt.stream or is_event_stream(content_type)):
+            return
+        said = beginning_of(response, limit_bytes=_REASON_BYTES, timeout_s=_REASON_S)
+        if not is_refused:
+            raise no_stream(content_type, said)
+        raise refusal(status, said, None if self._retry_at_s is None else max(0.0, self._retry_at_s - self._clock()))
 
     # A loop reads
 
@@ -359,7 +372,7 @@ class Exchange:
             return total
         if stream.first_token_s is None:
             limit_s = settings.llm_first_token_timeout_s
-            piece = (limit_s, self.started_s + limit_s, "the first token")
+            piece = (limit_s, stream.last_line_s + limit_s, "the first token")
         else:
             limit_s = settings.llm_idle_timeout_s
             piece = (limit_s, stream.last_piece_s + limit_s, "the next token")

@@ -2,21 +2,29 @@
 
 Neither `requests` nor urllib3 lets a time-out change after the headers, another task end a request that waits for them, or
 somebody else read the body; all are done with the socket. The standard library below them reads interim answers, heads and
-trailers without a bound and, as long as they come, without a turn for others: here they have bounds.
+trailers without a bound and, as long as they come, without a turn for others: here they have bounds. A kept connection may
+be closed by the backend in the moment in which it is used again: one that was idle for long is not, and a request that got
+no byte of an answer on one that was kept is sent once more, on a new one.
 tests/unit/test_library_facts.py notices when what this relies on changes.
 """
 
 import http.client
+import ipaddress
 import socket
+import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
+
+from hazoom_ws.http_chunks import ChunkDecoder
 
 _Tell = Callable[[socket.socket], None]
 
@@ -25,10 +33,16 @@ _INTERIM_LIMIT_COUNT = 8
 # Of an answer with all interim ones before it, and of the trailers behind it.
 _HEAD_LIMIT_BYTES = 65_536
 _TRAILERS_LIMIT_BYTES = 16_384
+_PIECE_BYTES = 4096
+_IDLE_LIMIT_S = 4.0  # gunicorn closes what is idle for 2 s, or 5 behind a proxy; most others wait for longer
 
 
 class _Current(threading.local):
+    """The request of this task. ``is_on_kept``: on a connection that was kept, and no byte of an answer has come."""
+
     tell: _Tell | None = None
+    is_on_kept = False
+    wants_new = False
 
 
 _current = _Current()
@@ -63,20 +77,56 @@ class HttpClient:
         self._request = session.prepare_request(requests.Request("POST", url, headers=headers))
         self._is_encrypted = url.startswith("https:")
         self._options = session.merge_environment_settings(url, {}, stream=True, verify=None, cert=None)
+        if is_loopback(urlsplit(url).hostname or ""):
+            self._options["proxies"] = {}  # what the environment names has another loopback
 
     def post(
-        self, body: bytes, *, accept: str, timeout_s: tuple[float, float], keep_alive: bool = True
+        self,
+        body: bytes,
+        *,
+        accept: str,
+        timeout_s: tuple[float, float],
+        keep_alive: bool = True,
+        is_wanted: Callable[[], bool] = lambda: True,
     ) -> requests.Response:
         """Send ``body`` and return the response, its own body not read yet. Raises `requests.RequestException`.
 
-        ``timeout_s``: to connect, and to the response's headers. Redirects are not followed.
+        ``timeout_s``: to connect, and to the response's headers. Redirects are not followed. ``is_wanted()`` is asked
+        before it is sent again.
         """
         request = self._request.copy()
         request.headers["Accept"] = accept
         if not keep_alive or self._is_encrypted:
             request.headers["Connection"] = "close"
         request.prepare_body(body, None)
+        _current.is_on_kept = _current.wants_new = False
+        try:
+            return self._send(request, timeout_s)
+        except requests.ConnectionError:
+            if not (_current.is_on_kept and is_wanted()):
+                raise
+        _current.wants_new = True
+        return self._send(request, timeout_s)
+
+    def _send(self, request: requests.PreparedRequest, timeout_s: tuple[float, float]) -> requests.Response:
         return self._session.send(request, timeout=timeout_s, allow_redirects=False, **self._options)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this machine by its name or address alone; names are not looked up."""
+    host = host.rstrip(".").lower()
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        try:
+            address = ipaddress.ip_address(socket.inet_aton(host))  # 127.1 is one too
+        except OSError:
+            return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    address = mapped or address
+    return address.is_loopback or address.is_unspecified
 
 
 def socket_of(raw: Any) -> socket.socket | None:
@@ -121,10 +171,35 @@ def raw_body(response: requests.Response) -> RawBody | None:
     """Return the body of a response of which nothing was read, None if only `requests` can read it (TLS, an encoding)."""
     raw: Any = response.raw
     connection = socket_of(raw)
-    is_plain = response.url.startswith("http://") and "Content-Encoding" not in raw.headers
+    # The URL does not tell: a proxy may be behind TLS, and the backend not.
+    is_plain = not isinstance(connection, ssl.SSLSocket) and "Content-Encoding" not in raw.headers
     if connection is None or not is_plain or raw._fp.length is not None:
         return None
     return RawBody(raw, connection)
+
+
+def beginning_of(response: requests.Response, *, limit_bytes: int, timeout_s: float) -> bytes:
+    """Return what comes of a body, of which nothing was read, within bounds of bytes and time; then it is to be closed.
+
+    It may wait as `requests` does, but for no longer: http.client waits anew for each byte of a chunk's size.
+    """
+    raw: Any = response.raw
+    connection = socket_of(raw)
+    if connection is None or "Content-Encoding" in raw.headers:
+        return b""
+    chunks = ChunkDecoder() if raw._fp.chunked else None
+    left_bytes = limit_bytes if raw._fp.length is None else min(limit_bytes, raw._fp.length)
+    ends_at_s = time.monotonic() + timeout_s
+    pieces: list[bytes] = []
+    with suppress(OSError, ValueError):
+        while left_bytes > 0 and (left_s := ends_at_s - time.monotonic()) > 0:
+            connection.settimeout(left_s)
+            piece: bytes = raw._fp.fp.read1(min(left_bytes, _PIECE_BYTES))  # receives once, or not at all
+            left_bytes -= len(piece)
+            pieces.append(chunks.feed(piece) if chunks is not None else piece)
+            if not piece or (chunks is not None and chunks.is_whole):
+                break
+    return b"".join(pieces)
 
 
 class _Head:
@@ -135,6 +210,8 @@ class _Head:
         self._left_bytes = _HEAD_LIMIT_BYTES
 
     def readline(self, limit_bytes: int) -> bytes:
+        if _current.is_on_kept and self._file.peek(1):  # a line that breaks off would not tell that it has begun
+            _current.is_on_kept = False
         line: bytes = self._file.readline(min(limit_bytes, self._left_bytes + 1))
         self._left_bytes -= len(line)
         if self._left_bytes < 0:
@@ -195,15 +272,42 @@ class _HttpsConnection(_Telling, urllib3.connection.HTTPSConnection):
     response_class = _Response
 
 
-class _HttpPool(urllib3.HTTPConnectionPool):
+class _Pool:
+    """Mixed into urllib3's pools."""
+
+    def _get_conn(self, timeout: float | None = None) -> Any:
+        connection: Any = super()._get_conn(timeout)  # type: ignore[misc]
+        if connection.sock is not None:
+            kept_s = time.monotonic() - connection.kept_since_s
+            if _current.wants_new or kept_s > _IDLE_LIMIT_S:
+                connection.close()  # it connects anew
+        _current.is_on_kept = connection.sock is not None
+        return connection
+
+    def _put_conn(self, connection: Any) -> None:
+        if connection is not None:
+            connection.kept_since_s = time.monotonic()
+        super()._put_conn(connection)  # type: ignore[misc]
+
+
+class _HttpPool(_Pool, urllib3.HTTPConnectionPool):
     ConnectionCls = _HttpConnection
 
 
-class _HttpsPool(urllib3.HTTPSConnectionPool):
+class _HttpsPool(_Pool, urllib3.HTTPSConnectionPool):
     ConnectionCls = _HttpsConnection
+
+
+_POOLS = (("http", _HttpPool), ("https", _HttpsPool))
 
 
 class _Adapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options)
-        self.poolmanager.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
+        self.poolmanager.pool_classes_by_scheme = dict(_POOLS)
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **options)
+        if not proxy.lower().startswith("socks"):  # those have connections of their own
+            manager.pool_classes_by_scheme = dict(_POOLS)
+        return manager

@@ -3,21 +3,25 @@
 Source: contract.md, "The Django chat API".
 """
 
+import json
+import re
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 import msgspec
-import requests
 from msgspec import UNSET, Struct, UnsetType
 
-from hazoom_ws.errors import HazoomError, LlmFailed, LlmUnavailable
+from hazoom_ws.errors import HazoomError, LlmFailed
+from hazoom_ws.llm_refusal import error_in, reason_in
 from hazoom_ws.schemas import IntelligenceLevel, LlmComplete, LlmError, retry_at
 from hazoom_ws.sse import SseDecoder, SseEvent, SseTooLarge
 
-UNAVAILABLE_STATUSES = frozenset({502, 503, 504})
-
 T = TypeVar("T", bound=Struct)
+
+_ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+_FIRST_HALVES = ("\ud800", "\udbff")
+_REPLACEMENT = "\ufffd"
 
 
 class Prompt(Struct, frozen=True, kw_only=True):
@@ -73,7 +77,8 @@ class TokenStream:
         self.session_id = session_id
         self.size_bytes = 0
         self.first_token_s: float | None = None
-        self.last_piece_s = clock()
+        self.last_piece_s = self.last_line_s = clock()  # the latter until the first token
+        self._half = ""  # the first half of a character, at the end of the last token
         self._limit_bytes = limit_bytes
         self._clock = clock
         self._sse = SseDecoder(event_limit_bytes=limit_bytes)
@@ -91,6 +96,9 @@ class TokenStream:
     def count(self, content: bytes) -> None:
         """Note that bytes have come. Raises `LlmFailed` if they are too many."""
         self.last_piece_s = self._clock()
+        if self.first_token_s is None and (b"\n" in content or b"\r" in content):
+            # Whoever ends a line, be it a comment, is alive: a model that thinks sends nothing else.
+            self.last_line_s = self.last_piece_s
         self.size_bytes += len(content)
         if self.size_bytes > self._limit_bytes:
             raise too_long()
@@ -101,45 +109,62 @@ class TokenStream:
             try:
                 token = _decode_token(event.data).token
             except (msgspec.MsgspecError, RecursionError) as error:
-                raise _no_answer() from error
+                token = self._joined(_decode_halves(event.data, _TokenData, error).token)
+            else:
+                if self._half:
+                    token = self._joined(token)
             if self.first_token_s is None:
                 self.first_token_s = self.last_piece_s
             self.tokens.append(token)
         elif event.event == "end":
             end = decode(event.data, _EndData)
             self.session_id = end.session_id or self.session_id
+            if self._half:
+                self.tokens.append(_REPLACEMENT)  # there is no token left that could have it
             self.text = "".join(self.tokens) or end.full_response or ""
             return True
         elif event.event == "error":
-            raise LlmFailed from RuntimeError(f"error event: {event.data:.500}")
+            raise LlmFailed from RuntimeError(f"error event: {reason_in(event.data)}")
         return False
 
-
-def check_status(response: requests.Response) -> None:
-    """Raise an `UpstreamFault` unless a request has succeeded."""
-    status = response.status_code
-    if status == requests.codes.ok:
-        return
-    if status in UNAVAILABLE_STATUSES or status == requests.codes.too_many_requests:
-        raise LlmUnavailable from RuntimeError(f"HTTP {status}")
-    is_theirs = status >= requests.codes.internal_server_error
-    problem = "the AI service failed" if is_theirs else "the AI service refused the request"
-    raise LlmFailed(f"{problem} (HTTP {status})", retry=is_theirs)
+    def _joined(self, token: str) -> str:
+        """Return a token with what the last one has left of a character, and without what it leaves itself."""
+        token = self._half + token
+        self._half = ""
+        if token and _FIRST_HALVES[0] <= token[-1] <= _FIRST_HALVES[1]:
+            token, self._half = token[:-1], token[-1]
+        return _without_halves(token)
 
 
-def check_is_stream(response: requests.Response) -> None:
-    """Raise `LlmFailed` unless the body is a stream of events."""
-    actual = response.headers.get("Content-Type", "")
-    if actual.partition(";")[0].strip().lower() != "text/event-stream":
-        raise LlmFailed("the AI service did not answer with a stream", retry=False) from ValueError(actual[:200])
+def _decode_halves(text: str, into: type[T], error: Exception) -> T:
+    """Return what JSON says with characters of which half is escaped alone, as it is when a model's token ends there.
 
-
-def decode(text: str | bytes, into: type[T]) -> T:
-    """Return what a piece of JSON says. Raises `LlmFailed`."""
-    try:
-        return msgspec.json.decode(text, type=into)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    msgspec refuses that, with ``error``. Raises `LlmFailed`.
+    """
+    if _ESCAPED_HALF.search(text) is None:
         raise _no_answer() from error
+    try:
+        return msgspec.convert(json.loads(text), into)
+    except (ValueError, msgspec.MsgspecError, RecursionError) as other:
+        raise _no_answer() from other
+
+
+def _without_halves(text: str) -> str:
+    """Return a text whose halves of characters are joined, or replaced if they are alone: it goes on as UTF-8."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def decode(content: str | bytes, into: type[T]) -> T:
+    """Return what a piece of JSON says. Raises `LlmFailed`, whose cause is the ``error`` in it if it has one."""
+    try:
+        return msgspec.json.decode(content, type=into)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        if said := error_in(content):
+            raise _no_answer() from RuntimeError(said)
+        text = content.decode("utf-8", "replace") if isinstance(content, bytes) else content
+        found = _decode_halves(text, into, error)
+    fields = msgspec.structs.asdict(found).items()
+    return into(**{name: _without_halves(value) if isinstance(value, str) else value for name, value in fields})
 
 
 def cut_off() -> LlmFailed:

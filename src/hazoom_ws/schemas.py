@@ -19,6 +19,7 @@ Identifier = Annotated[str, Meta(min_length=1, max_length=128)]
 Seq = Annotated[int, Meta(ge=0, le=2**53)]
 PageSize = Annotated[int, Meta(ge=0, le=500)]
 IntelligenceLevel = Literal["nano", "standard", "super", "quantum"]
+FinishReason = Literal["stop", "cancelled", "failed"]
 
 
 class ClientPayload(Struct, frozen=True, kw_only=True):
@@ -146,7 +147,11 @@ class Status(Struct, frozen=True, kw_only=True):
 
 
 class NewMessage(ServerEvent, frozen=True, kw_only=True, gc=False):
-    """One message, as it is broadcast, kept and replayed. ``timestamp``: seconds since the epoch, UTC."""
+    """One message, as it is broadcast, kept and replayed. ``timestamp``: seconds since the epoch, UTC.
+
+    An answer of the AI (``kind`` "assistant") is kept however it ended, with what there was of it, "" if there was nothing:
+    ``finish_reason``, and ``code`` if it failed. Those of before 0.5 have neither.
+    """
 
     event = "new_message"
     feature = "rooms"
@@ -159,6 +164,8 @@ class NewMessage(ServerEvent, frozen=True, kw_only=True, gc=False):
     client_id: str | UnsetType = UNSET
     kind: Literal["prompt", "assistant"] | UnsetType = UNSET
     request_id: str | UnsetType = UNSET
+    finish_reason: FinishReason | UnsetType = UNSET
+    code: str | UnsetType = UNSET
 
 
 class RoomJoined(ServerEvent, frozen=True, kw_only=True):
@@ -225,6 +232,17 @@ class LlmTokens(LlmToken, frozen=True, kw_only=True):
     """Several tokens, joined. ``snapshot``: the whole answer so far, for who has come in the middle."""
 
     snapshot: bool | UnsetType = UNSET
+
+
+class LlmStarted(ServerEvent, frozen=True, kw_only=True):
+    """The backend is asked now; ``user`` is who has asked. What is said of the answer follows."""
+
+    event = "llm_started"
+    feature = "llm"
+    request_id: str
+    user: str
+    intelligence_level: IntelligenceLevel
+    room: str | UnsetType = UNSET
 
 
 class LlmQueued(ServerEvent, frozen=True, kw_only=True):

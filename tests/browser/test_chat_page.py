@@ -1,6 +1,7 @@
 """The built-in page as people use it: in several windows at once, over both ways to run the server."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, Page, WebSocket, WebSocketRoute, expect
@@ -309,6 +310,77 @@ def test_who_asked_can_stop_the_answer(start_server: StartServer, open_window: O
             expect(window.locator("#messages li")).to_have_count(2)
             expect(window.get_by_role("alert")).to_be_empty()
         assert ann.locator("#messages .assistant").inner_text() == bob.locator("#messages .assistant").inner_text()
+
+
+@in_one_mode
+def test_a_room_tells_answers_that_are_pending_stopped_failed_and_whole_apart(
+    async_mode: str, start_server: StartServer, open_window: OpenWindow
+) -> None:
+    with django_runserver() as backend:
+        server = start_server(async_mode=async_mode, llm_url=backend.url)
+        ann, bob = open_window(server.url), open_window(server.url)
+        enter(ann, "Ann", "team")
+        enter(bob, "Bob", "team")
+
+        def ask(question: str) -> None:
+            field(ann, "Message").fill(question)
+            button(ann, "Ask the AI").click()
+
+        def expect_answers(*states: str, windows: tuple[Page, ...] = (ann, bob)) -> None:
+            for window in windows:
+                expect(window.locator("#messages .assistant")).to_have_text([f"Assistant{state}" for state in states])
+
+        gate = unique("gate")
+        ask(f"do:gated {gate}")
+        expect_answers("…")
+        late = open_window(server.url)
+        enter(late, "Late", "team")
+        expect_answers("…", windows=(late,))
+        button(ann, "Stop").click()
+        expect_answers("stopped, no answer", windows=(ann, bob, late))
+        ask(f"do:gated {gate}")
+        backend.release(gate)  # the one that was stopped may still wait for it
+        backend.release(gate)
+        expect(ann.locator("#messages .assistant").nth(1)).to_contain_text("Grüße")
+        expect(button(ann, "Stop")).to_be_visible()
+        button(ann, "Stop").click()
+        expect(ann.locator("#messages .state").nth(1)).to_have_text("stopped")
+        ask("do:no end")
+        ask("do:status 500")
+        expect(ann.get_by_role("alert")).to_contain_text("HTTP 500")
+        ask("plain")
+        whole = "Grüße aus  dem Café:\n🦆 \t👩‍🚀日本語 <b>fett</b>."
+        expect(ann.locator("#messages .assistant").nth(4)).to_have_text(f"Assistant{whole}", use_inner_text=False)
+        states = ["stopped, no answer", "stopped", "failed", "failed, no answer"]
+        for window in (ann, bob, late):
+            expect(window.locator("#messages .state")).to_have_text(states)
+        reloaded = open_window(server.url)
+        enter(reloaded, "Reloaded", "team")
+        expect(reloaded.locator("#messages .state")).to_have_text(states)
+        assert reloaded.locator("#messages").inner_text() == ann.locator("#messages").inner_text()
+
+
+def test_what_was_seen_of_an_answer_that_died_with_the_server_stays_and_is_said_to_have_failed(
+    async_mode: str, start_server: StartServer, open_window: OpenWindow, tmp_path: Path
+) -> None:
+    env, gate = {"HAZOOM_LOG_URL": f"sqlite:///{tmp_path}/messages.sqlite3"}, unique("gate")
+    with django_runserver() as backend:
+        first = start_server(async_mode=async_mode, llm_url=backend.url, env=env)
+        ann = open_window(first.url, may_log=CONNECTION_FAILURE)
+        enter(ann, "Ann", "team")
+        field(ann, "Message").fill(f"do:gated {gate}")
+        button(ann, "Ask the AI").click()
+        backend.release(gate)
+        expect(ann.locator("#messages .assistant")).to_have_text("AssistantGrüße")
+        first.child.kill()
+        server = start_server(async_mode=async_mode, llm_url=backend.url, env=env, port=first.port)
+        expect(ann.locator("#messages .assistant")).to_have_text("AssistantfailedGrüße")
+        late = open_window(server.url)
+        enter(late, "Late", "team")
+        expect(late.locator("#messages .assistant")).to_have_text("Assistantfailed, no answer")
+        expect(button(ann, "Stop")).to_be_hidden()
+        for _ in range(20):
+            backend.release(gate)
 
 
 def test_an_answer_is_whole_for_who_comes_in_the_middle_and_who_was_cut_off(

@@ -86,6 +86,20 @@ def test_what_was_appended_is_read_before_and_after_it_is_written(log):
     assert not log.is_dirty
 
 
+@pytest.mark.parametrize("url", STORES)
+def test_what_is_kept_of_an_answer_says_how_it_ended(open_store, url):
+    log = open_store(url)
+    answer = {"room": "a", "user": "Assistant", "timestamp": 1.5, "kind": "assistant"}
+    ends = [{"finish_reason": "failed", "code": "llm_failed"}, {"finish_reason": "stop"}, {}]
+    entries = [log.append(message="", request_id=str(number), **answer, **end) for number, end in enumerate(ends)]
+    for step in (lambda: None, lambda: log.write(log.take_batch()), log.tidy):
+        step()
+        assert log.read("a", limit=5, newest=True).messages == entries
+    if url != "memory://":
+        log.close()
+        assert open_store(url).read("a", limit=5, newest=True).messages == entries
+
+
 def test_one_order_over_all_rooms(log):
     first, second = say(log, "a", "1")[0], say(log, "b", "2")[0]
     third = say(log, "a", "3")[0]
@@ -434,6 +448,17 @@ class TestFile:
         log = open_store(self.URL)
         assert dict(log.sessions()) == {"k": msgspec.structs.replace(session, rooms=["a", "b"])}
         assert log.read("a", limit=1, newest=True).messages == [new]
+
+    def test_a_file_of_the_third_version_is_taken_over_with_its_answers(self, open_store, tmp_path):
+        with closing(sqlite3.connect(tmp_path / "log.sqlite3")) as connection:
+            connection.executescript(f"{''.join(MIGRATIONS[:3])} PRAGMA user_version = 3;")
+            connection.execute("INSERT INTO about VALUES ('e', 7)")
+            row = (8, "a", "Assistant", "because", 999_999.0, None, "assistant", "r")
+            connection.execute("INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+            connection.commit()
+        [kept] = open_store(self.URL).read("a", limit=5, newest=True).messages
+        assert (kept.message, kept.kind, kept.request_id) == ("because", "assistant", "r")
+        assert (kept.finish_reason, kept.code) == (msgspec.UNSET, msgspec.UNSET)
 
     def test_a_file_of_a_later_version_is_refused(self, open_store, tmp_path):
         open_store(self.URL).close()

@@ -246,6 +246,59 @@ def test_an_answer_that_ended_with_the_server_is_said_to_have_failed_and_one_tha
         answer.release_all()
 
 
+def ends(messages: list[dict]) -> dict[str, tuple]:
+    """Return what a page says of the ends of answers, by request."""
+    return {
+        entry["request_id"]: (entry["message"], entry.get("finish_reason"), entry.get("code"))
+        for entry in messages
+        if entry.get("kind") == "assistant"
+    }
+
+
+def test_history_tells_answers_that_died_with_the_server_from_those_that_were_whole_or_stopped(
+    async_mode: str, backend: Backend, client: OfficialClient, tmp_path: Path
+) -> None:
+    env = {"HAZOOM_LOG_URL": f"sqlite:///{tmp_path}/messages.sqlite3"}
+    port = free_port()
+    with hazoom(async_mode=async_mode, llm_url=backend.url, env=env, port=port) as server:
+        asker, member = client.connect(server.url), client.connect(server.url, **QUICKLY)
+        unrecoverable = client.connect(server.url, auth={"recover": False})
+        whole = asker.emit("llm_request", {"message": "plain", "room": "general"})["request_id"]
+        asker.wait_for("llm_complete")
+        stopped = Gated(backend, asker, room="general")
+        stopped.release(1)
+        stopped.wait_for_tokens(asker, 1)
+        asker.emit("llm_cancel", {"request_id": stopped.id})
+        asker.wait_for("llm_complete")
+        running, pending = Gated(backend, asker, room="general"), Gated(backend, unrecoverable, room="general")
+        running.release(2)
+        running.wait_for_tokens(member, 2)
+        asker.disconnect()  # nobody's session knows of its answer any more
+        assert member.emit("message", {"message": "kept"})["ok"]
+        messages = member.emit("get_history", {})["messages"]
+        assert ends(messages) == {whole: (ANSWER, "stop", None), stopped.id: (TOKENS[0], "cancelled", None)}
+        server.child.kill()
+    lost = ("", "failed", "llm_failed")
+    expected = {whole: (ANSWER, "stop", None), stopped.id: (TOKENS[0], "cancelled", None)}
+    expected |= {running.id: lost, pending.id: lost}
+    for _ in range(2):
+        with hazoom(async_mode=async_mode, llm_url=backend.url, env=env, port=port) as server:
+            late = client.connect(server.url)
+            messages = late.emit("get_history", {"limit": 500})["messages"]
+            assert ends(messages) == expected
+            assert [entry["user"] for entry in messages if entry.get("code")] == ["Assistant"] * 2
+            errors = [member.wait_for("llm_error") for _ in range(2)] if not member.received("llm_error") else []
+            assert {error["request_id"] for error in errors} in ({running.id, pending.id}, set())
+            member.wait_for("status")
+            late.disconnect()
+            server.child.kill()
+    told = ends([event for event in member.received("new_message") if event.get("code")])
+    assert told == {running.id: lost, pending.id: lost}
+    assert len(member.received("llm_error")) == 2
+    for answer in (running, pending):
+        answer.release_all()
+
+
 # Slow readers
 
 

@@ -19,8 +19,8 @@ TOKENS = ["Grüße", " aus", " der", " Ferne"]
 class Backend:
     """Sends the head, each token and the end when it is told to; ``gone`` counts connections that the server has closed."""
 
-    def __init__(self, listener: socket.socket, context: ssl.SSLContext) -> None:
-        self.url = f"https://localhost:{listener.getsockname()[1]}/chat/"
+    def __init__(self, listener: socket.socket, context: ssl.SSLContext, host: str) -> None:
+        self.url = f"https://{host}:{listener.getsockname()[1]}/chat/"
         self.asked = self.gone = 0
         self.go_on = threading.Semaphore(0)
         self._listener = listener
@@ -67,11 +67,11 @@ def trusted(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @contextmanager
-def tls_backend(authority: trustme.CA) -> Iterator[Backend]:
+def tls_backend(authority: trustme.CA, host: str = "localhost") -> Iterator[Backend]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(context)
+    authority.issue_cert(host).configure_cert(context)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        yield Backend(listener, context)
+        yield Backend(listener, context, host)
         listener.shutdown(socket.SHUT_RDWR)
 
 

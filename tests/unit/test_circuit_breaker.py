@@ -49,3 +49,20 @@ def test_a_try_that_fails_or_is_never_heard_of_opens_it_for_another_pause():
     clock.now_s += 1
     breaker.failed()
     assert (breaker.state, breaker.wait_s) == ("open", 10)
+
+
+def test_a_backend_that_asks_for_a_pause_gets_it_whatever_succeeds_meanwhile():
+    clock = Clock()
+    breaker = CircuitBreaker(2, 10.0, clock)
+    breaker.pause(30)
+    breaker.pause(5)
+    breaker.succeeded()
+    assert (breaker.state, breaker.admit(), breaker.wait_s) == ("open", 30, 30)
+    clock.now_s += 30
+    assert (breaker.state, breaker.admit(), breaker.wait_s) == ("closed", 0, 0)
+    for _ in range(2):
+        breaker.failed()
+    breaker.pause(4)
+    assert breaker.wait_s == 10
+    clock.now_s += 10
+    assert (breaker.state, breaker.admit(), breaker.admit()) == ("half_open", 0, 10)

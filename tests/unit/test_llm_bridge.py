@@ -64,14 +64,16 @@ def stall(*parts: bytes) -> Callable[[socket.socket], None]:
 
 
 def ask(make_app, url: str, *, stream: bool = True, **settings) -> tuple[list[tuple[str, dict]], Client]:
-    """Ask, wait for the end, and return everything that was received."""
+    """Ask, wait for the end, and return everything that was received after ``llm_started``."""
     client = Client(make_app(llm_url=url, rate_limit_per_s=0, **settings), user_name="Ann")
     client.received()
     assert client.call("llm_request", {"message": "hi", "request_id": "r", "stream": stream}) == {
         "ok": True,
         "request_id": "r",
     }
-    return client.wait_for_any("llm_error", "llm_complete"), client
+    (name, started), *seen = client.wait_for_any("llm_error", "llm_complete")
+    assert (name, started) == ("llm_started", {"request_id": "r", "user": "Ann", "intelligence_level": "super"})
+    return seen, client
 
 
 def test_a_stream_is_relayed_token_by_token_and_completed(make_app):
@@ -212,16 +214,48 @@ def test_the_next_question_may_be_asked_as_soon_as_the_last_one_has_ended(make_a
             client.wait_for("llm_complete")
 
 
-def test_the_id_of_an_answer_that_has_ended_may_be_used_again_by_its_user_only(make_app):
+def test_a_question_that_was_accepted_is_accepted_again_and_asked_once(make_app):
+    go_on = threading.Event()
+    asked = []
+
+    def gated(connection: socket.socket) -> None:
+        asked.append(connection)
+        connection.sendall(HEAD + TOKEN)
+        go_on.wait(20)
+        connection.sendall(END)
+
+    with backend(gated) as url:
+        app = make_app(llm_url=url, llm_streams_per_user_limit=1, llm_queue_per_user_limit=0)
+        ann, bob = Client(app, user_name="Ann"), Client(app, user_name="Bob")
+        question = {"message": "x", "request_id": "same", "room": "general"}
+        for _ in range(3):
+            assert ann.call("llm_request", question) == {"ok": True, "request_id": "same"}
+        assert ann.call("leave_room", {})["ok"]
+        assert ann.call("llm_request", question)["ok"], "what was accepted stays so"
+        assert ann.call("join_room", {})["ok"]
+        go_on.set()
+        bob.wait_for("llm_complete")
+        assert ann.call("llm_request", question)["ok"]
+        assert bob.call("llm_request", question)["error"]["code"] == "bad_payload"
+        assert len(asked) == 1
+        assert [entry["kind"] for entry in bob.call("get_history", {})["messages"]] == ["prompt", "assistant"]
+        assert bob.call("get_stats")["llm"]["requests_total"] == 1
+
+
+def test_who_asks_again_on_another_connection_gets_the_answer_there(make_app):
     with backend(answer(HEAD, TOKEN, END)) as url:
         app = make_app(llm_url=url)
-        ann, bob = Client(app, user_name="Ann"), Client(app, user_name="Bob")
+        first, again = Client(app, user_name="Ann"), Client(app, user_name="Ann")
+        assert first.call("llm_request", {"message": "x", "request_id": "same"})["ok"]
+        first.wait_for("llm_complete")
+        again.received()
         for _ in range(2):
-            assert ann.call("llm_request", {"message": "x", "request_id": "same"})["ok"]
-            ann.wait_for("llm_complete")
-        assert bob.call("llm_request", {"message": "x", "request_id": "same"})["error"]["code"] == "bad_payload"
-        assert ann.call("llm_resume", {"request_id": "same", "index": 0})["ok"]
-        assert [name for name, _ in ann.received()] == ["llm_token", "llm_complete"]
+            assert again.call("llm_request", {"message": "x", "request_id": "same"})["ok"]
+            first.call("llm_request", {"message": "x", "request_id": "same"})
+        assert [name for name, _ in again.received()] == ["llm_token", "llm_complete"], "once"
+        assert [name for name, _ in first.received()] == []
+        assert again.call("llm_resume", {"request_id": "same", "index": 0})["ok"]
+        assert [name for name, _ in again.received()] == ["llm_token", "llm_complete"]
 
 
 def test_a_question_that_waits_is_asked_when_another_users_answer_makes_room(make_app):

@@ -1,7 +1,9 @@
 """The connections to the backend: one serves request after request though somebody else reads the bodies."""
 
 import socket
+import struct
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -10,7 +12,7 @@ import requests
 import urllib3
 
 from hazoom_ws.http_chunks import ChunkDecoder
-from hazoom_ws.llm_http import HttpClient, RawBody, raw_body
+from hazoom_ws.llm_http import HttpClient, RawBody, beginning_of, is_loopback, raw_body
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nSet-Cookie: sessionid=secret\r\n\r\n"
 PIECES = [b"5\r\nhello\r\n", b"6\r\n world\r\n", b"0\r\n\r\n"]
@@ -143,3 +145,179 @@ def test_the_trailers_of_a_body_that_requests_reads_have_a_bound(trailers: bytes
             with pytest.raises(urllib3.exceptions.ProtocolError):
                 response.raw.read1(100)
         response.close()
+
+
+class Closing:
+    """Answers the first request of each connection, and closes kept ones when the next has come, after ``last_words``."""
+
+    def __init__(self, listener: socket.socket, last_words: bytes, *, resets: bool) -> None:
+        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}/chat/"
+        self.served: list[int] = []  # requests of each connection
+        self._listener, self._last_words, self._resets = listener, last_words, resets
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                self.served.append(0)
+                threading.Thread(target=self._talk, args=(connection, len(self.served) - 1), daemon=True).start()
+
+    def _talk(self, connection: socket.socket, number: int) -> None:
+        with suppress(OSError), connection:
+            request = b""
+            while received := connection.recv(65536):
+                request += received
+                if not request.endswith(b"{}"):
+                    continue
+                request = b""
+                self.served[number] += 1
+                if self.served[number] == 1:
+                    connection.sendall(CHUNKED + b"".join(PIECES))
+                    continue
+                connection.sendall(self._last_words)
+                if self._resets:
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                return
+
+
+@contextmanager
+def closing_peer(last_words: bytes = b"", *, resets: bool = False) -> Iterator[Closing]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield Closing(listener, last_words, resets=resets)
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def read_whole(client: HttpClient, **options: object) -> bytes:
+    body = raw_body(client.post(b"{}", accept="text/event-stream", timeout_s=(20, 20), **options))
+    assert body is not None
+    decoder = ChunkDecoder()
+    content = decoder.feed(body.first)
+    while not decoder.is_whole:
+        content += decoder.feed(body.connection.recv(4096))
+    body.close(is_whole=True)
+    return content
+
+
+@pytest.mark.parametrize("resets", [False, True])
+def test_a_request_that_met_the_end_of_a_kept_connection_is_sent_once_more_on_a_new_one(resets: bool) -> None:
+    with closing_peer(resets=resets) as backend:
+        client = HttpClient(backend.url, 5)
+        for _ in range(3):
+            assert read_whole(client) == b"hello world"
+        assert backend.served == [2, 2, 1]
+
+
+@pytest.mark.parametrize("resets", [False, True])
+def test_a_request_of_which_a_byte_was_answered_is_not_sent_again(resets: bool) -> None:
+    with closing_peer(b"H", resets=resets) as backend:
+        client = HttpClient(backend.url, 5)
+        read_whole(client)
+        with pytest.raises(requests.ConnectionError):
+            read_whole(client)
+        assert backend.served == [2]
+
+
+def test_a_request_is_sent_again_once_and_only_if_somebody_waits_for_it() -> None:
+    with closing_peer() as backend:
+        client = HttpClient(backend.url, 5)
+        read_whole(client)
+        with pytest.raises(requests.ConnectionError):
+            read_whole(client, is_wanted=lambda: False)
+        assert backend.served == [2]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        accepted = []
+
+        def refuse() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = listener.accept()
+                    accepted.append(connection)
+                    connection.recv(65536)
+                    connection.close()
+
+        threading.Thread(target=refuse, daemon=True).start()
+        with pytest.raises(requests.ConnectionError):
+            read_whole(HttpClient(f"http://127.0.0.1:{listener.getsockname()[1]}/", 5))
+        assert len(accepted) == 1
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_connection_that_was_idle_for_long_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing_peer() as backend:
+        client = HttpClient(backend.url, 5)
+        read_whole(client)
+        later_s = time.monotonic() + 4.1
+        monkeypatch.setattr("hazoom_ws.llm_http.time.monotonic", lambda: later_s)
+        read_whole(client)
+        assert backend.served == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("localhost", True),
+        ("LOCALHOST.", True),
+        ("api.localhost", True),
+        ("127.0.0.1", True),
+        ("127.8.8.8", True),
+        ("127.1", True),
+        ("0.0.0.0", True),
+        ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("10.0.0.1", False),
+        ("localhost.example.com", False),
+        ("notlocalhost", False),
+        ("::2", False),
+        ("", False),
+    ],
+)
+def test_what_is_loopback_goes_past_proxies(monkeypatch: pytest.MonkeyPatch, host: str, expected: bool) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy.example.com:3128")
+    monkeypatch.setenv("ALL_PROXY", "http://proxy.example.com:3128")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert is_loopback(host) is expected
+    if host:
+        authority = f"[{host}]" if ":" in host else host
+        assert (not HttpClient(f"http://{authority}:9001/chat/", 5)._options["proxies"]) is expected
+
+
+def refused(*pieces: bytes, timeout_s: float = 20.0) -> bytes:
+    with peer(b"".join(pieces)) as backend:
+        response = HttpClient(backend.url, 5).post(b"{}", accept="text/event-stream", timeout_s=(20, 20))
+        with response:
+            return beginning_of(response, limit_bytes=1000, timeout_s=timeout_s)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "content"),
+    [
+        ([b"HTTP/1.1 500 Oops\r\nContent-Length: 5\r\n\r\nhello and more"], b"hello"),
+        ([b"HTTP/1.1 500 Oops\r\nContent-Length: 5000\r\n\r\n", b"x" * 5000], b"x" * 1000),
+        ([CHUNKED, *PIECES], b"hello world"),
+        ([CHUNKED, b"zz\r\n"], b""),
+        ([b"HTTP/1.1 204 Nothing\r\n\r\n"], b""),
+        ([CHUNKED.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n"), *PIECES], b""),
+    ],
+)
+def test_the_beginning_of_a_body_has_a_bound(pieces: list[bytes], content: bytes) -> None:
+    assert refused(*pieces) == content
+
+
+def test_what_drips_for_ever_is_read_for_a_time_only() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def drip() -> None:
+            connection, _ = listener.accept()
+            closed = threading.Event()
+            with suppress(OSError), connection:
+                connection.recv(65536)
+                connection.sendall(CHUNKED + PIECES[0] + b"5;")
+                while not closed.wait(0.01):
+                    connection.sendall(b"x")
+
+        threading.Thread(target=drip, daemon=True).start()
+        client = HttpClient(f"http://127.0.0.1:{listener.getsockname()[1]}/", 5)
+        with client.post(b"{}", accept="text/event-stream", timeout_s=(20, 20)) as response:
+            assert beginning_of(response, limit_bytes=100_000, timeout_s=0.3) == b"hello"

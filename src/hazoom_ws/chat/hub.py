@@ -23,6 +23,7 @@ from hazoom_ws.deadlines import Deadlines
 from hazoom_ws.errors import LogUnavailable, NotInRoom, TooManyRooms
 from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, MessageLog, Page
 from hazoom_ws.schemas import (
+    FinishReason,
     HistoryPage,
     NewMessage,
     Published,
@@ -74,7 +75,7 @@ class Hub:
         self._notices = Notices(deliver, wake, crowd_count=LISTED_USERS, interval_s=NOTICE_INTERVAL_S)
         self._absences: Deadlines[tuple[str, User]] = Deadlines(settings.presence_grace_s)
         window_s, limit_bytes = settings.recovery_window_s, settings.recovery_limit_bytes
-        self._sessions = Sessions(window_s, log, wall_clock(), clock(), limit_bytes=limit_bytes)
+        self.sessions = Sessions(window_s, log, wall_clock(), clock(), limit_bytes=limit_bytes)
 
     # Who is where
 
@@ -129,12 +130,12 @@ class Hub:
             self._guest_names.add(user.name)
         connection = Connection(connection_id, user, session_id=secrets.token_hex(16))
         if may_return:
-            self._sessions.start(connection)
+            self.sessions.start(connection)
         self._connections[connection_id] = connection
         self._users.add(connection)
         if self._settings.default_room:
             self._enter(connection, self._settings.default_room)
-        self._sessions.save(connection)
+        self.sessions.save(connection)
         return connection
 
     def recover(
@@ -144,7 +145,7 @@ class Hub:
 
         ``user``: who it is known to be. A pid is good for its user only, and ends another connection that still holds it.
         """
-        session = self._sessions.find(pid)
+        session = self.sessions.find(pid)
         if session is None or (user is not None and user != session.user):
             return None
         name = name_in(user_name)
@@ -154,17 +155,17 @@ class Hub:
             self.deliver(Close(session.connection))
             self.disconnect(session.connection)
         connection = Connection(connection_id, session.user, session.session_id)
-        self._sessions.resume(session, pid, connection)
+        self.sessions.resume(session, pid, connection)
         self._connections[connection_id] = connection
         self._users.add(connection)
         for room in session.rooms[: self._settings.rooms_per_connection_limit]:
             self._enter(connection, room)
-        self._sessions.save(connection)
+        self.sessions.save(connection)
         return connection
 
     def seen(self, connection: Connection, offset: int | None) -> int:
         """Return up to where a recovered client has got everything; it says ``offset``, None if it does not know."""
-        return max(self._sessions.since(connection), offset or 0)
+        return max(self.sessions.since(connection), offset or 0)
 
     def catch_up(self, connection: Connection, offset: int) -> list[tuple[ServerEvent, int]]:
         """Return what was said in a recovered client's rooms after ``offset``, each with its place.
@@ -185,10 +186,6 @@ class Hub:
             events.append((self._room_joined(room, page), self._log.last_seq))
         return events
 
-    def save_answers(self, connection: Connection) -> None:
-        """Keep with a connection's session which of its requests to the AI have not ended."""
-        self._sessions.save_answers(connection)
-
     def disconnect(self, connection: Connection, *, may_return: bool = True) -> None:
         """End a connection and its memberships; calling it again changes nothing.
 
@@ -199,7 +196,7 @@ class Hub:
             return
         connection.is_open = False
         now_s = self._clock()
-        is_away = self._sessions.drop(connection, may_return=may_return, wall_now_s=self._wall_clock(), now_s=now_s)
+        is_away = self.sessions.drop(connection, may_return=may_return, wall_now_s=self._wall_clock(), now_s=now_s)
         for room in list(connection.rooms):
             self._exit(connection, room, has_dropped=True)
         if self._users.remove(connection) and not is_away:
@@ -227,7 +224,7 @@ class Hub:
         if limit_bytes:
             page = self._log.read(room, after=since, limit=history, newest=True, limit_bytes=limit_bytes)
         self._enter(connection, room)
-        self._sessions.save(connection)
+        self.sessions.save(connection)
         joined = self._room_joined(room, page)
         pushed = joined if shows_page else msgspec.structs.replace(joined, messages=UNSET)
         self.deliver(Push(connection, pushed, self._log.last_seq))
@@ -237,7 +234,7 @@ class Hub:
         """End a membership and return (and push) what is left. Raises `NotInRoom`."""
         self.require_member(connection, room)
         self._exit(connection, room, has_dropped=False)
-        self._sessions.save(connection)
+        self.sessions.save(connection)
         left = RoomLeft(room=room, user_count=len(self._rooms.get(room, ())))
         self.deliver(Push(connection, left))
         return left
@@ -272,9 +269,12 @@ class Hub:
         self.require_member(connection, room)
         self._show(self._append(room, connection.user.name, message, kind="prompt", request_id=request_id), connection)
 
-    def publish_answer(self, room: str, message: str, request_id: str) -> None:
-        """Keep the AI's whole answer in the room's history and show it. Raises `LogUnavailable`."""
-        self._show(self._append(room, self._settings.assistant_name, message, kind="assistant", request_id=request_id))
+    def publish_answer(
+        self, room: str, message: str, request_id: str, finish_reason: FinishReason, code: str | UnsetType = UNSET
+    ) -> None:
+        """Keep what there is of the AI's answer in the room's history and show it. Raises `LogUnavailable`."""
+        fields: dict[str, Any] = {"kind": "assistant", "finish_reason": finish_reason, "code": code}
+        self._show(self._append(room, self._settings.assistant_name, message, request_id=request_id, **fields))
 
     def _append(self, room: str, user: str, message: str, **fields: Any) -> NewMessage:
         return self._log.append(room=room, user=user, message=message, timestamp=self._wall_clock(), **fields)
@@ -327,10 +327,10 @@ class Hub:
             self._show_typing(key, is_typing=False)
         for (room, user), _ in islice(self._absences.take_due(now_s), DUE_AT_ONCE):
             self._miss(room, user)
-        for user in self._sessions.expire(now_s, DUE_AT_ONCE):
+        for user in self.sessions.expire(now_s, DUE_AT_ONCE):
             self._guest_names.discard(user.name)
         self._notices.tell_due(now_s, lambda room: len(self._rooms[room]))
-        due_at_s = [self._typing.next_end_s(), self._absences.next_due_at_s(), self._sessions.next_due_at_s()]
+        due_at_s = [self._typing.next_end_s(), self._absences.next_due_at_s(), self.sessions.next_due_at_s()]
         due_at_s.append(self._notices.due_at_s)
         next_due_at_s = [at_s for at_s in due_at_s if at_s is not None]
         return min(next_due_at_s) - now_s if next_due_at_s else None

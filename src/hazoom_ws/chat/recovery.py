@@ -7,7 +7,7 @@ client has; one connection at a time holds it. Knows nothing of how either trave
 import hashlib
 import math
 import secrets
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import count, islice
 from sys import getsizeof
@@ -26,6 +26,7 @@ _LARGE_BYTES = 2048  # from here on a session costs more to save than finding ou
 _HELD_BYTES, _HELD_ANSWER_BYTES = 1200, 300  # in memory, beside the names of rooms
 _NO_CHANGE = SessionChange()
 _decode_rooms = msgspec.json.Decoder(list[str]).decode
+_ANSWER_PREFIX = "answer "  # of the key under which one of a room is kept; those of sessions begin with a digit
 
 
 class Session:
@@ -98,6 +99,7 @@ class Sessions:
         self._by_key: dict[str, Session] = {}
         self._away: Deadlines[Session] = Deadlines(window_s)
         self._away_bytes = 0
+        self._away_counts: Counter[str] = Counter()  # by user
         self._limit_bytes = limit_bytes
         self._evicted: list[User] = []
         self._numbers = count(int(wall_now_s * 1000))
@@ -109,6 +111,8 @@ class Sessions:
                     died[room][request_id] = room
             held_bytes = _held_bytes(stored.rooms, stored.answers, stored.died_answers)
             left_at.append((math.inf if stored.ends_at is None else stored.ends_at, key, held_bytes))
+        # Those of all rooms that ended with the earlier process, the room of each by id.
+        self.died_answers = {request_id: room for by_id in died.values() for request_id, room in by_id.items()}
         taken_over = set(_newest(left_at, limit_bytes))
         for key, stored in log.sessions():
             is_over = stored.ends_at is not None and stored.ends_at <= wall_now_s
@@ -154,7 +158,11 @@ class Sessions:
         session.connection = connection
         session.unpack()
         if self._away.stop(session):
-            self._away_bytes -= session.held_bytes
+            self._no_longer_waits(session)
+
+    def is_awaited(self, user: User) -> bool:
+        """Return whether a client of a user is away and may come back."""
+        return user.id in self._away_counts
 
     def save(self, connection: Connection) -> None:
         """Keep which rooms a connection is in, if the log does not know."""
@@ -175,6 +183,17 @@ class Sessions:
         if session is not None and session.answers is connection.answers:
             self._store(session, session.ends_at)
 
+    def save_shared_answer(self, request_id: str, room: str) -> None:
+        """Keep that an answer in a room has not ended, whoever asked: it belongs to nobody's session."""
+        state = StoredSession(
+            user_id="", user_name="", session_id="", since=0, rooms=[], ends_at=0.0, answers={request_id: room}
+        )
+        self._log.save_session(_ANSWER_PREFIX + request_id, state)
+
+    def forget_shared_answer(self, request_id: str) -> None:
+        """Note that it has ended, and is kept."""
+        self._log.save_session(_ANSWER_PREFIX + request_id, None)
+
     def drop(self, connection: Connection, *, may_return: bool, wall_now_s: float, now_s: float) -> bool:
         """Note that a connection has ended, before it leaves its rooms; return whether its user may come back."""
         session = self._of(connection)
@@ -194,19 +213,26 @@ class Sessions:
         session.held_bytes = _held_bytes(session.rooms, session.answers, session.died_answers)
         session.pack()
         self._away_bytes += session.held_bytes
+        self._away_counts[session.user.id] += 1
         self._away.start(session, now_s)
         while self._away and (len(self._away) > AWAY_LIMIT_COUNT or self._away_bytes > self._limit_bytes):
             first, _ = next(self._away.take_due(math.inf))
-            self._away_bytes -= first.held_bytes
+            self._no_longer_waits(first)
             self._end(first)
             self._evicted.append(first.user)
+
+    def _no_longer_waits(self, session: Session) -> None:
+        self._away_bytes -= session.held_bytes
+        self._away_counts[session.user.id] -= 1
+        if not self._away_counts[session.user.id]:
+            del self._away_counts[session.user.id]
 
     def expire(self, now_s: float, limit_count: int) -> Iterable[User]:
         """End up to so many sessions whose clients were away for too long; yield the users of all that have ended."""
         evicted, self._evicted = self._evicted, []
         yield from evicted
         for session, _ in islice(self._away.take_due(now_s), limit_count):
-            self._away_bytes -= session.held_bytes
+            self._no_longer_waits(session)
             self._end(session)
             yield session.user
 

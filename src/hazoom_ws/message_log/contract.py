@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple, Protocol
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from hazoom_ws.schemas import NewMessage
+from hazoom_ws.schemas import FinishReason, NewMessage
 
 PAGE_LIMIT_BYTES = 262_144  # a page goes out twice on joining, and an outbox has 1 MB
 RECORD_BYTES = 500  # what a message counts for beside its text
@@ -129,6 +129,8 @@ class MessageLog(Protocol):
         client_id: str | UnsetType = UNSET,
         kind: Literal["prompt", "assistant"] | UnsetType = UNSET,
         request_id: str | UnsetType = UNSET,
+        finish_reason: FinishReason | UnsetType = UNSET,
+        code: str | UnsetType = UNSET,
     ) -> NewMessage:
         """Give one message its place and return it. Raises `LogUnavailable`."""
 

@@ -23,7 +23,7 @@ from hazoom_ws.message_log.contract import (
     size_bytes,
     take_page,
 )
-from hazoom_ws.schemas import NewMessage
+from hazoom_ws.schemas import FinishReason, NewMessage
 
 _seq_of = attrgetter("seq")
 _NOTHING = NewMessage(user="", message="", timestamp=0, room="", id="", seq=0)
@@ -143,6 +143,8 @@ class MemoryLog:
         client_id: str | UnsetType = UNSET,
         kind: Literal["prompt", "assistant"] | UnsetType = UNSET,
         request_id: str | UnsetType = UNSET,
+        finish_reason: FinishReason | UnsetType = UNSET,
+        code: str | UnsetType = UNSET,
     ) -> NewMessage:
         """Keep one message and return it with its ``id`` and ``seq``."""
         self.last_seq += 1
@@ -161,6 +163,8 @@ class MemoryLog:
             client_id=client_id,
             kind=kind,
             request_id=request_id,
+            finish_reason=finish_reason,
+            code=code,
         )
         entry_bytes = size_bytes(entry)
         kept.size_bytes += entry_bytes

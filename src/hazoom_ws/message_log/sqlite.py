@@ -28,7 +28,7 @@ from hazoom_ws.message_log.session_states import PendingSessions
 from hazoom_ws.message_log.sqlite_reader import SqliteReader
 from hazoom_ws.message_log.sqlite_writer import SqliteWriter
 from hazoom_ws.message_log.unfiled import Unfiled
-from hazoom_ws.schemas import NewMessage
+from hazoom_ws.schemas import FinishReason, NewMessage
 from hazoom_ws.settings import Settings, SettingsError
 
 logger = logging.getLogger(__name__)
@@ -99,6 +99,8 @@ class SqliteLog:
         client_id: str | UnsetType = UNSET,
         kind: Literal["prompt", "assistant"] | UnsetType = UNSET,
         request_id: str | UnsetType = UNSET,
+        finish_reason: FinishReason | UnsetType = UNSET,
+        code: str | UnsetType = UNSET,
     ) -> NewMessage:
         if self.problem is not None:
             raise LogUnavailable(self.problem)
@@ -110,6 +112,8 @@ class SqliteLog:
             client_id=client_id,
             kind=kind,
             request_id=request_id,
+            finish_reason=finish_reason,
+            code=code,
         )
         self._pending.append(entry)
         return entry

@@ -17,7 +17,7 @@ from hazoom_ws.message_log.tail import TailReader
 from hazoom_ws.message_log.unfiled import Unfiled
 from hazoom_ws.schemas import NewMessage
 
-_SELECT = "SELECT seq, room, user, message, timestamp, client_id, kind, request_id FROM messages"
+_SELECT = "SELECT seq, room, user, message, timestamp, client_id, kind, request_id, finish_reason, code FROM messages"
 
 
 class SqliteReader:
@@ -86,7 +86,7 @@ class SqliteReader:
         try:
             rows = self._connection.execute(f"{_SELECT} WHERE {condition}", parameters)
             with closing(rows):
-                for seq, room, user, message, timestamp, client_id, kind, request_id in rows:
+                for seq, room, user, message, timestamp, client_id, kind, request_id, finish_reason, code in rows:
                     yield NewMessage(
                         user=user,
                         message=message or "",
@@ -97,6 +97,8 @@ class SqliteReader:
                         client_id=UNSET if client_id is None else client_id,
                         kind=UNSET if kind is None else kind,
                         request_id=UNSET if request_id is None else request_id,
+                        finish_reason=UNSET if finish_reason is None else finish_reason,
+                        code=UNSET if code is None else code,
                     )
         except sqlite3.Error as error:
             raise LogUnavailable(str(error)) from error

@@ -32,8 +32,11 @@ from hazoom_ws.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-_INSERT = "INSERT OR IGNORE INTO messages (seq, room, user, message, timestamp, client_id, kind, request_id) VALUES "
-_ROW = "(?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT = (
+    "INSERT OR IGNORE INTO messages "
+    "(seq, room, user, message, timestamp, client_id, kind, request_id, finish_reason, code) VALUES "
+)
+_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _FILED_AT_ONCE_COUNT = 512  # what comes meanwhile waits
 _FILED_AT_ONCE_BYTES = 262_144
 _FILED_AT_OPENING_COUNT, _FILED_AT_OPENING_BYTES = 8192, 4_194_304  # nobody waits for anything else, but memory is scarce
@@ -264,4 +267,6 @@ def _row_of(entry: NewMessage) -> tuple[Any, ...]:
         None if entry.client_id is UNSET else entry.client_id,
         None if entry.kind is UNSET else entry.kind,
         None if entry.request_id is UNSET else entry.request_id,
+        None if entry.finish_reason is UNSET else entry.finish_reason,
+        None if entry.code is UNSET else entry.code,
     )

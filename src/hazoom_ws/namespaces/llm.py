@@ -17,8 +17,6 @@ class LlmNamespace(FeatureNamespace):
     def llm_request(self, link: Link, payload: schemas.LlmRequest) -> schemas.LlmAccepted:
         """Start an answer for the asker, or for the room that the request names."""
         connection = link.connection
-        if payload.room is not UNSET:
-            self.parts.hub.require_member(connection, payload.room)
         prompt = Prompt(
             request_id=secrets.token_hex(16) if payload.request_id is UNSET else payload.request_id,
             user_identifier=connection.user.name,

@@ -5,6 +5,8 @@ anything else               `ANSWER`, token by token
 ``do:gated NAME``           `ANSWER`, each token and then the end only after /control/release/NAME/ was called for it
 ``do:html``                 a page instead of a stream
 ``do:status N``             HTTP status N with a JSON error
+``do:busy N S``             HTTP status N with a JSON error and ``Retry-After: S``
+``do:halves``               tokens that end in the middle of a character, as those of some models do
 ``do:redirect``             a redirect to another address
 ``do:error event``          a stream that fails after a token, with an internal address in its text
 ``do:no end``               a stream that ends without its end event
@@ -34,6 +36,7 @@ from django.views.decorators.http import require_GET, require_POST
 from chat_backend import control
 
 ANSWER = ("Grüße", " aus", "  dem", " Café", ":\n", "🦆", " \t", "👩‍🚀", "日本", "語 ", "<b>fett</b>", ".")
+HALVES = ("\ud83d", "\ude00", "x\ud83d", "y", "\ude00")
 HUGE_CHARS = 1_000_000
 ENDLESS_INTERVAL_S = 0.01
 FLOOD_FILLER = "." * 200
@@ -72,6 +75,8 @@ def _chat(request: HttpRequest, *, with_session_id: bool) -> HttpResponseBase:
             return HttpResponse("<!doctype html><title>Goose</title><h1>Welcome</h1>")
         case ["status", status]:
             return JsonResponse({"error": INTERNAL_ERROR}, status=int(status))
+        case ["busy", status, seconds]:
+            return JsonResponse({"error": "quota exceeded"}, status=int(status), headers={"Retry-After": seconds})
         case ["redirect"]:
             return HttpResponseRedirect("http://10.0.0.7:11434/login/")
         case ["stall", "headers"]:
@@ -90,7 +95,7 @@ def _answer(message: str, body: dict, session_id: str) -> JsonResponse:
         return JsonResponse(["no", "object"], safe=False)
     return JsonResponse(
         {
-            "response": "".join(ANSWER),
+            "response": "".join(HALVES if message == "do:halves" else ANSWER),
             "session_id": session_id,
             "user_identifier": body.get("user_identifier"),
             "intelligence_level": body.get("intelligence_level"),
@@ -133,6 +138,10 @@ def _events(message: str) -> Iterator[tuple[str, object]]:  # noqa: PLR0912
             yield "token", '{"token": "half'
         case ["not", "an", "object"]:
             yield "token", '["no", "object"]'
+        case ["halves"]:
+            tokens = HALVES
+            for token in tokens:
+                yield "token", {"token": token}
         case ["huge"]:
             tokens = ("x" * HUGE_CHARS,)
             yield "token", {"token": tokens[0]}

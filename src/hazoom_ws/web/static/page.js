@@ -4,6 +4,7 @@
 const element = (id) => document.getElementById(id);
 const TYPING_ENDS_MS = 3000; // after the last key
 const TYPING_RENEWAL_MS = 2000; // the server ends an indicator that is not renewed
+const ENDS = { cancelled: "stopped", failed: "failed" }; // by finish_reason
 const socket = io({ autoConnect: false, transports: ["websocket", "polling"], tryAllTransports: true });
 const people = new Map(); // name -> <li>
 const typists = new Set();
@@ -86,8 +87,43 @@ function showMessage(message) {
   if (shown.has(message.id)) return;
   shown.add(message.id);
   const streamed = message.kind === "assistant" && answers.get(message.request_id)?.line;
-  if (streamed) fillLine(streamed, message.user, message.message);
-  else addLine(message.user, message.message, message.kind);
+  // Of an answer that died with the server nothing is kept; what was seen of it stays.
+  if (streamed) fillLine(streamed, message.user, message.message || streamed.lastChild.textContent);
+  const line = streamed || addLine(message.user, message.message, message.kind);
+  if (message.kind === "assistant") showEnd(line, message.finish_reason);
+}
+
+// Says between the name and the text how it is with an answer, if that is not plain to see.
+function setState(line, text) {
+  changeMessages(() => {
+    if (line.children.length > 2) line.children[1].remove();
+    if (!text) return;
+    const state = document.createElement("span");
+    state.className = "state";
+    state.textContent = text;
+    line.lastChild.before(state);
+  });
+}
+
+function showEnd(line, reason) {
+  setState(line, [ENDS[reason], line.lastChild.textContent ? null : "no answer"].filter(Boolean).join(", "));
+}
+
+// The line of an answer that is on its way.
+function answerOf(id) {
+  if (!answers.has(id)) {
+    answers.set(id, { line: addLine("Assistant", "", "assistant"), index: -1 });
+    setState(answers.get(id).line, "…");
+  }
+  return answers.get(id);
+}
+
+function endAnswer(id, reason) {
+  const line = answers.get(id)?.line;
+  // What is kept has said it already, if it could be kept.
+  if (line && line.querySelector(".state")?.textContent === "…") showEnd(line, reason);
+  answers.delete(id);
+  setAsked(id, false);
 }
 
 function showPeople(users, count) {
@@ -212,27 +248,28 @@ socket.on("user_typing", ({ user, is_typing: active, room: where }) => {
   else typists.delete(user);
   showTypists();
 });
+socket.on("llm_started", ({ request_id: id, room: where }) => {
+  if (!isIn || where !== room) return;
+  if (mine.has(id)) setAsked(id, true);
+  answerOf(id);
+});
 socket.on("llm_token", ({ request_id: id, token, index, room: where, snapshot }) => {
   if (!isIn || where !== room) return;
   if (mine.has(id)) setAsked(id, true); // also after a lost connection
-  if (!answers.has(id)) answers.set(id, { line: addLine("Assistant", "", "assistant"), index: -1 });
-  const answer = answers.get(id);
+  const answer = answerOf(id);
   if (!snapshot && index <= answer.index) return; // it came before the connection was lost
   answer.index = snapshot ? 0 : index;
   const text = answer.line.lastChild;
+  if (token && !text.textContent) setState(answer.line, null);
   changeMessages(() => (snapshot ? text.replaceChildren(token) : text.append(token)));
 });
 socket.on("llm_queued", ({ request_id: id, position }) => {
   if (mine.has(id)) setAsked(id, true);
   showProblem({ message: `The AI is busy: your question is number ${position} in the queue.` });
 });
-socket.on("llm_complete", ({ request_id: id }) => {
-  answers.delete(id);
-  setAsked(id, false);
-});
+socket.on("llm_complete", ({ request_id: id, finish_reason: reason }) => endAnswer(id, reason));
 socket.on("llm_error", ({ request_id: id, message }) => {
-  answers.delete(id);
-  setAsked(id, false);
+  endAnswer(id, "failed");
   showProblem({ message });
 });
 socket.on("error", showProblem);
