@@ -21,8 +21,10 @@ from hazoom_ws.namespaces.base import Parts
 from hazoom_ws.namespaces.delivery import Delivery
 from hazoom_ws.namespaces.root import build_namespaces
 from hazoom_ws.namespaces.timers import Timers
-from hazoom_ws.origins import OriginCheck
-from hazoom_ws.settings import Settings, load_settings
+from hazoom_ws.origins import OriginCheck, cors_origins
+from hazoom_ws.settings import Settings
+from hazoom_ws.settings_checks import checked
+from hazoom_ws.settings_sources import load_settings
 from hazoom_ws.statistics import Statistics
 from hazoom_ws.transport.dispatch import Dispatcher
 from hazoom_ws.transport.engine import Engine
@@ -39,9 +41,9 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
     The Socket.IO side is ``app.extensions["socketio"]``, whose ``test_client(app)`` works as Flask-SocketIO documents it.
     Raises `SettingsError` for a bad environment, or a message log that cannot be used.
     """
-    settings = load_settings() if settings is None else settings
+    settings = load_settings() if settings is None else checked(settings)
     app = Flask("hazoom_ws", template_folder="web/templates", static_folder="web/static")
-    CORS(app, origins=list(settings.cors_origins), always_send=False)
+    CORS(app, origins=cors_origins(settings), always_send=False)
     fan_out = FanOut()
     socketio = flask_socketio.SocketIO(
         app,

@@ -22,6 +22,8 @@ ALLOWED = {
     "schemas": {"errors"},
     "validation": BASE,
     "origins": BASE,
+    "settings_checks": {"origins", "settings"},
+    "settings_sources": {"settings", "settings_checks"},
     "addresses": set(),
     "sse": set(),
     "demo": {"settings"},
