@@ -78,6 +78,10 @@ class HttpClient:
         request.prepare_body(body, None)
         return self._session.send(request, timeout=timeout_s, allow_redirects=False, **self._options)
 
+    def close(self) -> None:
+        """Close the connections that serve nobody now."""
+        self._session.close()
+
 
 def socket_of(raw: Any) -> socket.socket | None:
     """Return the socket under a urllib3 response; None once http.client has read the body to its end.

@@ -25,6 +25,7 @@ ALLOWED = {
     "settings_checks": {"origins", "settings"},
     "settings_sources": {"settings", "settings_checks"},
     "addresses": set(),
+    "development": set(),
     "sse": set(),
     "demo": {"settings"},
     "message_log": BASE,

@@ -38,6 +38,7 @@ def nothing_left() -> Iterator[None]:
     """Check that all that was made in the block, and is not used any more, was freed by counting references."""
     gc.collect()
     gc.disable()
+    gc.freeze()  # applications of other tests, which end when their tasks do
     try:
         yield
         gc.set_debug(gc.DEBUG_SAVEALL)
@@ -46,6 +47,7 @@ def nothing_left() -> Iterator[None]:
     finally:
         gc.set_debug(0)
         gc.garbage.clear()
+        gc.unfreeze()
         gc.enable()
     assert left == []
 
