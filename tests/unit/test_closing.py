@@ -9,8 +9,11 @@ import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import psutil
 import pytest
 from flask import Flask
 from flask_socketio.test_client import SocketIOTestClient
@@ -94,6 +97,10 @@ def test_twenty_applications_that_are_dropped_leave_nothing(instance: Path, noth
         app = create_app(Settings(log_url="sqlite:///named.sqlite3"))
         assert len(history(app)) == number
         use(app)
+        server = app.extensions["socketio"].server
+        for eio_sid in list(server.environ):
+            server._handle_eio_disconnect(eio_sid, "gone")  # such that it may come back
+        del server
         SocketIOTestClient.clients.clear()  # the library keeps them, and they keep their application
         held = weakref.WeakSet([app.extensions["hazoom_ws"].log])
         del app
@@ -169,12 +176,47 @@ def test_a_log_that_is_unwell_is_not_opened_again_once_it_is_closed(instance: Pa
     assert log.problem == "closed"
 
 
-def test_connections_to_the_backend_are_given_back(demo: DemoBackend, nothing_left: None) -> None:
-    app = create_app(Settings(log_url="memory://", llm_url=demo.url))
+class KeepAlive(BaseHTTPRequestHandler):
+    """A backend that keeps its connections open, as Django behind gunicorn does."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        body = b'{"response": "hi", "session_id": "s"}'
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Log nothing."""
+
+
+@pytest.fixture
+def keep_alive() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), KeepAlive) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_port}/chat/"
+        server.shutdown()
+
+
+def test_connections_to_the_backend_are_given_back(keep_alive: str, nothing_left: None) -> None:
+    app = create_app(Settings(log_url="memory://", llm_url=keep_alive))
     client = Client(app, user_name="Ann")
-    client.emit("llm_request", {"message": "hello"})
-    client.wait_for("llm_complete")  # and its connection is kept for the next
+    client.emit("llm_request", {"message": "hello", "stream": False})
+    client.wait_for("llm_complete")
+    port = urlsplit(keep_alive).port
+
+    def is_open() -> bool:
+        return any(one.raddr and one.raddr.port == port for one in psutil.Process().net_connections("tcp"))
+
+    wait_until(is_open, "its connection is kept for the next request")
     close(app)
+    wait_until(lambda: not is_open(), "it is closed")
+    assert app.test_client().get("/health").status_code == 200, "the application is still there"
 
 
 def test_an_answer_that_runs_is_stopped(demo: DemoBackend, nothing_left: None) -> None:
@@ -193,6 +235,7 @@ import eventlet
 eventlet.monkey_patch()
 import gc, os, sys
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from eventlet import patcher
 from flask import Flask
 Flask.auto_find_instance_path = lambda _: sys.argv[1]
