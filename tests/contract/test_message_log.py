@@ -3,6 +3,8 @@
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -368,10 +370,17 @@ class TestFile:
         assert modes["real.sqlite3"] == 0o600
         assert set(modes.values()) == {0o600}
 
-    def test_a_second_process_is_refused(self, open_store):
+    def test_a_second_user_is_refused(self, open_store):
         open_store(self.URL)
-        with pytest.raises(SettingsError, match="another hazoom_ws uses"):
+        with pytest.raises(SettingsError, match="another application of this process uses"):
             open_store(self.URL)
+
+    def test_a_second_process_is_refused(self, open_store, tmp_path):
+        open_store(self.URL)
+        imports = "from pathlib import Path; from hazoom_ws.message_log.database_file import lock_file; "
+        command = [sys.executable, "-c", f"{imports}lock_file(Path({str(tmp_path / 'log.sqlite3')!r}))"]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert "SettingsError: log_url: another hazoom_ws uses" in ended.stderr
 
     def test_a_damaged_file_is_kept_aside(self, open_store, tmp_path):
         (tmp_path / "log.sqlite3").write_bytes(b"no database at all" * 100)
