@@ -125,7 +125,7 @@ CASES: dict[str, tuple[Callable[..., None], Callable[[int], object]]] = {
 
 
 def seconds(read: Callable[[object], None], data: object) -> float:
-    """Return this thread's CPU time of the quickest of several rounds: what else the machine does can only make one slower."""
+    """Return this thread's CPU time of the quickest of several rounds: what else is done can only make one slower."""
     taken_s = []
     gc.collect()
     gc.disable()  # what it costs depends on all that there is, of other tests too
