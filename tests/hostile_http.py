@@ -27,6 +27,7 @@ def exchange(server: Hazoom, data: bytes) -> bytes:
     with connect(server) as connection:
         with suppress(ConnectionError):
             connection.sendall(data)
+            connection.shutdown(socket.SHUT_WR)  # or it is kept for another request
         return read_all(connection)
 
 

@@ -16,7 +16,7 @@ from hostile.calm import CalmClient
 from hostile.server import Server, prepare_child, running
 
 _WARM_UP_S = 1.0
-_SETTLING_S = 3.0
+_SETTLING_S = 6.0  # longer than a user who has dropped is waited for (presence_grace_s)
 _GIVING_UP_S = 10.0
 _OVERTIME_S = 6.0  # what an attack may take beyond its seconds
 _SAMPLE_S = 0.1

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from hazoom_ws.app import create_app
 
 __all__ = ["__version__", "create_app"]
-__version__ = "0.4.3"
+__version__ = "0.5.0"
 
 
 def __getattr__(name: str) -> object:

@@ -343,7 +343,7 @@ class Answers:
             if isinstance(event, LlmComplete):
                 self._hub.publish_answer(room, event.response, request_id, event.finish_reason)
             else:
-                self._hub.publish_answer(room, "".join(answer.tokens), request_id, "failed", code)
+                self._hub.publish_answer(room, answer.tokens.joined(), request_id, "failed", code)
         except LogUnavailable as error:
             logger.warning("the answer to AI request %r is in no history: %s", request_id, error.reason)
         else:

@@ -31,7 +31,7 @@ class ClientPayload(Struct, frozen=True, kw_only=True):
 
 
 class Auth(Struct, frozen=True, kw_only=True):
-    """The ``auth`` object of a CONNECT packet; all of it is optional in open mode.
+    """The ``auth`` object of a CONNECT packet; all of it is optional in open mode. Some clients can send strings only.
 
     ``pid`` and ``offset`` are the official client's own, see `hazoom_ws.chat.recovery`; what they cannot be, they are not.
     """
@@ -39,9 +39,14 @@ class Auth(Struct, frozen=True, kw_only=True):
     user_name: str | UnsetType = UNSET
     token: str | UnsetType = UNSET
     api_key: str | UnsetType = UNSET
-    recover: bool = True
+    recover: bool | Literal["true", "false"] = True
     pid: Any = None
     offset: Any = None
+
+    @property
+    def is_recoverable(self) -> bool:
+        """Whether the client wants to be able to come back, and can take the offsets that this needs."""
+        return self.recover in (True, "true")
 
 
 class JoinRoom(ClientPayload, frozen=True, kw_only=True):

@@ -133,7 +133,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "Bytes that the clients which may come back hold in memory, most of it the names of their rooms; over it those "
             "who left first may not."
         ),
-    ] = 16777216
+    ] = 12582912
     log_url: Annotated[
         str,
         Meta(
@@ -238,7 +238,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = 300.0
     llm_resume_limit_bytes: Annotated[
         int, _count("Bytes of text of all answers that have ended and can be resumed; the oldest go first.")
-    ] = 67108864
+    ] = 16777216
     llm_circuit_failures_count: Annotated[
         int,
         _count("Attempts in a row that cannot reach the backend, after which questions are refused at once for a while."),

@@ -6,16 +6,20 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from hazoom_ws.errors import BadPayload, TooLarge
+from hazoom_ws.names import composed, has_controls, is_blank
 from hazoom_ws.settings import Settings
 
 T = TypeVar("T", bound=Struct)
+_COMPOSED_OF_CHARS = 4  # at the most, that become one
 
 
 def parse(payload_type: type[T], payload: object, settings: Settings) -> T:
-    """Turn decoded JSON into ``payload_type``.
+    """Turn decoded JSON into ``payload_type``; ``null`` is a field that was left out, names get their normal form.
 
     Raises `BadPayload` with the field's name and its limit, or `TooLarge` for a ``message`` over its limit.
     """
+    if isinstance(payload, dict):
+        payload = _tidied(payload, settings)
     try:
         parsed = msgspec.convert(payload, payload_type)
     except msgspec.ValidationError as error:
@@ -26,6 +30,8 @@ def parse(payload_type: type[T], payload: object, settings: Settings) -> T:
     user_name: Any = getattr(parsed, "user_name", UNSET)
     if user_name is not UNSET:
         _check_name("user_name", user_name, settings.user_name_limit_chars, may_be_blank=True)
+        if user_name.casefold() == composed(settings.assistant_name.strip()).casefold():
+            raise BadPayload("user_name", f"{user_name!r} is the assistant's name")
     message: Any = getattr(parsed, "message", UNSET)
     if message is not UNSET:
         # Four bytes a character is the most that UTF-8 needs: most messages are never encoded to be measured.
@@ -33,7 +39,7 @@ def parse(payload_type: type[T], payload: object, settings: Settings) -> T:
             size_bytes = len(message.encode())
             if size_bytes > settings.message_limit_bytes:
                 raise TooLarge("message", settings.message_limit_bytes, size_bytes)
-        if not message.strip():
+        if is_blank(message):
             raise BadPayload("message", "must not be empty or blank")
     return parsed
 
@@ -41,8 +47,27 @@ def parse(payload_type: type[T], payload: object, settings: Settings) -> T:
 def _check_name(field: str, text: str, limit_chars: int, *, may_be_blank: bool) -> None:
     if len(text) > limit_chars:
         raise BadPayload(field, f"{len(text)} characters, the limit is {limit_chars}")
-    if not may_be_blank and not text.strip():
+    if has_controls(text):
+        raise BadPayload(field, "must not have control characters, or such as change the direction of text")
+    if not may_be_blank and is_blank(text):
         raise BadPayload(field, "must not be empty or blank")
+
+
+def _tidied(payload: dict[Any, Any], settings: Settings) -> dict[Any, Any]:
+    """Return a payload without what is null, and with its names in the form in which they are compared."""
+    if None in payload.values():
+        payload = {field: value for field, value in payload.items() if value is not None}
+    user_name, room = payload.get("user_name"), payload.get("room")
+    if isinstance(user_name, str):
+        payload = {**payload, "user_name": _tidied_name(user_name, settings.user_name_limit_chars).strip()}
+    if isinstance(room, str) and not room.isascii():
+        payload = {**payload, "room": _tidied_name(room, settings.room_name_limit_chars)}
+    return payload
+
+
+def _tidied_name(name: str, limit_chars: int) -> str:
+    # One that is far too long is refused as it is: to compose it may take long.
+    return name if len(name) > _COMPOSED_OF_CHARS * limit_chars else composed(name)
 
 
 def _refusal(text: str) -> BadPayload:

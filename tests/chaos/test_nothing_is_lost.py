@@ -52,7 +52,7 @@ class Person:
             if event == "new_message":
                 messages.append(data)
             elif event == "room_joined":
-                messages += data["messages"]
+                messages += data.get("messages", [])  # else the acknowledgement of joining has them
         return messages
 
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hazoom_ws.errors import LogUnavailable
-from hazoom_ws.message_log.contract import MessageLog, Page, StoredSession, size_bytes
+from hazoom_ws.message_log.contract import MessageLog, Page, SessionChange, StoredSession, size_bytes
 from hazoom_ws.message_log.migrations import MIGRATIONS
 from hazoom_ws.message_log.opening import open_log
 from hazoom_ws.schemas import NewMessage
@@ -434,6 +434,31 @@ class TestFile:
         [kept] = open_store(self.URL).read("a", limit=5, newest=True).messages
         assert (kept.message, kept.kind, kept.request_id) == ("because", "assistant", "r")
         assert (kept.finish_reason, kept.code) == (msgspec.UNSET, msgspec.UNSET)
+
+    def test_a_file_of_the_third_version_is_taken_over(self, open_store, tmp_path):
+        entry = say(open_store("memory://"), "a", "hi")[0]
+        first, second = (
+            msgspec.json.encode([msgspec.structs.replace(entry, id=f"e-{seq}", seq=seq)]).decode() for seq in (8, 9)
+        )
+        session = StoredSession(user_id="u", user_name="Ann", session_id="s", since=1, rooms=["a"])
+        sessions = msgspec.json.encode({"k": session, "gone": None}).decode()
+        with closing(sqlite3.connect(tmp_path / "log.sqlite3")) as connection:
+            connection.executescript(f"{' '.join(MIGRATIONS[:3])} PRAGMA user_version = 3;")
+            connection.execute("INSERT INTO about VALUES ('e', 7)")
+            connection.executemany(
+                "INSERT INTO tail (messages, sessions) VALUES (?, ?)", [(first, "{}"), ("[]", sessions), (second, "{}")]
+            )
+            connection.execute("INSERT INTO sessions VALUES ('gone', ?)", (msgspec.json.encode(session),))
+            connection.commit()
+        log = open_store(self.URL)
+        assert dict(log.sessions()) == {"k": session}
+        assert [kept.id for kept in log.read("a", limit=5, newest=True).messages] == ["e-8", "e-9"]
+        log.change_session("k", SessionChange(joined=["b"]))
+        new = say(log, "a", "2")[0]
+        log.close()
+        log = open_store(self.URL)
+        assert dict(log.sessions()) == {"k": msgspec.structs.replace(session, rooms=["a", "b"])}
+        assert log.read("a", limit=1, newest=True).messages == [new]
 
     def test_a_file_of_a_later_version_is_refused(self, open_store, tmp_path):
         open_store(self.URL).close()

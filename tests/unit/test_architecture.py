@@ -13,11 +13,12 @@ SOURCE = Path(hazoom_ws.__file__).parent
 MODULES = {path.relative_to(SOURCE).with_suffix("").as_posix(): path for path in SOURCE.rglob("*.py")}
 
 # What each room may import of the package, beside itself; app, cli and __main__ see what they like.
-BASE = {"schemas", "errors", "settings", "deadlines", "__init__"}
+BASE = {"schemas", "names", "errors", "settings", "deadlines", "__init__"}
 ALLOWED = {
     "__init__": {"app"},
     "errors": set(),
     "settings": set(),
+    "names": set(),
     "deadlines": set(),
     "schemas": {"errors"},
     "validation": BASE,

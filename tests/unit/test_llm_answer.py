@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hazoom_ws.chat.presence import Connection, User
-from hazoom_ws.llm_answer import Answer, weave
+from hazoom_ws.llm_answer import Answer, Tokens, weave
 from hazoom_ws.llm_wire import Prompt
 from hazoom_ws.schemas import LlmTokens, UserLeft
 
@@ -89,3 +89,25 @@ def test_whenever_it_drops_again_nothing_is_missed_and_an_index_tells_what_comes
         count = happened.count(number)
         assert seen_texts[number] == "".join(f"{number}.{index} " for index in range(count))
     assert seen_events == happened.count(None)
+
+
+@given(texts=st.lists(st.text(max_size=3), max_size=8), first=st.integers(0, 9), end=st.none() | st.integers(0, 9))
+def test_packed_tokens_say_what_they_said_before(texts, first, end):
+    tokens = Tokens()
+    for text in texts:
+        tokens.append(text)
+    before = tokens.joined(first, end)
+    tokens.pack()
+    assert len(tokens) == len(texts)
+    if first <= len(texts) and (end is None or first <= end <= len(texts)):
+        assert tokens.joined(first, end) == before == "".join(texts[first:end])
+
+
+def test_an_answer_that_has_ended_takes_little_more_than_its_text():
+    one = answer("r")
+    for number in range(10_000):
+        one.tokens.append(f"{number % 10}")
+        one.places.append(number)
+    one.finish()
+    assert one.size_bytes < 200_000
+    assert one.joined(9_995).token == "56789"

@@ -5,6 +5,7 @@ given to ``deliver`` in the order in which they became true; it does not know ho
 is made within a turn (`hazoom_ws.namespaces.delivery`).
 """
 
+import math
 import secrets
 from collections.abc import Callable
 from itertools import islice
@@ -37,6 +38,7 @@ from hazoom_ws.settings import Settings
 
 LISTED_USERS = 200  # names that a room tells; over it everybody's coming and going is not told to everybody
 NOTICE_INTERVAL_S = 1.0
+ABSENCES_LIMIT_COUNT = 12_000  # users of rooms that are waited for; over it the first are not any longer
 DUE_AT_ONCE = 500  # in one turn, so that a crowd which left at once keeps nobody waiting
 FALLBACK_ROOM = "general"
 
@@ -70,11 +72,10 @@ class Hub:
         self._room_sizes: dict[str, int] | None = None  # as it was told last; None since somebody has come or gone
         self._typing = TypingIndicators(settings.typing_expiry_s)
         self._wake = wake
-        self._notices = Notices(deliver, crowd_count=LISTED_USERS, interval_s=NOTICE_INTERVAL_S)
+        self._notices = Notices(deliver, wake, crowd_count=LISTED_USERS, interval_s=NOTICE_INTERVAL_S)
         self._absences: Deadlines[tuple[str, User]] = Deadlines(settings.presence_grace_s)
-        self.sessions = Sessions(
-            settings.recovery_window_s, log, wall_clock(), clock(), limit_bytes=settings.recovery_limit_bytes
-        )
+        window_s, limit_bytes = settings.recovery_window_s, settings.recovery_limit_bytes
+        self.sessions = Sessions(window_s, log, wall_clock(), clock(), limit_bytes=limit_bytes)
 
     # Who is where
 
@@ -120,8 +121,7 @@ class Hub:
     ) -> Connection:
         """Admit a connection and put it in the default room. A blank name means none.
 
-        ``user``: who it is known to be, whatever the name. ``may_return``: it gets a pid, with which `recover` takes it up
-        again after a drop.
+        ``user``: who it is known to be, whatever the name. ``may_return``: it gets a pid, for `recover` after a drop.
         """
         if user is None:
             name = name_in(user_name)
@@ -143,8 +143,7 @@ class Hub:
     ) -> Connection | None:
         """Admit a connection of a client that has dropped, as who and where it was; None if that cannot be.
 
-        ``user`` is who it is known to be. A pid is good for its user only, and for one connection at a time: one that still
-        holds it is ended.
+        ``user``: who it is known to be. A pid is good for its user only, and ends another connection that still holds it.
         """
         session = self.sessions.find(pid)
         if session is None or (user is not None and user != session.user):
@@ -217,9 +216,9 @@ class Hub:
     ) -> RoomJoined:
         """Make ``connection`` a member, once, and return (and push) who is there and what was said.
 
-        With ``since`` the newest ``history`` messages after it are replayed, and ``complete`` says that they are all. They
-        have ``limit_bytes`` together, or are one; with 0 there are none. ``shows_page``: what is pushed has them as well.
-        Raises `TooManyRooms`, `LogUnavailable`.
+        With ``since`` the newest ``history`` messages after it are replayed, and ``complete`` says that they are all: of
+        ``limit_bytes``, or one, or none if that is 0. ``shows_page``: what is pushed has them. Raises `TooManyRooms`,
+        `LogUnavailable`.
         """
         page = Page([], more=history > 0, gap=False)
         if limit_bytes:
@@ -260,29 +259,33 @@ class Hub:
         entry = self._log.find_resent(room, sender, client_id)
         duplicate = entry is not None
         if entry is None:
-            entry = self._show(room, sender, message, typist=connection, client_id=client_id)
+            now_s = self._wall_clock()
+            entry = self._log.append(room=room, user=sender, message=message, timestamp=now_s, client_id=client_id)
+            self._show(entry, connection)
         return Published(id=entry.id, seq=entry.seq, timestamp=entry.timestamp, duplicate=duplicate)
 
     def publish_prompt(self, connection: Connection, room: str, message: str, request_id: str) -> None:
         """Show a room the question that one of its members asks the AI. Raises `NotInRoom`, `LogUnavailable`."""
         self.require_member(connection, room)
-        sender = connection.user.name
-        self._show(room, sender, message, typist=connection, kind="prompt", request_id=request_id)
+        self._show(self._append(room, connection.user.name, message, kind="prompt", request_id=request_id), connection)
 
     def publish_answer(
         self, room: str, message: str, request_id: str, finish_reason: FinishReason, code: str | UnsetType = UNSET
     ) -> None:
         """Keep what there is of the AI's answer in the room's history and show it. Raises `LogUnavailable`."""
         fields: dict[str, Any] = {"kind": "assistant", "finish_reason": finish_reason, "code": code}
-        self._show(room, self._settings.assistant_name, message, request_id=request_id, **fields)
+        self._show(self._append(room, self._settings.assistant_name, message, request_id=request_id, **fields))
 
-    def _show(self, room: str, sender: str, message: str, *, typist: Connection | None = None, **fields: Any) -> NewMessage:
-        """Log a message, with the log's further ``fields``, and show it to the room. Raises `LogUnavailable`."""
-        entry = self._log.append(room=room, user=sender, message=message, timestamp=self._wall_clock(), **fields)
+    def _append(self, room: str, user: str, message: str, **fields: Any) -> NewMessage:
+        return self._log.append(room=room, user=user, message=message, timestamp=self._wall_clock(), **fields)
+
+    def _show(self, entry: NewMessage, typist: Connection | None = None) -> None:
+        """Show a message to its room; whoever sent it types no more."""
         if typist is not None and self._typing.has_any(typist):
-            self._stop_typing(TypingKey(typist, room, sender))
-        self.deliver(Broadcast(room, entry, offset=entry.seq))
-        return entry
+            key = TypingKey(typist, entry.room, entry.user)
+            if self._typing.stop(key):
+                self._show_typing(key, is_typing=False)
+        self.deliver(Broadcast(entry.room, entry, offset=entry.seq))
 
     def history(
         self,
@@ -323,8 +326,7 @@ class Hub:
         for key in self._typing.expire(now_s):
             self._show_typing(key, is_typing=False)
         for (room, user), _ in islice(self._absences.take_due(now_s), DUE_AT_ONCE):
-            if self._rooms[room].dismiss(user):
-                self._say_left(room, user)
+            self._miss(room, user)
         for user in self.sessions.expire(now_s, DUE_AT_ONCE):
             self._guest_names.discard(user.name)
         self._notices.tell_due(now_s, lambda room: len(self._rooms[room]))
@@ -347,7 +349,8 @@ class Hub:
         self._room_sizes = None
         self._absences.stop((room, connection.user))
         if is_new:
-            self._announce(room, UserJoined(room=room, user=connection.user.name, user_count=len(members)), connection)
+            event = UserJoined(room=room, user=connection.user.name, user_count=len(members))
+            self._notices.announce(room, event, self._clock(), connection)
         self.deliver(Enter(connection, room))
 
     def _exit(self, connection: Connection, room: str, *, has_dropped: bool) -> None:
@@ -359,15 +362,21 @@ class Hub:
             return
         if has_dropped and self._settings.presence_grace_s:
             self._absences.start((room, connection.user), self._clock())
+            if len(self._absences) > ABSENCES_LIMIT_COUNT:
+                self._miss(*next(self._absences.take_due(math.inf))[0])
         else:
             self._rooms[room].dismiss(connection.user)
             self._say_left(room, connection.user)
 
+    def _miss(self, room: str, user: User) -> None:
+        """Let a user leave who was away for too long."""
+        if self._rooms[room].dismiss(user):
+            self._say_left(room, user)
+
     def _say_left(self, room: str, user: User) -> None:
         self._room_sizes = None
         members = self._rooms[room]
-        event = UserLeft(room=room, user=user.name, user_count=len(members))
-        self._announce(room, event)
+        self._notices.announce(room, UserLeft(room=room, user=user.name, user_count=len(members)), self._clock())
         if not members:
             del self._rooms[room]
             self._notices.forget(room)
@@ -382,18 +391,10 @@ class Hub:
             complete=not (page.more or page.gap),
         )
 
-    def _announce(self, room: str, event: UserJoined | UserLeft, newcomer: Connection | None = None) -> None:
-        if not self._notices.announce(room, event, newcomer, self._clock()):
-            self._wake()
-
-    def _stop_typing(self, key: TypingKey) -> None:
-        if self._typing.stop(key):
-            self._show_typing(key, is_typing=False)
-
     def _show_typing(self, key: TypingKey, *, is_typing: bool) -> None:
         members = self._rooms[key.room]
         event = UserTyping(user=key.user_name, is_typing=is_typing, room=key.room)
         self.deliver(Broadcast(key.room, event, skip=members.connections_of(key.connection.user)))
 
     def _sender(self, connection: Connection, user_name: str | UnsetType) -> str:
-        return name_in(user_name) or connection.user.name
+        return (connection.user.is_guest and name_in(user_name)) or connection.user.name  # nobody speaks as another user

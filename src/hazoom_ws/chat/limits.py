@@ -43,18 +43,20 @@ class Account:
     by address.
     """
 
-    __slots__ = ("_bytes", "_clock", "_events", "_has_connected", "_settings", "address", "user")
+    __slots__ = ("_bytes", "_clock", "_events", "_has_connected", "_settings", "address", "is_limited", "user")
 
     def __init__(self, settings: Settings, address: str, clock: Callable[[], float]) -> None:
         """``clock`` is monotonic, in seconds."""
-        now_s = clock()
         self.address = address
         self.user: User | None = None
+        self.is_limited = settings.rate_limit_per_s != 0  # else nothing has to be charged
         self._settings = settings
         self._clock = clock
         self._has_connected = False
-        self._events = TokenBucket(settings.rate_limit_per_s, settings.rate_limit_burst_count, now_s)
-        self._bytes = TokenBucket(settings.rate_limit_bytes_per_s, settings.rate_limit_burst_bytes, now_s)
+        if self.is_limited:
+            now_s = clock()
+            self._events = TokenBucket(settings.rate_limit_per_s, settings.rate_limit_burst_count, now_s)
+            self._bytes = TokenBucket(settings.rate_limit_bytes_per_s, settings.rate_limit_burst_bytes, now_s)
 
     def charge(self, size_bytes: int, *, is_connect: bool) -> Callable[[], RateLimited] | None:
         """Count one packet of so many bytes; return what refuses it if that is too much, None if not.
@@ -62,7 +64,7 @@ class Account:
         The first CONNECT, which nobody can do without, is free.
         """
         settings = self._settings
-        if settings.rate_limit_per_s == 0:
+        if not self.is_limited:
             return None
         if is_connect and not self._has_connected:
             self._has_connected = True

@@ -15,23 +15,29 @@ from hazoom_ws.schemas import UserJoined, UserLeft
 class Notices:
     """What is told, and what crowded rooms have not been told yet."""
 
-    def __init__(self, deliver: Callable[[Effect], None], *, crowd_count: int, interval_s: float) -> None:
-        """A room of more than ``crowd_count`` users is crowded, and told once in ``interval_s`` seconds."""
+    def __init__(
+        self, deliver: Callable[[Effect], None], wake: Callable[[], None], *, crowd_count: int, interval_s: float
+    ) -> None:
+        """A room of more than ``crowd_count`` users is crowded, and told once in ``interval_s`` seconds.
+
+        ``wake`` is called when there is something to tell later.
+        """
         self._deliver = deliver
+        self._wake = wake
         self._crowd_count = crowd_count
         self._interval_s = interval_s
         self._waiting: dict[str, Broadcast] = {}  # the last arrival or departure of each crowded room
         self.due_at_s: float | None = None  # when they are told, None if there are none
 
-    def announce(self, room: str, event: UserJoined | UserLeft, newcomer: Connection | None, now_s: float) -> bool:
-        """Tell a room now and return True, or a crowded one later. Called before the ``newcomer`` enters."""
+    def announce(self, room: str, event: UserJoined | UserLeft, now_s: float, newcomer: Connection | None = None) -> None:
+        """Tell a room now, or a crowded one later. Called before the ``newcomer`` enters."""
         if event.user_count <= self._crowd_count:
             self._deliver(Broadcast(room, event))
-            return True
+            return
         if self.due_at_s is None:
             self.due_at_s = now_s + self._interval_s
         self._waiting[room] = Broadcast(room, event, skip=() if newcomer is None else (newcomer,))
-        return False
+        self._wake()
 
     def forget(self, room: str) -> None:
         """Forget a room that is empty."""

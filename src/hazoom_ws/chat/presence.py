@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from msgspec import UNSET, UnsetType
 
+from hazoom_ws.names import is_blank
+
 _GUEST_ALPHABET = string.ascii_lowercase + string.digits
 _LISTED_ROOMS = 1000
 _LISTED_ROOMS_BYTES = 65_536
@@ -116,7 +118,7 @@ def guest_name(taken: Collection[str]) -> str:
 
 def name_in(user_name: str | UnsetType) -> str:
     """Return a name that was given, "" if it is blank or left out."""
-    return user_name if user_name is not UNSET and user_name.strip() else ""
+    return "" if user_name is UNSET or is_blank(user_name) else user_name
 
 
 def sizes_of(rooms: dict[str, Members]) -> dict[str, int]:

@@ -21,10 +21,12 @@ from hazoom_ws.message_log.session_states import change_between
 
 AWAY_LIMIT_COUNT = 100_000  # clients that may still come back; over it the one that left first may not
 _SECRET_BYTES, _SECRET_CHARS = 18, 24
+_FEW_ROOMS = 3  # which take less than this:
 _LARGE_BYTES = 2048  # from here on a session costs more to save than finding out what has changed
-_HELD_BYTES, _HELD_NAME_BYTES, _HELD_ANSWER_BYTES = 2000, 16, 300  # in memory, beside the names of rooms
+_HELD_BYTES, _HELD_ANSWER_BYTES = 1200, 300  # in memory, beside the names of rooms
 _NO_CHANGE = SessionChange()
 _ANSWER_PREFIX = "answer "  # of the key under which one of a room is kept; those of sessions begin with a digit
+_decode_rooms = msgspec.json.Decoder(list[str]).decode
 
 
 class Session:
@@ -40,6 +42,7 @@ class Session:
         "is_kept",
         "kept",
         "key",
+        "packed_rooms",
         "rooms",
         "session_id",
         "since",
@@ -66,6 +69,21 @@ class Session:
         self.kept: StoredSession | None = None
         self.whole_bytes = 0
         self.changes_bytes = 0
+        self.packed_rooms: bytes | None = None  # instead of rooms
+
+    def pack(self) -> None:
+        """Hold the rooms as one text, while nobody asks for them: names by themselves take several times as much."""
+        if self.packed_rooms is None:
+            # What the encoder returns has room for more.
+            self.packed_rooms, self.rooms = bytes(memoryview(msgspec.json.encode(self.rooms))), []
+            if self.kept is not None:  # it was saved, and has the same rooms
+                self.kept = msgspec.structs.replace(self.kept, rooms=[])
+
+    def unpack(self) -> None:
+        if self.packed_rooms is not None:
+            self.rooms, self.packed_rooms = _decode_rooms(self.packed_rooms), None
+            if self.kept is not None:
+                self.kept = msgspec.structs.replace(self.kept, rooms=self.rooms)
 
 
 class Sessions:
@@ -138,6 +156,7 @@ class Sessions:
         connection.pid, connection.session_key = pid, session.key
         connection.answers, connection.died_answers = session.answers, session.died_answers
         session.connection = connection
+        session.unpack()
         if self._away.stop(session):
             self._no_longer_waits(session)
 
@@ -192,6 +211,7 @@ class Sessions:
     def _begin_to_wait(self, session: Session, now_s: float) -> None:
         """Let a session wait for its client, and those which have waited for longest no more, if they are too many."""
         session.held_bytes = _held_bytes(session.rooms, session.answers, session.died_answers)
+        session.pack()
         self._away_bytes += session.held_bytes
         self._away_counts[session.user.id] += 1
         self._away.start(session, now_s)
@@ -224,6 +244,11 @@ class Sessions:
         return session if session is not None and session.connection is connection else None
 
     def _store(self, session: Session, ends_at: float | None, *, can_wait: bool = False) -> None:
+        if session.packed_rooms is not None:
+            session.unpack()
+            self._store(session, ends_at, can_wait=can_wait)
+            session.pack()
+            return
         session.ends_at = ends_at
         stored = StoredSession(
             user_id=session.user.id,
@@ -244,10 +269,9 @@ class Sessions:
                     self._log.change_session(session.key, change, can_wait=can_wait)
                 return
         session.is_kept = True
-        session.whole_bytes = len(msgspec.json.encode(stored.rooms))
-        if stored.answers or stored.died_answers:
-            session.whole_bytes += len(msgspec.json.encode((stored.answers, stored.died_answers)))
-        session.changes_bytes = 0
+        session.whole_bytes = session.changes_bytes = 0
+        if len(stored.rooms) > _FEW_ROOMS or stored.answers or stored.died_answers:  # most are never measured
+            session.whole_bytes = len(msgspec.json.encode((stored.rooms, stored.answers, stored.died_answers)))
         session.kept = stored if session.whole_bytes >= _LARGE_BYTES else None
         self._log.save_session(session.key, stored, can_wait=can_wait)
 
@@ -257,11 +281,13 @@ class Sessions:
 
 
 def _held_bytes(rooms: list[str], *answers: dict[str, str]) -> int:
-    """Return what a session holds in memory."""
-    msgspec.json.encode((rooms, answers))  # a name that is not ASCII keeps its UTF-8 from now on, which `getsizeof` counts
-    held_bytes = _HELD_BYTES + sum(map(getsizeof, rooms)) + _HELD_NAME_BYTES * len(rooms)
+    """Return what a session holds in memory while its client is away."""
+    held_bytes = _HELD_BYTES + len(msgspec.json.encode(rooms))
     for by_id in answers:
-        held_bytes += sum(map(getsizeof, by_id.values())) + _HELD_ANSWER_BYTES * len(by_id)
+        # A name that is not ASCII keeps its UTF-8 once it was encoded, which `getsizeof` counts.
+        held_bytes += (
+            len(msgspec.json.encode(by_id)) + sum(map(getsizeof, by_id.values())) + _HELD_ANSWER_BYTES * len(by_id)
+        )
     return held_bytes
 
 

@@ -4,6 +4,7 @@ Not thread-safe. Bounded by messages and text per room and by bytes over all roo
 """
 
 import secrets
+from array import array
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -30,17 +31,19 @@ _NAMES_CHARS = 128  # are in the 500 bytes that a record counts for
 _CLIENT_ID_BYTES, _ROOM_BYTES = 130, 150  # of the indexes, beyond that
 _COMPACTED_COUNT = 64
 _DROPPED_AT_ONCE = 64
+_TRIMMED_AT_ONCE_BYTES = 32_768  # several at a time go faster
 
 
 class _Room:
     """What is here of a room. Its first ``dropped_count`` places are empty; after ``complete_from`` nothing is missing."""
 
-    __slots__ = ("complete_from", "dropped_count", "entries", "name", "size_bytes")
+    __slots__ = ("complete_from", "dropped_count", "entries", "name", "size_bytes", "sizes_bytes")
 
     def __init__(self, name: str, complete_from: int) -> None:
         self.name = name
         self.complete_from = complete_from
         self.entries: list[NewMessage] = []
+        self.sizes_bytes = array("L")  # of each: finding it out again takes longer than anything else when one is dropped
         self.dropped_count = 0
         self.size_bytes = 0
 
@@ -50,17 +53,25 @@ class _Room:
     def oldest(self) -> NewMessage:
         return self.entries[self.dropped_count]
 
-    def drop_oldest(self) -> None:
-        """Remove the oldest message in constant time: emptying its place moves none of the others."""
-        self.complete_from = self.oldest().seq
-        self.entries[self.dropped_count] = _NOTHING
-        self.dropped_count += 1
-        if self.dropped_count >= _COMPACTED_COUNT and self.dropped_count * 2 >= len(self.entries):
-            del self.entries[: self.dropped_count]
-            self.dropped_count = 0
+    def drop_oldest(self, seq: int) -> int:
+        """Remove the oldest message in constant time: emptying its place moves none of the others. Return its size."""
+        self.complete_from = seq
+        dropped_count = self.dropped_count
+        self.entries[dropped_count] = _NOTHING
+        size_bytes = self.sizes_bytes[dropped_count]
+        dropped_count += 1
+        if dropped_count >= _COMPACTED_COUNT and dropped_count * 2 >= len(self.entries):
+            del self.entries[:dropped_count]
+            del self.sizes_bytes[:dropped_count]
+            dropped_count = 0
+        self.dropped_count = dropped_count
+        return size_bytes
 
-    def remove(self, seq: int) -> None:
-        del self.entries[bisect_left(self.entries, seq, self.dropped_count, key=_seq_of)]
+    def remove(self, seq: int) -> int:
+        """Remove a message and return its size."""
+        index = bisect_left(self.entries, seq, self.dropped_count, key=_seq_of)
+        del self.entries[index]
+        return self.sizes_bytes.pop(index)
 
     def range(self, after: int, before: int | None) -> list[NewMessage]:
         entries, first = self.entries, self.dropped_count
@@ -100,6 +111,7 @@ class MemoryLog:
         self._room_limit_count = room_limit_count
         self._room_limit_bytes = room_limit_bytes
         self._limit_bytes = limit_bytes
+        self._trimmed_from_bytes = limit_bytes + min(limit_bytes // 256, _TRIMMED_AT_ONCE_BYTES)
         self.epoch = epoch or secrets.token_hex(6)
         self.last_seq = start_seq
         self.messages_total = 0
@@ -154,14 +166,17 @@ class MemoryLog:
             finish_reason=finish_reason,
             code=code,
         )
-        self._grow(kept, size_bytes(entry), _extra_bytes(entry))
+        entry_bytes = size_bytes(entry)
+        kept.size_bytes += entry_bytes
+        kept.sizes_bytes.append(entry_bytes)
+        self._held_bytes += entry_bytes + _extra_bytes(entry)
         kept.entries.append(entry)
         self._oldest_first[self.last_seq] = entry
         if client_id is not UNSET:
             self._by_client_id[room, user, client_id] = entry
         if kept.size_bytes > self._room_limit_bytes or len(kept) > self._room_limit_count:
             self._trim_room(kept)
-        if self._held_bytes > self._limit_bytes:
+        if self._held_bytes > self._trimmed_from_bytes:
             self._trim()
         return entry
 
@@ -173,16 +188,21 @@ class MemoryLog:
             is_full = count > self._room_limit_count or (kept.size_bytes > self._room_limit_bytes and count > 1)
             if not is_full or kept.oldest().seq > self.droppable_seq:
                 break
-            self._drop(kept.oldest())
+            oldest = kept.oldest()
+            del self._oldest_first[oldest.seq]
+            self._drop(oldest)
 
     def _trim(self) -> None:
+        oldest_first, droppable_seq = self._oldest_first, self.droppable_seq
         for _ in range(_DROPPED_AT_ONCE):
-            oldest = next(iter(self._oldest_first.values()))
-            if len(self._oldest_first) == 1 or oldest.seq > self.droppable_seq:
+            if self._held_bytes <= self._limit_bytes or len(oldest_first) == 1:
                 break
-            self._drop(oldest)
-            if self._held_bytes <= self._limit_bytes:
+            seq, entry = oldest_first.popitem(last=False)
+            if seq > droppable_seq:
+                oldest_first[seq] = entry
+                oldest_first.move_to_end(seq, last=False)
                 break
+            self._drop(entry)
 
     def read(
         self,
@@ -251,8 +271,8 @@ class MemoryLog:
         for entry in batch.messages:
             if entry.seq in self._oldest_first:
                 kept = self._rooms[entry.room]
-                kept.remove(entry.seq)
-                self._removed(entry, kept)
+                del self._oldest_first[entry.seq]
+                self._removed(entry, kept, kept.remove(entry.seq))
 
     def reopen(self) -> None:
         """Nothing can get lost here."""
@@ -261,24 +281,19 @@ class MemoryLog:
         """Nothing is open."""
 
     def _drop(self, entry: NewMessage) -> None:
-        """Forget the oldest message of its room for want of space."""
+        """Forget the oldest message of its room, which is not among all any more, for want of space."""
         kept = self._rooms[entry.room]
-        kept.drop_oldest()
-        self._removed(entry, kept)
+        self._removed(entry, kept, kept.drop_oldest(entry.seq))
         if self.on_drop is not None:
             self.on_drop(entry)
 
-    def _removed(self, entry: NewMessage, kept: _Room) -> None:
+    def _removed(self, entry: NewMessage, kept: _Room, entry_bytes: int) -> None:
         """Forget a message that its room does not hold any more."""
-        del self._oldest_first[entry.seq]
-        self._grow(kept, -size_bytes(entry), -_extra_bytes(entry))
+        kept.size_bytes -= entry_bytes
+        self._held_bytes -= entry_bytes + _extra_bytes(entry)
         if entry.client_id is not UNSET:
             self._by_client_id.pop((entry.room, entry.user, entry.client_id), None)
-        if not kept:
+        if len(kept.entries) == kept.dropped_count:
             del self._rooms[entry.room]
             self._held_bytes -= _ROOM_BYTES
             self._dropped_elsewhere = max(self._dropped_elsewhere, kept.complete_from)
-
-    def _grow(self, kept: _Room, by_bytes: int, by_extra_bytes: int) -> None:
-        self._held_bytes += by_bytes + by_extra_bytes
-        kept.size_bytes += by_bytes

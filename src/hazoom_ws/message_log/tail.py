@@ -11,11 +11,12 @@ from contextlib import closing
 import msgspec
 from msgspec import Raw, Struct
 
-from hazoom_ws.message_log.contract import Batch, SessionChange, SessionState, StoredSession, size_bytes
+from hazoom_ws.message_log.contract import RECORD_BYTES, Batch, SessionChange, SessionState, StoredSession
 from hazoom_ws.message_log.session_states import followed
 from hazoom_ws.schemas import NewMessage
 
 _SESSION_BYTES, _ROOM_BYTES = 250, 10  # about, before a session is encoded
+_REMEMBERED_BYTES = 1_048_576
 _NOTHING = b"{}"
 _INSERT = (
     "INSERT INTO tail (number, messages, sessions, changes) VALUES (?, CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT))"
@@ -90,7 +91,7 @@ def read_share(connection: sqlite3.Connection, limit_count: int, limit_bytes: in
 
 
 class TailReader:
-    """Finds messages in the tail, by a connection that only reads. It remembers the row that it read last."""
+    """Finds messages in the tail, by a connection that only reads. It remembers the last row, unless that is large."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -105,10 +106,13 @@ class TailReader:
             ).fetchone()
             if row is None:
                 return None
-            self._number, self._messages = row[0], _split_messages(row[1])
-        messages = self._messages
+            number, messages = row[0], _split_messages(row[1])
+            is_large = len(row[1]) > _REMEMBERED_BYTES
+            self._number, self._messages = number, [] if is_large else messages
+        else:
+            number, messages = self._number, self._messages
         # Places that no message got make it an earlier one than the difference says, never a later one.
-        end = min(len(messages), seq - self._number + 1)
+        end = min(len(messages), seq - number + 1)
         index = bisect_left(messages, seq, hi=end, key=lambda raw: _decode_place(raw).seq)
         if index == end:
             return None
@@ -122,8 +126,8 @@ def count_of(batch: Batch) -> int:
 
 
 def estimated_bytes(batch: Batch) -> int:
-    """Return how much a batch is, about, without encoding it."""
-    size = sum(map(size_bytes, batch.messages))
+    """Return how much a batch is, about or less, without encoding it."""
+    size = sum([len(entry.message) for entry in batch.messages]) + RECORD_BYTES * len(batch.messages)
     if batch.sessions or batch.changes:
         rooms_count = sum(len(session.rooms) for session in batch.sessions.values() if session is not None)
         rooms_count += sum(len(change.joined) + len(change.left) for change in batch.changes.values())

@@ -131,7 +131,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
         if known is None:
             raise UnknownEvent(event[:_QUOTED_CHARS], self.namespace)
         payload_type, handler = known
-        if not args and not payload_type.required:
+        if not payload_type.required and args in ((), (None,)):  # JavaScript writes null where there is nothing
             args = ({},)
         if len(args) != 1:
             raise BadPayload("payload", f"expected one JSON object, got {len(args)} arguments")
@@ -186,12 +186,12 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
             parts.answers.arrived(link.connection.user)
         elif not link.connection.is_open:
             raise Forbidden("this session, which goes on over another connection,")
-        is_back = identity.recover and identity.pid is not None and identity.pid == link.connection.pid
+        is_back = identity.is_recoverable and identity.pid is not None and identity.pid == link.connection.pid
         # Once for each namespace and connection: to replay costs far more than to ask for it.
         has_recovered = is_back and self.namespace not in link.caught_up
-        is_plain = is_back != has_recovered or not identity.recover
+        is_plain = is_back != has_recovered or not identity.is_recoverable
         if has_recovered:
-            link.caught_up.add(self.namespace)
+            link.caught_up = {*link.caught_up, self.namespace}
         parts.delivery.enter_namespace(link, self.namespace, client.sid, is_plain=is_plain)
         return link, identity, has_recovered
 
@@ -217,10 +217,10 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
         """Return a new connection, of the user that the session has had before, if it has: limits would start anew."""
         hub, user, user_name = self.parts.hub, account.user, identity.user_name
         connection = None
-        if identity.recover and isinstance(identity.pid, str):
+        if identity.is_recoverable and isinstance(identity.pid, str):
             connection = hub.recover(connection_id, identity.pid, user_name, user=user)
         if connection is None:
-            connection = hub.connect(connection_id, user_name, user=user, may_return=identity.recover)
+            connection = hub.connect(connection_id, user_name, user=user, may_return=identity.is_recoverable)
         account.user = connection.user
         connection.address = account.address
         return connection

@@ -11,7 +11,7 @@ namespaces. Room names get a prefix, because Socket.IO puts every client in a ro
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any
@@ -77,7 +77,7 @@ class Link:
         self.connection = connection
         self.gets_reply = False
         self.paged_bytes = 0  # of pages that may still be on their way
-        self.caught_up: set[str] = set()
+        self.caught_up: Collection[str] = ()
         self.sids: dict[str, str] = {}
         self.plain: set[str] = set()
         self.arriving: set[str] = set()
@@ -179,7 +179,7 @@ class Delivery:
 
         0 if that is too little for a page. A client that joins many rooms at once is not to be closed for reading slowly.
         """
-        if not self._commit.effects and self._fan_out.has_taken_all(link.connection.id):
+        if link.paged_bytes and not self._commit.effects and self._fan_out.has_taken_all(link.connection.id):
             link.paged_bytes = 0
         left_bytes = self._pages_limit_bytes - link.paged_bytes
         return left_bytes if left_bytes * _PAGES_AT_LEAST >= self._pages_limit_bytes else 0

@@ -62,7 +62,7 @@ class RoomsNamespace(FeatureNamespace):
         return min(PAGE_LIMIT_BYTES, self.parts.delivery.page_limit_bytes(link))
 
     def _note_page(self, link: Link, messages: list[schemas.NewMessage] | UnsetType) -> None:
-        if messages is not UNSET:
+        if messages is not UNSET and messages:
             self.parts.delivery.note_page(link, messages)
 
 

@@ -80,6 +80,9 @@ class Descriptors:
                 self._others_count = max(0, len(os.listdir("/dev/fd")) - self._connections())
         self._reserved_from = limit if limit == math.inf else limit - max(_RESERVE_COUNT, limit // _RESERVE_PART)
         self._room_count = self._reserved_from - self._others_count
+        too_many = self._connections() - self._room_count  # what is no connection has become more, or the limit less
+        while too_many > 0 and self.make_room():
+            too_many -= 1
 
     def _connections(self) -> int:
         return sum(count() for count in self.counts)

@@ -62,6 +62,8 @@ class _Handlers(dict[str, Any]):
 class Account(Protocol):
     """What counts for one session until it ends, whatever namespaces it enters and leaves."""
 
+    is_limited: bool  # else nothing has to be charged
+
     def charge(self, size_bytes: int, *, is_connect: bool) -> Problem | None:
         """Count a packet that has come, a CONNECT or another; return why it is refused if that is too much."""
 
@@ -141,25 +143,16 @@ class Dispatcher:
             account = self._accounts[eio_sid] = self._open_account(self._server.environ[eio_sid])
         received = self._packet_type()
         body = received.read_header(data)
-        size_bytes = utf8_bytes(data) if isinstance(data, str) else len(data)
-        problem = account.charge(size_bytes, is_connect=received.packet_type == packet.CONNECT)
+        problem = None
+        if account.is_limited:
+            size_bytes = utf8_bytes(data) if isinstance(data, str) else len(data)
+            problem = account.charge(size_bytes, is_connect=received.packet_type == packet.CONNECT)
         if problem is None:
             received.read_body(body)
         else:
             received.refuse(body, problem)
-        if received.packet_type == packet.CONNECT:
-            environ = self._server.environ.get(eio_sid, _NO_ENVIRON)
-            self._connect(eio_sid, received.namespace or "/", account, received.data)
-            if is_session and eio_sid not in self._engine.sessions:
-                # It was closed in the middle, maybe before it could be known that it had come.
-                self._server.environ[eio_sid] = environ
-                self.close(eio_sid, self._engine.reason.TRANSPORT_CLOSE)
-            return
-        if received.packet_type == packet.ACK:
-            self._take_acknowledgement(eio_sid, received)
-            return
-        if received.packet_type == packet.DISCONNECT:
-            self.leave(eio_sid, received.namespace, self._engine.reason.CLIENT_DISCONNECT)
+        if received.packet_type != packet.EVENT:
+            self._take_other(eio_sid, account, received, is_session=is_session)
             return
         client = self._fan_out.client_of(eio_sid, received.namespace or "/")
         if client is None or not client.is_connected:
@@ -172,6 +165,20 @@ class Dispatcher:
         reply = handler.trigger_event(event, client.sid, *received.data[1:])
         if received.id is not None:
             self._reply(partial(self._acknowledge, client, received.namespace, received.id), reply)
+
+    def _take_other(self, eio_sid: str, account: Account, received: Packet, *, is_session: bool) -> None:
+        """Act on a packet that is no event."""
+        if received.packet_type == packet.CONNECT:
+            environ = self._server.environ.get(eio_sid, _NO_ENVIRON)
+            self._connect(eio_sid, received.namespace or "/", account, received.data)
+            if is_session and eio_sid not in self._engine.sessions:
+                # It was closed in the middle, maybe before it could be known that it had come.
+                self._server.environ[eio_sid] = environ
+                self.close(eio_sid, self._engine.reason.TRANSPORT_CLOSE)
+        elif received.packet_type == packet.ACK:
+            self._take_acknowledgement(eio_sid, received)
+        else:
+            self.leave(eio_sid, received.namespace, self._engine.reason.CLIENT_DISCONNECT)
 
     def _take_acknowledgement(self, eio_sid: str, received: Packet) -> None:
         """Call back whom an application wanted to be called: we ask clients for no acknowledgement."""

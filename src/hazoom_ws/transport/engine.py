@@ -26,6 +26,7 @@ from hazoom_ws.deadlines import Deadlines
 from hazoom_ws.transport import frames
 from hazoom_ws.transport.descriptors import Descriptors
 from hazoom_ws.transport.frames import CloseCode, FrameError, frame
+from hazoom_ws.transport.heap import Heap
 from hazoom_ws.transport.outbox import Outbox, OutboxTotal
 from hazoom_ws.transport.refusals import Refusals
 from hazoom_ws.transport.session import SLOW_READER, Carrier, DirectOutlet, MalformedPacket, Outlet, Session
@@ -82,6 +83,7 @@ class Engine(engineio.Server):  # type: ignore[misc]
             self.refusals.sweep,
             self.unfinished.sweep,
             self.descriptors.sweep,
+            Heap().sweep,
         ]
         self._pings: Deadlines[Session] = Deadlines(self.ping_interval)
         self._pongs: Deadlines[Session] = Deadlines(self.ping_timeout)

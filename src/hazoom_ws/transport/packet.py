@@ -32,11 +32,14 @@ _HEADER = re.compile(r"(?:([0-4])|([56])\d{1,9}-)(?:(/[^,]*)(?:,|$))?(\d{1,15})?
 _EVENT_NAME = re.compile(r'\s*\[\s*"([^"\\]{1,64})"')
 _EVENT_LIMIT_BYTES = 131_072
 _MAX_JSON_DEPTH = 32
-# What the decoder says of JSON with a word that JSON has not, and of half a character; anything else is no JSON at all.
+# What the decoder says of JSON with a word that JSON has not, and of half a character (near the end as of a text that was
+# cut off); anything else is no JSON at all.
 _INVALID_CHARACTER = re.compile(r"invalid character \(byte (\d+)\)")
 _NO_NUMBERS = (b"NaN", b"Infinity")
 _LONE_HALF = "invalid utf-16 surrogate pair"
 _LONE_HALF_AT_END = re.compile(r"\\u[dD][89abAB]")
+# A whole character of two halves, half a one, or any other escape.
+_ESCAPE = re.compile(r"\\(?:u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|(u[dD][89a-fA-F]\w\w)|.)", re.DOTALL | re.ASCII)
 _HALF_CHARS = 12  # in which the decoder has not found the other half
 _NO_ACK_ID = 0
 _encode_json = msgspec.json.Encoder().encode
@@ -82,10 +85,10 @@ class Packet(packet.Packet):  # type: ignore[misc]
 
     event_limit_bytes = _EVENT_LIMIT_BYTES
 
-    data: Any
-    id: int | None
-    namespace: str | None
-    packet_type: int
+    data: Any = None
+    id: int | None = None
+    namespace: str | None = None
+    packet_type: int = packet.EVENT
 
     attachment_count = 0
     uses_binary_events = False  # nothing that we send is binary; spares a walk through every payload
@@ -103,6 +106,8 @@ class Packet(packet.Packet):  # type: ignore[misc]
         if encoded_packet is not None:
             self.decode(encoded_packet)
             return
+        if data is None and packet_type == packet.EVENT:
+            return  # it is to be read
         self.packet_type = packet_type
         self.data = data
         self.namespace = namespace
@@ -120,14 +125,12 @@ class Packet(packet.Packet):  # type: ignore[misc]
         return 0
 
     def read_header(self, encoded_packet: object) -> str:
-        """Fill in all but ``data``, and return the text of that. Raises `MalformedPacket`."""
-        self.namespace = self.data = self.id = None
+        """Fill in all but ``data`` of a new packet, and return the text of that. Raises `MalformedPacket`."""
         if not isinstance(encoded_packet, str):
             # An attachment of an event that was refused when its header came: an acknowledgement of nothing is ignored.
             self.packet_type, self.id = packet.ACK, _NO_ACK_ID
             return "[]"
         if encoded_packet.startswith('2["'):  # most of what clients send
-            self.packet_type = packet.EVENT
             return encoded_packet[1:]
         header = _HEADER.match(encoded_packet)
         if header is None:
@@ -144,9 +147,9 @@ class Packet(packet.Packet):  # type: ignore[misc]
         if len(text) * 4 > self.event_limit_bytes and (size_bytes := _payload_bytes(text)) > self.event_limit_bytes:
             self.refuse(text, partial(TooLarge, "payload", self.event_limit_bytes, size_bytes))
             return
-        data, problem = _loads(text) if text else (None, None)
-        if problem is not None:
-            self.refuse(text, problem)
+        data = _loads(text) if text else None
+        if type(data) is partial:
+            self.refuse(text, data)
         elif self.packet_type == packet.EVENT or self.packet_type == packet.BINARY_EVENT:  # noqa: PLR1714 - it is quicker
             self._read_event(data)
         else:
@@ -211,39 +214,44 @@ def _address(namespace: str | None) -> str:
     return "" if namespace is None or namespace == "/" else f"{namespace},"
 
 
-def _loads(text: str) -> tuple[Any, Problem | None]:
-    """Decode JSON, or say why a payload may not be like that. Raises `MalformedPacket` for what is no JSON at all."""
+def _loads(text: str) -> Any:
+    """Decode JSON; return a `Problem` if a payload may not be like that. Raises `MalformedPacket` for what is no JSON."""
     try:
         data = _decode_json(text)
     except RecursionError:
-        return None, _TOO_DEEP
+        return _TOO_DEEP
     except msgspec.ValidationError as error:  # a number that is too large
-        return None, partial(BadPayload, "payload", f"is not valid JSON: {error}")
+        return partial(BadPayload, "payload", f"is not valid JSON: {error}")
     except msgspec.DecodeError as error:
         said = str(error)
+        if _LONE_HALF in said or _LONE_HALF_AT_END.search(text, max(0, len(text) - _HALF_CHARS)):
+            repaired = _ESCAPE.sub(_repaired, text)
+            if repaired != text:
+                return _loads(repaired)
         if not _is_nearly_json(text, said):
             raise MalformedPacket("it is not JSON", said) from None
-        return None, partial(BadPayload, "payload", f"is not valid JSON: {said}")
-    # One more than the payload may have: the array around an event is not the client's.
-    limit = _MAX_JSON_DEPTH + (1 if isinstance(data, list) else 0)
-    if text.count("[") + text.count("{") > limit and _is_deeper(data, limit):
-        return None, _TOO_DEEP
-    return data, None
+        return partial(BadPayload, "payload", f"is not valid JSON: {said}")
+    # The array around an event is not the client's.
+    if text.count("[") + text.count("{") > _MAX_JSON_DEPTH and _is_deeper(data, _MAX_JSON_DEPTH + isinstance(data, list)):
+        return _TOO_DEEP
+    return data
 
 
 _TOO_DEEP = partial(BadPayload, "payload", f"is nested too deeply, the limit is {_MAX_JSON_DEPTH} levels")
 
 
+def _repaired(escape: re.Match[str]) -> str:
+    """Return an escape, or for half a character what stands for one that cannot be read."""
+    return "\\ufffd" if escape[1] else escape[0]
+
+
 def _is_nearly_json(text: str, said: str) -> bool:
-    """Return whether all that was found wrong is what JSON has no word for: NaN, infinity, half a character."""
-    if _LONE_HALF in said:
-        return True
+    """Return whether all that was found wrong is what JSON has no word for: NaN and infinity."""
     invalid = _INVALID_CHARACTER.search(said)
-    if invalid is not None:
-        position = int(invalid[1])
-        return text.encode()[position : position + 8].startswith(_NO_NUMBERS)
-    # Half a character near the end is told like a text that was cut off.
-    return _LONE_HALF_AT_END.search(text, max(0, len(text) - _HALF_CHARS)) is not None
+    if invalid is None:
+        return False
+    position = int(invalid[1])
+    return text.encode()[position : position + 8].startswith(_NO_NUMBERS)
 
 
 def _is_deeper(data: Any, limit: int) -> bool:

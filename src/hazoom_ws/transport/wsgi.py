@@ -90,6 +90,7 @@ class _Protocol(wsgi.HttpProtocol):  # type: ignore[misc]
     engine: Engine
     gate: Gate
     request_timeout_s: float
+    environ: Any = None
 
     def setup(self) -> None:
         super().setup()
@@ -147,7 +148,8 @@ class _Protocol(wsgi.HttpProtocol):  # type: ignore[misc]
         if self._is_unread or (self._body is not None and not self._body.is_whole):
             with suppress(OSError):
                 self._linger()
-        self._body = None
+        # The library puts something into the environment that refers back: parted, all of it is freed at once.
+        self._body = self.environ = None
         super().finish()
         for file in (self.wfile, self.rfile):
             with suppress(OSError):

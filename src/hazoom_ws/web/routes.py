@@ -29,6 +29,11 @@ def create_blueprint(hub: Hub, statistics: Statistics, delivery: Delivery, log: 
     """Return the routes of one application."""
     blueprint = Blueprint("web", __name__)
 
+    @blueprint.teardown_app_request
+    def part(_: BaseException | None) -> None:
+        """Part a request from why it found nothing, which refers back: else both stay until a collector comes by."""
+        flask.request.routing_exception = None
+
     @blueprint.get("/")
     def page() -> Response:
         has_client = (Path(flask.current_app.static_folder or "") / _CLIENT).is_file()

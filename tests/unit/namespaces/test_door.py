@@ -53,7 +53,14 @@ def test_a_forged_disconnect_leaves_the_client_connected(ann: Client, bob: Clien
     ("event", "payload", "words"),
     [
         ("join_room", {"room": 5}, ["room", "str", "int"]),
-        ("join_room", {"room": None}, ["room", "str", "null"]),
+        ("message", {"message": None}, ["message", "required"]),
+        ("join_room", {"room": "\u200b\u3164"}, ["room", "blank"]),
+        ("join_room", {"room": "a\u202eb"}, ["room", "direction"]),
+        ("join_room", {"room": "a\nb"}, ["room", "control"]),
+        ("join_room", {"room": "e\u0301" * 129}, ["room", "129", "128"]),
+        ("message", {"message": "\u2800\u200d\ufe0f\x00"}, ["message", "blank"]),
+        ("message", {"message": "x", "user_name": "a\u2066b"}, ["user_name", "direction"]),
+        ("message", {"message": "x", "user_name": " assistant "}, ["user_name", "assistant"]),
         ("join_room", {"room": "  "}, ["room", "blank"]),
         ("join_room", {"room": ""}, ["room", "empty"]),
         ("join_room", {"room": "r" * 129}, ["room", "129", "128"]),
@@ -93,6 +100,25 @@ def test_a_bad_payload_is_refused_with_the_field_and_the_limit(ann: Client, even
 def test_an_event_carries_exactly_one_object(ann: Client):
     refused(ann, "message", code="bad_payload")
     refused(ann, "message", {"message": "a"}, {"message": "b"}, code="bad_payload")
+
+
+def test_null_is_left_out(ann: Client):
+    assert ann.call("get_stats", None)["ok"] is True
+    assert ann.call("join_room", {"room": None, "since": None, "history": None})["room"] == "general"
+    fields = dict.fromkeys(("room", "user_name", "client_id", "nothing"))
+    assert ann.call("message", {"message": "x", **fields})["ok"] is True
+
+
+def test_names_are_compared_in_their_composed_form(ann: Client, bob: Client):
+    assert ann.call("join_room", {"room": "cafe\u0301"})["room"] == "caf\u00e9"
+    assert bob.call("join_room", {"room": "caf\u00e9"})["user_count"] == 2
+
+
+def test_half_a_character_becomes_the_one_that_says_so(ann: Client, bob: Client):
+    # JSON.stringify writes it for a text that was cut in the middle of an emoji.
+    for sent, shown in (("\ud83d", "\ufffd"), ("a\ude00b", "a\ufffdb"), ("\ud83d\ude00\ud83d", "\U0001f600\ufffd")):
+        assert ann.call("message", {"message": sent})["ok"] is True
+        assert bob.received("new_message")[0]["message"] == shown
 
 
 def test_unknown_fields_are_ignored(ann: Client):

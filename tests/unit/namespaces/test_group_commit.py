@@ -695,12 +695,16 @@ def test_the_end_of_the_process_waits_for_the_thread_that_writes(waiting_scene: 
 
 
 def test_what_a_disk_is_waited_for_is_counted_by_the_page(scene: Scene) -> None:
+    done = []
     for number in range(1100):
         scene.say(str(number))
         scene.handle_all()
-        if scene.worker.submitted:
+        while scene.worker.submitted:
+            done.append(scene.worker.do())
+        if "checkpoint" in done:
             break
-    assert scene.worker.do() == "checkpoint"
+    assert done[-1] == "checkpoint"
+    assert set(done) <= {"checkpoint", "write"}  # a disk that is busy with something else is waited for in a thread
 
 
 def test_what_filing_changes_in_indexes_is_counted(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -716,5 +720,5 @@ def test_what_filing_changes_in_indexes_is_counted(scene: Scene, monkeypatch: py
         scene.worker.pass_time()
         scene.worker.pass_time()
         while scene.worker.submitted:
-            assert scene.worker.do() == "tidy"
+            assert scene.worker.do() in {"tidy", "write"}
     assert scene.log._writer._wal_bytes - counted_before_bytes > wal.stat().st_size - before_bytes

@@ -1,4 +1,5 @@
 from clients import Client, Connect, MakeApp
+from visitors import Visitor
 
 
 def test_connect_is_answered_with_a_status_that_says_who_and_where_one_is(app, connect):
@@ -58,9 +59,23 @@ def test_a_message_stays_in_its_room(ann: Client, bob: Client):
     assert bob.received("new_message") == []
 
 
-def test_the_user_name_of_a_payload_names_the_sender_in_open_mode(ann: Client, bob: Client):
-    ann.emit("message", {"message": "hi", "user_name": "Annabel"})
-    assert bob.received("new_message")[0]["user"] == "Annabel"
+def test_the_user_name_of_a_payload_names_a_guest_and_nobody_else(connect: Connect, ann: Client, bob: Client):
+    guest = connect()
+    bob.received()
+    guest.emit("message", {"message": "hi", "user_name": " Annabel "})
+    guest.emit("message", {"message": "hi", "user_name": "\u200b"})
+    ann.emit("message", {"message": "hi", "user_name": "Bob"})
+    named, unnamed, own = [message["user"] for message in bob.received("new_message")]
+    assert (named, own) == ("Annabel", "Ann")
+    assert unnamed.startswith("Guest-")
+
+
+def test_a_name_is_trimmed_and_not_the_assistants(connect: Connect, make_app: MakeApp):
+    assert connect(user_name=" Ann\u00e9 ").call("join_room", {})["users"] == ["Ann\u00e9"]
+    visitor = Visitor(make_app(assistant_name="Robo"))
+    for name in ("robo", " ROBO ", "Ro\u0000bo", "x\u202ey"):
+        assert visitor.connect(user_name=name)["data"]["code"] == "bad_payload"
+    assert "sid" in visitor.connect(user_name="Assistant")
 
 
 def test_seq_only_grows_and_ids_differ(ann: Client):

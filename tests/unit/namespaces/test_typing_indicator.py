@@ -45,7 +45,9 @@ def test_typing_expires_by_itself_and_the_next_one_does_too(make_app: MakeApp):
         assert bob.wait_for("user_typing")["is_typing"] is False
 
 
-def test_the_name_in_the_payload_is_shown_until_the_end(ann: Client, bob: Client):
-    ann.emit("typing", {"user_name": "Annabel"})
-    ann.emit("message", {"message": "hi", "user_name": "Annabel"})
+def test_the_name_in_a_guests_payload_is_shown_until_the_end(connect: Connect, bob: Client):
+    guest = connect()
+    bob.received()
+    guest.emit("typing", {"user_name": "Annabel"})
+    guest.emit("message", {"message": "hi", "user_name": "Annabel"})
     assert [payload["user"] for payload in bob.received("user_typing")] == ["Annabel", "Annabel"]

@@ -50,7 +50,7 @@ def test_the_wire_format_is_the_standard_one(name, payload, namespace, identifie
     ("text", "name"),
     [
         ('2["message",NaN]', "message"),
-        ('2["message","\\ud800"]', "message"),
+        ('2["message","\\ud800",NaN]', "message"),
         ('2["message",' + "[" * 40 + "]" * 40 + "]", "message"),
         ("2[NaN]", ""),
     ],
