@@ -424,9 +424,10 @@ class TestFile:
         assert [(kept.id, kept.message) for kept in log.read("a", limit=5, newest=True).messages] == [("e-9", "hi")]
         assert say(log, "a", "2")[0].seq > 9
 
-    def test_a_file_of_the_third_version_is_taken_over_with_its_answers(self, open_store, tmp_path):
+    @pytest.mark.parametrize("version", [3, 4])
+    def test_answers_in_a_file_of_an_earlier_version_are_taken_over(self, open_store, tmp_path, version):
         with closing(sqlite3.connect(tmp_path / "log.sqlite3")) as connection:
-            connection.executescript(f"{''.join(MIGRATIONS[:3])} PRAGMA user_version = 3;")
+            connection.executescript(f"{''.join(MIGRATIONS[:version])} PRAGMA user_version = {version};")
             connection.execute("INSERT INTO about VALUES ('e', 7)")
             row = (8, "a", "Assistant", "because", 999_999.0, None, "assistant", "r")
             connection.execute("INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
