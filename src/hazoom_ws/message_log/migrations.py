@@ -48,8 +48,6 @@ MIGRATIONS = (
     ALTER TABLE tail ADD COLUMN changes TEXT NOT NULL DEFAULT '{}';  -- of sessions
     CREATE TABLE session_changes (number INTEGER PRIMARY KEY, key TEXT NOT NULL, change BLOB NOT NULL);
     CREATE INDEX session_changes_by_key ON session_changes (key);
-    """,
-    """
     ALTER TABLE messages ADD COLUMN finish_reason TEXT;  -- of an answer of the AI
     ALTER TABLE messages ADD COLUMN code TEXT;  -- of one that failed
     """,
