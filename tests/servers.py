@@ -167,6 +167,13 @@ class Hazoom:
     def log(self) -> str:
         return self.child.log
 
+    def is_ready(self) -> bool:
+        """Return whether it takes traffic."""
+        try:
+            return requests.get(f"{self.url}/ready", timeout=DEADLINE_S).ok
+        except requests.ConnectionError:
+            return False
+
     def stats(self) -> dict[str, Any]:
         response = requests.get(f"{self.url}/api/v1/status", timeout=DEADLINE_S)
         response.raise_for_status()
@@ -223,6 +230,15 @@ def hazoom(
         yield Hazoom(child, url)
         if child.process.poll() is None:
             assert child.stop() == 0
+
+
+@contextmanager
+def flask_tool(command: list[str], port: int, **variables: str) -> Iterator[Hazoom]:
+    """Run a development server of Flask's, which is to listen on ``port``; yield it once it answers."""
+    with _child(f"{command[1:3]}", command, env=clean_environment(**variables)) as child:
+        server = Hazoom(child, f"http://127.0.0.1:{port}")
+        wait_until(server.is_ready, "it answers")
+        yield server
 
 
 @contextmanager

@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import flask_socketio
 from flask import Flask
 from flask_cors import CORS
 from werkzeug.test import create_environ
@@ -15,14 +14,17 @@ from hazoom_ws.addresses import address_reader
 from hazoom_ws.answers import Answers
 from hazoom_ws.chat.hub import Hub
 from hazoom_ws.chat.limits import Account
+from hazoom_ws.development import Application, SocketIO, is_only_looked_at
 from hazoom_ws.llm_bridge import LlmBridge
 from hazoom_ws.message_log.opening import open_log
 from hazoom_ws.namespaces.base import Parts
 from hazoom_ws.namespaces.delivery import Delivery
 from hazoom_ws.namespaces.root import build_namespaces
 from hazoom_ws.namespaces.timers import Timers
-from hazoom_ws.origins import OriginCheck
-from hazoom_ws.settings import Settings, load_settings
+from hazoom_ws.origins import OriginCheck, cors_origins
+from hazoom_ws.settings import Settings
+from hazoom_ws.settings_checks import checked
+from hazoom_ws.settings_sources import load_settings
 from hazoom_ws.statistics import Statistics
 from hazoom_ws.transport.dispatch import Dispatcher
 from hazoom_ws.transport.engine import Engine
@@ -34,16 +36,19 @@ from hazoom_ws.web.routes import create_blueprint
 def create_app(settings: Settings | None = None, *, async_mode: str = "threading") -> Flask:
     """Build an application that shares nothing with any other.
 
+    In one process the default file of messages is the first one's; each further one gets its own beside it, and says so.
+
     ``settings`` None means the defaults with the ``HAZOOM_*`` environment over them. ``async_mode`` is Flask-SocketIO's:
     "threading", or "eventlet" in a process that is monkey-patched and served by eventlet, as ``python -m hazoom_ws`` does.
-    The Socket.IO side is ``app.extensions["socketio"]``, whose ``test_client(app)`` works as Flask-SocketIO documents it.
+    The Socket.IO side is ``app.extensions["socketio"]``, whose ``test_client(app)`` works as Flask-SocketIO documents it;
+    ``app.extensions["hazoom_ws"].close()`` ends it and gives back what it holds of the system.
     Raises `SettingsError` for a bad environment, or a message log that cannot be used.
     """
-    settings = load_settings() if settings is None else settings
-    app = Flask("hazoom_ws", template_folder="web/templates", static_folder="web/static")
-    CORS(app, origins=list(settings.cors_origins), always_send=False)
+    settings = load_settings() if settings is None else checked(settings)
+    app = Application("hazoom_ws", template_folder="web/templates", static_folder="web/static")
+    CORS(app, origins=cors_origins(settings), always_send=False)
     fan_out = FanOut()
-    socketio = flask_socketio.SocketIO(
+    socketio = SocketIO(
         app,
         async_mode=async_mode,
         async_handlers=False,  # one client's events in the order sent
@@ -70,8 +75,9 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
     engine.install(socketio.server)
     # Greenlets change places only where they wait, and nothing in a turn does; eventlet's lock costs more than a turn.
     lock = threading.RLock() if async_mode == "threading" else None
-    log = open_log(settings, Path(app.instance_path))
-    start_task, sleep = socketio.start_background_task, socketio.sleep
+    log = open_log(settings, Path(app.instance_path), is_kept=not is_only_looked_at())
+    # The task of the timers is to know nothing of an application that is not used any more.
+    start_task, sleep = socketio.start_background_task, time.sleep if async_mode == "threading" else socketio.sleep
     worker = _worker(engine) if async_mode == "eventlet" else None
     delivery = Delivery(
         fan_out,
@@ -123,7 +129,17 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
         answers.keep_died()
     timers.serve(hub.run_due, answers.run_due, bridge.run_due)
     statistics = Statistics(hub, answers, bridge)
-    parts = Parts(settings, hub, answers, statistics, delivery, log)
+
+    def close() -> None:
+        timers.close()
+        bridge.close()
+        engine.stop()
+        delivery.close_log()
+        if worker is not None:
+            worker.close()
+
+    app.let_go = close
+    parts = Parts(settings, hub, answers, statistics, delivery, log, close)
     for namespace in build_namespaces(parts):
         socketio.on_namespace(namespace)
     app.extensions["hazoom_ws"] = parts

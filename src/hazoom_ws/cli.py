@@ -24,7 +24,8 @@ from flask import Flask
 from hazoom_ws import __version__
 from hazoom_ws.app import create_app
 from hazoom_ws.demo import DemoBackend
-from hazoom_ws.settings import Settings, SettingsError, load_settings
+from hazoom_ws.settings import Settings, SettingsError
+from hazoom_ws.settings_sources import load_settings
 
 logger = logging.getLogger(__name__)
 
@@ -65,12 +66,12 @@ def _run(options: argparse.Namespace) -> None:
                 settings = msgspec.structs.replace(settings, llm_url=demo.url)
                 _serve(settings, listener, options.async_mode, f"the demo backend on {demo.url}")
         else:
-            _serve(settings, listener, options.async_mode, _without_password(settings.llm_url))
+            _serve(settings, listener, options.async_mode, _without_secrets(settings.llm_url))
 
 
-def _without_password(url: str) -> str:
+def _without_secrets(url: str) -> str:
     parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
@@ -104,8 +105,9 @@ def _listen(settings: Settings) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-    except OSError as error:
-        raise SettingsError(f"cannot listen on {host!r}: {error.strerror or error}; choose another --host") from None
+    except (OSError, ValueError) as error:  # ValueError: of a name that cannot even be looked up
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is no name of a machine"
+        raise SettingsError(f"cannot listen on {host!r}: {reason}; choose another --host") from None
     listener = socket.socket(family, kind, protocol)
     # On Windows the option of this name lets two programs take the same port.
     if os.name == "posix":

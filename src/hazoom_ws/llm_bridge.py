@@ -77,6 +77,12 @@ class LlmBridge:
         queue_ms = milliseconds(asked_s, self.clock())
         logger.info("AI request %r: cancelled in the queue, after %s ms", prompt.request_id, queue_ms)
 
+    def close(self) -> None:
+        """Stop every request, and give back the connections that are kept for the next ones."""
+        for exchange in list(self._active):
+            exchange.cancel()
+        self._backend.http.close()
+
     def run_due(self) -> float | None:
         """End the exchanges that take too long where nothing else does; return the seconds until the next time."""
         for exchange in list(self._active):

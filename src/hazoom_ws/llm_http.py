@@ -111,6 +111,10 @@ class HttpClient:
     def _send(self, request: requests.PreparedRequest, timeout_s: tuple[float, float]) -> requests.Response:
         return self._session.send(request, timeout=timeout_s, allow_redirects=False, **self._options)
 
+    def close(self) -> None:
+        """Close the connections that serve nobody now."""
+        self._session.close()
+
 
 def is_loopback(host: str) -> bool:
     """Return whether a host is this machine by its name or address alone; names are not looked up."""

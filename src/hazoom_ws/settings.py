@@ -1,40 +1,40 @@
 """Every tunable: its unit, its default and the reason for it.
 
-Flags win over ``HAZOOM_*`` environment variables, those over the TOML file, that over the defaults below. An unknown key
-or variable stops the start: a setting that is silently ignored is worse than none. Knows nothing about Flask or sockets.
+What a value must be beside its type and range is in `settings_checks`, where values come from in `settings_sources`. Knows
+nothing about Flask or sockets.
 """
 
-import difflib
-import os
-import tomllib
-from collections.abc import Callable, Mapping
-from ipaddress import ip_network
-from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
-from urllib.parse import urlsplit
+import re
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
-ENVIRONMENT_PREFIX = "HAZOOM_"
-_LISTS = frozenset({"cors_origins", "trusted_proxies"})  # their items are separated by commas in a variable
 CHAT_PATH = "/quantum-goose-app/api/llm/chat/"
+# Sockets take no time-out that is longer, in milliseconds, than 2 ** 31: for ever is not a number of seconds.
+_LONGEST_S = 2_000_000.0
+_LARGEST = 2**53  # SQLite and JavaScript know no larger numbers, or not exactly
+_MOST_STREAMS = 65_536  # each needs a file; the pool of connections makes their places when it begins
 
 
 class SettingsError(ValueError):
-    """A setting that cannot be used; the text names it, its source and what to do, in one line."""
+    """A setting that cannot be used; the text names it, its source and what to do, in one line and without passwords."""
+
+    def __init__(self, text: str) -> None:
+        # Here and not where texts are made: a URL with a password may stand in any variable, also by mistake.
+        super().__init__(re.sub("//.*@", "//***@", " ".join(text.splitlines())))
 
 
-def _seconds(text: str) -> Meta:
-    return Meta(gt=0, description=f"Seconds. {text}")
+def _seconds(text: str, *, longest_s: float = _LONGEST_S) -> Meta:
+    return Meta(gt=0, le=longest_s, description=f"Seconds. {text}")
 
 
-def _count(text: str) -> Meta:
-    return Meta(ge=1, description=text)
+def _count(text: str, *, largest: int = _LARGEST) -> Meta:
+    return Meta(ge=1, le=largest, description=text)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All settings. A value out of its range raises `SettingsError` in `load_settings`."""
+    """All settings, as they were given: `settings_checks.checked` finds out whether they can be used."""
 
     host: Annotated[
         str,
@@ -55,7 +55,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         tuple[str, ...],
         Meta(
             description="Origins whose pages may use this server, for HTTP and for Socket.IO; the usual ports of "
-            "Vite and Create React App by default. The server's own origin (its address, localhost or an IP address "
+            "Vite and Create React App by default. https://*.example.com means one name or more before the dot; shells of "
+            "phones and desktops are capacitor://localhost and the like; 'null', the origin of files and sandboxed frames, "
+            "has to be named. The server's own origin (its address, localhost or an IP address "
             "with its port) is always allowed; an empty list allows only that. ['*'] allows every page of the web."
         ),
     ] = ("http://localhost:5173", "http://localhost:3000")
@@ -68,7 +70,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = "general"
     rate_limit_per_s: Annotated[
         float,
-        Meta(ge=0, description="Events per second and connection, far above what a person types. 0 turns it off."),
+        Meta(
+            ge=0,
+            le=_LARGEST,
+            description="Events per second and connection, far above what a person types. 0 turns it off.",
+        ),
     ] = 50.0
     rate_limit_burst_count: Annotated[
         int,
@@ -78,6 +84,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         float,
         Meta(
             gt=0,
+            le=_LARGEST,
             description="Bytes of events per second and connection: a usual line takes more than that, so nobody sends a "
             "room more than its readers take. It ends with rate_limit_per_s = 0.",
         ),
@@ -116,6 +123,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         float,
         Meta(
             ge=0,
+            le=_LONGEST_S,
             description="Seconds. A user stays in the room for this long after the last tab: most come back, reloaded.",
         ),
     ] = 5.0
@@ -123,6 +131,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         float,
         Meta(
             ge=0,
+            le=_LONGEST_S,
             description="Seconds. A client that drops can come back as who it was for this long, and gets what it missed; "
             "time for a tunnel or a restart. 0 turns recovery off.",
         ),
@@ -152,7 +161,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     history_room_limit_bytes: Annotated[
         int, _count("Bytes of message text, and 500 for each message, that are kept per room; the oldest go first.")
     ] = 67108864
-    history_age_limit_s: Annotated[float, _seconds("Messages older than this go: 90 days.")] = 7776000.0
+    history_age_limit_s: Annotated[float, _seconds("Messages older than this go: 90 days.", longest_s=1e10)] = 7776000.0
     history_limit_bytes: Annotated[
         int,
         _count(
@@ -220,15 +229,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     llm_streams_per_user_limit: Annotated[
         int, _count("AI answers of one user that run at once, a fair share of the backend; further questions wait.")
     ] = 3
-    llm_streams_limit: Annotated[int, _count("AI answers of all users that run at once; further questions wait.")] = 1000
+    llm_streams_limit: Annotated[
+        int, _count("AI answers of all users that run at once; further questions wait.", largest=_MOST_STREAMS)
+    ] = 1000
     llm_queue_per_user_limit: Annotated[
-        int, Meta(ge=0, description="Questions of one user that wait for an answer of theirs to end; one more is refused.")
+        int,
+        Meta(
+            ge=0,
+            le=_LARGEST,
+            description="Questions of one user that wait for an answer of theirs to end; one more is refused.",
+        ),
     ] = 10
-    llm_queue_limit: Annotated[int, Meta(ge=0, description="Questions of all users that wait; one more is refused.")] = 1000
+    llm_queue_limit: Annotated[
+        int, Meta(ge=0, le=_LARGEST, description="Questions of all users that wait; one more is refused.")
+    ] = 1000
     llm_user_grace_s: Annotated[
         float,
         Meta(
             ge=0,
+            le=_LONGEST_S,
             description="Seconds. The private answers of a user who is gone for this long are stopped; until then a reload "
             "finds them. What a room shares goes on whoever stays.",
         ),
@@ -252,119 +271,3 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 FIELDS = {field.name: field for field in msgspec.structs.fields(Settings)}
-
-
-def load_settings(
-    *,
-    flags: Mapping[str, Any] | None = None,
-    environment: Mapping[str, str] | None = None,
-    config_path: str | Path | None = None,
-) -> Settings:
-    """Combine all sources into one `Settings`; later sources win: file, environment, flags.
-
-    ``flags`` holds Python values by field name, None meaning "not given". ``environment`` is `os.environ` by default.
-    Raises `SettingsError` for an unreadable file, an unknown key or a bad value.
-    """
-    values: dict[str, Any] = {}
-    if config_path is not None:
-        values.update(_from_file(Path(config_path)))
-    values.update(_from_environment(os.environ if environment is None else environment))
-    for name, value in (flags or {}).items():
-        if value is not None:
-            values[name] = _convert(name, value, f"--{name.replace('_', '-')}", strict=True)
-    return Settings(**values)
-
-
-def _from_file(path: Path) -> dict[str, Any]:
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError(f"cannot read the config file {str(path)!r}: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"the config file {str(path)!r} is not TOML: {error}") from None
-    for name in table:
-        if name not in FIELDS:
-            raise SettingsError(f"unknown setting {name!r} in {str(path)!r}{_nearest(name, FIELDS)}")
-    return {name: _convert(name, value, f"{name} in {str(path)!r}", strict=True) for name, value in table.items()}
-
-
-def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    variables = {f"{ENVIRONMENT_PREFIX}{name.upper()}": name for name in FIELDS}
-    values = {}
-    for variable, text in environment.items():
-        if not variable.startswith(ENVIRONMENT_PREFIX):
-            continue
-        if variable not in variables:
-            raise SettingsError(f"unknown environment variable {variable}{_nearest(variable, variables)}")
-        name = variables[variable]
-        value: Any = text
-        if name in _LISTS:
-            # "[]" is what people write for an empty list; it must never be taken for an origin, or for "no check".
-            items = text.strip().removeprefix("[").removesuffix("]").split(",")
-            value = [item.strip().strip("'\"") for item in items if item.strip()]
-        values[name] = _convert(name, value, variable, strict=False)
-    return values
-
-
-def _nearest(name: str, known: Mapping[str, Any]) -> str:
-    matches = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-    return f"; did you mean {matches[0]}?" if matches else ""
-
-
-def _convert(name: str, value: Any, source: str, *, strict: bool) -> Any:
-    """Check ``value`` for the field ``name``; ``source`` is what the error calls it."""
-    annotation = Settings.__annotations__[name]
-    try:
-        converted = msgspec.convert(value, annotation, strict=strict)
-    except msgspec.ValidationError as error:
-        kind = get_args(annotation)[0]
-        is_choice = get_origin(kind) is Literal
-        problem = f"Expected one of {', '.join(get_args(kind))}" if is_choice else str(error).replace("`", "")
-        raise SettingsError(f"{source} cannot be {value!r}: {problem[0].lower()}{problem[1:]}") from None
-    try:
-        return _NORMALISE[name](converted) if name in _NORMALISE else converted
-    except ValueError as error:
-        raise SettingsError(f"{source} cannot be {value!r}: {error}") from None
-
-
-def _origins(origins: tuple[str, ...]) -> tuple[str, ...]:
-    for origin in origins:
-        if origin == "*":
-            continue
-        parts = urlsplit(origin)
-        exact = f"{parts.scheme}://{parts.netloc}"
-        if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise ValueError(f"{origin!r} is not an origin; write it like https://chat.example.com")
-        if origin != exact:
-            raise ValueError(f"an origin has no path and no slash at its end; write {exact}")
-    return tuple(origin.lower() for origin in origins)
-
-
-def _llm_url(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("it must start with http:// or https:// and name a host")
-    return parts._replace(path=CHAT_PATH).geturl() if parts.path in ("", "/") else url
-
-
-def _log_url(url: str) -> str:
-    if url != "memory://" and not (url.startswith("sqlite:///") and url.removeprefix("sqlite:///").strip("/")):
-        raise ValueError("it is memory:// or sqlite:/// and the path of a file")
-    return url
-
-
-def _networks(networks: tuple[str, ...]) -> tuple[str, ...]:
-    for network in networks:
-        try:
-            ip_network(network, strict=False)
-        except ValueError:
-            raise ValueError(f"{network!r} is not a network; write it like 10.0.0.0/8, or a single address") from None
-    return networks
-
-
-_NORMALISE: dict[str, Callable[[Any], Any]] = {
-    "cors_origins": _origins,
-    "llm_url": _llm_url,
-    "log_url": _log_url,
-    "trusted_proxies": _networks,
-}

@@ -3,6 +3,8 @@
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -368,10 +370,17 @@ class TestFile:
         assert modes["real.sqlite3"] == 0o600
         assert set(modes.values()) == {0o600}
 
-    def test_a_second_process_is_refused(self, open_store):
+    def test_a_second_user_is_refused(self, open_store):
         open_store(self.URL)
-        with pytest.raises(SettingsError, match="another hazoom_ws uses"):
+        with pytest.raises(SettingsError, match="another application of this process uses"):
             open_store(self.URL)
+
+    def test_a_second_process_is_refused(self, open_store, tmp_path):
+        open_store(self.URL)
+        imports = "from pathlib import Path; from hazoom_ws.message_log.database_file import lock_file; "
+        command = [sys.executable, "-c", f"{imports}lock_file(Path({str(tmp_path / 'log.sqlite3')!r}))"]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert "SettingsError: log_url: another hazoom_ws uses" in ended.stderr
 
     def test_a_damaged_file_is_kept_aside(self, open_store, tmp_path):
         (tmp_path / "log.sqlite3").write_bytes(b"no database at all" * 100)
@@ -424,18 +433,6 @@ class TestFile:
         assert [(kept.id, kept.message) for kept in log.read("a", limit=5, newest=True).messages] == [("e-9", "hi")]
         assert say(log, "a", "2")[0].seq > 9
 
-    @pytest.mark.parametrize("version", [2, 3])
-    def test_answers_in_a_file_of_an_earlier_version_are_taken_over(self, open_store, tmp_path, version):
-        with closing(sqlite3.connect(tmp_path / "log.sqlite3")) as connection:
-            connection.executescript(f"{''.join(MIGRATIONS[:version])} PRAGMA user_version = {version};")
-            connection.execute("INSERT INTO about VALUES ('e', 7)")
-            row = (8, "a", "Assistant", "because", 999_999.0, None, "assistant", "r")
-            connection.execute("INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
-            connection.commit()
-        [kept] = open_store(self.URL).read("a", limit=5, newest=True).messages
-        assert (kept.message, kept.kind, kept.request_id) == ("because", "assistant", "r")
-        assert (kept.finish_reason, kept.code) == (msgspec.UNSET, msgspec.UNSET)
-
     def test_a_file_of_the_third_version_is_taken_over(self, open_store, tmp_path):
         entry = say(open_store("memory://"), "a", "hi")[0]
         first, second = (
@@ -460,6 +457,17 @@ class TestFile:
         log = open_store(self.URL)
         assert dict(log.sessions()) == {"k": msgspec.structs.replace(session, rooms=["a", "b"])}
         assert log.read("a", limit=1, newest=True).messages == [new]
+
+    def test_a_file_of_the_third_version_is_taken_over_with_its_answers(self, open_store, tmp_path):
+        with closing(sqlite3.connect(tmp_path / "log.sqlite3")) as connection:
+            connection.executescript(f"{''.join(MIGRATIONS[:3])} PRAGMA user_version = 3;")
+            connection.execute("INSERT INTO about VALUES ('e', 7)")
+            row = (8, "a", "Assistant", "because", 999_999.0, None, "assistant", "r")
+            connection.execute("INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+            connection.commit()
+        [kept] = open_store(self.URL).read("a", limit=5, newest=True).messages
+        assert (kept.message, kept.kind, kept.request_id) == ("because", "assistant", "r")
+        assert (kept.finish_reason, kept.code) == (msgspec.UNSET, msgspec.UNSET)
 
     def test_a_file_of_a_later_version_is_refused(self, open_store, tmp_path):
         open_store(self.URL).close()

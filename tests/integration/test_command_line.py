@@ -102,6 +102,37 @@ def test_a_host_that_is_not_ours_is_named() -> None:
     assert "cannot listen on 192.0.2.1" in refused("--host", "192.0.2.1")
 
 
+@pytest.mark.parametrize("host", ["a..b", f"{'a' * 64}.example", "[::1]", "http://127.0.0.1"])
+def test_a_host_that_is_none_is_named(host: str) -> None:
+    assert f"cannot listen on {host!r}: " in refused("--host", host)
+
+
+def test_a_backend_that_cannot_be_called_is_explained() -> None:
+    assert "HAZOOM_LLM_URL cannot be used: its port" in refused(HAZOOM_LLM_URL="http://localhost:99999")
+
+
+def test_no_line_and_no_log_repeats_a_secret() -> None:
+    for line in (
+        refused("--llm-url", "http://u:geheim@host"),
+        refused("--host", "http://u:geheim@host"),
+        refused(HAZOOM_LLM_URL="https://u:geheim@host:x"),
+    ):
+        assert "geheim" not in line
+    with hazoom(env={"HAZOOM_LLM_URL": "http://u:geheim@127.0.0.1:9001/chat/?key=geheim"}) as server:
+        assert "AI answers come from http://127.0.0.1:9001/chat/\n" in server.log
+        assert "geheim" not in server.log
+
+
+def test_it_starts_where_kubernetes_has_a_service_of_its_name() -> None:
+    variables = {
+        f"{service}_{name}": value
+        for service in ("HAZOOM_WS", "HAZOOM")
+        for name, value in {"SERVICE_HOST": "10.0.0.1", "PORT": "tcp://10.0.0.1:5000", "PORT_5000_TCP_PORT": "5000"}.items()
+    }
+    with hazoom(env=variables):
+        assert "HAZOOM_PORT" in refused(**variables, HAZOOM_PROT="1")
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

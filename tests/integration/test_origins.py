@@ -50,6 +50,18 @@ def test_an_origin_is_judged_before_anything_else(async_mode: str, websocket: bo
         wait_until(lambda: "'https://evil.example' refused" in server.log and "HAZOOM_CORS_ORIGINS" in server.log, "log")
 
 
+@pytest.mark.parametrize("websocket", [True, False], ids=["websocket", "polling"])
+def test_shells_and_names_before_a_dot_can_be_listed(async_mode: str, websocket: bool) -> None:
+    origins = "capacitor://localhost, tauri://localhost, https://*.example.com, http://[::1]:5173"
+    with hazoom(async_mode=async_mode, env={"HAZOOM_CORS_ORIGINS": origins}) as server:
+        for origin in ("capacitor://localhost", "tauri://localhost", "https://a.b.example.com", "http://[::1]:5173"):
+            head = ask(server, websocket=websocket, origin=origin)
+            assert head.split(" ")[1] == ("101" if websocket else "200")
+            assert websocket or f"access-control-allow-origin: {origin}" in head.lower()
+        for origin in ("https://aexample.com.evil.org", "https://example.com", "ionic://localhost", "null"):
+            assert not accepts(server, websocket=websocket, origin=origin)
+
+
 @pytest.mark.parametrize("origins", ["", "[]"])
 def test_an_empty_list_is_not_no_check(async_mode: str, origins: str) -> None:
     with hazoom(async_mode=async_mode, env={"HAZOOM_CORS_ORIGINS": origins}) as server:

@@ -1,7 +1,8 @@
 import pytest
 
 from hazoom_ws.addresses import address_reader
-from hazoom_ws.settings import SettingsError, load_settings
+from hazoom_ws.settings import SettingsError
+from hazoom_ws.settings_sources import load_settings
 
 
 def read(remote: str, forwarded: str | None = None, trusted: tuple[str, ...] = ()) -> str:

@@ -25,8 +25,8 @@ _FEW_ROOMS = 3  # which take less than this:
 _LARGE_BYTES = 2048  # from here on a session costs more to save than finding out what has changed
 _HELD_BYTES, _HELD_ANSWER_BYTES = 1200, 300  # in memory, beside the names of rooms
 _NO_CHANGE = SessionChange()
-_ANSWER_PREFIX = "answer "  # of the key under which one of a room is kept; those of sessions begin with a digit
 _decode_rooms = msgspec.json.Decoder(list[str]).decode
+_ANSWER_PREFIX = "answer "  # of the key under which one of a room is kept; those of sessions begin with a digit
 
 
 class Session:

@@ -1,5 +1,6 @@
 """The file that keeps a log, as a file: its owner's only, locked by one process, and put aside when it is damaged."""
 
+import gc
 import logging
 import os
 import secrets
@@ -8,6 +9,7 @@ import stat
 import time
 from contextlib import suppress
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from hazoom_ws.settings import SettingsError
 
@@ -20,8 +22,45 @@ _BESIDE = ("-wal", "-shm", "-journal")  # what SQLite makes, with the mode of th
 _DAMAGED = ("file is not a database", "malformed")
 
 
-def lock_file(path: Path) -> sqlite3.Connection:
-    """Return what keeps other processes from the file until it is closed, or the process ends. Raises `SettingsError`."""
+class UsedHere(SettingsError):
+    """A file that another application of this process uses."""
+
+
+class FileLock:
+    """What keeps others from a file until it is closed, is forgotten, or the process ends."""
+
+    def __init__(self, path: Path) -> None:
+        """Lock the file at ``path``, a real one. Raises `SettingsError`."""
+        self._path = str(path)
+        self._connection = _locked(path)
+        _held_here[self._path] = self
+
+    def close(self) -> None:
+        """Let others use the file."""
+        _held_here.pop(self._path, None)
+        self._connection.close()
+
+
+# By the path of the file. The system's lock is the process's too, and does not tell who in it has it.
+_held_here: WeakValueDictionary[str, FileLock] = WeakValueDictionary()
+
+
+def lock_file(path: Path) -> FileLock:
+    """Lock a file. Raises `UsedHere` where this process has done so already, `SettingsError` where it cannot be done."""
+    path = Path(os.path.realpath(path))  # by whichever links it is named
+    if path.is_dir():
+        raise SettingsError(f"log_url: {path} is a folder; name a file in it")
+    if str(path) in _held_here:
+        gc.collect()  # an application that is used no more is freed by nothing else
+    if str(path) in _held_here:
+        raise UsedHere(
+            f"log_url: another application of this process uses {path}; close it "
+            '(app.extensions["hazoom_ws"].close()), or choose another file'
+        )
+    return FileLock(path)
+
+
+def _locked(path: Path) -> sqlite3.Connection:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         make_private(Path(f"{path}.lock"))

@@ -1,21 +1,55 @@
 """From the setting ``log_url`` to the log that it names."""
 
+import logging
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 from hazoom_ws.message_log.contract import MessageLog
+from hazoom_ws.message_log.database_file import UsedHere
 from hazoom_ws.message_log.memory import MemoryLog
 from hazoom_ws.message_log.sqlite import SqliteLog
 from hazoom_ws.settings import Settings
 
+logger = logging.getLogger(__name__)
+
 _SQLITE = "sqlite:///"
 
 
-def open_log(settings: Settings, folder: Path, *, wall_clock: Callable[[], float] = time.time) -> MessageLog:
-    """Open it; a relative path is one below ``folder``. Raises `SettingsError` for a file that cannot be ours."""
-    if settings.log_url.startswith(_SQLITE):
-        return SqliteLog(folder / settings.log_url.removeprefix(_SQLITE), settings, wall_clock=wall_clock)
+def open_log(
+    settings: Settings, folder: Path, *, wall_clock: Callable[[], float] = time.time, is_kept: bool = True
+) -> MessageLog:
+    """Open it; a relative path is one below ``folder``. Raises `SettingsError` for a file that cannot be ours.
+
+    A further application of this process gets a file of its own, if nobody has named one. Not ``is_kept``: whatever the
+    setting says, no file is touched.
+    """
+    if is_kept and settings.log_url.startswith(_SQLITE):
+        return _open_file(settings, folder / settings.log_url.removeprefix(_SQLITE), wall_clock)
+    return _in_memory(settings, wall_clock)
+
+
+def _open_file(settings: Settings, path: Path, wall_clock: Callable[[], float]) -> MessageLog:
+    try:
+        return SqliteLog(path, settings, wall_clock=wall_clock)
+    except UsedHere:
+        if settings.log_url != Settings().log_url:
+            raise
+    for number in count(2):
+        own = path.with_stem(f"{path.stem}-{number}")
+        try:
+            log = SqliteLog(own, settings, wall_clock=wall_clock)
+        except UsedHere:
+            continue
+        logger.warning(
+            "another application of this process keeps its messages in %s; this one keeps its own in %s", path, own
+        )
+        return log
+    raise AssertionError
+
+
+def _in_memory(settings: Settings, wall_clock: Callable[[], float]) -> MessageLog:
     return MemoryLog(
         room_limit_count=settings.history_room_limit_count,
         room_limit_bytes=settings.history_room_limit_bytes,

@@ -43,7 +43,12 @@ _QUOTED_CHARS = 64  # of an event's name: it is the client's choice and comes ba
 
 
 class Parts(Struct, frozen=True):
-    """The parts of one application that its handlers use."""
+    """The parts of one application that its handlers use.
+
+    ``close()`` is for an application that does not end with its process: its clients are disconnected, its tasks end within
+    a second, and the file of its log, the connections to its backend and its threads are given back. Calling it again
+    changes nothing.
+    """
 
     settings: Settings
     hub: Hub
@@ -51,6 +56,7 @@ class Parts(Struct, frozen=True):
     statistics: Statistics
     delivery: Delivery
     log: MessageLog
+    close: Callable[[], None]
     clock: Callable[[], float] = time.monotonic
 
 

@@ -137,6 +137,11 @@ class Delivery:
         with self._lock or nullcontext():
             self._commit.settle()
 
+    def close_log(self) -> None:
+        """Keep what is not kept yet, then give the log's file back: nothing can be kept from now on."""
+        with self._lock or nullcontext():
+            self._commit.close()
+
     def reply(self, send: Callable[[Any], None], reply: dict[str, Any] | None) -> None:
         """Call ``send`` with an acknowledgement's argument, after what was queued before it."""
         if self._lock is None and self._commit.is_holding:

@@ -61,7 +61,8 @@ class GroupCommit:
         self._is_at_checkpoint = False
         self._is_waiting_for_calm = self._is_waiting_for_more = False
         self._calm = Calm()
-        self._is_mending = False
+        self._is_mending = self._is_reopening = False
+        self._is_closed = False
 
     @property
     def is_holding(self) -> bool:
@@ -87,7 +88,7 @@ class GroupCommit:
                 del self.revoked[seq]
         if has_said_more and self._worker is None:
             self._put_in_order()
-        if self._log.problem is not None and not self._is_mending:
+        if self._log.problem is not None and not self._is_mending and not self._is_closed:
             self._is_mending = True
             try:
                 self._start_task(self._reopen_log)
@@ -102,6 +103,18 @@ class GroupCommit:
                 self._write_all()
                 return
             self._sleep(_SETTLE_INTERVAL_S)
+
+    def close(self) -> None:
+        """Settle, then close the log, which is not opened again; threads that use it are waited for a while."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self.settle()
+        for _ in range(_SETTLE_TRIES):
+            if not (self._is_in_thread or self._is_at_checkpoint or self._is_reopening):
+                break
+            self._sleep(_SETTLE_INTERVAL_S)
+        self._log.close()
 
     def _write_all(self) -> None:
         """Write batch after batch, within the turn."""
@@ -281,16 +294,22 @@ class GroupCommit:
         logger.error("messages cannot be kept, trying again each second: %s", self._log.problem)
         while self._log.problem is not None:
             self._sleep(_RETRY_INTERVAL_S)
+            if self._is_closed:
+                return
             if self._is_at_checkpoint or self._is_in_thread:
                 continue  # it uses the file
             try:
                 if self._worker is not None:
+                    self._is_reopening = True
                     self._worker.run(self._log.reopen)
                 else:
                     with self._lock or nullcontext():  # nobody may read while the file changes hands
-                        self._log.reopen()
+                        if not self._is_closed:
+                            self._log.reopen()
             except Exception:
                 logger.exception("the log cannot be opened again")
+            finally:
+                self._is_reopening = False
         self._is_mending = False
         logger.info("messages are kept again")
         with self._lock or nullcontext():

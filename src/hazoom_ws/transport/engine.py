@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
 from typing import Any
+from weakref import ref
 
 import engineio
 import msgspec
@@ -90,7 +91,7 @@ class Engine(engineio.Server):  # type: ignore[misc]
         self._unjoined: Deadlines[Session] = Deadlines(connect_timeout_s)
         self._upgrades_until: Deadlines[Carrier] = Deadlines(_UPGRADE_TIMEOUT_S)
         self._tick_s = min(_LONGEST_TICK_S, self.ping_interval, self.ping_timeout, connect_timeout_s)
-        self._is_sweeping = False
+        self._is_sweeping = self._is_stopped = False
 
     def install(self, server: Any) -> None:
         """Take the place of the Engine.IO server below ``server``, a `socketio.Server` that nobody uses yet."""
@@ -132,6 +133,11 @@ class Engine(engineio.Server):  # type: ignore[misc]
 
     def _session(self, sid: str) -> Session:
         return self.sessions.get(sid) or self._ending[sid]
+
+    def stop(self) -> None:
+        """Close every session, and watch no time-outs from now on: there will be no more sessions."""
+        self._is_stopped = True
+        self.disconnect()
 
     def disconnect(self, sid: str | None = None) -> None:
         """Close a session, or all, such that its client comes back."""
@@ -309,21 +315,23 @@ class Engine(engineio.Server):  # type: ignore[misc]
 
     def start_sweeping(self) -> None:
         """Start the one task that watches every time-out, unless it runs."""
-        if not self._is_sweeping:
+        if not self._is_sweeping and not self._is_stopped:
             self._is_sweeping = True
-            self.start_background_task(self._run_sweeps)
+            self.start_background_task(_run_sweeps, ref(self), self._async["sleep"])
 
-    def _run_sweeps(self) -> None:
-        while True:
-            now_s = self.clock()
-            for sweep in self.sweeps:
-                try:
-                    sweep(now_s)
-                except Exception:
-                    logger.exception("a sweep failed")
-            next_s = [at_s for at_s in (self._pings.next_due_at_s(), self._pongs.next_due_at_s()) if at_s is not None]
-            # Not shorter than a thousandth: then the heartbeats of a crowd leave together.
-            self.sleep(max(0.001, min([self._tick_s, *(at_s - self.clock() for at_s in next_s)])))
+    def run_sweeps(self) -> float | None:
+        """Look at every time-out; return the seconds until the next time, None when there is none."""
+        if self._is_stopped:
+            return None
+        now_s = self.clock()
+        for sweep in self.sweeps:
+            try:
+                sweep(now_s)
+            except Exception:
+                logger.exception("a sweep failed")
+        next_s = [at_s for at_s in (self._pings.next_due_at_s(), self._pongs.next_due_at_s()) if at_s is not None]
+        # Not shorter than a thousandth: then the heartbeats of a crowd leave together.
+        return max(0.001, min([self._tick_s, *(at_s - self.clock() for at_s in next_s)]))
 
     def _sweep(self, now_s: float) -> None:
         with self.lock:
@@ -341,6 +349,13 @@ class Engine(engineio.Server):  # type: ignore[misc]
             self.close(session, NO_NAMESPACE)
         for carrier, _ in stuck:
             carrier.fail(FrameError(CloseCode.POLICY_VIOLATION, "an upgrade was not finished in time"))
+
+
+def _run_sweeps(reference: "ref[Engine]", sleep: Callable[[float], Any]) -> None:
+    """Sweep from time to time. That does not keep an application alive that nobody uses any more."""
+    while (engine := reference()) is not None and (delay_s := engine.run_sweeps()) is not None:
+        del engine
+        sleep(delay_s)
 
 
 def message_frame(data: str | bytes) -> bytes:

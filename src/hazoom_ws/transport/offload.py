@@ -33,6 +33,8 @@ class Worker:
         """``loop()`` returns the `Loop`, None where there is none."""
         self._loop = loop
         self._is_started = False
+        self._threads: list[Any] = []
+        self._listener: Any = None  # of the hub, where there is no loop
         self._calls = _queue.SimpleQueue()
         self._done: deque[tuple[Done, Exception | None]] = deque()
         self._wake_up, self._wakes = _socket.socketpair()
@@ -70,15 +72,30 @@ class Worker:
         loop = self._loop()
         if loop is None:
             hub = hubs.get_hub()
-            hub.add(hub.READ, self._wakes.fileno(), self._on_wake_up, hub.squelch_exception, lambda: None)
+            self._listener = hub.add(hub.READ, self._wakes.fileno(), self._on_wake_up, hub.squelch_exception, lambda: None)
         else:
             loop.watch(_Wakes(self._wakes, self._take_done))
         for _ in range(_THREADS):
-            _threading.Thread(target=self._work, name="hazoom_ws worker", daemon=True).start()
+            thread = _threading.Thread(target=self._work, name="hazoom_ws worker", daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def close(self) -> None:
+        """End the threads when they have done what there is to do; nothing is called back any more."""
+        for _ in self._threads:
+            self._calls.put(None)
+        while self._threads:
+            self._threads.pop().join()
+        if self._listener is not None:
+            hubs.get_hub().remove(self._listener)
+            self._listener = None
+        if self._loop() is None:  # else it goes on to look at them
+            self._wakes.close()
+            self._wake_up.close()
 
     def _work(self) -> None:
-        while True:
-            done, function, args = self._calls.get()
+        while (call := self._calls.get()) is not None:
+            done, function, args = call
             error: Exception | None = None
             try:
                 function(*args)
