@@ -150,7 +150,7 @@ class NewMessage(ServerEvent, frozen=True, kw_only=True, gc=False):
     """One message, as it is broadcast, kept and replayed. ``timestamp``: seconds since the epoch, UTC.
 
     An answer of the AI (``kind`` "assistant") is kept however it ended, with what there was of it, "" if there was nothing:
-    ``finish_reason``, and ``code`` if it failed. Those of before 0.5 have neither.
+    ``finish_reason``, and ``code`` if it failed. What earlier versions have kept has neither.
     """
 
     event = "new_message"

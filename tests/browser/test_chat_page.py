@@ -423,4 +423,5 @@ def test_an_ai_that_cannot_be_reached_is_said(start_server: StartServer, open_wi
     field(window, "Message").fill("Why is the sky blue?")
     button(window, "Ask the AI").click()
     expect(window.get_by_role("alert")).to_contain_text("cannot be reached")
-    expect(window.locator("#messages li")).to_have_count(1)
+    expect(window.locator("#messages li")).to_have_count(2)
+    expect(window.locator("#messages .assistant")).to_have_text("Assistantfailed, no answer")
