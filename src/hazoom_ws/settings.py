@@ -217,9 +217,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         float, _seconds("Time to connect to the backend: it is near, so longer means that it is down.")
     ] = 5.0
     llm_first_token_timeout_s: Annotated[
-        float, _seconds("Time from the request to the first token: a model may have to be loaded first.")
+        float,
+        _seconds(
+            "Time to the first token, from the request or from the last line that came before it, be it a comment: a model "
+            "may have to be loaded first."
+        ),
     ] = 60.0
-    llm_idle_timeout_s: Annotated[float, _seconds("Time between two pieces of a stream.")] = 30.0
+    llm_idle_timeout_s: Annotated[float, _seconds("Time between two pieces of a stream, comments included.")] = 30.0
     llm_total_timeout_s: Annotated[
         float, _seconds("Time for a whole answer, streamed or not: no stream runs for ever.")
     ] = 600.0
@@ -248,8 +252,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(
             ge=0,
             le=_LONGEST_S,
-            description="Seconds. The private answers of a user who is gone for this long are stopped; until then a reload "
-            "finds them. What a room shares goes on whoever stays.",
+            description="Seconds. The private answers of a user who is gone for this long, and cannot recover any more, are "
+            "stopped; until then a reload finds them. What a room shares goes on whoever stays.",
         ),
     ] = 30.0
     llm_resume_window_s: Annotated[
