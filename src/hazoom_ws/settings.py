@@ -252,8 +252,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(
             ge=0,
             le=_LONGEST_S,
-            description="Seconds. The private answers of a user who is gone for this long, and cannot recover any more, are "
-            "stopped; until then a reload finds them. What a room shares goes on whoever stays.",
+            description="Seconds. The private answers of a user who is gone for this long, and cannot recover any more, "
+            "are stopped; until then a reload finds them. What a room shares goes on whoever stays.",
         ),
     ] = 30.0
     llm_resume_window_s: Annotated[
