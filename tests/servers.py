@@ -171,7 +171,7 @@ class Hazoom:
         """Return whether it takes traffic."""
         try:
             return requests.get(f"{self.url}/ready", timeout=DEADLINE_S).ok
-        except requests.ConnectionError:
+        except requests.RequestException:
             return False
 
     def stats(self) -> dict[str, Any]:

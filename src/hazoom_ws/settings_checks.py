@@ -1,6 +1,5 @@
 """What a setting must be beside its type, and how it is written down: the same wherever a value comes from."""
 
-import unicodedata
 from collections.abc import Callable, Mapping
 from ipaddress import ip_network
 from typing import Any, Literal, get_args, get_origin
@@ -8,15 +7,12 @@ from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
+from hazoom_ws.names import composed, has_controls, is_blank
 from hazoom_ws.origins import normal_origin
 from hazoom_ws.settings import CHAT_PATH, FIELDS, Settings, SettingsError
 
 _SECRET = frozenset({"llm_url", "log_url"})  # may hold passwords and keys: no error repeats them
 _QUOTED_CHARS = 200
-_LINE_ENDS = frozenset({"Cc", "Zl", "Zp"})
-_UNSEEN = _LINE_ENDS | {"Cf", "Zs"}
-_UNSEEN_LETTERS = frozenset("\u115f\u1160\u3164\uffa0\u2800")  # Hangul's fillers, Braille without a dot
-_BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def convert(name: str, value: Any, source: str, *, strict: bool) -> Any:
@@ -118,13 +114,15 @@ def _networks(networks: tuple[str, ...]) -> tuple[str, ...]:
 
 def _name(text: str) -> str:
     """Return a name as clients' are compared, without blanks at its ends."""
-    name = unicodedata.normalize("NFC", text.strip())
-    if all(unicodedata.category(character) in _UNSEEN or character in _UNSEEN_LETTERS for character in name):
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("it is not UTF-8") from None
+    name = composed(text.strip())
+    if is_blank(name):
         raise ValueError("it shows nothing")
-    if any(unicodedata.category(character) in _LINE_ENDS or character in _BIDI for character in name):
+    if has_controls(name):
         raise ValueError("it holds a control character")
-    if any(unicodedata.category(character) == "Cs" for character in name):
-        raise ValueError("it is not UTF-8")
     return name
 
 

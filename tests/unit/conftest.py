@@ -33,6 +33,7 @@ def make_app() -> Iterator[MakeApp]:
         assert not hub._guest_names
         assert not app.extensions["hazoom_ws"].delivery._links
         assert not socketio.server.manager.rooms
+        app.extensions["hazoom_ws"].close()
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ ALLOWED = {
     "schemas": {"errors"},
     "validation": BASE,
     "origins": BASE,
-    "settings_checks": {"origins", "settings"},
+    "settings_checks": {"names", "origins", "settings"},
     "settings_sources": {"settings", "settings_checks"},
     "addresses": set(),
     "development": set(),
