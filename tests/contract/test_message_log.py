@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.message_log.contract import MessageLog, Page, SessionChange, StoredSession, size_bytes
+from hazoom_ws.message_log.damage import DAMAGED
 from hazoom_ws.message_log.migrations import MIGRATIONS
 from hazoom_ws.message_log.opening import open_log
 from hazoom_ws.schemas import NewMessage
@@ -371,7 +372,7 @@ class TestFile:
     def test_a_file_that_turns_out_damaged_is_kept_aside_when_it_is_opened_again(self, open_store, tmp_path):
         log = open_store(self.URL)
         say(log, "a", "1")
-        log.problem = "database disk image is malformed"  # what SQLite says of a page that is none
+        log.problem = DAMAGED  # SQLite has come upon a page that is none
         log.reopen()
         assert log.problem is None
         assert say(log, "a", "2")[0].seq > 0

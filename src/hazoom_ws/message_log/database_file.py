@@ -17,7 +17,6 @@ ROWS_PER_STATEMENT = 256  # each statement gives way to the loop once, and takes
 _OWNERS_ONLY = 0o600
 _OTHERS = 0o077
 _BESIDE = ("-wal", "-shm", "-journal")  # what SQLite makes, with the mode of the file that they belong to
-_DAMAGED = ("file is not a database", "malformed")
 
 
 def lock_file(path: Path) -> sqlite3.Connection:
@@ -67,11 +66,6 @@ def open_file(path: Path, *, timeout_s: float = 0) -> sqlite3.Connection:
     return sqlite3.connect(
         path, timeout=timeout_s, isolation_level=None, check_same_thread=False, cached_statements=ROWS_PER_STATEMENT
     )
-
-
-def is_damage(problem: str) -> bool:
-    """Return whether that, which SQLite says, is a reason to begin a new file."""
-    return any(sign in problem for sign in _DAMAGED)
 
 
 def set_aside(path: Path) -> None:

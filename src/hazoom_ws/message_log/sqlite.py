@@ -13,6 +13,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Literal
@@ -21,7 +22,8 @@ from msgspec import UNSET, UnsetType
 
 from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, Batch, Page, SessionChange, StoredSession, take_page
-from hazoom_ws.message_log.database_file import is_damage, lock_file, make_private, set_aside
+from hazoom_ws.message_log.damage import DAMAGED, READ_ONLY, is_header_damaged, problem_of
+from hazoom_ws.message_log.database_file import lock_file, make_private, set_aside
 from hazoom_ws.message_log.memory import MemoryLog
 from hazoom_ws.message_log.retention import Retention
 from hazoom_ws.message_log.session_states import PendingSessions
@@ -189,10 +191,13 @@ class SqliteLog:
     def sessions(self) -> Iterator[tuple[str, StoredSession]]:
         if self._reader is None:
             return
-        try:
-            yield from self._reader.sessions()
-        except LogUnavailable as error:
-            self.problem = str(error)
+        damaged: list[str] = []
+        with suppress(LogUnavailable):
+            yield from self._reader.sessions(damaged)
+        if damaged:
+            logger.error("%d sessions in the message log are damaged; their clients begin anew", len(damaged))
+            for key in damaged:
+                self.save_session(key, None, can_wait=True)
 
     def take_batch(self) -> Batch:
         if not self._pending and not self._sessions.pressing:
@@ -208,7 +213,7 @@ class SqliteLog:
         try:
             self._writer.write(batch)
         except sqlite3.Error as error:
-            self.problem = str(error)
+            self.problem = problem_of(error)
             raise LogUnavailable(self.problem) from error
         self._recent.droppable_seq = self._writer.written_seq
 
@@ -228,7 +233,7 @@ class SqliteLog:
         try:
             self._writer.tidy()
         except sqlite3.Error as error:
-            self.problem = str(error)
+            self.problem = problem_of(error)
 
     @property
     def is_checkpoint_due(self) -> bool:
@@ -240,7 +245,9 @@ class SqliteLog:
         try:
             self._writer.checkpoint()
         except sqlite3.Error as error:
-            logger.warning("there was no checkpoint: %s", error)  # whether the file is well, the next batch finds out
+            logger.warning(
+                "there was no checkpoint: %s", problem_of(error)
+            )  # whether the file is well, the next batch finds out
 
     def forget(self, batch: Batch) -> None:
         self._recent.forget(batch)
@@ -249,24 +256,32 @@ class SqliteLog:
     # The file
 
     def reopen(self) -> None:
+        problem = self.problem
         self._disconnect()
         try:
-            try:
-                if self.problem is None or not is_damage(self.problem):
-                    self._connect()
-            except sqlite3.DatabaseError as error:
-                if not is_damage(str(error)):
-                    raise
-                self.problem = str(error)
-            if self.problem is not None and is_damage(self.problem):
+            if problem != DAMAGED:
+                problem = self._try_to_connect()
+            if problem == DAMAGED:
                 self._disconnect()
                 set_aside(self._path)
-                self._connect()
-        except (sqlite3.Error, OSError) as error:
+                problem = self._try_to_connect()
+        except OSError as error:
+            problem = f"{DAMAGED} and cannot be renamed: {error.strerror or type(error).__name__}"
+        if problem is not None:
             self._disconnect()
-            self.problem = str(error)
-        else:
-            self.problem = None
+        self.problem = problem
+
+    def _try_to_connect(self) -> str | None:
+        """Open the file and return what is wrong with it, None if nothing is. Raises `SettingsError` only."""
+        try:
+            self._connect()
+        except SettingsError:
+            raise
+        except Exception as error:
+            self._disconnect()
+            problem = problem_of(error, is_opening=True)
+            return DAMAGED if problem == READ_ONLY and is_header_damaged(self._path) else problem
+        return None
 
     def _connect(self) -> None:
         make_private(self._path)
@@ -287,7 +302,11 @@ class SqliteLog:
         self._unfiled = Unfiled()
         self._unfiled.file(writer.filed_seq)
         self._recent.on_drop = self._unfiled.add
-        self._reader = SqliteReader(self._path, writer.epoch)
+        self._reader = SqliteReader(self._path, writer.epoch, self._on_problem)
+
+    def _on_problem(self, problem: str) -> None:
+        """Note what hinders reading: the file is opened anew for it, or a new one begun, as when it cannot be written."""
+        self.problem = self.problem or problem
 
     def _disconnect(self) -> None:
         if self._reader is not None:

@@ -22,6 +22,7 @@ from typing import Any
 from msgspec import UNSET
 
 from hazoom_ws.message_log.contract import Batch
+from hazoom_ws.message_log.damage import Damage, check, checked_seq, keep_row
 from hazoom_ws.message_log.database_file import ROWS_PER_STATEMENT, open_file
 from hazoom_ws.message_log.migrations import migrate
 from hazoom_ws.message_log.retention import Retention
@@ -64,7 +65,7 @@ class SqliteWriter:
     def __init__(
         self, path: Path, settings: Settings, retention: Retention, *, start_seq: int, wall_clock: Callable[[], float]
     ) -> None:
-        """Bring the file up to date; in a new one numbers begin after ``start_seq``. Raises `SettingsError` too."""
+        """Bring the file up to date; in a new one numbers begin after ``start_seq``. Raises `SettingsError`, `Damage`."""
         self._wall_clock = wall_clock
         self._waits_for_disk = settings.log_fsync == "full"
         self._retention = retention
@@ -93,12 +94,16 @@ class SqliteWriter:
         execute("BEGIN IMMEDIATE")  # whether it can be written at all
         execute("UPDATE about SET epoch = epoch")
         execute("COMMIT")
+        check(self._connection)
         self._sessions = SessionTable(self._connection)
         while self._file(_FILED_AT_OPENING_COUNT, _FILED_AT_OPENING_BYTES):
             pass
         self._sessions.forget_orphans(self._connection)
-        self.epoch, self.start_seq = execute("SELECT epoch, start_seq FROM about").fetchone()
-        self.filed_seq = self.written_seq = execute("SELECT max(seq) FROM messages").fetchone()[0] or 0
+        about = execute("SELECT epoch, start_seq FROM about").fetchone()
+        if about is None or not isinstance(about[0], str):
+            raise Damage
+        self.epoch, self.start_seq = about[0], checked_seq(about[1])
+        self.filed_seq = self.written_seq = checked_seq(execute("SELECT max(seq) FROM messages").fetchone()[0])
         self._retention.load(self._connection)
         execute("PRAGMA busy_timeout = 0")
 
@@ -219,9 +224,13 @@ class SqliteWriter:
             rows = map(_row_of, messages[start : start + count])
             execute(_INSERT + ", ".join([_ROW] * count), list(chain.from_iterable(rows)))
         self._sessions.file(self._connection, states)
+        for row in share.damaged:
+            keep_row(self._connection, *row)
         execute("DELETE FROM tail WHERE number <= ?", (share.number,))
         [[pages_count]] = execute("PRAGMA page_count")
         execute("COMMIT")
+        for number, *_ in share.damaged:
+            logger.error("row %d in the tail of the message log is damaged; it is kept in the table 'damaged'", number)
         self._sessions.filed(states)
         self._tail_count -= share.count
         self._tail_bytes -= share.size_bytes
