@@ -11,8 +11,9 @@ import pytest
 
 from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.message_log.contract import SessionChange, StoredSession
-from hazoom_ws.message_log.damage import DAMAGED
+from hazoom_ws.message_log.damage import DAMAGED, GONE
 from hazoom_ws.message_log.opening import open_log
+from hazoom_ws.message_log.places import MARGIN
 from hazoom_ws.message_log.sqlite import SqliteLog
 from hazoom_ws.settings import Settings
 
@@ -25,13 +26,29 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "log.sqlite3"
 
 
+class Clock:
+    """Seconds since the epoch, and those that pass, which tests set."""
+
+    def __init__(self) -> None:
+        self.now_s = time.time()
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
 @pytest.fixture
-def open_file(file: Path) -> Iterator[OpenFile]:
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def open_file(file: Path, clock: Clock) -> Iterator[OpenFile]:
     """Return a function that opens the file with nothing in memory, and again once that log is closed."""
     opened: list[SqliteLog] = []
 
-    def make(**options: object) -> SqliteLog:
-        log = open_log(Settings(log_url=f"sqlite:///{file}", **options), file.parent)
+    def make(*, wall_clock: Callable[[], float] = time.time, **options: object) -> SqliteLog:
+        settings = Settings(log_url=f"sqlite:///{file}", **options)
+        log = open_log(settings, file.parent, wall_clock=wall_clock, clock=clock)
         assert isinstance(log, SqliteLog)
         opened.append(log)
         return log
@@ -243,3 +260,151 @@ def test_what_is_wrong_is_said_without_what_the_file_holds(open_file, file, capl
     log.reopen()
     assert log.problem is None
     assert damaged_names(file)
+
+
+def notice(log: SqliteLog, clock: Clock) -> None:
+    """Let the log look at its file, as it does once a second."""
+    clock.now_s += 1
+    log.look()
+    assert log.problem == GONE
+    with pytest.raises(LogUnavailable):
+        say(log, "refused")
+
+
+@pytest.mark.parametrize("also", [(), ("-wal", "-shm")])
+def test_a_deleted_file_is_noticed_and_made_anew_with_what_memory_has(open_file, file, clock, caplog, also):
+    """Messages were acknowledged, and lost with the process."""
+    log = open_file()
+    say(log, *"123")
+    ids = [entry.id for entry in log.read("a", limit=9, newest=True).messages]
+    for suffix in ("", *also):
+        Path(f"{file}{suffix}").unlink()
+    say(log, "4")
+    notice(log, clock)
+    log.reopen()
+    assert log.problem is None
+    assert is_told(caplog, "the 4 messages that memory has are in a file again")
+    say(log, "5")
+    log.close()
+    log = open_file()
+    assert texts(log) == [*"12345"]
+    assert [entry.id for entry in log.read("a", limit=9, newest=True).messages][:3] == ids
+
+
+def test_writing_notices_that_the_file_is_gone(open_file, file, clock):
+    log = open_file()
+    say(log, "1")
+    file.unlink()
+    clock.now_s += 1
+    log.append(room="a", user="Ann", message="2", timestamp=time.time())
+    batch = log.take_batch()
+    assert not log.write_at_once(batch)
+    with pytest.raises(LogUnavailable):
+        log.write(batch)
+    assert log.problem == GONE
+
+
+def test_reading_notices_that_the_file_is_gone(open_file, file):
+    log = open_file()
+    say(log, "1")
+    file.unlink()
+    with pytest.raises(LogUnavailable):
+        log.read("a", limit=5, newest=True)
+    assert log.problem == GONE
+    log.reopen()
+    assert texts(log) == ["1"]
+
+
+def test_what_sqlite_keeps_beside_the_file_is_missed_too(open_file, file, clock):
+    log = open_file()
+    say(log, "1")
+    Path(f"{file}-wal").unlink()
+    say(log, "2")
+    notice(log, clock)
+    log.reopen()
+    say(log, "3")
+    log.close()
+    assert texts(open_file()) == ["1", "2", "3"]
+
+
+def test_a_backup_put_in_place_gets_what_memory_has_beyond_it(open_file, file, clock):
+    log = open_file()
+    say(log, "1")
+    log.close()
+    backup = file.read_bytes()
+    log = open_file()
+    say(log, "2", "3")
+    other = file.with_name("other")
+    other.write_bytes(backup)
+    other.replace(file)
+    notice(log, clock)
+    log.reopen()
+    assert texts(log) == ["1", "2", "3"]
+    log.close()
+    assert texts(open_file()) == ["1", "2", "3"]
+
+
+def test_what_memory_has_is_kept_when_the_file_turns_out_damaged(open_file):
+    log = open_file()
+    say(log, "1", "2")
+    log.problem = DAMAGED
+    log.reopen()
+    say(log, "3")
+    log.close()
+    assert texts(open_file()) == ["1", "2", "3"]
+
+
+def test_a_file_that_cannot_be_made_anew_yet_gets_what_memory_has_later(open_file, file, clock, monkeypatch):
+    log = open_file()
+    say(log, "1")
+    file.unlink()
+    notice(log, clock)
+    with monkeypatch.context() as broken:
+        broken.setattr("hazoom_ws.message_log.sqlite.make_private", lambda path: path.mkdir())
+        log.reopen()
+    assert log.problem == "the file cannot be opened"
+    file.rmdir()
+    log.reopen()
+    assert log.problem is None
+    log.close()
+    assert texts(open_file()) == ["1"]
+
+
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_no_number_is_given_twice_if_the_clock_is_set_back_across_a_restart(open_file, file, clock, is_damaged):
+    """Of what was not kept, such as tokens, the numbers were given again: a client missed 49 messages, and was told
+    that nothing was missing.
+    """
+    log = open_file(wall_clock=clock)
+    say(log, "1")
+    given = max(log.take_place() for _ in range(100))
+    log.close()
+    if is_damaged:
+        change(file, "UPDATE about SET epoch = x'ff'")
+    clock.now_s -= 60
+    log = open_file(wall_clock=clock)
+    assert log.take_place() > given
+    assert is_damaged == bool(damaged_names(file))
+
+
+def test_the_mark_is_moved_on_for_places_that_nothing_is_kept_of(open_file, clock):
+    log = open_file(wall_clock=clock)
+    log._recent.last_seq += MARGIN - 1
+    assert not log.is_dirty
+    log._recent.last_seq += 2
+    assert log.is_dirty
+    assert not log.is_pressing
+    log.write(log.take_batch())
+    assert not log.is_dirty
+    given = log._recent.last_seq = log._recent.last_seq + MARGIN - 1
+    log.close()
+    assert open_file(wall_clock=clock).take_place() > given
+
+
+def test_opening_a_file_many_times_hardly_leaves_the_clock_behind(open_file, clock):
+    before = clock.now_s * 1e6
+    for _ in range(20):
+        log = open_file(wall_clock=clock)
+        clock.now_s += 60
+        log.close()
+    assert log.last_seq < before + 20 * 60e6

@@ -39,8 +39,8 @@ _ABOUT_CONTENTS = {
     sqlite3.SQLITE_RANGE,
 }
 _HEADER_BYTES, _WRITE_VERSION_AT, _WRITE_VERSIONS = 100, 18, (1, 2)
-_SEQ_LIMIT = 2**53  # no client can tell larger ones apart
-_CHECKED_LIMIT_BYTES = 67_108_864  # takes half a second; of a larger file a start would take too long
+_SEQ_LIMIT = 2**52  # half of what clients can tell apart, and the year 2112: there has to be room above
+_CHECKED_LIMIT_BYTES = 33_554_432  # takes half a second; of a larger file a start would take too long
 _KEEP = """
     CREATE TABLE IF NOT EXISTS damaged (
         found_at REAL NOT NULL, number INTEGER NOT NULL, messages BLOB, sessions BLOB, changes BLOB
