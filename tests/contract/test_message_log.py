@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.message_log.contract import MessageLog, Page, SessionChange, StoredSession, size_bytes
+from hazoom_ws.message_log.damage import DAMAGED
 from hazoom_ws.message_log.migrations import MIGRATIONS
 from hazoom_ws.message_log.opening import open_log
 from hazoom_ws.schemas import NewMessage
@@ -200,7 +201,7 @@ def test_a_page_is_the_same_whatever_keeps_it(tmp_path_factory, data):
     """Against a list, with a part of the messages only in the file and not in memory."""
     clock = Clock()
     folder = tmp_path_factory.mktemp("log")
-    said: list[NewMessage] = []
+    said: dict[str, list[NewMessage]] = {"memory": [], "sqlite": []}
     logs: list[MessageLog] = []
     for url in STORES:
         log = open_log(Settings(log_url=url), folder, wall_clock=clock)
@@ -212,25 +213,30 @@ def test_a_page_is_the_same_whatever_keeps_it(tmp_path_factory, data):
         if number == reopen_at:
             sqlite.close()
             sqlite = open_log(Settings(log_url=STORES[1]), folder, wall_clock=clock)
-        said += say(memory, room, str(number % 10))
-        say(sqlite, room, str(number % 10))
-    seqs = [0, *(entry.seq for entry in said), said[-1].seq + 1 if said else 1]
+        said["memory"] += say(memory, room, str(number % 10))
+        said["sqlite"] += say(sqlite, room, str(number % 10))  # which numbers go on higher when it is opened again
+    edges = st.none() | st.integers(0, len(rooms) + 1)
+
+    def seq_at(name: str, edge: int | None) -> int | None:
+        seqs = [0, *(entry.seq for entry in said[name])]
+        return None if edge is None else [*seqs, seqs[-1] + 1][edge]
+
     for _ in range(5):
         room = data.draw(st.sampled_from("ab"))
-        after = data.draw(st.none() | st.sampled_from(seqs))
-        before = data.draw(st.none() | st.sampled_from(seqs))
+        after, before = data.draw(edges), data.draw(edges)
         limit = data.draw(st.integers(0, 13))
         newest = data.draw(st.booleans())
-        if after is not None and after > memory.last_seq:
+        if after is not None and after > len(rooms):
             continue  # what no log has counted yet
         expected = [
             entry.message
-            for entry in said
-            if entry.room == room and (after is None or entry.seq > after) and (before is None or entry.seq < before)
+            for edge, entry in enumerate(said["memory"], 1)
+            if entry.room == room and (after is None or edge > after) and (before is None or edge < before)
         ]
         page = expected[max(0, len(expected) - limit) :] if newest else expected[:limit]
-        for log in (memory, sqlite):
-            found = log.read(room, after=after, before=before, limit=limit, newest=newest)
+        for name, log in (("memory", memory), ("sqlite", sqlite)):
+            span = {"after": seq_at(name, after), "before": seq_at(name, before)}
+            found = log.read(room, **span, limit=limit, newest=newest)
             assert [entry.message for entry in found.messages] == page
             assert found.more is (len(page) < len(expected))
     memory.close()
@@ -394,7 +400,7 @@ class TestFile:
     def test_a_file_that_turns_out_damaged_is_kept_aside_when_it_is_opened_again(self, open_store, tmp_path):
         log = open_store(self.URL)
         say(log, "a", "1")
-        log.problem = "database disk image is malformed"  # what SQLite says of a page that is none
+        log.problem = DAMAGED  # SQLite has come upon a page that is none
         log.reopen()
         assert log.problem is None
         assert say(log, "a", "2")[0].seq > 0

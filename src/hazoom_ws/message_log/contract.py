@@ -179,6 +179,9 @@ class MessageLog(Protocol):
     def write_at_once(self, batch: Batch) -> bool:
         """Keep a batch if nothing has to be waited for; return whether it is kept. If not, `write` says why."""
 
+    def look(self) -> None:
+        """Set ``problem`` if what keeps the log is gone. Writing does that too; this is for who only asks."""
+
     @property
     def is_untidy(self) -> bool:
         """Whether `tidy` has something to do."""

@@ -7,6 +7,7 @@ import secrets
 import sqlite3
 import stat
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -18,8 +19,8 @@ logger = logging.getLogger(__name__)
 ROWS_PER_STATEMENT = 256  # each statement gives way to the loop once, and takes its turn back once
 _OWNERS_ONLY = 0o600
 _OTHERS = 0o077
+_LOOK_INTERVAL_S = 1.0
 _BESIDE = ("-wal", "-shm", "-journal")  # what SQLite makes, with the mode of the file that they belong to
-_DAMAGED = ("file is not a database", "malformed")
 
 
 class UsedHere(SettingsError):
@@ -108,9 +109,53 @@ def open_file(path: Path, *, timeout_s: float = 0) -> sqlite3.Connection:
     )
 
 
-def is_damage(problem: str) -> bool:
-    """Return whether that, which SQLite says, is a reason to begin a new file."""
-    return any(sign in problem for sign in _DAMAGED)
+class FileWatch:
+    """Whether a file is still the one that was opened: on POSIX it can be deleted, or another put in its place, any time.
+
+    What is written after that is lost with the process, without an error. What SQLite keeps beside the file counts too.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float]) -> None:
+        """To be made when the file is open: so long the system gives the number of none of its parts to another."""
+        self._path = path
+        self._clock = clock
+        self._real_path = os.path.realpath(path)
+        self._identities = {suffix: self._identity(suffix) for suffix in ("", "-wal", "-shm")}
+        self._looked_at_s = clock()
+
+    def look(self) -> bool:
+        """Return whether the file is another one, or none; it is looked at once a second, which takes microseconds."""
+        if self._clock() - self._looked_at_s < _LOOK_INTERVAL_S:
+            return False
+        self._looked_at_s = self._clock()
+        return self.has_changed()
+
+    def has_changed(self) -> bool:
+        return any(self._identity(suffix) != identity for suffix, identity in self._identities.items())
+
+    def remains(self) -> list[Path]:
+        """Return what is left beside a file that is not there any more: another file must not be read with it."""
+        if self._identity("") == self._identities[""]:
+            return []
+        return [
+            Path(f"{self._real_path}{suffix}")
+            for suffix in ("-wal", "-shm")
+            if self._identities[suffix] is not None and self._identity(suffix) == self._identities[suffix]
+        ]
+
+    def _identity(self, suffix: str) -> tuple[int, int] | None:
+        try:
+            found = os.stat(f"{self._real_path}{suffix}" if suffix else self._path)
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+
+def remove_remains(paths: list[Path]) -> None:
+    """Rename what a deleted file has left beside it."""
+    for path in paths:
+        with suppress(FileNotFoundError):
+            path.rename(f"{path}.left-{secrets.token_hex(4)}")
 
 
 def set_aside(path: Path) -> None:

@@ -229,6 +229,10 @@ class MemoryLog:
         kept = self._rooms.get(room)
         return kept.range(after, before) if kept else []
 
+    def newer_than(self, seq: int) -> list[NewMessage]:
+        """Return all that is here with a higher ``seq``, ascending."""
+        return [entry for entry in list(self._oldest_first.values()) if entry.seq > seq]
+
     def _has_gap(self, room: str, after: int) -> bool:
         complete_from = self.complete_from(room)
         # An ``after`` of 0 is who has seen nothing and asks for what there is.
@@ -259,6 +263,9 @@ class MemoryLog:
 
     def write_at_once(self, batch: Batch) -> bool:
         return not batch.messages  # there never are any
+
+    def look(self) -> None:
+        """There is no file."""
 
     def tidy(self) -> None:
         """Everything is in its place."""

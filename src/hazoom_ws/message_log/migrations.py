@@ -3,7 +3,10 @@
 import secrets
 import sqlite3
 
+from hazoom_ws.message_log.damage import Damage
 from hazoom_ws.settings import SettingsError
+
+_VERSION_LIMIT = 1000  # there will not be as many
 
 # Each makes a file of the version before it one of its own version (PRAGMA user_version), counted from 1. Never change
 # one that was released: add another.
@@ -55,8 +58,10 @@ MIGRATIONS = (
 
 
 def migrate(writer: sqlite3.Connection, *, start_seq: int) -> None:
-    """Give a file the schema of today; in a new one numbers begin after ``start_seq``. Raises `SettingsError`."""
+    """Give a file the schema of today; in a new one numbers begin after ``start_seq``. Raises `SettingsError`, `Damage`."""
     version = writer.execute("PRAGMA user_version").fetchone()[0]
+    if not 0 <= version < _VERSION_LIMIT:
+        raise Damage
     if version > len(MIGRATIONS):
         raise SettingsError(
             f"log_url: the file is of schema version {version}, this hazoom_ws knows {len(MIGRATIONS)}; "

@@ -18,7 +18,12 @@ _SQLITE = "sqlite:///"
 
 
 def open_log(
-    settings: Settings, folder: Path, *, wall_clock: Callable[[], float] = time.time, is_kept: bool = True
+    settings: Settings,
+    folder: Path,
+    *,
+    wall_clock: Callable[[], float] = time.time,
+    clock: Callable[[], float] = time.monotonic,
+    is_kept: bool = True,
 ) -> MessageLog:
     """Open it; a relative path is one below ``folder``. Raises `SettingsError` for a file that cannot be ours.
 
@@ -26,20 +31,21 @@ def open_log(
     setting says, no file is touched.
     """
     if is_kept and settings.log_url.startswith(_SQLITE):
-        return _open_file(settings, folder / settings.log_url.removeprefix(_SQLITE), wall_clock)
+        path = folder / settings.log_url.removeprefix(_SQLITE)
+        return _open_file(settings, path, lambda path: SqliteLog(path, settings, wall_clock=wall_clock, clock=clock))
     return _in_memory(settings, wall_clock)
 
 
-def _open_file(settings: Settings, path: Path, wall_clock: Callable[[], float]) -> MessageLog:
+def _open_file(settings: Settings, path: Path, open_at: Callable[[Path], SqliteLog]) -> MessageLog:
     try:
-        return SqliteLog(path, settings, wall_clock=wall_clock)
+        return open_at(path)
     except UsedHere:
         if settings.log_url != Settings().log_url:
             raise
     for number in count(2):
         own = path.with_stem(f"{path.stem}-{number}")
         try:
-            log = SqliteLog(own, settings, wall_clock=wall_clock)
+            log = open_at(own)
         except UsedHere:
             continue
         logger.warning(

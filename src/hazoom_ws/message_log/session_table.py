@@ -57,16 +57,28 @@ class SessionTable:
             self._changed.difference_update(key for key, state in states.items() if not isinstance(state, SessionChange))
 
 
-def stored_sessions(connection: sqlite3.Connection) -> Iterator[tuple[str, StoredSession]]:
-    """Yield all sessions by key, one at a time: together they may be large."""
+def stored_sessions(connection: sqlite3.Connection, damaged: list[str]) -> Iterator[tuple[str, StoredSession]]:
+    """Yield all sessions by key, one at a time: together they may be large.
+
+    Those that cannot be read are left out, and their keys put into ``damaged``: without all of its changes too a session
+    may lack a room, and its client would not notice.
+    """
     changed = _changed(connection)
-    for key, session in connection.execute("SELECT key, session FROM sessions ORDER BY key"):
-        stored = _decode_session(session)
-        if key in changed:
-            rows = connection.execute("SELECT change FROM session_changes WHERE key = ? ORDER BY number", (key,))
-            stored = applied(stored, (_decode_change(change) for (change,) in rows))
-        yield key, stored
+    for key, session in connection.execute("SELECT CAST(key AS BLOB), CAST(session AS BLOB) FROM sessions ORDER BY key"):
+        name = key.decode(errors="replace")
+        try:
+            stored = _decode_session(session)
+            if name in changed:
+                rows = connection.execute(
+                    "SELECT CAST(change AS BLOB) FROM session_changes WHERE key = ? ORDER BY number", (name,)
+                )
+                stored = applied(stored, [_decode_change(change) for (change,) in rows])
+        except (msgspec.MsgspecError, UnicodeDecodeError, TypeError):
+            damaged.append(name)
+            continue
+        yield name, stored
 
 
 def _changed(connection: sqlite3.Connection) -> set[str]:
-    return {key for (key,) in connection.execute("SELECT DISTINCT key FROM session_changes")}
+    rows = connection.execute("SELECT DISTINCT CAST(key AS BLOB) FROM session_changes")
+    return {key.decode(errors="replace") for (key,) in rows}

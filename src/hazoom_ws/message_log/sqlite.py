@@ -13,6 +13,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Literal
@@ -21,8 +22,10 @@ from msgspec import UNSET, UnsetType
 
 from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, Batch, Page, SessionChange, StoredSession, take_page
-from hazoom_ws.message_log.database_file import is_damage, lock_file, make_private, set_aside
+from hazoom_ws.message_log.damage import DAMAGED, GONE, LOCKED, READ_ONLY, is_header_damaged, problem_of
+from hazoom_ws.message_log.database_file import FileWatch, lock_file, make_private, remove_remains, set_aside
 from hazoom_ws.message_log.memory import MemoryLog
+from hazoom_ws.message_log.places import last_given
 from hazoom_ws.message_log.retention import Retention
 from hazoom_ws.message_log.session_states import PendingSessions
 from hazoom_ws.message_log.sqlite_reader import SqliteReader
@@ -40,11 +43,21 @@ _WHOLE_ROOMS = 20_000
 class SqliteLog:
     """Messages and sessions in the file at ``path``. Raises `SettingsError` for a file that is not for us to use."""
 
-    def __init__(self, path: Path, settings: Settings, *, wall_clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        path: Path,
+        settings: Settings,
+        *,
+        wall_clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.problem: str | None = None
         self._path = path
         self._settings = settings
         self._wall_clock = wall_clock
+        self._clock = clock
+        self._watch: FileWatch | None = None  # of the file that was opened last
+        self._is_lost = False  # whether that is not there any more, and no other has what it held
         self._pending: list[NewMessage] = []  # messages that are to be written
         self._sessions = PendingSessions()
         self._lock = lock_file(path)
@@ -82,7 +95,13 @@ class SqliteLog:
 
     @property
     def is_dirty(self) -> bool:
-        return self.problem is None and bool(self._pending or self._sessions.pressing or self._sessions.waiting)
+        if self.problem is not None:
+            return False
+        return bool(self._pending or self._sessions.pressing or self._sessions.waiting) or self._is_mark_near
+
+    @property
+    def _is_mark_near(self) -> bool:
+        return self._writer is not None and self._writer.mark.is_near(self._recent.last_seq)
 
     @property
     def is_pressing(self) -> bool:
@@ -193,10 +212,13 @@ class SqliteLog:
     def sessions(self) -> Iterator[tuple[str, StoredSession]]:
         if self._reader is None:
             return
-        try:
-            yield from self._reader.sessions()
-        except LogUnavailable as error:
-            self.problem = str(error)
+        damaged: list[str] = []
+        with suppress(LogUnavailable):
+            yield from self._reader.sessions(damaged)
+        if damaged:
+            logger.error("%d sessions in the message log are damaged; their clients begin anew", len(damaged))
+            for key in damaged:
+                self.save_session(key, None, can_wait=True)
 
     def take_batch(self) -> Batch:
         if not self._pending and not self._sessions.pressing:
@@ -209,18 +231,26 @@ class SqliteLog:
     def write(self, batch: Batch) -> None:
         if self._writer is None:
             raise LogUnavailable(self.problem or "closed")
+        self.look()
+        if self.problem is not None:
+            raise LogUnavailable(self.problem)
         try:
             self._writer.write(batch)
         except sqlite3.Error as error:
-            self.problem = str(error)
+            self.problem = problem_of(error)
             raise LogUnavailable(self.problem) from error
         self._recent.droppable_seq = self._writer.written_seq
 
     def write_at_once(self, batch: Batch) -> bool:
-        if self._writer is None or not self._writer.write_at_once(batch):
+        self.look()
+        if self._writer is None or self.problem is not None or not self._writer.write_at_once(batch):
             return False
         self._recent.droppable_seq = self._writer.written_seq
         return True
+
+    def look(self) -> None:
+        if self.problem is None and self._watch is not None and self._watch.look():
+            self.problem = GONE
 
     @property
     def is_untidy(self) -> bool:
@@ -232,7 +262,7 @@ class SqliteLog:
         try:
             self._writer.tidy()
         except sqlite3.Error as error:
-            self.problem = str(error)
+            self.problem = problem_of(error)
 
     @property
     def is_checkpoint_due(self) -> bool:
@@ -244,7 +274,9 @@ class SqliteLog:
         try:
             self._writer.checkpoint()
         except sqlite3.Error as error:
-            logger.warning("there was no checkpoint: %s", error)  # whether the file is well, the next batch finds out
+            logger.warning(
+                "there was no checkpoint: %s", problem_of(error)
+            )  # whether the file is well, the next batch finds out
 
     def forget(self, batch: Batch) -> None:
         self._recent.forget(batch)
@@ -253,24 +285,39 @@ class SqliteLog:
     # The file
 
     def reopen(self) -> None:
+        problem = self.problem
+        is_first = self._watch is None
+        self._is_lost |= problem == DAMAGED or (self._watch is not None and self._watch.has_changed())
         self._disconnect()
         try:
-            try:
-                if self.problem is None or not is_damage(self.problem):
-                    self._connect()
-            except sqlite3.DatabaseError as error:
-                if not is_damage(str(error)):
-                    raise
-                self.problem = str(error)
-            if self.problem is not None and is_damage(self.problem):
+            if self._watch is not None:
+                remove_remains(self._watch.remains())
+            if problem != DAMAGED:
+                problem = self._try_to_connect()
+            if problem == DAMAGED:
                 self._disconnect()
+                if is_first:
+                    self._recent = self._new_recent(max(self._recent.last_seq, last_given(self._path)), "")
+                self._is_lost = True
                 set_aside(self._path)
-                self._connect()
-        except (sqlite3.Error, OSError) as error:
+                problem = self._try_to_connect()
+        except OSError as error:
+            problem = f"{DAMAGED} and cannot be renamed: {error.strerror or type(error).__name__}"
+        if problem is not None:
             self._disconnect()
-            self.problem = str(error)
-        else:
-            self.problem = None
+        self.problem = problem
+
+    def _try_to_connect(self) -> str | None:
+        """Open the file and return what is wrong with it, None if nothing is. Raises `SettingsError` only."""
+        try:
+            self._connect()
+        except SettingsError:
+            raise
+        except Exception as error:
+            self._disconnect()
+            problem = problem_of(error, is_opening=True)
+            return DAMAGED if problem == READ_ONLY and is_header_damaged(self._path) else problem
+        return None
 
     def _connect(self) -> None:
         make_private(self._path)
@@ -279,19 +326,43 @@ class SqliteLog:
             self._settings,
             self._retention,
             start_seq=self._recent.last_seq,
+            epoch=self._recent.epoch,
             wall_clock=self._wall_clock,
         )
         self._start_seq = writer.start_seq
         self._whole_from.clear()
         if writer.filed_seq > self._recent.last_seq or writer.epoch != self._recent.epoch:
-            recent = self._new_recent(max(writer.filed_seq, self._recent.last_seq), writer.epoch)
+            recent = self._new_recent(max(writer.filed_seq, writer.mark.seq, self._recent.last_seq), writer.epoch)
             recent.messages_total = self._recent.messages_total
             self._recent = recent
+        writer.mark.move_on(self._recent.last_seq)
+        if self._is_lost:
+            self._restore(writer)
         self._recent.droppable_seq = writer.written_seq
         self._unfiled = Unfiled()
         self._unfiled.file(writer.filed_seq)
         self._recent.on_drop = self._unfiled.add
-        self._reader = SqliteReader(self._path, writer.epoch)
+        self._reader = SqliteReader(self._path, writer.epoch, self._on_problem)
+        self._watch = FileWatch(self._path, self._clock)
+
+    def _restore(self, writer: SqliteWriter) -> None:
+        """Put into the file what another one held, as far as memory has it."""
+        pending = {entry.seq for entry in self._pending}
+        held = [entry for entry in self._recent.newer_than(writer.written_seq) if entry.seq not in pending]
+        writer.restore(held)
+        self._is_lost = False
+        if held:
+            logger.error("the message log's file was lost; the %d messages that memory has are in a file again", len(held))
+
+    def _on_problem(self, problem: str) -> None:
+        """Note what hinders reading: the file is opened anew for it, or a new one begun, as when it cannot be written.
+
+        Who holds the file for a moment is no reason to refuse what is only to be written.
+        """
+        if self._watch is not None and self._watch.has_changed():
+            problem = GONE
+        if problem != LOCKED:
+            self.problem = self.problem or problem
 
     def _disconnect(self) -> None:
         if self._reader is not None:

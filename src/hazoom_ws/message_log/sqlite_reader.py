@@ -1,7 +1,8 @@
 """What is read of a log's file, within turns: by a connection of its own, which no writer keeps waiting."""
 
+import logging
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from itertools import chain
 from pathlib import Path
@@ -11,20 +12,30 @@ from msgspec import UNSET
 
 from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.message_log.contract import StoredSession
+from hazoom_ws.message_log.damage import problem_of
 from hazoom_ws.message_log.database_file import open_file
 from hazoom_ws.message_log.session_table import stored_sessions
 from hazoom_ws.message_log.tail import TailReader
 from hazoom_ws.message_log.unfiled import Unfiled
 from hazoom_ws.schemas import NewMessage
 
+logger = logging.getLogger(__name__)
+
 _SELECT = "SELECT seq, room, user, message, timestamp, client_id, kind, request_id, finish_reason, code FROM messages"
+_SELECT_SEQ = "SELECT seq FROM messages"
+_DAMAGED_TOLD = 100
 
 
 class SqliteReader:
-    """The file at ``path``; ``epoch`` begins the ids in it. Everything but opening raises `LogUnavailable`."""
+    """The file at ``path``; ``epoch`` begins the ids in it. Everything but opening raises `LogUnavailable`.
 
-    def __init__(self, path: Path, epoch: str) -> None:
+    ``on_problem`` is told what hinders reading. A row that cannot be read is left out instead.
+    """
+
+    def __init__(self, path: Path, epoch: str, on_problem: Callable[[str], None]) -> None:
         self._epoch = epoch
+        self._on_problem = on_problem
+        self._damaged_seqs: set[int] = set()  # that were told already
         self._connection = open_file(path)
         self._tail = TailReader(self._connection)
         try:
@@ -63,7 +74,7 @@ class SqliteReader:
         try:
             entry = self._tail.find(seq)
         except sqlite3.Error as error:
-            raise LogUnavailable(str(error)) from error
+            raise self._unavailable(error) from error
         if entry is None:  # a thread has filed it meanwhile
             entry = next(self._select("seq = ? AND message IS NOT NULL", (seq,)), None)
         return entry
@@ -73,32 +84,83 @@ class SqliteReader:
         try:
             row = self._connection.execute("SELECT seq FROM trimmed WHERE room = ?", (room,)).fetchone()
         except sqlite3.Error as error:
-            raise LogUnavailable(str(error)) from error
+            raise self._unavailable(error) from error
         return 0 if row is None else int(row[0])
 
-    def sessions(self) -> Iterator[tuple[str, StoredSession]]:
+    def sessions(self, damaged: list[str]) -> Iterator[tuple[str, StoredSession]]:
+        """Yield the sessions that can be read; the keys of others are put into ``damaged``."""
         try:
-            yield from stored_sessions(self._connection)
+            yield from stored_sessions(self._connection, damaged)
         except sqlite3.Error as error:
-            raise LogUnavailable(str(error)) from error
+            raise self._unavailable(error) from error
 
     def _select(self, condition: str, parameters: tuple[Any, ...]) -> Iterator[NewMessage]:
+        seen: set[int] = set()
         try:
-            rows = self._connection.execute(f"{_SELECT} WHERE {condition}", parameters)
-            with closing(rows):
-                for seq, room, user, message, timestamp, client_id, kind, request_id, finish_reason, code in rows:
-                    yield NewMessage(
-                        user=user,
-                        message=message or "",
-                        timestamp=timestamp,
-                        room=room,
-                        id=f"{self._epoch}-{seq}",
-                        seq=seq,
-                        client_id=UNSET if client_id is None else client_id,
-                        kind=UNSET if kind is None else kind,
-                        request_id=UNSET if request_id is None else request_id,
-                        finish_reason=UNSET if finish_reason is None else finish_reason,
-                        code=UNSET if code is None else code,
-                    )
+            try:
+                rows = self._connection.execute(f"{_SELECT} WHERE {condition}", parameters)
+                with closing(rows):
+                    for row in rows:
+                        seen.add(row[0])
+                        entry = self._entry_of(row)
+                        if entry is not None:
+                            yield entry
+            except sqlite3.OperationalError as error:
+                if _is_of_sqlite(error):
+                    raise
+                yield from self._select_one_by_one(condition, parameters, seen)
         except sqlite3.Error as error:
-            raise LogUnavailable(str(error)) from error
+            raise self._unavailable(error) from error
+
+    def _select_one_by_one(self, condition: str, parameters: tuple[Any, ...], seen: set[int]) -> Iterator[NewMessage]:
+        """Yield the rest of a selection that has come upon a text that is not UTF-8: that row ends it otherwise."""
+        seqs = self._connection.execute(f"{_SELECT_SEQ} WHERE {condition}", parameters).fetchall()
+        for (seq,) in seqs:
+            if seq in seen:
+                continue
+            try:
+                row = self._connection.execute(f"{_SELECT} WHERE seq = ?", (seq,)).fetchone()
+            except sqlite3.OperationalError as error:
+                if _is_of_sqlite(error):
+                    raise
+                self._leave_out(seq)
+                continue
+            entry = None if row is None else self._entry_of(row)
+            if entry is not None:
+                yield entry
+
+    def _entry_of(self, row: tuple[Any, ...]) -> NewMessage | None:
+        """Return a row as a message, None if it is none."""
+        seq, room, user, message, timestamp, client_id, kind, request_id, finish_reason, code = row
+        texts = (room, user, *(text or "" for text in (message, client_id, kind, request_id, finish_reason, code)))
+        if {type(text) for text in texts} != {str} or type(timestamp) is not float:
+            self._leave_out(seq)
+            return None
+        return NewMessage(
+            user=user,
+            message=message or "",
+            timestamp=timestamp,
+            room=room,
+            id=f"{self._epoch}-{seq}",
+            seq=seq,
+            client_id=UNSET if client_id is None else client_id,
+            kind=UNSET if kind is None else kind,
+            request_id=UNSET if request_id is None else request_id,
+            finish_reason=UNSET if finish_reason is None else finish_reason,
+            code=UNSET if code is None else code,
+        )
+
+    def _leave_out(self, seq: int) -> None:
+        if seq not in self._damaged_seqs and len(self._damaged_seqs) < _DAMAGED_TOLD:
+            self._damaged_seqs.add(seq)
+            logger.error("message %d in the log is damaged; it is left out", seq)
+
+    def _unavailable(self, error: sqlite3.Error) -> LogUnavailable:
+        problem = problem_of(error)
+        self._on_problem(problem)
+        return LogUnavailable(problem)
+
+
+def _is_of_sqlite(error: sqlite3.Error) -> bool:
+    """Return whether SQLite said that, and not Python's module, which could not decode a text."""
+    return getattr(error, "sqlite_errorcode", None) is not None

@@ -22,8 +22,10 @@ from typing import Any
 from msgspec import UNSET
 
 from hazoom_ws.message_log.contract import Batch
+from hazoom_ws.message_log.damage import Damage, check, checked_seq, keep_row
 from hazoom_ws.message_log.database_file import ROWS_PER_STATEMENT, open_file
 from hazoom_ws.message_log.migrations import migrate
+from hazoom_ws.message_log.places import Mark
 from hazoom_ws.message_log.retention import Retention
 from hazoom_ws.message_log.session_table import SessionTable
 from hazoom_ws.message_log.tail import EncodedBatch, estimated_bytes, read_share
@@ -65,9 +67,16 @@ class SqliteWriter:
     """
 
     def __init__(
-        self, path: Path, settings: Settings, retention: Retention, *, start_seq: int, wall_clock: Callable[[], float]
+        self,
+        path: Path,
+        settings: Settings,
+        retention: Retention,
+        *,
+        start_seq: int,
+        epoch: str,
+        wall_clock: Callable[[], float],
     ) -> None:
-        """Bring the file up to date; in a new one numbers begin after ``start_seq``. Raises `SettingsError` too."""
+        """Bring the file up to date, give a new one ``start_seq`` and ``epoch``. Raises `SettingsError`, `Damage`."""
         self._wall_clock = wall_clock
         self._waits_for_disk = settings.log_fsync == "full"
         self._retention = retention
@@ -80,28 +89,34 @@ class SqliteWriter:
         self._checkpointer = open_file(path)
         self._connection = open_file(path, timeout_s=_BUSY_TIMEOUT_S)
         try:
-            self._open(start_seq)
+            self._open(start_seq, epoch)
         except BaseException:
             self.close()
             raise
 
-    def _open(self, start_seq: int) -> None:
+    def _open(self, start_seq: int, epoch: str) -> None:
         execute = self._connection.execute
         execute("PRAGMA journal_mode = WAL")
         # Either way a batch survives the end of the process. FULL waits for the disk with each, and survives power loss.
         execute(f"PRAGMA synchronous = {'FULL' if self._waits_for_disk else 'NORMAL'}")
         execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_AT_LAST_PAGES}")
         execute(f"PRAGMA cache_size = -{_CACHE_KB}")
+        is_new = execute("PRAGMA user_version").fetchone() == (0,)
         migrate(self._connection, start_seq=start_seq)
         execute("BEGIN IMMEDIATE")  # whether it can be written at all
-        execute("UPDATE about SET epoch = epoch")
+        execute("UPDATE about SET epoch = coalesce(?, epoch)", (epoch if is_new else None,))
         execute("COMMIT")
+        check(self._connection)
+        self.mark = Mark(self._connection)
         self._sessions = SessionTable(self._connection)
         while self._file(_FILED_AT_OPENING_COUNT, _FILED_AT_OPENING_BYTES):
             pass
         self._sessions.forget_orphans(self._connection)
-        self.epoch, self.start_seq = execute("SELECT epoch, start_seq FROM about").fetchone()
-        self.filed_seq = self.written_seq = execute("SELECT max(seq) FROM messages").fetchone()[0] or 0
+        about = execute("SELECT epoch, start_seq FROM about").fetchone()
+        if about is None or not isinstance(about[0], str):
+            raise Damage
+        self.epoch, self.start_seq = about[0], checked_seq(about[1])
+        self.filed_seq = self.written_seq = checked_seq(execute("SELECT max(seq) FROM messages").fetchone()[0])
         self._retention.load(self._connection)
         execute("PRAGMA busy_timeout = 0")
 
@@ -113,6 +128,15 @@ class SqliteWriter:
                 self._put_in_order()
             self._insert(EncodedBatch(batch))
         self._begun_after_count = checkpoints_count
+
+    def restore(self, messages: list[NewMessage]) -> None:
+        """Put messages into the file that were in another one."""
+        with self._patience():
+            for start in range(0, len(messages), _FILED_AT_ONCE_COUNT):
+                part = messages[start : start + _FILED_AT_ONCE_COUNT]
+                self._insert(EncodedBatch(Batch(part, {}, {}, part[0].seq)))
+            while self._file(_FILED_AT_OPENING_COUNT, _FILED_AT_OPENING_BYTES):
+                pass
 
     def write_at_once(self, batch: Batch) -> bool:
         """Keep a batch if that waits for nothing; return whether it is kept."""
@@ -197,6 +221,7 @@ class SqliteWriter:
 
     def _insert(self, encoded: EncodedBatch) -> None:
         """Write a batch, all of it or nothing."""
+        self.mark.move_on(encoded.place)
         encoded.insert(self._connection)
         self._tail_count += encoded.count
         self._tail_bytes += encoded.size_bytes
@@ -222,9 +247,13 @@ class SqliteWriter:
             rows = map(_row_of, messages[start : start + count])
             execute(_INSERT + ", ".join([_ROW] * count), list(chain.from_iterable(rows)))
         self._sessions.file(self._connection, states)
+        for row in share.damaged:
+            keep_row(self._connection, *row)
         execute("DELETE FROM tail WHERE number <= ?", (share.number,))
         [[pages_count]] = execute("PRAGMA page_count")
         execute("COMMIT")
+        for number, *_ in share.damaged:
+            logger.error("row %d in the tail of the message log is damaged; it is kept in the table 'damaged'", number)
         self._sessions.filed(states)
         self._tail_count -= share.count
         self._tail_bytes -= share.size_bytes

@@ -4,6 +4,8 @@ A row's number is the place of its batch in the order of messages: so the row th
 and nobody has to remember which that is.
 """
 
+import logging
+import re
 import sqlite3
 from bisect import bisect_left
 from contextlib import closing
@@ -15,9 +17,14 @@ from hazoom_ws.message_log.contract import RECORD_BYTES, Batch, SessionChange, S
 from hazoom_ws.message_log.session_states import followed
 from hazoom_ws.schemas import NewMessage
 
+logger = logging.getLogger(__name__)
+
 _SESSION_BYTES, _ROOM_BYTES = 250, 10  # about, before a session is encoded
 _REMEMBERED_BYTES = 1_048_576
 _NOTHING = b"{}"
+# Where a message begins, and what may be the key of a session: within a text all quotes are escaped.
+_MESSAGE_BEGINS = b',{"user":'
+_SESSION_KEY = re.compile(rb'"([\w-]+)":[{n]')
 _INSERT = (
     "INSERT INTO tail (number, messages, sessions, changes) VALUES (?, CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT))"
 )
@@ -56,24 +63,70 @@ class EncodedBatch:
 
 
 class Share:
-    """What is filed at once: the oldest batches of the tail, up to the row ``number``, put together."""
+    """What is filed at once: the oldest batches of the tail, up to the row ``number``, put together.
 
-    __slots__ = ("count", "messages", "number", "size_bytes", "states")
+    ``damaged``: rows that could not be read as a whole, as they are; what could be read of them is here all the same.
+    """
+
+    __slots__ = ("count", "damaged", "messages", "number", "size_bytes", "states")
 
     def __init__(self) -> None:
         self.messages: list[NewMessage] = []
         self.states: dict[str, SessionState] = {}
+        self.damaged: list[tuple[int, object, object, object]] = []
         self.number = self.count = self.size_bytes = 0
 
     def add(self, number: int, messages: bytes, sessions: bytes, changes: bytes) -> None:
-        batch = Batch(_decode_messages(messages), _decode_sessions(sessions), _decode_changes(changes), number)
+        try:
+            batch = Batch(_decode_messages(messages), _decode_sessions(sessions), _decode_changes(changes), number)
+            is_sound = _are_sound(batch.messages, max(number, self._last_seq + 1))
+        except (msgspec.MsgspecError, UnicodeDecodeError, TypeError):
+            is_sound = False
+        if not is_sound:
+            self.damaged.append((number, messages, sessions, changes))
+            batch = _salvaged(number, messages, sessions, changes, self._last_seq)
         self.number = number
         self.count += count_of(batch)
-        self.size_bytes += len(messages) + len(sessions) + len(changes)
+        self.size_bytes += sum(len(part or b"") for part in (messages, sessions, changes))
         self.messages += batch.messages
         self.states |= batch.sessions
         for key, change in batch.changes.items():
             self.states[key] = followed(self.states[key], change) if key in self.states else change
+
+    @property
+    def _last_seq(self) -> int:
+        return self.messages[-1].seq if self.messages else 0
+
+
+def _are_sound(messages: list[NewMessage], first_seq: int) -> bool:
+    """Return whether messages have numbers that they may have: each has it in its id too."""
+    for entry in messages:
+        if entry.seq < first_seq or not entry.id.endswith(f"-{entry.seq}"):
+            return False
+        first_seq = entry.seq + 1
+    return True
+
+
+def _salvaged(number: int, messages: bytes | None, sessions: bytes | None, changes: bytes | None, last_seq: int) -> Batch:
+    """Return what can be read of a row. Of sessions that cannot, all are ended: an old state may lack a room, unnoticed."""
+    found: list[NewMessage] = []
+    parts = (messages or b"").removeprefix(b"[").removesuffix(b"]").split(_MESSAGE_BEGINS)
+    for index, part in enumerate(parts):
+        try:
+            entry = _decode_message(part if index == 0 else _MESSAGE_BEGINS[1:] + part)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            continue
+        if _are_sound([entry], max(number, last_seq + 1)):
+            found.append(entry)
+            last_seq = entry.seq
+    states: dict[str, StoredSession | None] = {}
+    changed: dict[str, SessionChange] = {}
+    try:
+        states, changed = _decode_sessions(sessions or _NOTHING), _decode_changes(changes or _NOTHING)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        keys = _SESSION_KEY.findall((sessions or b"") + (changes or b""))
+        states = {key.decode(): None for key in keys}
+    return Batch(found, states, changed, number)
 
 
 def read_share(connection: sqlite3.Connection, limit_count: int, limit_bytes: int) -> Share | None:
@@ -97,9 +150,20 @@ class TailReader:
         self._connection = connection
         self._number = 0
         self._messages: list[Raw] = []
+        self._has_complained = False
 
     def find(self, seq: int) -> NewMessage | None:
-        """Return the message with this ``seq``; None if it is not here, or not any more."""
+        """Return the message with this ``seq``; None if it is not here, or not any more, or cannot be read."""
+        try:
+            return self._find(seq)
+        except (msgspec.MsgspecError, UnicodeDecodeError, TypeError):
+            self._messages = []
+            if not self._has_complained:
+                self._has_complained = True
+                logger.error("a row in the tail of the message log is damaged; what it held is left out")
+            return None
+
+    def _find(self, seq: int) -> NewMessage | None:
         if not self._messages or not self._number <= seq <= _decode_place(self._messages[-1]).seq:
             row = self._connection.execute(
                 "SELECT number, CAST(messages AS BLOB) FROM tail WHERE number <= ? ORDER BY number DESC LIMIT 1", (seq,)

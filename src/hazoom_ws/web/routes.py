@@ -60,6 +60,8 @@ def create_blueprint(hub: Hub, statistics: Statistics, delivery: Delivery, log: 
 
     @blueprint.get("/ready")
     def ready() -> Response:
+        with delivery.turn():
+            log.look()  # nobody may be saying anything
         if log.problem is not None:
             return _json(HTTPStatus.SERVICE_UNAVAILABLE, status="unavailable", reason=f"message log: {log.problem}")
         return _json(status="ready")
