@@ -22,6 +22,7 @@ from hazoom_ws.namespaces.delivery import Delivery
 from hazoom_ws.namespaces.root import build_namespaces
 from hazoom_ws.namespaces.timers import Timers
 from hazoom_ws.origins import OriginCheck
+from hazoom_ws.programs import takes_offsets
 from hazoom_ws.settings import Settings, load_settings
 from hazoom_ws.statistics import Statistics
 from hazoom_ws.transport.dispatch import Dispatcher
@@ -93,7 +94,9 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
         fan_out,
         reply=delivery.reply,
         environ=environ,
-        open_account=lambda request: Account(settings, address_of(request), time.monotonic),
+        open_account=lambda request: Account(
+            settings, address_of(request), time.monotonic, takes_offsets=takes_offsets(request)
+        ),
     )
     hub = Hub(
         settings,

@@ -24,6 +24,7 @@ ALLOWED = {
     "validation": BASE,
     "origins": BASE,
     "addresses": set(),
+    "programs": set(),
     "sse": set(),
     "demo": {"settings"},
     "message_log": BASE,
