@@ -99,8 +99,6 @@ def accept_websocket(engine: Engine, environ: Mapping[str, Any], query: Mapping[
     key = environ.get("HTTP_SEC_WEBSOCKET_KEY", "")
     if environ.get("HTTP_SEC_WEBSOCKET_VERSION") != "13" or len(key) != 24:
         raise Refused(BAD_REQUEST)
-    if session is not None and (session.carrier is not None or session.candidate is not None):
-        raise Refused(BAD_REQUEST)
     answer = (
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         f"Sec-WebSocket-Accept: {accept_key(key)}\r\n\r\n"

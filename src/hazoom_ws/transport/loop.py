@@ -389,4 +389,4 @@ class Loop:
         watch(carrier)
         carrier.deliver(answer)
         if not engine.start_upgrade(carrier):
-            carrier.close(CloseCode.POLICY_VIOLATION)  # another WebSocket was quicker while WSGI answered this one
+            carrier.close(CloseCode.POLICY_VIOLATION)  # another WebSocket has it, or tries to
