@@ -362,6 +362,7 @@ class Loop:
             handshake.check_origin(self.engine, environ)
             session, answer = handshake.accept_websocket(self.engine, environ, handshake.query_of(environ))
         except Refused as refusal:
+            handshake.note_refusal(self.engine, environ, refusal)
             newcomer.say_last(http_heads.answer(refusal.status, refusal.body, "application/json"))
             return
         environ |= self._served_at
