@@ -22,6 +22,7 @@ from hazoom_ws.namespaces.delivery import Delivery
 from hazoom_ws.namespaces.root import build_namespaces
 from hazoom_ws.namespaces.timers import Timers
 from hazoom_ws.origins import OriginCheck, cors_origins
+from hazoom_ws.programs import takes_offsets
 from hazoom_ws.settings import Settings
 from hazoom_ws.settings_checks import checked
 from hazoom_ws.settings_sources import load_settings
@@ -99,7 +100,9 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
         fan_out,
         reply=delivery.reply,
         environ=environ,
-        open_account=lambda request: Account(settings, address_of(request), time.monotonic),
+        open_account=lambda request: Account(
+            settings, address_of(request), time.monotonic, takes_offsets=takes_offsets(request)
+        ),
     )
     hub = Hub(
         settings,

@@ -39,14 +39,16 @@ class Auth(Struct, frozen=True, kw_only=True):
     user_name: str | UnsetType = UNSET
     token: str | UnsetType = UNSET
     api_key: str | UnsetType = UNSET
-    recover: bool | Literal["true", "false"] = True
+    recover: bool | Literal["true", "false"] | UnsetType = UNSET
     pid: Any = None
     offset: Any = None
 
-    @property
-    def is_recoverable(self) -> bool:
-        """Whether the client wants to be able to come back, and can take the offsets that this needs."""
-        return self.recover in (True, "true")
+    def is_recoverable(self, *, takes_offsets: bool) -> bool:
+        """Return whether the client wants to be able to come back, and can take the offsets that this needs.
+
+        ``takes_offsets`` says so of a client that says nothing itself.
+        """
+        return takes_offsets if self.recover is UNSET else self.recover in (True, "true")
 
 
 class JoinRoom(ClientPayload, frozen=True, kw_only=True):

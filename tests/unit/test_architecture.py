@@ -27,6 +27,7 @@ ALLOWED = {
     "settings_sources": {"settings", "settings_checks"},
     "addresses": set(),
     "development": set(),
+    "programs": set(),
     "sse": set(),
     "demo": {"settings"},
     "message_log": BASE,

@@ -40,14 +40,25 @@ class Account:
     """What a session may still do and who it is, for as long as it lasts, whatever namespaces it enters and leaves.
 
     ``user`` is None before it has said who it is. ``address`` is whom places are counted for, "" for who is not limited
-    by address.
+    by address. ``takes_offsets``: the client's handlers can take an argument more, unless it says so itself.
     """
 
-    __slots__ = ("_bytes", "_clock", "_events", "_has_connected", "_settings", "address", "is_limited", "user")
+    __slots__ = (
+        "_bytes",
+        "_clock",
+        "_events",
+        "_has_connected",
+        "_settings",
+        "address",
+        "is_limited",
+        "takes_offsets",
+        "user",
+    )
 
-    def __init__(self, settings: Settings, address: str, clock: Callable[[], float]) -> None:
+    def __init__(self, settings: Settings, address: str, clock: Callable[[], float], *, takes_offsets: bool = True) -> None:
         """``clock`` is monotonic, in seconds."""
         self.address = address
+        self.takes_offsets = takes_offsets
         self.user: User | None = None
         self.is_limited = settings.rate_limit_per_s != 0  # else nothing has to be charged
         self._settings = settings

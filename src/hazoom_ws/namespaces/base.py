@@ -192,10 +192,11 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
             parts.answers.arrived(link.connection.user)
         elif not link.connection.is_open:
             raise Forbidden("this session, which goes on over another connection,")
-        is_back = identity.is_recoverable and identity.pid is not None and identity.pid == link.connection.pid
+        is_recoverable = identity.is_recoverable(takes_offsets=account.takes_offsets)
+        is_back = is_recoverable and identity.pid is not None and identity.pid == link.connection.pid
         # Once for each namespace and connection: to replay costs far more than to ask for it.
         has_recovered = is_back and self.namespace not in link.caught_up
-        is_plain = is_back != has_recovered or not identity.is_recoverable
+        is_plain = is_back != has_recovered or not is_recoverable
         if has_recovered:
             link.caught_up = {*link.caught_up, self.namespace}
         parts.delivery.enter_namespace(link, self.namespace, client.sid, is_plain=is_plain)
@@ -222,11 +223,12 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
     def _connection_for(self, connection_id: str, identity: schemas.Auth, account: Account) -> Connection:
         """Return a new connection, of the user that the session has had before, if it has: limits would start anew."""
         hub, user, user_name = self.parts.hub, account.user, identity.user_name
+        may_return = identity.is_recoverable(takes_offsets=account.takes_offsets)
         connection = None
-        if identity.is_recoverable and isinstance(identity.pid, str):
+        if may_return and isinstance(identity.pid, str):
             connection = hub.recover(connection_id, identity.pid, user_name, user=user)
         if connection is None:
-            connection = hub.connect(connection_id, user_name, user=user, may_return=identity.is_recoverable)
+            connection = hub.connect(connection_id, user_name, user=user, may_return=may_return)
         account.user = connection.user
         connection.address = account.address
         return connection

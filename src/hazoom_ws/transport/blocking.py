@@ -28,8 +28,7 @@ def carry(engine: Engine, session: Session | None, answer: bytes, environ: dict[
     """Accept a WebSocket that came through WSGI with ``answer`` and serve it, for ``session`` or a new one.
 
     Returns when it has ended, or at once if the engine has a loop, which adopts the socket. Raises `Refused` on a
-    WSGI server that does not give its socket away and for a session that another WebSocket tries to take over, and
-    ConnectionError where the server expects that after a WebSocket.
+    WSGI server that does not give its socket away, and ConnectionError where the server expects that after a WebSocket.
     """
     from_eventlet = environ.get("eventlet.input")
     connection = (
@@ -48,7 +47,7 @@ def carry(engine: Engine, session: Session | None, answer: bytes, environ: dict[
     else:
         carrier = BlockingCarrier(engine, session, connection)
         if not engine.start_upgrade(carrier):
-            raise Refused(BAD_REQUEST)
+            carrier.close(CloseCode.POLICY_VIOLATION)  # another WebSocket has it, or tries to
         carrier.serve(answer)
     if from_eventlet:
         from eventlet.wsgi import WSGI_LOCAL  # not an import at the top: this module serves without eventlet too

@@ -4,6 +4,7 @@ Source: RFC 6455, section 4.2; Engine.IO protocol revision 4, "Handshake". The e
 server: 0 unknown transport, 1 unknown session, 2 bad handshake method, 3 bad request, 4 forbidden, 5 unsupported version.
 """
 
+import logging
 import re
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -22,6 +23,8 @@ from hazoom_ws.transport.session import Session
 _HEAD = re.compile(r"GET /socket\.io/\?([!-~]*) HTTP/1\.1\r\n((?:[!#$%&'*+.^`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*\r\n)+)\r\n")
 _HEADERS = re.compile(r"([^:]+):([^\r]*)\r\n")  # of what matches
 _USUAL_QUERY = {"EIO": "4", "transport": "websocket"}
+_SAID_CHARS = 32  # of what the client chose, in the log
+_CLIENTS = {"2": "Socket.IO 1.0", "3": "Socket.IO 1 or 2"}  # by their version of Engine.IO
 _BODY_HEADERS = frozenset({"HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE", "HTTP_TRANSFER_ENCODING"})
 
 UNKNOWN_TRANSPORT = (0, "Transport unknown")
@@ -37,8 +40,29 @@ class Refused(Exception):
 
     def __init__(self, error: tuple[int, str], status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> None:
         super().__init__(error[1])
+        self.error = error
         self.status = status
         self.body = msgspec.json.encode({"code": error[0], "message": error[1]})
+
+
+def note_refusal(engine: Engine, environ: Mapping[str, Any], refusal: Refused) -> None:
+    """Log what a client is refused and what its user can do; origins are logged by who judges them."""
+    if refusal.error == FORBIDDEN:
+        return
+    query = query_of(environ)
+    detail, level = "", logging.INFO
+    if refusal.error == UNSUPPORTED_VERSION:
+        version = query.get("EIO")
+        said = "no EIO" if version is None else f"EIO={version[:_SAID_CHARS]}"
+        detail, level = (
+            f"{said} is {_CLIENTS.get(version or '', 'no version of it')}; install socket.io-client 4",
+            logging.WARNING,
+        )
+    elif refusal.error == UNKNOWN_TRANSPORT:
+        detail = f"transport={query['transport'][:_SAID_CHARS]}" if "transport" in query else "none is named"
+    elif refusal.error == BAD_METHOD:
+        detail = str(environ.get("REQUEST_METHOD", ""))[:_SAID_CHARS]
+    engine.refusals.note(f"a Socket.IO request is refused, {refusal.error[1].lower()}", detail, level)
 
 
 def check_origin(engine: Engine, environ: Mapping[str, Any]) -> None:
@@ -90,6 +114,8 @@ def has_body(environ: Mapping[str, Any]) -> bool:
 def accept_websocket(engine: Engine, environ: Mapping[str, Any], query: Mapping[str, str]) -> tuple[Session | None, bytes]:
     """Return the polling session that wants to upgrade (None: open one), and the bytes of the HTTP answer.
 
+    Where another WebSocket carries that session or tries to, this one is accepted and then closed, as on the reference
+    server.
     Extensions that the client offers are not negotiated: compression costs 100 KB a client and one run per recipient.
     Raises `Refused`.
     """
@@ -98,8 +124,6 @@ def accept_websocket(engine: Engine, environ: Mapping[str, Any], query: Mapping[
         raise Refused(BAD_REQUEST)
     key = environ.get("HTTP_SEC_WEBSOCKET_KEY", "")
     if environ.get("HTTP_SEC_WEBSOCKET_VERSION") != "13" or len(key) != 24:
-        raise Refused(BAD_REQUEST)
-    if session is not None and (session.carrier is not None or session.candidate is not None):
         raise Refused(BAD_REQUEST)
     answer = (
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

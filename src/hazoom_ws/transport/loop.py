@@ -362,6 +362,7 @@ class Loop:
             handshake.check_origin(self.engine, environ)
             session, answer = handshake.accept_websocket(self.engine, environ, handshake.query_of(environ))
         except Refused as refusal:
+            handshake.note_refusal(self.engine, environ, refusal)
             newcomer.say_last(http_heads.answer(refusal.status, refusal.body, "application/json"))
             return
         environ |= self._served_at
@@ -389,4 +390,4 @@ class Loop:
         watch(carrier)
         carrier.deliver(answer)
         if not engine.start_upgrade(carrier):
-            carrier.close(CloseCode.POLICY_VIOLATION)  # another WebSocket was quicker while WSGI answered this one
+            carrier.close(CloseCode.POLICY_VIOLATION)  # another WebSocket has it, or tries to

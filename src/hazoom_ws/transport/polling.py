@@ -43,6 +43,7 @@ def handle_request(engine: Engine, environ: dict[str, Any], start_response: Call
                 return blocking.carry(engine, session, answer, environ)
             status, body = HTTPStatus.OK, _serve(engine, environ, query)
     except Refused as refusal:
+        handshake.note_refusal(engine, environ, refusal)
         status, body = refusal.status, refusal.body
     headers = [
         ("Content-Type", "text/plain; charset=UTF-8" if status == HTTPStatus.OK else "application/json"),
