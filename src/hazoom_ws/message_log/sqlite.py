@@ -61,7 +61,7 @@ class SqliteLog:
         self._pending: list[NewMessage] = []  # messages that are to be written
         self._sessions = PendingSessions()
         self._lock = lock_file(path)
-        self._retention = Retention(settings)
+        self._retention = Retention(settings, clock)
         # Of each room of which all there is was found in memory, after which seq that is: quiet rooms are joined too.
         # By the room's hash, which takes less than its name may.
         self._whole_from: dict[int, int] = {}

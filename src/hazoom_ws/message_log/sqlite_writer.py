@@ -173,7 +173,7 @@ class SqliteWriter:
     @property
     def is_untidy(self) -> bool:
         is_filing_due = self._tail_count >= _FILED_AT_ONCE_COUNT or self._tail_bytes >= _FILED_AT_ONCE_BYTES
-        return is_filing_due or self._retention.is_due(self._wall_clock())
+        return is_filing_due or self._retention.is_due
 
     def tidy(self) -> None:
         """File a share of the tail, and delete what is over a bound if it is time for that."""
@@ -182,8 +182,8 @@ class SqliteWriter:
 
     def _put_in_order(self) -> None:
         self._file(_FILED_AT_ONCE_COUNT, _FILED_AT_ONCE_BYTES)
-        if self._retention.is_due(now_s := self._wall_clock()):
-            self._retention.trim(self._connection, now_s)
+        if self._retention.is_due:
+            self._retention.trim(self._connection, self._wall_clock())
 
     @property
     def is_checkpoint_due(self) -> bool:
