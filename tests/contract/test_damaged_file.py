@@ -267,6 +267,31 @@ def test_a_damaged_header_is_damage(open_file, file, at, value):
     assert damaged_names(file)
 
 
+def test_a_damaged_schema_is_damage(open_file, file, caplog):
+    """What SQLite says of it quotes it, and Python could not decode that: another exception than all others."""
+    log = open_file()
+    say(log, "1")
+    log.close()
+    content = file.read_bytes()
+    for name in (b"TABLE places", b"TABLE about", b"TABLE sessions"):
+        content = content.replace(name, name.replace(b"TABLE ", b"TABLE \xff"))
+    file.write_bytes(content)
+    log = open_file()
+    assert log.problem is None
+    assert is_told(caplog, "a new one begins")
+    say(log, "2")
+
+
+def test_a_damaged_mark_costs_nothing(open_file, file):
+    log = open_file()
+    say(log, "1")
+    log.close()
+    change(file, "UPDATE places SET mark = 'x'")
+    log = open_file()
+    say(log, "2")
+    assert texts(log) == ["1", "2"]
+
+
 def test_what_is_wrong_is_said_without_what_the_file_holds(open_file, file, caplog):
     log = open_file()
     say(log, "secret")

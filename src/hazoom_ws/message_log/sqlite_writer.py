@@ -22,7 +22,7 @@ from typing import Any
 from msgspec import UNSET
 
 from hazoom_ws.message_log.contract import Batch
-from hazoom_ws.message_log.damage import Damage, check, checked_seq, keep_row
+from hazoom_ws.message_log.damage import FILE_ERRORS, Damage, check, checked_seq, keep_row
 from hazoom_ws.message_log.database_file import ROWS_PER_STATEMENT, open_file
 from hazoom_ws.message_log.migrations import migrate
 from hazoom_ws.message_log.places import Mark
@@ -147,7 +147,7 @@ class SqliteWriter:
             self._insert(encoded)
         except Exception as error:
             self._roll_back()
-            if not isinstance(error, sqlite3.Error):
+            if not isinstance(error, FILE_ERRORS):
                 logger.exception("a batch is written again, in a thread")
             return False  # another process holds the file, or else `write` will say what it is
         ended_at_s = time.monotonic()
