@@ -175,6 +175,24 @@ def test_a_damaged_message_is_left_out_of_pages(open_file, file, caplog, column,
     assert "sec" not in caplog.text
 
 
+def test_a_room_whose_name_is_no_text_hinders_nothing(open_file, file, clock):
+    """Trimming failed for it, so that nothing was kept any more."""
+    log = open_file(wall_clock=clock)
+    say(log, "1")
+    say(log, "2", room="b")
+    log.tidy()
+    log.close()
+    change(file, "UPDATE messages SET room = CAST(x'fffefd' AS TEXT) WHERE room = 'a'")
+    log = open_file(wall_clock=clock, history_age_limit_s=1000.0)
+    for _ in range(3):
+        say(log, "3", room="b")
+        while log.is_untidy:
+            log.tidy()
+        assert log.problem is None
+        clock.now_s += 700
+    assert "2" not in texts(log, "b")
+
+
 def test_a_damaged_index_is_built_anew(open_file, file, caplog):
     """A room would lack messages without a word."""
     log = open_file()
@@ -247,6 +265,31 @@ def test_a_damaged_header_is_damage(open_file, file, at, value):
     assert log.problem is None
     say(log, "2")
     assert damaged_names(file)
+
+
+def test_a_damaged_schema_is_damage(open_file, file, caplog):
+    """What SQLite says of it quotes it, and Python could not decode that: another exception than all others."""
+    log = open_file()
+    say(log, "1")
+    log.close()
+    content = file.read_bytes()
+    for name in (b"TABLE places", b"TABLE about", b"TABLE sessions"):
+        content = content.replace(name, name.replace(b"TABLE ", b"TABLE \xff"))
+    file.write_bytes(content)
+    log = open_file()
+    assert log.problem is None
+    assert is_told(caplog, "a new one begins")
+    say(log, "2")
+
+
+def test_a_damaged_mark_costs_nothing(open_file, file):
+    log = open_file()
+    say(log, "1")
+    log.close()
+    change(file, "UPDATE places SET mark = 'x'")
+    log = open_file()
+    say(log, "2")
+    assert texts(log) == ["1", "2"]
 
 
 def test_what_is_wrong_is_said_without_what_the_file_holds(open_file, file, caplog):

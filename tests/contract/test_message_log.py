@@ -47,7 +47,7 @@ def open_store(tmp_path: Path, clock: Clock) -> Iterator[OpenLog]:
     opened: list[MessageLog] = []
 
     def make(url: str, **options: object) -> MessageLog:
-        opened.append(open_log(Settings(log_url=url, **options), tmp_path, wall_clock=clock))
+        opened.append(open_log(Settings(log_url=url, **options), tmp_path, wall_clock=clock, clock=clock))
         return opened[-1]
 
     yield make

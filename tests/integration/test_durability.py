@@ -138,3 +138,28 @@ def test_a_full_disk_refuses_messages_until_there_is_room(run: Run, file: Path, 
         wait_until(lambda: ann.emit("message", {"message": "after"})["ok"], "there is room again")
         kept = everything(server.url, client)
         assert (kept[0]["message"], kept[-1]["message"]) == ("before", "after")
+
+
+def test_a_deleted_file_is_made_anew_with_what_was_acknowledged(run: Run, file: Path, client: OfficialClient) -> None:
+    """The server went on acknowledging messages, and they were lost with it."""
+    with run() as server:
+        ann = client.connect(server.url, auth={"user_name": "Ann"}, reconnection=False)
+        assert ann.emit("message", {"message": "before"})["ok"] is True
+        for path in (file, Path(f"{file}-wal"), Path(f"{file}-shm")):
+            path.unlink()
+        acknowledged = ["before"]
+
+        def is_noticed() -> bool:
+            text = str(len(acknowledged))
+            if ann.emit("message", {"message": text})["ok"]:
+                acknowledged.append(text)
+            ready = requests.get(f"{server.url}/ready", timeout=20)
+            return ready.status_code == 503 and ready.json()["reason"] == "message log: the file was deleted or replaced"
+
+        wait_until(is_noticed, "the file is missed")
+        wait_until(lambda: requests.get(f"{server.url}/ready", timeout=20).status_code == 200, "the log is well again")
+        assert file.exists()
+        assert ann.emit("message", {"message": "after"})["ok"] is True
+        server.child.kill()
+    with run() as server:
+        assert [entry["message"] for entry in everything(server.url, client)] == [*acknowledged, "after"]

@@ -15,6 +15,8 @@ DAMAGED = "the file is damaged"
 GONE = "the file was deleted or replaced"
 LOCKED = "the file is locked by another process"
 READ_ONLY = "the file, or what SQLite keeps beside it, is read-only"
+# Python's module also fails to decode what SQLite says of a damaged schema, which is no `sqlite3.Error`.
+FILE_ERRORS = (sqlite3.Error, UnicodeError)
 _OTHER = "the file cannot be used"
 _SENTENCES = {
     sqlite3.SQLITE_BUSY: LOCKED,
@@ -61,7 +63,7 @@ def problem_of(error: BaseException, *, is_opening: bool = False) -> str:
     if sentence is None:
         is_about_contents = isinstance(error, (sqlite3.Error, ValueError, TypeError, LookupError))
         is_about_contents &= (code if code is None else code & 0xFF) in _ABOUT_CONTENTS
-        return DAMAGED if isinstance(error, Damage) or (is_opening and is_about_contents) else _OTHER
+        return DAMAGED if isinstance(error, (Damage, UnicodeError)) or (is_opening and is_about_contents) else _OTHER
     return sentence
 
 

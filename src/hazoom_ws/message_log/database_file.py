@@ -151,11 +151,13 @@ class FileWatch:
         return found.st_dev, found.st_ino
 
 
-def remove_remains(paths: list[Path]) -> None:
-    """Rename what a deleted file has left beside it."""
+def put_remains_aside(paths: list[Path]) -> None:
+    """Rename what a deleted file has left beside it, such that nothing is ever overwritten."""
+    mark = f"left-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     for path in paths:
         with suppress(FileNotFoundError):
-            path.rename(f"{path}.left-{secrets.token_hex(4)}")
+            path.rename(f"{path}.{mark}")
+            logger.warning("what the deleted message log has left is kept as %s.%s", path.name, mark)
 
 
 def set_aside(path: Path) -> None:

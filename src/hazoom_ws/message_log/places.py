@@ -9,7 +9,7 @@ import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
 
-from hazoom_ws.message_log.damage import Damage, checked_seq
+from hazoom_ws.message_log.damage import FILE_ERRORS, Damage, checked_seq
 
 _STEP = 10_000_000  # ten seconds, if numbers are taken for microseconds: so far each start may go ahead of the clock
 MARGIN = _STEP // 2  # more than is given while a mark is on its way into the file
@@ -19,10 +19,12 @@ class Mark:
     """The mark of one file, in the table ``places``. What it does raises `sqlite3.Error`."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        """Read the mark; raises `Damage`. A file of an earlier version has none."""
+        """Read the mark: 0 if there is none, as in a file of an earlier version, or if it is damaged."""
         self._connection = connection
         connection.execute("CREATE TABLE IF NOT EXISTS places (id INTEGER PRIMARY KEY, mark INTEGER NOT NULL)")
-        self.seq = _read(connection)
+        self.seq = 0
+        with suppress(Damage):
+            self.seq = _read(connection)
 
     def is_near(self, seq: int) -> bool:
         """Return whether it is time to move the mark on."""
@@ -38,9 +40,9 @@ class Mark:
 def last_given(path: Path) -> int:
     """Return above which number to go on after a damaged file, as far as that can be read; 0 if not."""
     found = 0
-    with suppress(sqlite3.Error), closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+    with suppress(*FILE_ERRORS), closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
         for read in (_read, _read_last):
-            with suppress(sqlite3.Error, Damage):
+            with suppress(*FILE_ERRORS, Damage):
                 found = max(found, read(connection))
     return found
 

@@ -10,7 +10,6 @@ succeeds.
 """
 
 import logging
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -22,8 +21,8 @@ from msgspec import UNSET, UnsetType
 
 from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, Batch, Page, SessionChange, StoredSession, take_page
-from hazoom_ws.message_log.damage import DAMAGED, GONE, LOCKED, READ_ONLY, is_header_damaged, problem_of
-from hazoom_ws.message_log.database_file import FileWatch, lock_file, make_private, remove_remains, set_aside
+from hazoom_ws.message_log.damage import DAMAGED, FILE_ERRORS, GONE, LOCKED, READ_ONLY, is_header_damaged, problem_of
+from hazoom_ws.message_log.database_file import FileWatch, lock_file, make_private, put_remains_aside, set_aside
 from hazoom_ws.message_log.memory import MemoryLog
 from hazoom_ws.message_log.places import last_given
 from hazoom_ws.message_log.retention import Retention
@@ -61,7 +60,7 @@ class SqliteLog:
         self._pending: list[NewMessage] = []  # messages that are to be written
         self._sessions = PendingSessions()
         self._lock = lock_file(path)
-        self._retention = Retention(settings)
+        self._retention = Retention(settings, clock)
         # Of each room of which all there is was found in memory, after which seq that is: quiet rooms are joined too.
         # By the room's hash, which takes less than its name may.
         self._whole_from: dict[int, int] = {}
@@ -236,7 +235,7 @@ class SqliteLog:
             raise LogUnavailable(self.problem)
         try:
             self._writer.write(batch)
-        except sqlite3.Error as error:
+        except FILE_ERRORS as error:
             self.problem = problem_of(error)
             raise LogUnavailable(self.problem) from error
         self._recent.droppable_seq = self._writer.written_seq
@@ -261,7 +260,7 @@ class SqliteLog:
             return
         try:
             self._writer.tidy()
-        except sqlite3.Error as error:
+        except FILE_ERRORS as error:
             self.problem = problem_of(error)
 
     @property
@@ -273,7 +272,7 @@ class SqliteLog:
             return
         try:
             self._writer.checkpoint()
-        except sqlite3.Error as error:
+        except FILE_ERRORS as error:
             logger.warning(
                 "there was no checkpoint: %s", problem_of(error)
             )  # whether the file is well, the next batch finds out
@@ -291,7 +290,7 @@ class SqliteLog:
         self._disconnect()
         try:
             if self._watch is not None:
-                remove_remains(self._watch.remains())
+                put_remains_aside(self._watch.remains())
             if problem != DAMAGED:
                 problem = self._try_to_connect()
             if problem == DAMAGED:

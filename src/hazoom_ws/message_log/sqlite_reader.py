@@ -12,7 +12,7 @@ from msgspec import UNSET
 
 from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.message_log.contract import StoredSession
-from hazoom_ws.message_log.damage import problem_of
+from hazoom_ws.message_log.damage import FILE_ERRORS, problem_of
 from hazoom_ws.message_log.database_file import open_file
 from hazoom_ws.message_log.session_table import stored_sessions
 from hazoom_ws.message_log.tail import TailReader
@@ -73,7 +73,7 @@ class SqliteReader:
         """Return the message with this ``seq``, be it filed or not; None if its text is gone."""
         try:
             entry = self._tail.find(seq)
-        except sqlite3.Error as error:
+        except FILE_ERRORS as error:
             raise self._unavailable(error) from error
         if entry is None:  # a thread has filed it meanwhile
             entry = next(self._select("seq = ? AND message IS NOT NULL", (seq,)), None)
@@ -83,7 +83,7 @@ class SqliteReader:
         """Return the newest ``seq`` of a room that is gone for good, 0 if nothing is."""
         try:
             row = self._connection.execute("SELECT seq FROM trimmed WHERE room = ?", (room,)).fetchone()
-        except sqlite3.Error as error:
+        except FILE_ERRORS as error:
             raise self._unavailable(error) from error
         return 0 if row is None else int(row[0])
 
@@ -91,7 +91,7 @@ class SqliteReader:
         """Yield the sessions that can be read; the keys of others are put into ``damaged``."""
         try:
             yield from stored_sessions(self._connection, damaged)
-        except sqlite3.Error as error:
+        except FILE_ERRORS as error:
             raise self._unavailable(error) from error
 
     def _select(self, condition: str, parameters: tuple[Any, ...]) -> Iterator[NewMessage]:
@@ -109,7 +109,7 @@ class SqliteReader:
                 if _is_of_sqlite(error):
                     raise
                 yield from self._select_one_by_one(condition, parameters, seen)
-        except sqlite3.Error as error:
+        except FILE_ERRORS as error:
             raise self._unavailable(error) from error
 
     def _select_one_by_one(self, condition: str, parameters: tuple[Any, ...], seen: set[int]) -> Iterator[NewMessage]:
@@ -155,7 +155,7 @@ class SqliteReader:
             self._damaged_seqs.add(seq)
             logger.error("message %d in the log is damaged; it is left out", seq)
 
-    def _unavailable(self, error: sqlite3.Error) -> LogUnavailable:
+    def _unavailable(self, error: Exception) -> LogUnavailable:
         problem = problem_of(error)
         self._on_problem(problem)
         return LogUnavailable(problem)

@@ -22,7 +22,7 @@ from typing import Any
 from msgspec import UNSET
 
 from hazoom_ws.message_log.contract import Batch
-from hazoom_ws.message_log.damage import Damage, check, checked_seq, keep_row
+from hazoom_ws.message_log.damage import FILE_ERRORS, Damage, check, checked_seq, keep_row
 from hazoom_ws.message_log.database_file import ROWS_PER_STATEMENT, open_file
 from hazoom_ws.message_log.migrations import migrate
 from hazoom_ws.message_log.places import Mark
@@ -150,7 +150,7 @@ class SqliteWriter:
             self._insert(encoded)
         except Exception as error:
             self._roll_back()
-            if not isinstance(error, sqlite3.Error):
+            if not isinstance(error, FILE_ERRORS):
                 logger.exception("a batch is written again, in a thread")
             return False  # another process holds the file, or else `write` will say what it is
         ended_at_s = time.monotonic()
@@ -176,7 +176,7 @@ class SqliteWriter:
     @property
     def is_untidy(self) -> bool:
         is_filing_due = self._tail_count >= _FILED_AT_ONCE_COUNT or self._tail_bytes >= _FILED_AT_ONCE_BYTES
-        return is_filing_due or self._retention.is_due(self._wall_clock())
+        return is_filing_due or self._retention.is_due
 
     def tidy(self) -> None:
         """File a share of the tail, and delete what is over a bound if it is time for that."""
@@ -185,8 +185,8 @@ class SqliteWriter:
 
     def _put_in_order(self) -> None:
         self._file(_FILED_AT_ONCE_COUNT, _FILED_AT_ONCE_BYTES)
-        if self._retention.is_due(now_s := self._wall_clock()):
-            self._retention.trim(self._connection, now_s)
+        if self._retention.is_due:
+            self._retention.trim(self._connection, self._wall_clock())
 
     @property
     def is_checkpoint_due(self) -> bool:

@@ -1,0 +1,124 @@
+"""Files with random bytes changed: every one starts, tells nothing of its contents, and lacks no message that is whole."""
+
+import os
+import random
+import re
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from hazoom_ws.errors import LogUnavailable
+from hazoom_ws.message_log.contract import SessionChange, StoredSession
+from hazoom_ws.message_log.opening import open_log
+from hazoom_ws.message_log.sqlite import SqliteLog
+from hazoom_ws.settings import Settings
+
+FILES_COUNT = int(os.environ.get("HAZOOM_TEST_DAMAGED_FILES", "40"))
+ROOMS = ("first", "second", "third")
+FILED_COUNT, TAIL_COUNT = 300, 60
+TEXT = re.compile(r"text-\d+-[x\u00e4]+")
+SESSION = StoredSession(user_id="u", user_name="Ann", session_id="s", since=1, rooms=["first"])
+
+
+def open_file(folder: Path) -> SqliteLog:
+    log = open_log(Settings(log_url="sqlite:///log.sqlite3"), folder)
+    assert isinstance(log, SqliteLog)
+    return log
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, list[tuple[str, str]]]:
+    """Return a file with messages and sessions in all its tables, and its messages: room and text."""
+    folder = tmp_path_factory.mktemp("original")
+    log = open_file(folder)
+    said = []
+    for number in range(FILED_COUNT + TAIL_COUNT):
+        room = ROOMS[number % 3]
+        said.append((room, f"text-{number}-{'xä'[number % 2] * (number * 7 % 400 + 5)}"))
+        client_id = f"client-{number}"
+        log.append(room=room, user="Ann", message=said[-1][1], timestamp=time.time(), client_id=client_id)
+        log.save_session(str(number % 20), SESSION)
+        log.write(log.take_batch())
+        if number < FILED_COUNT:
+            log.change_session(str(number % 10), SessionChange(joined=["second"]))
+            log.write(log.take_batch())
+            log.tidy()
+    log.close()
+    with closing(sqlite3.connect(folder / "log.sqlite3")) as connection:
+        assert [connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("messages", "tail")] == [
+            FILED_COUNT,
+            TAIL_COUNT,
+        ]
+    return (folder / "log.sqlite3").read_bytes(), said
+
+
+def changed(content: bytes, chance: random.Random) -> tuple[bytes, list[tuple[int, int]]]:
+    """Return a file with a run of other bytes in one to five places, and those places."""
+    damaged, places = bytearray(content), []
+    for _ in range(chance.randint(1, 5)):
+        length = chance.choice((1, 1, 3, 60, 300))
+        start = chance.randrange(len(content) - length)
+        damaged[start : start + length] = chance.randbytes(length)
+        places.append((start, start + length))
+    return bytes(damaged), places
+
+
+def harmed(content: bytes, places: list[tuple[int, int]]) -> set[str]:
+    """Return the texts near which something was changed, be it in the record around them: as a number, their beginning.
+
+    A record is no longer than its text and 400 bytes on either side; what a page says of itself is where SQLite notices.
+    """
+    found = set()
+    for match in re.finditer(rb"text-(\d+)-", content):
+        start, end = match.start() - 400, match.end() + 1300
+        if any(start < changed_end and changed_start < end for changed_start, changed_end in places):
+            found.add(match.group(1).decode())
+    return found
+
+
+@pytest.mark.parametrize("seed", range(FILES_COUNT))
+def test_a_file_with_random_bytes_changed_starts(tmp_path, original, caplog, seed):
+    content, said = original
+    damaged, places = changed(content, random.Random(seed))
+    (tmp_path / "log.sqlite3").write_bytes(damaged)
+    log = open_file(tmp_path)
+    problems = [log.problem]
+    list(log.sessions())
+    found = {entry.message for room in ROOMS for entry in read(log, room, problems)}
+    for number in range(3):
+        if log.problem is not None:
+            log.reopen()
+        log.append(room="first", user="Ann", message=f"after {number}", timestamp=time.time())
+        log.write(log.take_batch())
+        while log.is_untidy:
+            log.tidy()
+        problems.append(log.problem)
+    is_set_aside = any(".damaged-" in path.name for path in tmp_path.iterdir())
+    log.close()
+    told = caplog.text + str(problems)
+    assert not any(record.exc_info for record in caplog.records)
+    assert not TEXT.search(told)
+    assert "client-" not in told
+    if not is_set_aside:
+        hit = harmed(content, places)
+        missing = [text[:12] for _, text in said if text not in found and text.split("-")[1] not in hit]
+        assert not missing
+
+
+def read(log: SqliteLog, room: str, problems: list[str | None]) -> list:
+    try:
+        messages, before = [], None
+        while True:
+            page = log.read(room, before=before, limit=500, newest=True)
+            messages += page.messages
+            msgspec.json.encode(page.messages)
+            if not page.more:
+                return messages
+            before = page.messages[0].seq
+    except LogUnavailable:
+        problems.append(log.problem)
+        return []
