@@ -37,7 +37,7 @@ def backend(serve: Callable[[socket.socket], None]) -> Iterator[str]:
                 threading.Thread(target=talk, args=(connection,), daemon=True).start()
 
         def talk(connection: socket.socket) -> None:
-            with connection:
+            with connection, suppress(ConnectionError):  # an application that is closed stops what runs
                 received = b""
                 while not received.endswith(b"}"):
                     received += connection.recv(65536)
