@@ -193,8 +193,15 @@ def _serve(settings: Settings, listener: socket.socket, async_mode: str, ai: str
     _grow_file_table(listener.fileno())
     _tune_garbage_collection()
     with closing(_Signals()) as signals:
-        serve = serve_with_eventlet if async_mode == "eventlet" else serve_with_threads
-        serve(app, listener, request_timeout_s=settings.request_timeout_s)
+        if async_mode == "eventlet":
+            serve_with_eventlet(
+                app,
+                listener,
+                request_timeout_s=settings.request_timeout_s,
+                keep_alive_timeout_s=settings.keep_alive_timeout_s,
+            )
+        else:
+            serve_with_threads(app, listener, request_timeout_s=settings.request_timeout_s)
         host, port = listener.getsockname()[:2]
         sys.stdout.write(f"{PROGRAM} ready on http://{f'[{host}]' if ':' in host else host}:{port}\n")
         sys.stdout.flush()
@@ -237,7 +244,9 @@ class _Signals:
         self._sender.close()
 
 
-def serve_with_eventlet(app: Flask, listener: socket.socket, *, request_timeout_s: float = 10.0) -> None:
+def serve_with_eventlet(
+    app: Flask, listener: socket.socket, *, request_timeout_s: float = 10.0, keep_alive_timeout_s: float = 75.0
+) -> None:
     """Start to accept. There is no stopping: the process ends every connection."""
     import eventlet
     from eventlet import patcher
@@ -245,7 +254,7 @@ def serve_with_eventlet(app: Flask, listener: socket.socket, *, request_timeout_
     from hazoom_ws.transport.wsgi import HttpServer
 
     engine = app.extensions["socketio"].server.eio
-    http = HttpServer(app, engine, listener, request_timeout_s=request_timeout_s)
+    http = HttpServer(app, engine, listener, request_timeout_s=request_timeout_s, keep_alive_timeout_s=keep_alive_timeout_s)
     if hasattr(patcher.original("select"), "epoll"):
         from hazoom_ws.transport.loop import Loop
 
@@ -256,7 +265,10 @@ def serve_with_eventlet(app: Flask, listener: socket.socket, *, request_timeout_
 
 
 def serve_with_threads(app: Flask, listener: socket.socket, *, request_timeout_s: float = 10.0) -> None:
-    """Start to accept, with a daemon thread per connection, which end with the process."""
+    """Start to accept, with a daemon thread per connection, which end with the process.
+
+    A connection takes one request, and the answer says so: one that idles would be a thread that waits.
+    """
     from hazoom_ws.transport.threads import ThreadServer
 
     ThreadServer(app, app.extensions["socketio"].server.eio, listener, request_timeout_s=request_timeout_s).start()

@@ -183,6 +183,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "arrive within it, however slowly: a browser needs a moment, and who sends a byte now and then is none."
         ),
     ] = 10.0
+    keep_alive_timeout_s: Annotated[
+        float,
+        _seconds(
+            "A connection that was answered is kept this long for another request: longer than the minute for which load "
+            "balancers keep theirs, which would use it just as it ends. With --async-mode threading none is kept."
+        ),
+    ] = 75.0
     message_timeout_s: Annotated[
         float,
         _seconds(

@@ -7,8 +7,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import psutil
+import pytest
 import requests
 
+from hostile_http import HEALTH
 from servers import DEADLINE_S, OfficialClient, hazoom, wait_until
 
 MORE_FILES = 20
@@ -48,15 +50,22 @@ def test_the_table_of_files_has_its_size_from_the_start(async_mode: str) -> None
         assert slots >= min(soft, 65_536)
 
 
-def test_without_files_who_is_connected_is_served_and_who_comes_later_too(async_mode: str, client: OfficialClient) -> None:
+@pytest.mark.parametrize("said", [b"", HEALTH], ids=["silent", "answered and kept"])
+def test_without_files_who_is_connected_is_served_and_who_comes_later_too(
+    async_mode: str, client: OfficialClient, said: bytes
+) -> None:
     with hazoom(async_mode=async_mode) as server, ExitStack() as crowd:
         ann = client.connect(server.url)
+        ann.wait_for("upgrade")  # as long as it polls, each request needs a file of its own
         process = psutil.Process(server.child.process.pid)
         _, hard = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
         limit = process.num_fds() + MORE_FILES
         resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (limit, hard))
         for _ in range(CONNECTIONS):
-            crowd.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE_S))
+            connection = crowd.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE_S))
+            with suppress(ConnectionError):
+                connection.sendall(said)
+                assert not said or connection.recv(65536)[9:12] in (b"200", b"")
         wait_until(lambda: "file descriptors run short" in server.log, "there are few files left")
         for number in range(20):
             assert ann.emit("message", {"message": str(number)})["ok"]

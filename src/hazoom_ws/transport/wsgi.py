@@ -90,6 +90,7 @@ class _Protocol(wsgi.HttpProtocol):  # type: ignore[misc]
     engine: Engine
     gate: Gate
     request_timeout_s: float
+    keep_alive_timeout_s: float
     environ: Any = None
 
     def setup(self) -> None:
@@ -97,10 +98,14 @@ class _Protocol(wsgi.HttpProtocol):  # type: ignore[misc]
         self._file = self.rfile
         self._is_unread = False  # something that came will not be read
         self._body: Body | None = None
+        self._is_kept = False  # from one request for another
         self._turn = self.gate.enter()
 
     def _read_request_line(self) -> bytes:
         self.connection.await_request()
+        if self._is_kept:
+            self._wait_for_another()
+        self._is_kept = True
         with eventlet.Timeout(self.request_timeout_s, TimeoutError("no request line in time")):
             line: bytes = super()._read_request_line()
         if line and self._turn != self.gate.turn:
@@ -110,6 +115,18 @@ class _Protocol(wsgi.HttpProtocol):  # type: ignore[misc]
             self._refuse(BadHead("the request line is too long", HTTPStatus.REQUEST_URI_TOO_LONG))
             return b""
         return line
+
+    def _wait_for_another(self) -> None:
+        """Wait until another request begins, or the client has gone. Raises TimeoutError, which ends the connection.
+
+        Proxies keep connections for a minute: one that is closed as it is used again makes an error of theirs.
+        """
+        if self._file.closed:
+            return
+        self.connection.settimeout(None)
+        with eventlet.Timeout(self.keep_alive_timeout_s, TimeoutError("no other request in time")):
+            self._file.peek(1)
+        self.connection.settimeout(_SILENCE_TIMEOUT_S)
 
     def parse_request(self) -> bool:
         self.close_connection = True
@@ -183,15 +200,25 @@ class _Protocol(wsgi.HttpProtocol):  # type: ignore[misc]
 class HttpServer:
     """Serves one WSGI application."""
 
-    def __init__(self, app: Any, engine: Engine, listener: Any, *, request_timeout_s: float) -> None:
-        """``request_timeout_s`` bounds the time in which a request line, and then all headers, arrive."""
+    def __init__(
+        self, app: Any, engine: Engine, listener: Any, *, request_timeout_s: float, keep_alive_timeout_s: float
+    ) -> None:
+        """``request_timeout_s`` bounds the time in which a request line, and then all headers, arrive.
+
+        ``keep_alive_timeout_s`` bounds the time between an answer and the first byte of the next request.
+        """
         self._engine = engine
         self._listener = listener
         self._pool = eventlet.GreenPool(_CONNECTION_LIMIT)
         gate = Gate()
         engine.give_way = gate.enter
         engine.descriptors.counts.append(self._pool.running)
-        shared = {"engine": engine, "gate": gate, "request_timeout_s": request_timeout_s}
+        shared = {
+            "engine": engine,
+            "gate": gate,
+            "request_timeout_s": request_timeout_s,
+            "keep_alive_timeout_s": keep_alive_timeout_s,
+        }
         self._server = wsgi.Server(
             listener,
             listener.getsockname(),
