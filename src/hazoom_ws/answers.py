@@ -157,6 +157,8 @@ class Answers:
 
     def snapshots(self, rooms: Iterable[str]) -> list[Placed]:
         """Return what there is of the answers that run in rooms, for who comes in the middle; the live rest follows."""
+        if not self._register.has_shared:
+            return []
         events: list[ServerEvent] = []
         for room in rooms:
             for answer in self._register.of_room(room):

@@ -30,6 +30,11 @@ class Register:
         """Return a user's private answers."""
         return self._by_user.get(user.id, {})
 
+    @property
+    def has_shared(self) -> bool:
+        """Whether there is an answer in any room."""
+        return bool(self._by_room)
+
     def of_room(self, room: str) -> Collection[Answer]:
         return self._by_room.get(room, {})
 
