@@ -1,6 +1,6 @@
 """Attack a server and say what it does to others: ``python scripts/hostile.py [ATTACK ...] [options]``.
 
-Linux only. Every attack is one that issue 13 names, or akin to one (its item has a plus). Each gets a fresh server, started
+Linux only. Every attack was done to 0.4.3, or is akin to one (its number has a plus). Each gets a fresh server, started
 as a user starts it (``python -m hazoom_ws``, its settings as they come, port 0, a message file of its own), and lasts
 ``--seconds``. Three processes:
 
@@ -24,7 +24,7 @@ A row says, from the attack's begin to 3 s after its end:
 
 The machine's own noise is the row ``none``. ``late_s`` in the JSON is how late the calm client itself woke up at worst: a
 wait that is hardly longer says little about the server. The exit status is 1 if a promise was broken. Only loopback
-addresses are attacked; the numbers of connections and bytes are those of the issue.
+addresses are attacked; the numbers of connections and bytes are bounded.
 """
 
 import os

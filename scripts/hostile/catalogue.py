@@ -1,4 +1,4 @@
-"""All attacks, by name, in the order of the issue."""
+"""All attacks, by name, kind after kind."""
 
 from hostile import backends, chat, http_attacks, packets, pages
 from hostile.attack import Attack, Context

@@ -57,7 +57,7 @@ def _parse(method: str) -> argparse.Namespace:
         prog="hostile.py", description=method, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("attacks", nargs="*", metavar="ATTACK", help="names, see --list (default: all)")
-    parser.add_argument("--list", action="store_true", help="name the attacks and the item of the issue that each is of")
+    parser.add_argument("--list", action="store_true", help="name the attacks, and the kind that each is of by number")
     parser.add_argument("--seconds", type=float, default=5.0, help="how long each attack lasts (default %(default)g)")
     parser.add_argument("--async-mode", choices=("eventlet", "threading"), default="eventlet", help="the server's")
     parser.add_argument(
