@@ -1,6 +1,6 @@
 """Attack a server and say what it does to others: ``python scripts/hostile.py [ATTACK ...] [options]``.
 
-Linux only. Every attack was done to 0.4.3, or is akin to one (its number has a plus). Each gets a fresh server, started
+Linux only. Every attack was done to 0.4.3, or is akin to one (a plus at its number). Each gets a fresh server, started
 as a user starts it (``python -m hazoom_ws``, its settings as they come, port 0, a message file of its own), and lasts
 ``--seconds``. Three processes:
 

@@ -150,7 +150,7 @@ class _Driver:
 
 
 class Attack(NamedTuple):
-    """One attack. ``item``: its kind, by number, with a plus for what is akin to it. ``variables``: the server's environment.
+    """One attack. ``item``: its kind by number, a plus for what is akin. ``variables``: the server's environment.
 
     ``has_backend``: the attack plays the AI backend, else the server has the demo. ``file_limit``: the server's hard limit
     of open files, None for the system's.
