@@ -21,6 +21,11 @@ def is_blank(text: str) -> bool:
     return not "!" <= text[:1] <= "~" and _shows(text) is None  # most begin with a letter of ASCII
 
 
+def is_plain(name: str) -> bool:
+    """Return whether a name is ASCII with nothing in it to look for, as most are."""
+    return "!" <= name[:1] and name.isascii() and name.isprintable()
+
+
 def has_controls(name: str) -> bool:
     """Return whether a name has control characters, or such as turn the direction of what stands around it."""
     return not (name.isascii() and name.isprintable()) and _is_hidden_or_turned(name) is not None

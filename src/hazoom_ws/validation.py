@@ -6,7 +6,7 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from hazoom_ws.errors import BadPayload, TooLarge
-from hazoom_ws.names import composed, has_controls, is_blank
+from hazoom_ws.names import composed, has_controls, is_blank, is_plain
 from hazoom_ws.settings import Settings
 
 T = TypeVar("T", bound=Struct)
@@ -25,7 +25,7 @@ def parse(payload_type: type[T], payload: object, settings: Settings) -> T:
     except msgspec.ValidationError as error:
         raise _refusal(str(error)) from None
     room: Any = getattr(parsed, "room", UNSET)
-    if room is not UNSET:
+    if room is not UNSET and not (len(room) <= settings.room_name_limit_chars and is_plain(room)):
         _check_name("room", room, settings.room_name_limit_chars, may_be_blank=False)
     user_name: Any = getattr(parsed, "user_name", UNSET)
     if user_name is not UNSET:
@@ -57,10 +57,9 @@ def _tidied(payload: dict[Any, Any], settings: Settings) -> dict[Any, Any]:
     """Return a payload without what is null, and with its names in the form in which they are compared."""
     if None in payload.values():
         payload = {field: value for field, value in payload.items() if value is not None}
-    user_name, room = payload.get("user_name"), payload.get("room")
-    if isinstance(user_name, str):
+    if isinstance(user_name := payload.get("user_name"), str):
         payload = {**payload, "user_name": _tidied_name(user_name, settings.user_name_limit_chars).strip()}
-    if isinstance(room, str) and not room.isascii():
+    if isinstance(room := payload.get("room"), str) and not room.isascii():
         payload = {**payload, "room": _tidied_name(room, settings.room_name_limit_chars)}
     return payload
 

@@ -256,7 +256,7 @@ class Hub:
         """
         self.require_member(connection, room)
         sender = self._sender(connection, user_name)
-        entry = self._log.find_resent(room, sender, client_id)
+        entry = None if client_id is UNSET else self._log.find_resent(room, sender, client_id)
         duplicate = entry is not None
         if entry is None:
             now_s = self._wall_clock()
@@ -392,9 +392,9 @@ class Hub:
         )
 
     def _show_typing(self, key: TypingKey, *, is_typing: bool) -> None:
-        members = self._rooms[key.room]
         event = UserTyping(user=key.user_name, is_typing=is_typing, room=key.room)
-        self.deliver(Broadcast(key.room, event, skip=members.connections_of(key.connection.user)))
+        self.deliver(Broadcast(key.room, event, skip=self._rooms[key.room].connections_of(key.connection.user)))
 
     def _sender(self, connection: Connection, user_name: str | UnsetType) -> str:
-        return (connection.user.is_guest and name_in(user_name)) or connection.user.name  # nobody speaks as another user
+        says = user_name is not UNSET and connection.user.is_guest and name_in(user_name)
+        return says or connection.user.name  # nobody speaks as another user

@@ -11,7 +11,8 @@ from msgspec import UNSET, UnsetType
 
 from hazoom_ws.names import is_blank
 
-_GUEST_ALPHABET = string.ascii_lowercase + string.digits
+_GUEST_ALPHABET = string.ascii_lowercase + "234567"  # 32, for five bits each
+_GUEST_BITS = 20
 _LISTED_ROOMS = 1000
 _LISTED_ROOMS_BYTES = 65_536
 
@@ -111,7 +112,8 @@ class Members:
 def guest_name(taken: Collection[str]) -> str:
     """Return a name that none of the guests has."""
     while True:
-        name = "Guest-" + "".join(secrets.choice(_GUEST_ALPHABET) for _ in range(4))
+        number = secrets.randbits(_GUEST_BITS)
+        name = "Guest-" + "".join(_GUEST_ALPHABET[number >> shift & 31] for shift in range(0, _GUEST_BITS, 5))
         if name not in taken:
             return name
 

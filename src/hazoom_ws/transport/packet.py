@@ -181,7 +181,8 @@ class Packet(packet.Packet):  # type: ignore[misc]
         if self.packet_type == packet.BINARY_EVENT:
             self._refuse(name, partial(BadPayload, "payload", "must be JSON without binary parts"))
         else:
-            data[0] = ClientEvent.create(name, wants_acknowledgement=self.id is not None)
+            event = data[0] = ClientEvent(name)
+            event.wants_acknowledgement, event.problem = self.id is not None, None
             self.data = data
 
     def _refuse(self, name: str, problem: Problem) -> None:
