@@ -23,7 +23,7 @@ def is_blank(text: str) -> bool:
 
 def is_plain(name: str) -> bool:
     """Return whether a name is ASCII with nothing in it to look for, as most are."""
-    return "!" <= name[:1] and name.isascii() and name.isprintable()
+    return name[:1] >= "!" and name.isascii() and name.isprintable()
 
 
 def has_controls(name: str) -> bool:
