@@ -23,7 +23,7 @@ def main() -> int:
     environment.install_python_packages("test")
     if fast:
         arguments = [argument for argument in arguments if argument != "--fast"]
-        arguments += ["tests/unit", "tests/contract"]
+        arguments += ["-n", "auto", "--maxprocesses", "4", "--dist", "worksteal", "tests/unit", "tests/contract"]
     else:
         environment.install_npm_packages()
         variables["TEST_NODE"] = environment.node_command()
