@@ -20,6 +20,10 @@ _RESERVE_PART = 16  # at least that part of all
 _CROWDED_S = 2.0
 # Up to that many all are counted now and then; the reserve of more is large enough for what else is open.
 _COUNTED_LIMIT = 4096
+_IS_POSIX = os.name == "posix"
+# What `select` can watch: descriptors below 1,024, or on Windows 512 sockets, each of which may be there twice, to be read
+# and to be written.
+_SELECT_LIMIT_COUNT = 1024 if _IS_POSIX else 256
 SHORT_OF_FILES = "file descriptors run short"
 CANNOT_ACCEPT = "cannot accept connections for a moment"
 
@@ -34,7 +38,11 @@ class Descriptors:
         self._room_count = math.inf  # for connections
         self._others_count = 0  # files, connections to the AI backend
         self._crowded_until_s = -math.inf
-        self.limit_count = math.inf  # what the system allows may be more than the event hub can watch
+        self._limit_count = math.inf  # what the system allows may be more than the event hub can watch
+
+    def watched_by_select(self) -> None:
+        """Note that all are watched by `select`, which ends the process when they are too many."""
+        self._limit_count = _SELECT_LIMIT_COUNT
 
     @property
     def are_short(self) -> bool:
@@ -74,12 +82,13 @@ class Descriptors:
         else:
             files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
             soft = math.inf if files == resource.RLIM_INFINITY else files
-        limit = min(soft, self.limit_count)
+        limit = min(soft, self._limit_count)
         if limit < _COUNTED_LIMIT:
             with suppress(OSError):  # then they are as many as there were
                 self._others_count = max(0, len(os.listdir("/dev/fd")) - self._connections())
-        self._reserved_from = limit if limit == math.inf else limit - max(_RESERVE_COUNT, limit // _RESERVE_PART)
-        self._room_count = self._reserved_from - self._others_count
+        reserved_from = limit if limit == math.inf else limit - max(_RESERVE_COUNT, limit // _RESERVE_PART)
+        self._reserved_from = reserved_from if _IS_POSIX else math.inf  # Windows numbers them as it likes
+        self._room_count = reserved_from - self._others_count
         too_many = self._connections() - self._room_count  # what is no connection has become more, or the limit less
         while too_many > 0 and self.make_room():
             too_many -= 1

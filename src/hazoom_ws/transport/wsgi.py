@@ -6,7 +6,6 @@ bytes are always there already keeps everybody else waiting; a body that nobody 
 
 import io
 import logging
-import os
 import socket
 from contextlib import suppress
 from http import HTTPStatus
@@ -31,7 +30,6 @@ _CONNECTION_LIMIT = 16_384
 _SILENCE_TIMEOUT_S = 30.0  # in the middle of a request's body
 _ACCEPT_PAUSE_S = 0.05
 _LINGER_S = 2.0
-_SELECT_LIMIT = 1024  # descriptors that `select` can watch on POSIX
 
 
 class BegunSocket(Incoming, greenio.GreenSocket):  # type: ignore[misc]
@@ -233,8 +231,8 @@ class HttpServer:
     def serve(self) -> None:
         """Accept every connection and serve it. Never returns."""
         descriptors = self._engine.descriptors
-        if os.name == "posix" and type(hubs.get_hub()).__module__.endswith("selects"):
-            descriptors.limit_count = _SELECT_LIMIT
+        if type(hubs.get_hub()).__module__.endswith("selects"):
+            descriptors.watched_by_select()
         descriptors.sweep()
         self._engine.start_sweeping()
         while True:

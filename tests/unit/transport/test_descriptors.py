@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from hazoom_ws.transport import descriptors as descriptors_module
 from hazoom_ws.transport.descriptors import Descriptors
 from hazoom_ws.transport.engine import NO_NAMESPACE, Engine
 
@@ -96,3 +97,21 @@ def test_without_a_limit_there_is_no_reserve(engine, monkeypatch):
     engine.descriptors.sweep()
     assert engine.descriptors._room_count == math.inf
     assert engine.descriptors.admit(1_000_000)
+
+
+def test_what_select_can_watch_is_a_limit_too(descriptors):
+    with soft_limit(4096):
+        descriptors.watched_by_select()
+        descriptors.sweep()
+        assert descriptors.admit(1024 - 64 - 1)
+        assert not descriptors.admit(1024 - 64)
+
+
+def test_on_windows_it_is_their_count_and_not_their_numbers(descriptors, connections, monkeypatch):
+    monkeypatch.setattr(descriptors_module, "_IS_POSIX", False)
+    monkeypatch.setattr(descriptors_module, "_SELECT_LIMIT_COUNT", 256)
+    descriptors.watched_by_select()
+    descriptors.sweep()
+    assert descriptors.admit(70_000)
+    connections += [Connection() for _ in range(256)]
+    assert not descriptors.admit(4)
