@@ -28,7 +28,7 @@ from hazoom_ws.message_log.migrations import migrate
 from hazoom_ws.message_log.places import Mark
 from hazoom_ws.message_log.retention import Retention
 from hazoom_ws.message_log.session_table import SessionTable
-from hazoom_ws.message_log.tail import EncodedBatch, estimated_bytes, read_share
+from hazoom_ws.message_log.tail import EncodedBatch, RecentBatches, estimated_bytes, read_share
 from hazoom_ws.schemas import NewMessage
 from hazoom_ws.settings import Settings
 
@@ -81,6 +81,7 @@ class SqliteWriter:
         self._waits_for_disk = settings.log_fsync == "full"
         self._retention = retention
         self._tail_count = self._tail_bytes = 0  # what the table ``tail`` holds
+        self._recent_batches = RecentBatches()
         self._written_bytes = 0  # since the last checkpoint
         self._wal_bytes = 0  # about what the write-ahead log holds
         self._checkpoints_count = 1
@@ -223,6 +224,7 @@ class SqliteWriter:
         """Write a batch, all of it or nothing."""
         self.mark.move_on(encoded.place)
         encoded.insert(self._connection)
+        self._recent_batches.add(encoded, tail_bytes=self._tail_bytes)
         self._tail_count += encoded.count
         self._tail_bytes += encoded.size_bytes
         self._count(_PAGE_BYTES + encoded.size_bytes)
@@ -236,7 +238,9 @@ class SqliteWriter:
 
     def _file(self, limit_count: int, limit_bytes: int) -> bool:
         """File the oldest batches of the tail until that reaches a limit; return whether there were any."""
-        share = read_share(self._connection, limit_count, limit_bytes)
+        share = self._recent_batches.share(limit_count, limit_bytes) or read_share(
+            self._connection, limit_count, limit_bytes
+        )
         if share is None:
             self._tail_count = self._tail_bytes = 0
             return False
@@ -255,6 +259,7 @@ class SqliteWriter:
         for number, *_ in share.damaged:
             logger.error("row %d in the tail of the message log is damaged; it is kept in the table 'damaged'", number)
         self._sessions.filed(states)
+        self._recent_batches.filed(share.number)
         self._tail_count -= share.count
         self._tail_bytes -= share.size_bytes
         # Each room, each client_id and each session has its place in an index: up to a page, or three when that is split.

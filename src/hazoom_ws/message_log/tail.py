@@ -8,6 +8,7 @@ import logging
 import re
 import sqlite3
 from bisect import bisect_left
+from collections import deque
 from contextlib import closing
 
 import msgspec
@@ -21,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 _SESSION_BYTES, _ROOM_BYTES = 250, 10  # about, before a session is encoded
 _REMEMBERED_BYTES = 1_048_576
+_RECENT_LIMIT_BYTES = 1_048_576
 _NOTHING = b"{}"
 # Where a message begins, and what may be the key of a session: within a text all quotes are escaped.
 _MESSAGE_BEGINS = b',{"user":'
@@ -46,9 +48,10 @@ _decode_place = msgspec.json.Decoder(_Place).decode
 class EncodedBatch:
     """A batch as its row has it."""
 
-    __slots__ = ("changes", "count", "last_seq", "messages", "place", "sessions", "size_bytes")
+    __slots__ = ("batch", "changes", "count", "last_seq", "messages", "place", "sessions", "size_bytes")
 
     def __init__(self, batch: Batch) -> None:
+        self.batch = batch
         self.place = batch.place
         self.messages = _encode(batch.messages)
         self.sessions = _encode(batch.sessions) if batch.sessions else _NOTHING
@@ -85,9 +88,13 @@ class Share:
         if not is_sound:
             self.damaged.append((number, messages, sessions, changes))
             batch = _salvaged(number, messages, sessions, changes, self._last_seq)
+        self.take(batch, number, sum(len(part or b"") for part in (messages, sessions, changes)))
+
+    def take(self, batch: Batch, number: int, size_bytes: int) -> None:
+        """Put the batch of the row ``number`` to what is here."""
         self.number = number
         self.count += count_of(batch)
-        self.size_bytes += sum(len(part or b"") for part in (messages, sessions, changes))
+        self.size_bytes += size_bytes
         self.messages += batch.messages
         self.states |= batch.sessions
         for key, change in batch.changes.items():
@@ -141,6 +148,37 @@ def read_share(connection: sqlite3.Connection, limit_count: int, limit_bytes: in
             if share.count >= limit_count or share.size_bytes >= limit_bytes:
                 break
     return share if share.number else None
+
+
+class RecentBatches:
+    """The batches of the tail in memory, from its first row on, so that filing them soon reads nothing back.
+
+    Bounded: of a longer tail the later ones are not here, and none is added before all of it is filed.
+    """
+
+    def __init__(self) -> None:
+        self._batches: deque[tuple[Batch, int, int]] = deque()
+        self._size_bytes = 0
+
+    def add(self, encoded: EncodedBatch, *, tail_bytes: int) -> None:
+        """Note a batch that was written, after ``tail_bytes`` of others."""
+        if tail_bytes == self._size_bytes <= _RECENT_LIMIT_BYTES - encoded.size_bytes:
+            self._batches.append((encoded.batch, encoded.place, encoded.size_bytes))
+            self._size_bytes += encoded.size_bytes
+
+    def share(self, limit_count: int, limit_bytes: int) -> Share | None:
+        """Return the oldest batches until a limit is reached, as `read_share` does; None if they have to be read."""
+        share = Share()
+        for batch, number, size_bytes in self._batches:
+            share.take(batch, number, size_bytes)
+            if share.count >= limit_count or share.size_bytes >= limit_bytes:
+                break
+        return share if share.number else None
+
+    def filed(self, number: int) -> None:
+        """Forget the batches up to the row ``number``."""
+        while self._batches and self._batches[0][1] <= number:
+            self._size_bytes -= self._batches.popleft()[2]
 
 
 class TailReader:
