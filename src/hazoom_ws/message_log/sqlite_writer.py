@@ -28,7 +28,7 @@ from hazoom_ws.message_log.migrations import migrate
 from hazoom_ws.message_log.places import Mark
 from hazoom_ws.message_log.retention import Retention
 from hazoom_ws.message_log.session_table import SessionTable
-from hazoom_ws.message_log.tail import EncodedBatch, estimated_bytes, read_share
+from hazoom_ws.message_log.tail import EncodedBatch, KeptMessage, estimated_bytes, read_share
 from hazoom_ws.schemas import NewMessage
 from hazoom_ws.settings import Settings
 
@@ -36,9 +36,9 @@ logger = logging.getLogger(__name__)
 
 _INSERT = (
     "INSERT OR IGNORE INTO messages "
-    "(seq, room, user, message, timestamp, client_id, kind, request_id, finish_reason, code) VALUES "
+    "(seq, room, user, message, timestamp, client_id, kind, request_id, finish_reason, code, sender) VALUES "
 )
-_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _FILED_AT_ONCE_COUNT = 512  # what comes meanwhile waits
 _FILED_AT_ONCE_BYTES = 262_144
 _FILED_AT_OPENING_COUNT, _FILED_AT_OPENING_BYTES = 8192, 4_194_304  # nobody waits for anything else, but memory is scarce
@@ -129,12 +129,12 @@ class SqliteWriter:
             self._insert(EncodedBatch(batch))
         self._begun_after_count = checkpoints_count
 
-    def restore(self, messages: list[NewMessage]) -> None:
+    def restore(self, messages: list[NewMessage], senders: dict[int, str]) -> None:
         """Put messages into the file that were in another one."""
         with self._patience():
             for start in range(0, len(messages), _FILED_AT_ONCE_COUNT):
                 part = messages[start : start + _FILED_AT_ONCE_COUNT]
-                self._insert(EncodedBatch(Batch(part, {}, {}, part[0].seq)))
+                self._insert(EncodedBatch(Batch(part, {}, {}, part[0].seq, senders)))
             while self._file(_FILED_AT_OPENING_COUNT, _FILED_AT_OPENING_BYTES):
                 pass
 
@@ -285,7 +285,7 @@ def _statements(messages_count: int) -> Iterator[tuple[int, int]]:
         start += count
 
 
-def _row_of(entry: NewMessage) -> tuple[Any, ...]:
+def _row_of(entry: KeptMessage) -> tuple[Any, ...]:
     """Return a message as the table ``messages`` has it."""
     return (
         entry.seq,
@@ -298,4 +298,5 @@ def _row_of(entry: NewMessage) -> tuple[Any, ...]:
         None if entry.request_id is UNSET else entry.request_id,
         None if entry.finish_reason is UNSET else entry.finish_reason,
         None if entry.code is UNSET else entry.code,
+        None if entry.sender is UNSET else entry.sender,
     )
