@@ -224,11 +224,10 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
         """Return a new connection, of the user that the session has had before, if it has: limits would start anew."""
         hub, user, user_name = self.parts.hub, account.user, identity.user_name
         may_return = identity.is_recoverable(takes_offsets=account.takes_offsets)
-        connection = None
-        if may_return and isinstance(identity.pid, str):
-            connection = hub.recover(connection_id, identity.pid, user_name, user=user)
+        pid = identity.pid if isinstance(identity.pid, str) else ""
+        connection = hub.recover(connection_id, pid, user_name, user=user) if may_return and pid else None
         if connection is None:
-            connection = hub.connect(connection_id, user_name, user=user, may_return=may_return)
+            connection = hub.connect(connection_id, user_name, user=user, pid=pid, may_return=may_return)
         account.user = connection.user
         connection.address = account.address
         return connection
