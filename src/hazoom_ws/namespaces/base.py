@@ -47,7 +47,7 @@ class Parts(Struct, frozen=True):
 
     ``close()`` is for an application that does not end with its process: its clients are disconnected, its tasks end within
     a second, and the file of its log, the connections to its backend and its threads are given back. Calling it again
-    changes nothing.
+    changes nothing. ``publish`` is `FromApplication.publish`: how the application says something in a room.
     """
 
     settings: Settings
@@ -57,6 +57,7 @@ class Parts(Struct, frozen=True):
     delivery: Delivery
     log: MessageLog
     close: Callable[[], None]
+    publish: Callable[..., schemas.Published]
     clock: Callable[[], float] = time.monotonic
 
 
@@ -154,7 +155,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
 
     def _tell_failure(self, sid: str, reply: dict[str, Any]) -> None:
         if "error" in reply:
-            self.socketio.server.emit("error", reply["error"], room=sid, namespace=self.namespace)
+            self.socketio.server.manager.emit("error", reply["error"], self.namespace, room=sid)
 
     # The connection
 
