@@ -317,10 +317,12 @@ class MemoryLog:
         kept.size_bytes -= entry_bytes
         self._held_bytes -= entry_bytes + _extra_bytes(entry)
         if entry.client_id is not UNSET:
-            sender = self._senders.pop(entry.seq, UNSET)
-            if sender is not UNSET:
+            sender = self._senders.pop(entry.seq, UNSET) if self._senders else UNSET
+            if sender is UNSET:
+                self._by_client_id.pop((entry.room, entry.user, entry.client_id), None)
+            else:
+                self._by_client_id.pop(resent_key(entry.room, entry.user, entry.client_id, sender), None)
                 self._held_bytes -= _SENDER_BYTES
-            self._by_client_id.pop(resent_key(entry.room, entry.user, entry.client_id, sender), None)
         if len(kept.entries) == kept.dropped_count:
             del self._rooms[entry.room]
             self._held_bytes -= _ROOM_BYTES

@@ -36,9 +36,11 @@ logger = logging.getLogger(__name__)
 
 _INSERT = (
     "INSERT OR IGNORE INTO messages "
-    "(seq, room, user, message, timestamp, client_id, kind, request_id, finish_reason, code, sender) VALUES "
+    "(seq, room, user, message, timestamp, client_id, kind, request_id, finish_reason, code) VALUES "
 )
-_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+# A column more takes a tenth more, and most messages need no sender.
+_INSERT_SENT, _ROW_SENT = _INSERT.replace("code", "code, sender"), _ROW.replace(")", ", ?)")
 _FILED_AT_ONCE_COUNT = 512  # what comes meanwhile waits
 _FILED_AT_ONCE_BYTES = 262_144
 _FILED_AT_OPENING_COUNT, _FILED_AT_OPENING_BYTES = 8192, 4_194_304  # nobody waits for anything else, but memory is scarce
@@ -243,9 +245,11 @@ class SqliteWriter:
         messages, states = share.messages, share.states
         execute = self._connection.execute
         execute("BEGIN IMMEDIATE")
+        has_senders = any(entry.sender is not UNSET for entry in messages)
+        insert, marks, row_of = (_INSERT_SENT, _ROW_SENT, _sent_row_of) if has_senders else (_INSERT, _ROW, _row_of)
         for start, count in _statements(len(messages)):
-            rows = map(_row_of, messages[start : start + count])
-            execute(_INSERT + ", ".join([_ROW] * count), list(chain.from_iterable(rows)))
+            rows = map(row_of, messages[start : start + count])
+            execute(insert + ", ".join([marks] * count), list(chain.from_iterable(rows)))
         self._sessions.file(self._connection, states)
         for row in share.damaged:
             keep_row(self._connection, *row)
@@ -285,8 +289,12 @@ def _statements(messages_count: int) -> Iterator[tuple[int, int]]:
         start += count
 
 
+def _sent_row_of(entry: KeptMessage) -> tuple[Any, ...]:
+    return (*_row_of(entry), None if entry.sender is UNSET else entry.sender)
+
+
 def _row_of(entry: KeptMessage) -> tuple[Any, ...]:
-    """Return a message as the table ``messages`` has it."""
+    """Return a message as the table ``messages`` has it, but for who sent it."""
     return (
         entry.seq,
         entry.room,
@@ -298,5 +306,4 @@ def _row_of(entry: KeptMessage) -> tuple[Any, ...]:
         None if entry.request_id is UNSET else entry.request_id,
         None if entry.finish_reason is UNSET else entry.finish_reason,
         None if entry.code is UNSET else entry.code,
-        None if entry.sender is UNSET else entry.sender,
     )
