@@ -113,7 +113,51 @@ def application(options: argparse.Namespace) -> Any:
         request = flask.request
         return [request.path, request.args["transport"], request.host, request.server, request.remote_addr]
 
+    say_from_outside(app, options.async_mode)
     return app
+
+
+def say_from_outside(app: Any, async_mode: str) -> None:
+    """Let ``POST /say`` call what an application calls to reach the clients, and answer with what that returns or raises.
+
+    The body is `{what, arguments?, options?, where?}`: a method of Flask-SocketIO's object, or "publish"; in the route, in
+    a background task or in a thread of the system's. The event ``say`` of ``/mine`` does that in its handler.
+    """
+    import queue
+
+    import flask
+    import msgspec
+
+    socketio = app.extensions["socketio"]
+
+    def say(said: dict[str, Any]) -> dict[str, Any]:
+        what, arguments, options = said["what"], said.get("arguments", []), said.get("options", {})
+        call = app.extensions["hazoom_ws"].publish if what == "publish" else getattr(socketio, what)
+        try:
+            return {"result": msgspec.to_builtins(call(*arguments, **options))}
+        except Exception as error:
+            return {"error": f"{type(error).__name__}: {error}"}
+
+    def say_in_background(said: dict[str, Any]) -> dict[str, Any]:
+        answers: queue.Queue[dict[str, Any]] = queue.Queue()
+        socketio.start_background_task(lambda: answers.put(say(said)))
+        return answers.get()
+
+    def say_in_thread(said: dict[str, Any]) -> dict[str, Any]:
+        if async_mode == "threading":
+            return say_in_background(said)
+        from eventlet import tpool
+
+        return tpool.execute(say, said)
+
+    ways = {"route": say, "background": say_in_background, "thread": say_in_thread}
+
+    @app.post("/say")
+    def say_in_route() -> dict[str, Any]:
+        said = flask.request.get_json()
+        return ways[said.get("where", "route")](said)
+
+    socketio.on("say", namespace="/mine")(say)
 
 
 def packet_with_binary_parts() -> type:

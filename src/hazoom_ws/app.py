@@ -17,6 +17,7 @@ from hazoom_ws.chat.limits import Account
 from hazoom_ws.development import Application, SocketIO, is_only_looked_at
 from hazoom_ws.llm_bridge import LlmBridge
 from hazoom_ws.message_log.opening import open_log
+from hazoom_ws.namespaces.application import FromApplication
 from hazoom_ws.namespaces.base import Parts
 from hazoom_ws.namespaces.delivery import Delivery
 from hazoom_ws.namespaces.root import build_namespaces
@@ -42,7 +43,8 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
     ``settings`` None means the defaults with the ``HAZOOM_*`` environment over them. ``async_mode`` is Flask-SocketIO's:
     "threading", or "eventlet" in a process that is monkey-patched and served by eventlet, as ``python -m hazoom_ws`` does.
     The Socket.IO side is ``app.extensions["socketio"]``, whose ``test_client(app)`` works as Flask-SocketIO documents it;
-    ``app.extensions["hazoom_ws"].close()`` ends it and gives back what it holds of the system.
+    its ``emit`` and ``send`` reach who is in our rooms. ``app.extensions["hazoom_ws"].publish(...)`` says something in one
+    (`FromApplication`), ``.close()`` ends the application and gives back what it holds of the system.
     Raises `SettingsError` for a bad environment, or a message log that cannot be used.
     """
     settings = load_settings() if settings is None else checked(settings)
@@ -142,9 +144,21 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
             worker.close()
 
     app.let_go = close
-    parts = Parts(settings, hub, answers, statistics, delivery, log, close)
+    outside = FromApplication(
+        settings,
+        hub,
+        log,
+        delivery,
+        fan_out=fan_out,
+        emit=socketio.server.emit,
+        is_one_thread=async_mode == "eventlet",
+        may_wait=lambda: engine.loop is None or not engine.loop.is_current(),
+    )
+    parts = Parts(settings, hub, answers, statistics, delivery, log, close, outside.publish)
     for namespace in build_namespaces(parts):
         socketio.on_namespace(namespace)
+        outside.ours.add(namespace.namespace)
+    socketio.server.emit = outside.emit
     app.extensions["hazoom_ws"] = parts
     app.register_blueprint(create_blueprint(parts.hub, parts.statistics, parts.delivery, log))
     return app

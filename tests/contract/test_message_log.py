@@ -154,6 +154,54 @@ def test_a_resent_message_is_found_by_its_sender_room_and_id(log):
     assert [log.find_resent(*other) for other in (("b", "Ann", "c"), ("a", "Bob", "c"), ("a", "Ann", "d"))] == [None] * 3
 
 
+ANN = {"user": "Ann", "client_id": "1"}
+
+
+@pytest.mark.parametrize(("url", "history_limit_bytes"), [(STORES[0], 10**7), (STORES[1], 10**7), (STORES[1], 1)])
+def test_one_client_id_of_several_who_show_one_name_is_several_messages(open_store, url, history_limit_bytes):
+    """A guest got the message of another who called himself the same as a duplicate of his own, and it was never shown."""
+    log = open_store(url, history_limit_bytes=history_limit_bytes)
+    senders = ["guest:1", "guest:2", msgspec.UNSET, "Ann"]
+    fields = [ANN if sender is msgspec.UNSET else {**ANN, "sender": sender} for sender in senders]
+    entries = [log.append(room="a", message=str(number), timestamp=1e6, **each) for number, each in enumerate(fields)]
+
+    def are_found() -> bool:
+        return [log.find_resent("a", "Ann", "1", sender) for sender in senders] == entries
+
+    assert are_found()
+    if url == STORES[0]:
+        return
+    log.write(log.take_batch())
+    say(log, "b", "more", "and more")  # what memory may not hold leaves it
+    assert are_found(), "while they are in the tail"
+    log.close()
+    log = open_store(url)
+    assert are_found(), "when they are filed"
+    assert log.read("a", limit=9, newest=True).messages == entries
+    assert log.find_resent("a", "Ann", "1", "guest:3") is None
+
+
+def test_who_sent_a_message_has_sent_it_whatever_name_is_shown(log):
+    entry = say(log, "a", "1", sender="guest:1", client_id="c")[0]
+    assert log.find_resent("a", "Bob", "c", "guest:1") == entry
+    assert [log.find_resent(room, "Ann", "c", "guest:1") for room in "ab"] == [entry, None]
+
+
+def test_who_sent_a_message_is_in_nothing_that_is_shown(log):
+    [entry] = say(log, "a", "1", sender="guest:1", client_id="c")
+    shown = [entry, log.read("a", limit=1, newest=True), log.find_resent("a", "Ann", "c", "guest:1")]
+    assert b"guest:1" not in msgspec.json.encode(shown)
+
+
+def test_what_a_sender_sent_is_taken_back_with_its_batch(log):
+    kept = say(log, "a", "1", sender="guest:2", client_id="1")[0]
+    lost = log.append(room="a", message="2", timestamp=1.0, sender="guest:1", **ANN)
+    batch = log.take_batch()
+    log.forget(batch if batch.messages else batch._replace(messages=[lost]))
+    assert log.find_resent("a", "Ann", "1", "guest:1") is None
+    assert log.find_resent("a", "Ann", "1", "guest:2") == kept
+
+
 def test_a_room_keeps_its_newest_messages(open_store, clock):
     for url in STORES:
         log = open_store(url, history_room_limit_count=3)
@@ -474,6 +522,34 @@ class TestFile:
         [kept] = open_store(self.URL).read("a", limit=5, newest=True).messages
         assert (kept.message, kept.kind, kept.request_id) == ("because", "assistant", "r")
         assert (kept.finish_reason, kept.code) == (msgspec.UNSET, msgspec.UNSET)
+
+    def test_what_a_file_of_the_third_version_holds_was_sent_by_the_user_of_the_name_shown(self, open_store, tmp_path):
+        """Filed or not. A guest who shows that name is another: he would lose a message, at worst one is there twice."""
+        [tail] = say(open_store("memory://"), "a", "2", client_id="c2")
+        tail = msgspec.json.encode([msgspec.structs.replace(tail, id="e-9", seq=9)]).decode()
+        with closing(sqlite3.connect(tmp_path / "log.sqlite3")) as connection:
+            connection.executescript(f"{''.join(MIGRATIONS[:3])} PRAGMA user_version = 3;")
+            connection.execute("INSERT INTO about VALUES ('e', 7)")
+            row = (8, "a", "Ann", "1", 999_999.0, "c1", None, None)
+            connection.execute("INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+            connection.execute("INSERT INTO tail (number, messages) VALUES (9, ?)", (tail,))
+            connection.commit()
+        log = open_store(self.URL)
+        found = [log.find_resent("a", "Ann", client_id) for client_id in ("c1", "c2")]
+        assert found == log.read("a", limit=5, newest=True).messages
+        assert [log.find_resent("a", "Ann", client_id, "guest:1") for client_id in ("c1", "c2")] == [None, None]
+        entries = [say(log, "a", "mine", sender="guest:1", client_id=client_id)[0] for client_id in ("c1", "c2")]
+        log.close()
+        assert open_store(self.URL).read("a", limit=5, newest=True).messages == [*found, *entries]
+
+    def test_what_a_new_file_gets_of_a_lost_one_has_its_senders(self, open_store, tmp_path):
+        log = open_store(self.URL)
+        entries = [say(log, "a", sender, sender=sender, client_id="1")[0] for sender in ("guest:1", "guest:2")]
+        log.problem = DAMAGED
+        log.reopen()
+        log.close()
+        log = open_store(self.URL)
+        assert [log.find_resent("a", "Ann", "1", sender) for sender in ("guest:1", "guest:2")] == entries
 
     def test_a_file_of_a_later_version_is_refused(self, open_store, tmp_path):
         open_store(self.URL).close()

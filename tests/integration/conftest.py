@@ -18,6 +18,7 @@ from servers import (
 __all__ = ["pytest_runtest_makereport"]
 
 _WITHOUT_EPOLL_TOO = (
+    "test_application",
     "test_durability",
     "test_engine_io",
     "test_hostile_clients",

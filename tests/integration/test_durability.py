@@ -3,7 +3,7 @@
 import resource
 import sqlite3
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 import pytest
@@ -75,6 +75,28 @@ def test_what_was_acknowledged_before_a_kill_is_there_once_after_it(run: Run, cl
                 assert (reply["id"], reply["duplicate"]) == (kept_by_text[str(number)]["id"], True)
         after = everything(server.url, client)
         assert len({entry["message"] for entry in after}) == len(after)
+
+
+def test_what_a_guest_sent_before_a_kill_is_there_once_though_its_session_is_lost(
+    run: Run, file: Path, client: OfficialClient
+) -> None:
+    """A guest has no name to be known by, only what its client was given. A namesake with the same id is another."""
+    said = {"message": "hi", "user_name": "Ann", "client_id": "1"}
+    with run() as server:
+        guest = client.connect(server.url, reconnectionDelay=20, reconnectionDelayMax=100)
+        first = guest.emit("message", said)
+        server.child.kill()
+        guest.wait_for("disconnect")
+    with closing(sqlite3.connect(file, isolation_level=None)) as kept:
+        kept.execute("DELETE FROM sessions")
+        kept.execute("UPDATE tail SET sessions = '{}', changes = '{}'")
+    with run() as server:
+        wait_until(lambda: len(guest.received("status")) == 2, "the guest is back")
+        assert guest.received("status")[1]["recovered"] is False
+        assert guest.emit("message", said) == {**first, "duplicate": True}
+        namesake = client.connect(server.url)
+        assert namesake.emit("message", said)["duplicate"] is False
+        assert [(entry["user"], entry["message"]) for entry in everything(server.url, client)] == [("Ann", "hi")] * 2
 
 
 def test_a_burst_is_put_in_its_place_when_there_is_nothing_to_write(run: Run, file: Path, client: OfficialClient) -> None:

@@ -15,8 +15,9 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from hazoom_ws.chat.effects import Broadcast, Close, Effect, Enter, Leave, Push
+from hazoom_ws.chat.identity import identify, is_same
 from hazoom_ws.chat.notices import Notices
-from hazoom_ws.chat.presence import Connection, Members, TypingIndicators, TypingKey, User, guest_name, name_in, sizes_of
+from hazoom_ws.chat.presence import Connection, Members, TypingIndicators, TypingKey, User, name_in, sizes_of
 from hazoom_ws.chat.recovery import Sessions
 from hazoom_ws.chat.replay import missed
 from hazoom_ws.deadlines import Deadlines
@@ -117,20 +118,24 @@ class Hub:
     # Coming and going
 
     def connect(
-        self, connection_id: str, user_name: str | UnsetType, *, user: User | None = None, may_return: bool = False
+        self,
+        connection_id: str,
+        user_name: str | UnsetType,
+        *,
+        user: User | None = None,
+        pid: str = "",
+        may_return: bool = False,
     ) -> Connection:
-        """Admit a connection and put it in the default room. A blank name means none.
+        """Admit a connection and put it in the default room; who it is, `identify` says.
 
-        ``user``: who it is known to be, whatever the name. ``may_return``: it gets a pid, for `recover` after a drop.
+        ``may_return``: it gets a pid, for `recover` after a drop.
         """
-        if user is None:
-            name = name_in(user_name)
-            user = User.named(name) if name else User(f"guest:{connection_id}", guest_name(self._guest_names))
+        user, guest_key = identify(user, user_name, pid, self._guest_names)
         if user.is_guest:
             self._guest_names.add(user.name)
         connection = Connection(connection_id, user, session_id=secrets.token_hex(16))
         if may_return:
-            self.sessions.start(connection)
+            self.sessions.start(connection, guest_key)
         self._connections[connection_id] = connection
         self._users.add(connection)
         if self._settings.default_room:
@@ -146,10 +151,7 @@ class Hub:
         ``user``: who it is known to be. A pid is good for its user only, and ends another connection that still holds it.
         """
         session = self.sessions.find(pid)
-        if session is None or (user is not None and user != session.user):
-            return None
-        name = name_in(user_name)
-        if session.user != User.named(name) if name else not session.user.is_guest:
+        if session is None or not is_same(session.user, user, user_name):
             return None
         if session.connection is not None:
             self.deliver(Close(session.connection))
@@ -162,10 +164,6 @@ class Hub:
             self._enter(connection, room)
         self.sessions.save(connection)
         return connection
-
-    def seen(self, connection: Connection, offset: int | None) -> int:
-        """Return up to where a recovered client has got everything; it says ``offset``, None if it does not know."""
-        return max(self.sessions.since(connection), offset or 0)
 
     def catch_up(self, connection: Connection, offset: int) -> list[tuple[ServerEvent, int]]:
         """Return what was said in a recovered client's rooms after ``offset``, each with its place.
@@ -252,17 +250,18 @@ class Hub:
     ) -> Published:
         """Log and broadcast a message; a ``client_id`` that its sender used before in the room returns the first one.
 
-        Raises `NotInRoom`, `LogUnavailable`.
+        The sender is the user, whatever name is shown. Raises `NotInRoom`, `LogUnavailable`.
         """
         self.require_member(connection, room)
-        sender = self._sender(connection, user_name)
-        entry = None if client_id is UNSET else self._log.find_resent(room, sender, client_id)
-        duplicate = entry is not None
-        if entry is None:
-            now_s = self._wall_clock()
-            entry = self._log.append(room=room, user=sender, message=message, timestamp=now_s, client_id=client_id)
+        user = self._sender(connection, user_name)
+        sender = UNSET if client_id is UNSET else connection.user.sender
+        resent = None if client_id is UNSET else self._log.find_resent(room, user, client_id, sender)
+        entry = resent or self._log.append(
+            room=room, user=user, message=message, timestamp=self._wall_clock(), client_id=client_id, sender=sender
+        )
+        if resent is None:
             self._show(entry, connection)
-        return Published(id=entry.id, seq=entry.seq, timestamp=entry.timestamp, duplicate=duplicate)
+        return Published(id=entry.id, seq=entry.seq, timestamp=entry.timestamp, duplicate=resent is not None)
 
     def publish_prompt(self, connection: Connection, room: str, message: str, request_id: str) -> None:
         """Show a room the question that one of its members asks the AI. Raises `NotInRoom`, `LogUnavailable`."""

@@ -31,6 +31,11 @@ class User(NamedTuple):
     def is_guest(self) -> bool:
         return self.id.startswith("guest:")
 
+    @property
+    def sender(self) -> str | UnsetType:
+        """Return who sends what this user says, for a log: UNSET if the name shown says it (`MessageLog.append`)."""
+        return UNSET if self.id == f"name:{self.name}" else self.id
+
 
 class Connection:
     """One client's connection, whatever namespaces it uses. ``id`` is opaque here."""

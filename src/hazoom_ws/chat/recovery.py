@@ -20,7 +20,8 @@ from hazoom_ws.message_log.contract import MessageLog, SessionChange, StoredSess
 from hazoom_ws.message_log.session_states import change_between
 
 AWAY_LIMIT_COUNT = 100_000  # clients that may still come back; over it the one that left first may not
-_SECRET_BYTES, _SECRET_CHARS = 18, 24
+_SECRET_BYTES = 18
+_NUMBER_DIGITS = 11
 _FEW_ROOMS = 3  # which take less than this:
 _LARGE_BYTES = 2048  # from here on a session costs more to save than finding out what has changed
 _HELD_BYTES, _HELD_ANSWER_BYTES = 1200, 300  # in memory, beside the names of rooms
@@ -131,11 +132,11 @@ class Sessions:
             session.ends_at = wall_now_s + window_s
             self._begin_to_wait(session, now_s)
 
-    def start(self, connection: Connection) -> None:
-        """Give a new connection a session and its pid."""
+    def start(self, connection: Connection, guest_key: str = "") -> None:
+        """Give a new connection a session and its pid, which ends in a guest's key."""
         if self._window_s == 0:
             return
-        connection.pid = f"{next(self._numbers):011x}{secrets.token_urlsafe(_SECRET_BYTES)}"
+        connection.pid = f"{next(self._numbers):011x}{secrets.token_urlsafe(_SECRET_BYTES)}{guest_key}"
         key = connection.session_key = _key_of(connection.pid)
         session = Session(key, connection.user, connection.session_id, self._log.last_seq, [], died_answers={})
         session.connection = connection
@@ -305,4 +306,4 @@ def _key_of(pid: str) -> str:
 
     It begins with the pid's number: what is kept at the same time is kept in the same place, which is cheaper.
     """
-    return pid[:-_SECRET_CHARS] + hashlib.sha256(pid.encode()).hexdigest()[:32]
+    return pid[:_NUMBER_DIGITS] + hashlib.sha256(pid.encode()).hexdigest()[:32]

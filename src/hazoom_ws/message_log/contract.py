@@ -13,7 +13,8 @@ and are called beside turns, one at a time and none during `write_at_once`, but 
 `write` and `tidy`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol
 
 import msgspec
@@ -56,6 +57,14 @@ def size_bytes(entry: NewMessage) -> int:
     return len(_encode(entry.message)) + _RECORD_AND_NO_QUOTES_BYTES
 
 
+ResentKey = tuple[str, str, str] | tuple[str, str, str, None]
+
+
+def resent_key(room: str, user: str, client_id: str, sender: str | UnsetType) -> ResentKey:
+    """Return what a resent message is known by: never the same for a name and a sender who is called like it."""
+    return (room, user, client_id) if sender is UNSET else (room, sender, client_id, None)
+
+
 class StoredSession(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is kept of a connection that may come back. ``ends_at``: seconds since the epoch, None while it is connected.
 
@@ -89,13 +98,15 @@ SessionState = StoredSession | SessionChange | None  # None: it has ended
 class Batch(NamedTuple):
     """What is to be written at once: messages, and by key sessions (None: it has ended) and what has changed in others.
 
-    ``place``: its place in the order of messages, that of the first one or, if it has none, one of its own.
+    ``place``: its place in the order of messages, that of the first one or, if it has none, one of its own. ``senders``: of
+    some of the messages, by seq, who sent them (`MessageLog.append`).
     """
 
     messages: list[NewMessage]
     sessions: dict[str, StoredSession | None]
     changes: dict[str, SessionChange]
     place: int
+    senders: Mapping[int, str] = MappingProxyType({})
 
 
 class MessageLog(Protocol):
@@ -127,19 +138,27 @@ class MessageLog(Protocol):
         message: str,
         timestamp: float,
         client_id: str | UnsetType = UNSET,
+        sender: str | UnsetType = UNSET,
         kind: Literal["prompt", "assistant"] | UnsetType = UNSET,
         request_id: str | UnsetType = UNSET,
         finish_reason: FinishReason | UnsetType = UNSET,
         code: str | UnsetType = UNSET,
     ) -> NewMessage:
-        """Give one message its place and return it. Raises `LogUnavailable`."""
+        """Give one message its place and return it. Raises `LogUnavailable`.
+
+        ``sender`` is the id of who sent it where the name shown does not say that: two may show one name. It is kept beside
+        a ``client_id``, for `find_resent`, and never read back.
+        """
 
     def take_place(self) -> int:
         """Return a place in the order of messages for something that is not kept: no message gets this ``seq``."""
 
-    def find_resent(self, room: str, user: str, client_id: str | UnsetType) -> NewMessage | None:
-        """Return what ``user`` sent into ``room`` with this ``client_id``, as long as it is kept.
+    def find_resent(
+        self, room: str, user: str, client_id: str | UnsetType, sender: str | UnsetType = UNSET
+    ) -> NewMessage | None:
+        """Return what ``sender`` sent into ``room`` with this ``client_id``, as long as it is kept.
 
+        Whatever name was shown then, or is now; without a ``sender``, what was appended for ``user`` without one.
         A file knows it for 24 h anyway; its text may be gone by then. Raises `LogUnavailable`.
         """
 

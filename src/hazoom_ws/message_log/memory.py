@@ -7,7 +7,7 @@ import secrets
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from operator import attrgetter
 from sys import getsizeof
 from typing import Literal
@@ -18,8 +18,10 @@ from hazoom_ws.message_log.contract import (
     PAGE_LIMIT_BYTES,
     Batch,
     Page,
+    ResentKey,
     SessionChange,
     StoredSession,
+    resent_key,
     size_bytes,
     take_page,
 )
@@ -28,7 +30,7 @@ from hazoom_ws.schemas import FinishReason, NewMessage
 _seq_of = attrgetter("seq")
 _NOTHING = NewMessage(user="", message="", timestamp=0, room="", id="", seq=0)
 _NAMES_CHARS = 128  # are in the 500 bytes that a record counts for
-_CLIENT_ID_BYTES, _ROOM_BYTES = 130, 150  # of the indexes, beyond that
+_CLIENT_ID_BYTES, _SENDER_BYTES, _ROOM_BYTES = 130, 110, 150  # of the indexes, beyond that
 _COMPACTED_COUNT = 64
 _DROPPED_AT_ONCE = 64
 _TRIMMED_AT_ONCE_BYTES = 32_768  # several at a time go faster
@@ -116,11 +118,13 @@ class MemoryLog:
         self.last_seq = start_seq
         self.messages_total = 0
         self.droppable_seq = 2**62  # what is newer stays, whatever the bounds: it is nowhere else yet
-        self.on_drop: Callable[[NewMessage], None] | None = None  # called with what leaves for want of space
+        # Called with what leaves for want of space, and who sent it.
+        self.on_drop: Callable[[NewMessage, str | UnsetType], None] | None = None
         self._held_bytes = 0
         self._rooms: dict[str, _Room] = {}
         self._oldest_first: OrderedDict[int, NewMessage] = OrderedDict()
-        self._by_client_id: dict[tuple[str, str, str], NewMessage] = {}
+        self._by_client_id: dict[ResentKey, NewMessage] = {}
+        self._senders: dict[int, str] = {}  # by seq, of messages with a client_id whose names do not say it
         self._dropped_elsewhere = start_seq  # the highest seq that was dropped of rooms that have no messages left
         self._start_seq = start_seq
 
@@ -129,9 +133,11 @@ class MemoryLog:
         self.last_seq += 1
         return self.last_seq
 
-    def find_resent(self, room: str, user: str, client_id: str | UnsetType) -> NewMessage | None:
-        """Return the message that ``user`` sent into ``room`` with this ``client_id``, if it is kept."""
-        return None if client_id is UNSET else self._by_client_id.get((room, user, client_id))
+    def find_resent(
+        self, room: str, user: str, client_id: str | UnsetType, sender: str | UnsetType = UNSET
+    ) -> NewMessage | None:
+        """Return the message that was sent into ``room`` with this ``client_id`` by the same one, if it is kept."""
+        return None if client_id is UNSET else self._by_client_id.get(resent_key(room, user, client_id, sender))
 
     def append(
         self,
@@ -141,6 +147,7 @@ class MemoryLog:
         message: str,
         timestamp: float,
         client_id: str | UnsetType = UNSET,
+        sender: str | UnsetType = UNSET,
         kind: Literal["prompt", "assistant"] | UnsetType = UNSET,
         request_id: str | UnsetType = UNSET,
         finish_reason: FinishReason | UnsetType = UNSET,
@@ -173,7 +180,12 @@ class MemoryLog:
         kept.entries.append(entry)
         self._oldest_first[self.last_seq] = entry
         if client_id is not UNSET:
-            self._by_client_id[room, user, client_id] = entry
+            if sender is UNSET:
+                self._by_client_id[room, user, client_id] = entry
+            else:
+                self._by_client_id[resent_key(room, user, client_id, sender)] = entry
+                self._senders[self.last_seq] = sender
+                self._held_bytes += _SENDER_BYTES
         if kept.size_bytes > self._room_limit_bytes or len(kept) > self._room_limit_count:
             self._trim_room(kept)
         if self._held_bytes > self._trimmed_from_bytes:
@@ -233,6 +245,11 @@ class MemoryLog:
         """Return all that is here with a higher ``seq``, ascending."""
         return [entry for entry in list(self._oldest_first.values()) if entry.seq > seq]
 
+    def senders_of(self, entries: Iterable[NewMessage]) -> dict[int, str]:
+        """Return who sent messages, by seq, as far as they were appended with that."""
+        senders = self._senders
+        return {entry.seq: senders[entry.seq] for entry in entries if entry.seq in senders} if senders else {}
+
     def _has_gap(self, room: str, after: int) -> bool:
         complete_from = self.complete_from(room)
         # An ``after`` of 0 is who has seen nothing and asks for what there is.
@@ -290,17 +307,24 @@ class MemoryLog:
     def _drop(self, entry: NewMessage) -> None:
         """Forget the oldest message of its room, which is not among all any more, for want of space."""
         kept = self._rooms[entry.room]
-        self._removed(entry, kept, kept.drop_oldest(entry.seq))
+        sender = self._removed(entry, kept, kept.drop_oldest(entry.seq))
         if self.on_drop is not None:
-            self.on_drop(entry)
+            self.on_drop(entry, sender)
 
-    def _removed(self, entry: NewMessage, kept: _Room, entry_bytes: int) -> None:
-        """Forget a message that its room does not hold any more."""
+    def _removed(self, entry: NewMessage, kept: _Room, entry_bytes: int) -> str | UnsetType:
+        """Forget a message that its room does not hold any more; return who sent it."""
+        sender: str | UnsetType = UNSET
         kept.size_bytes -= entry_bytes
         self._held_bytes -= entry_bytes + _extra_bytes(entry)
         if entry.client_id is not UNSET:
-            self._by_client_id.pop((entry.room, entry.user, entry.client_id), None)
+            sender = self._senders.pop(entry.seq, UNSET) if self._senders else UNSET
+            if sender is UNSET:
+                self._by_client_id.pop((entry.room, entry.user, entry.client_id), None)
+            else:
+                self._by_client_id.pop(resent_key(entry.room, entry.user, entry.client_id, sender), None)
+                self._held_bytes -= _SENDER_BYTES
         if len(kept.entries) == kept.dropped_count:
             del self._rooms[entry.room]
             self._held_bytes -= _ROOM_BYTES
             self._dropped_elsewhere = max(self._dropped_elsewhere, kept.complete_from)
+        return sender

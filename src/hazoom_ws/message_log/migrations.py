@@ -53,6 +53,12 @@ MIGRATIONS = (
     CREATE INDEX session_changes_by_key ON session_changes (key);
     ALTER TABLE messages ADD COLUMN finish_reason TEXT;  -- of an answer of the AI
     ALTER TABLE messages ADD COLUMN code TEXT;  -- of one that failed
+    -- Who sent a message with a client_id; NULL: the user of the name shown, as all were before.
+    ALTER TABLE messages ADD COLUMN sender TEXT;
+    DROP INDEX messages_by_client_id;
+    CREATE UNIQUE INDEX messages_by_client_id ON messages (client_id, user, room)
+        WHERE client_id IS NOT NULL AND sender IS NULL;
+    CREATE UNIQUE INDEX messages_by_sender ON messages (client_id, sender, room) WHERE sender IS NOT NULL;
     """,
 )
 

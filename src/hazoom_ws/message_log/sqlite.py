@@ -115,6 +115,7 @@ class SqliteLog:
         message: str,
         timestamp: float,
         client_id: str | UnsetType = UNSET,
+        sender: str | UnsetType = UNSET,
         kind: Literal["prompt", "assistant"] | UnsetType = UNSET,
         request_id: str | UnsetType = UNSET,
         finish_reason: FinishReason | UnsetType = UNSET,
@@ -128,6 +129,7 @@ class SqliteLog:
             message=message,
             timestamp=timestamp,
             client_id=client_id,
+            sender=sender,
             kind=kind,
             request_id=request_id,
             finish_reason=finish_reason,
@@ -139,15 +141,17 @@ class SqliteLog:
     def take_place(self) -> int:
         return self._recent.take_place()
 
-    def find_resent(self, room: str, user: str, client_id: str | UnsetType) -> NewMessage | None:
+    def find_resent(
+        self, room: str, user: str, client_id: str | UnsetType, sender: str | UnsetType = UNSET
+    ) -> NewMessage | None:
         if client_id is UNSET:
             return None
-        entry = self._recent.find_resent(room, user, client_id)
+        entry = self._recent.find_resent(room, user, client_id, sender)
         if entry is not None:
             return entry
         reader = self._open_reader()
         self._learn()
-        return reader.find_resent(room, user, client_id, self._unfiled)
+        return reader.find_resent(room, user, client_id, sender, self._unfiled)
 
     def read(
         self,
@@ -225,7 +229,8 @@ class SqliteLog:
         self._learn()
         messages, self._pending = self._pending, []
         sessions, changes = self._sessions.take()
-        return Batch(messages, sessions, changes, messages[0].seq if messages else self._recent.take_place())
+        place = messages[0].seq if messages else self._recent.take_place()
+        return Batch(messages, sessions, changes, place, self._recent.senders_of(messages))
 
     def write(self, batch: Batch) -> None:
         if self._writer is None:
@@ -348,7 +353,7 @@ class SqliteLog:
         """Put into the file what another one held, as far as memory has it."""
         pending = {entry.seq for entry in self._pending}
         held = [entry for entry in self._recent.newer_than(writer.written_seq) if entry.seq not in pending]
-        writer.restore(held)
+        writer.restore(held, self._recent.senders_of(held))
         self._is_lost = False
         if held:
             logger.error("the message log's file was lost; the %d messages that memory has are in a file again", len(held))

@@ -8,10 +8,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from hazoom_ws.errors import LogUnavailable
-from hazoom_ws.message_log.contract import StoredSession
+from hazoom_ws.message_log.contract import ResentKey, StoredSession, resent_key
 from hazoom_ws.message_log.damage import FILE_ERRORS, problem_of
 from hazoom_ws.message_log.database_file import open_file
 from hazoom_ws.message_log.session_table import stored_sessions
@@ -60,14 +60,28 @@ class SqliteReader:
         written = (entry for seq in seqs if (entry := self._written(seq)) is not None and entry.room == room)
         yield from chain(written, filed) if newest else chain(filed, written)
 
-    def find_resent(self, room: str, user: str, client_id: str, unfiled: Unfiled) -> NewMessage | None:
+    def find_resent(
+        self, room: str, user: str, client_id: str, sender: str | UnsetType, unfiled: Unfiled
+    ) -> NewMessage | None:
         """Return a message that has left memory by who sent it; it has no text if that is gone."""
-        seq = unfiled.find(room, user, client_id)
+        key = resent_key(room, user, client_id, sender)
+        seq = unfiled.find(key)
         if seq is not None:
-            entry = self._written(seq)
-            if entry is not None and (entry.room, entry.user, entry.client_id) == (room, user, client_id):
+            entry = self._in_tail(seq, key)
+            if entry is not None:
                 return entry
-        return next(self._select("client_id = ? AND user = ? AND room = ?", (client_id, user, room)), None)
+        if sender is UNSET:
+            found = self._select("client_id = ? AND user = ? AND room = ? AND sender IS NULL", (client_id, user, room))
+        else:
+            found = self._select("client_id = ? AND sender = ? AND room = ?", (client_id, sender, room))
+        return next(found, None)
+
+    def _in_tail(self, seq: int, key: ResentKey) -> NewMessage | None:
+        """Return the message with this ``seq`` if it is not filed and has this key."""
+        try:
+            return self._tail.find(seq, key)
+        except FILE_ERRORS as error:
+            raise self._unavailable(error) from error
 
     def _written(self, seq: int) -> NewMessage | None:
         """Return the message with this ``seq``, be it filed or not; None if its text is gone."""

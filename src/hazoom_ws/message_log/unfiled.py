@@ -11,8 +11,9 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
+from hazoom_ws.message_log.contract import ResentKey, resent_key
 from hazoom_ws.schemas import NewMessage
 
 _PART_BITS = 14
@@ -94,7 +95,7 @@ class Unfiled:
         self.filed_seq = 0
         self._parts: dict[int, _Part] = {}
 
-    def add(self, entry: NewMessage) -> None:
+    def add(self, entry: NewMessage, sender: str | UnsetType = UNSET) -> None:
         """Remember a message that leaves memory: of its room the oldest one."""
         seq = entry.seq
         if seq <= self.filed_seq:
@@ -111,7 +112,7 @@ class Unfiled:
         else:
             offsets.append(offset)
         if entry.client_id is not UNSET:
-            part.client_ids.put(_hash((entry.room, entry.user, entry.client_id)), offset)
+            part.client_ids.put(_hash(resent_key(entry.room, entry.user, entry.client_id, sender)), offset)
 
     def file(self, filed_seq: int) -> None:
         """Forget what is filed by now."""
@@ -129,17 +130,17 @@ class Unfiled:
             found = offsets[bisect_right(offsets, after - base) : bisect_left(offsets, before - base)]
             yield from (base + offset for offset in (reversed(found) if newest else found))
 
-    def find(self, room: str, user: str, client_id: str) -> int | None:
-        """Return the place of a message by who sent it and its ``client_id``, None if it is not known here."""
+    def find(self, key: ResentKey) -> int | None:
+        """Return the place of a message by its `resent_key`, None if it is not known here."""
         if self._parts:
-            key = _hash((room, user, client_id))
+            hashed = _hash(key)
             for number, part in self._parts.items():
-                offset = part.client_ids.get(key)
+                offset = part.client_ids.get(hashed)
                 if offset is not None and (number << _PART_BITS) + offset > self.filed_seq:
                     return (number << _PART_BITS) + offset
         return None
 
 
-def _hash(value: str | tuple[str, str, str]) -> int:
+def _hash(value: str | ResentKey) -> int:
     """Return a hash that is not zero."""
     return hash(value) or 1

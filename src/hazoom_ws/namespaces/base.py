@@ -47,7 +47,7 @@ class Parts(Struct, frozen=True):
 
     ``close()`` is for an application that does not end with its process: its clients are disconnected, its tasks end within
     a second, and the file of its log, the connections to its backend and its threads are given back. Calling it again
-    changes nothing.
+    changes nothing. ``publish`` is `FromApplication.publish`: how the application says something in a room.
     """
 
     settings: Settings
@@ -57,6 +57,7 @@ class Parts(Struct, frozen=True):
     delivery: Delivery
     log: MessageLog
     close: Callable[[], None]
+    publish: Callable[..., schemas.Published]
     clock: Callable[[], float] = time.monotonic
 
 
@@ -154,7 +155,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
 
     def _tell_failure(self, sid: str, reply: dict[str, Any]) -> None:
         if "error" in reply:
-            self.socketio.server.emit("error", reply["error"], room=sid, namespace=self.namespace)
+            self.socketio.server.manager.emit("error", reply["error"], self.namespace, room=sid)
 
     # The connection
 
@@ -213,7 +214,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
         events = [(status, 0 if has_recovered else parts.log.last_seq)]
         has_answers = schemas.LlmToken.feature in self._features
         if has_recovered:
-            offset = parts.hub.seen(connection, _offset_of(offset_said))
+            offset = max(parts.hub.sessions.since(connection), _offset_of(offset_said) or 0)
             replayed = parts.hub.catch_up(connection, offset) if schemas.NewMessage.feature in self._features else []
             events += parts.answers.catch_up(connection, offset, replayed) if has_answers else replayed
         elif has_answers:
@@ -224,11 +225,10 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
         """Return a new connection, of the user that the session has had before, if it has: limits would start anew."""
         hub, user, user_name = self.parts.hub, account.user, identity.user_name
         may_return = identity.is_recoverable(takes_offsets=account.takes_offsets)
-        connection = None
-        if may_return and isinstance(identity.pid, str):
-            connection = hub.recover(connection_id, identity.pid, user_name, user=user)
+        pid = identity.pid if isinstance(identity.pid, str) else ""
+        connection = hub.recover(connection_id, pid, user_name, user=user) if may_return and pid else None
         if connection is None:
-            connection = hub.connect(connection_id, user_name, user=user, may_return=may_return)
+            connection = hub.connect(connection_id, user_name, user=user, pid=pid, may_return=may_return)
         account.user = connection.user
         connection.address = account.address
         return connection

@@ -10,6 +10,7 @@ namespaces. Room names get a prefix, because Socket.IO puts every client in a ro
 """
 
 import logging
+import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -107,8 +108,9 @@ class Delivery:
         self._lock = lock
         self._commit = GroupCommit(log, lock, self._send_all, start_task=start_task, sleep=sleep, worker=worker)
         self._revoked = self._commit.revoked
-        self._is_sending = False
+        self.is_sending = False  # what calls us in a turn meanwhile was called by that
         self._links: dict[str, Link] = {}  # by the connection's id
+        self.thread_id = 0  # the system's, of the thread in which a client came last
         self._links_by_sid: dict[str, Link] = {}
 
     def add(self, effect: Effect | Greet | Later) -> None:
@@ -167,7 +169,7 @@ class Delivery:
         targets: list[tuple[str, str]] = []
         for namespace in _NAMESPACES_OF[LlmToken.feature]:
             if room is not UNSET:
-                targets += [(namespace, _room_key(room)), (namespace, _plain_key(room))]
+                targets += [(namespace, key) for key in keys_of(room)]
             else:
                 sids = (self._sids_of(connection).get(namespace) for connection in connections)
                 targets += [(namespace, sid) for sid in sids if sid is not None]
@@ -200,7 +202,12 @@ class Delivery:
         """Return the link of a client that has entered a namespace as ``sid``."""
         return self._links_by_sid.get(sid)
 
+    def plain_sids(self, namespace: str) -> set[str]:
+        """Return the sids of the clients that get no offsets in a namespace."""
+        return {link.sids[namespace] for link in list(self._links.values()) if namespace in link.plain}
+
     def open(self, link: Link) -> None:
+        self.thread_id = threading.get_native_id()
         self._links[link.connection.id] = link
 
     def close(self, link: Link) -> None:
@@ -233,9 +240,9 @@ class Delivery:
         link.arriving.discard(namespace)
 
     def _send_all(self, effects: deque[Effect | Greet | Later]) -> None:
-        if self._is_sending or not effects:
+        if self.is_sending or not effects:
             return
-        self._is_sending = True
+        self.is_sending = True
         try:
             while effects:
                 effect = effects.popleft()
@@ -244,7 +251,7 @@ class Delivery:
                 except Exception:
                     logger.exception("%s was not sent", type(effect).__name__)
         finally:
-            self._is_sending = False
+            self.is_sending = False
 
     def _kept(self, messages: list[NewMessage]) -> list[NewMessage]:
         return [entry for entry in messages if entry.seq not in self._revoked]
@@ -308,6 +315,11 @@ class Delivery:
         """Return the sids of a connection by namespace, none if it is gone."""
         link = self._links.get(connection.id)
         return link.sids if link else {}
+
+
+def keys_of(room: str) -> tuple[str, str]:
+    """Return the Socket.IO rooms in which those are who are in ``room``: each is in one of them."""
+    return _room_key(room), _plain_key(room)
 
 
 def _room_key(room: str) -> str:

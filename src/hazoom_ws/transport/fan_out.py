@@ -195,27 +195,34 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
         skip_sid: Any = None,
         callback: Any = None,
         to: Rooms = None,
+        only: Collection[str] | None = None,
         **_: Any,
     ) -> None:
-        """Send an event to one client, a room, or a namespace, as `socketio.Server.emit` documents it."""
+        """Send an event to one client, a room, or a namespace, as `socketio.Server.emit` documents it.
+
+        ``only``: to none but these sids, which are to be in there too.
+        """
         room = to or room
         recipients = self._recipients(namespace, room)
         if skip_sid and recipients:
-            skipped = skip_sid if isinstance(skip_sid, list) else [skip_sid]
+            skipped = {skip_sid} if isinstance(skip_sid, str) else skip_sid
             recipients = {sid: recipient for sid, recipient in list(recipients.items()) if sid not in skipped}
+        if only is not None:
+            recipients = {sid: recipient for sid, recipient in list(recipients.items()) if sid in only}
         if not recipients:
             return
         arguments = list(data) if isinstance(data, tuple) else [] if data is None else [data]
         if callback:  # each recipient's packet has an acknowledgement id of its own
             for sid, recipient in list(recipients.items()):
                 identifier = self._generate_ack_id(sid, callback)
-                for framed in self._frames_of(namespace, [event, *arguments], identifier):
+                for framed in self.frames_of(namespace, [event, *arguments], identifier):
                     self._engine.outlet.push(recipient, framed)
             return
-        for framed in self._frames_of(namespace, [event, *arguments]):
+        for framed in self.frames_of(namespace, [event, *arguments]):
             self._engine.outlet.broadcast(recipients.values(), framed)
 
-    def _frames_of(self, namespace: str, data: list[Any], identifier: int | None = None) -> list[bytes]:
+    def frames_of(self, namespace: str, data: list[Any], identifier: int | None = None) -> list[bytes]:
+        """Return the frames of an event. Raises what encoding it raises."""
         encoded = self.server.packet_class(packet.EVENT, namespace=namespace, data=data, id=identifier).encode()
         return [message_frame(part) for part in (encoded if isinstance(encoded, list) else [encoded])]
 

@@ -107,6 +107,10 @@ class Loop:
         self._start_accepting()
         self._greenlet = greenthread.spawn(self._run)
 
+    def is_current(self) -> bool:
+        """Return whether this is called in a turn, where nothing may wait."""
+        return greenthread.getcurrent() is self._greenlet
+
     # The outlet
 
     def push(self, recipient: Any, framed: bytes) -> None:

@@ -53,7 +53,9 @@ def test_what_is_forgotten_leaves_nothing_behind():
     log = MemoryLog(room_limit_count=10, limit_bytes=1)
     for number in range(100):
         log.append(room=str(number), user="u", message="m", timestamp=0.0, client_id=str(number))
-    assert [len(held) for held in (log._rooms, log._oldest_first, log._by_client_id)] == [1, 1, 1]
+        log.append(room=str(number), user="u", message="m", timestamp=0.0, client_id=str(number), sender="guest:1")
+    held = (log._rooms, log._oldest_first, log._by_client_id, log._senders)
+    assert [len(each) for each in held] == [1, 1, 1, 1]
 
 
 def test_a_room_that_was_forgotten_and_talks_again_knows_that_it_said_more():

@@ -49,7 +49,7 @@ def test_a_load_that_never_pauses_takes_no_more_memory_for_it(tmp_path: Path, ki
     assert int(output) < 42 * MB
 
 
-@pytest.mark.parametrize("kind", ["plain", "short", "rooms", "long names", "wide"])
+@pytest.mark.parametrize("kind", ["plain", "short", "rooms", "long names", "wide", "guests"])
 def test_what_is_held_in_memory_is_counted_as_it_is_there(kind: str) -> None:
     """Names of long rooms did not count, nor that one emoji makes a text four times as wide."""
     log = MemoryLog(room_limit_count=10**6, limit_bytes=4 * MB)
@@ -57,7 +57,9 @@ def test_what_is_held_in_memory_is_counted_as_it_is_there(kind: str) -> None:
     for number in range(10_000):
         room = {"long names": f"{number}" + "\N{GRINNING FACE}" * 120, "rooms": f"room {number}"}.get(kind, "room")
         text = {"plain": "x" * 400, "wide": "x" * 2000 + "\N{GRINNING FACE}"}.get(kind, "x") + str(number)
-        log.append(room=room, user=f"user {number}", message=text, timestamp=float(number), client_id=f"{number:036}")
+        fields = {"sender": f"guest:{number:024}"} if kind == "guests" else {}
+        named = {"user": f"user {number}", "client_id": f"{number:036}"}
+        log.append(room=room, message=text, timestamp=float(number), **named, **fields)
     held_bytes, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert 1 * MB < held_bytes < 6.5 * MB

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import UNSET
 
 from hazoom_ws.message_log import sqlite_writer, unfiled
+from hazoom_ws.message_log.contract import resent_key
 from hazoom_ws.message_log.opening import open_log
 from hazoom_ws.message_log.unfiled import Unfiled
 from hazoom_ws.schemas import NewMessage
@@ -56,11 +58,17 @@ def test_a_page_is_whole_while_a_thread_files(tmp_path_factory: pytest.TempPathF
     reader._tail.find = thread.around(reader._tail.find)
     reader._select = thread.between(thread.around(reader._select))
     said: list[NewMessage] = []
+    by_guest: list[NewMessage] = []
     for number in range(data.draw(st.integers(0, 20))):
         for _ in range(data.draw(st.integers(0, 3))):
             log.take_place()
         room = data.draw(st.sampled_from("ab"))
         said.append(log.append(room=room, user="Ann", message=str(number % 10), timestamp=1.0, client_id=f"c{number}"))
+        namesake = "guest:1" if data.draw(st.booleans()) else UNSET
+        if namesake is not UNSET:
+            fields = {"user": "Ann", "timestamp": 1.0, "client_id": f"c{number}"}
+            by_guest.append(log.append(room=room, message="guest", sender=namesake, **fields))
+            said.append(by_guest[-1])
         if data.draw(st.booleans()):
             log.save_session("k", None)
         if data.draw(st.booleans()):
@@ -82,7 +90,8 @@ def test_a_page_is_whole_while_a_thread_files(tmp_path_factory: pytest.TempPathF
         assert page.more is (limit < len(wanted))
         assert page.gap is False
     for entry in said:
-        assert log.find_resent(entry.room, "Ann", entry.client_id) == entry
+        sender = "guest:1" if entry in by_guest else UNSET
+        assert log.find_resent(entry.room, "Ann", entry.client_id, sender) == entry
     assert log.find_resent("a", "Ann", "new") is None
     log.close()
 
@@ -94,17 +103,21 @@ def test_places_are_found_by_room_and_by_client_id_and_forgotten_when_they_are_f
     entries = [message(first + 3 * number, f"room {number % rooms_count}", f"c{number}") for number in range(20_000)]
     for entry in entries:
         index.add(entry)
+    sent = message(entries[-1].seq + 1, "another room", "c1")
+    index.add(sent, "guest:1")
+    assert index.find(resent_key("another room", "whoever", "c1", "guest:1")) == sent.seq
+    assert index.find(resent_key("another room", "Ann", "c1", UNSET)) is None
     chosen = entries[7_000:20_000:1_999]
     for entry in chosen:
-        assert index.find(entry.room, "Ann", str(entry.client_id)) == entry.seq
-        assert index.find(entry.room, "Bob", str(entry.client_id)) is None
+        assert index.find((entry.room, "Ann", str(entry.client_id))) == entry.seq
+        assert index.find((entry.room, "Bob", str(entry.client_id))) is None
         wanted = [other.seq for other in entries if other.room == entry.room and other.seq > entries[500].seq]
         assert list(index.seqs_of(entry.room, entries[500].seq, 2**62, newest=False)) == wanted
         assert list(index.seqs_of(entry.room, entries[500].seq, 2**62, newest=True)) == wanted[::-1]
         assert list(index.seqs_of(entry.room, entry.seq - 1, entry.seq + 1, newest=True)) == [entry.seq]
     index.file(entries[10_000].seq)
-    assert index.find(entries[9_000].room, "Ann", "c9000") is None
-    assert index.find(entries[10_001].room, "Ann", "c10001") == entries[10_001].seq
+    assert index.find((entries[9_000].room, "Ann", "c9000")) is None
+    assert index.find((entries[10_001].room, "Ann", "c10001")) == entries[10_001].seq
     assert list(index.seqs_of(entries[9_000].room, 0, entries[10_000].seq + 1, newest=True)) == []
     index.file(entries[-1].seq + unfiled._PART_PLACES)
     assert not index._parts

@@ -108,6 +108,21 @@ def test_a_resent_message_is_recognised_over_a_reconnect(app, connect: Connect):
     assert connect(user_name="Ann").call("message", {"message": "hi", "client_id": "c1"})["duplicate"] is True
 
 
+def test_two_guests_who_call_themselves_the_same_send_two_messages(connect: Connect, ann: Client):
+    """The second was told that he had sent the first one's message before, and nobody saw his own."""
+    guests = [connect(), connect()]
+    ann.received()
+    for guest in guests:
+        said = {"message": "hi", "user_name": "Ann", "client_id": "1"}
+        first = guest.call("message", said)
+        assert (first["ok"], first["duplicate"]) == (True, False)
+        assert guest.call("message", {**said, "user_name": "Annabel"}) == {**first, "duplicate": True}
+    assert ann.call("message", {"message": "hi", "client_id": "1"})["duplicate"] is False
+    shown = ann.received("new_message")
+    assert [entry["user"] for entry in shown] == ["Ann"] * 3
+    assert all("sender" not in entry and "guest:" not in str(entry) for entry in shown)
+
+
 def test_joining_tells_the_joiner_who_is_there_and_the_others_who_came(ann: Client, bob: Client):
     ann.call("join_room", {"room": "team"})
     ann.received()

@@ -60,6 +60,46 @@ def test_a_session_is_one_user_whatever_it_says_later(make_app: MakeApp) -> None
     assert any('"user":"Bob"' in text for text in another.connect(user_name="Bob")["packets"])
 
 
+def test_a_guest_whose_session_is_over_is_the_same_sender(make_app: MakeApp) -> None:
+    """As often as it comes back: what it sent before must not be there twice. Nobody else is, whatever he shows."""
+    app = make_app(recovery_window_s=60)
+    said = {"message": "hi", "client_id": "1"}
+    guest = Visitor(app)
+    pid = guest.connect()["pid"]
+    first = guest.call("message", said)
+    for _ in range(3):
+        guest.send("41")  # whoever says goodbye has no session any more
+        guest.close()
+        guest = Visitor(app)
+        before, pid = pid, guest.connect(pid=pid)["pid"]
+        assert pid != before  # else the client would believe that it has missed nothing
+        assert guest.call("message", said) == {**first, "duplicate": True}
+    unknown = [{}, {"pid": pid[:-1] + ("A" if pid[-1] != "A" else "B")}, {"pid": pid[:35]}, {"pid": "\ud800" * 51}]
+    for auth in [*unknown, {"pid": pid, "user_name": "Ann"}]:
+        other = Visitor(app)
+        other.connect(**auth)
+        assert other.call("message", said)["duplicate"] is False
+        other.send("41")
+    guest.send("41")
+
+
+def test_a_guest_who_connects_anew_over_one_session_is_the_same_sender(make_app: MakeApp) -> None:
+    app = make_app(recovery_window_s=60)
+    said = {"message": "hi", "client_id": "1"}
+    guest = Visitor(app)
+    pid = guest.connect()["pid"]
+    first = guest.call("message", said)
+    guest.send("41")
+    pid = guest.connect(pid=pid)["pid"]
+    assert guest.call("message", said) == {**first, "duplicate": True}
+    guest.send("41")
+    guest.close()
+    guest = Visitor(app)
+    guest.connect(pid=pid)
+    assert guest.call("message", said) == {**first, "duplicate": True}
+    guest.send("41")
+
+
 def test_a_session_does_not_become_another_user_by_a_pid(make_app: MakeApp) -> None:
     app = make_app(recovery_window_s=60)
     ann = Visitor(app)

@@ -1,0 +1,140 @@
+"""What the application around us says to our clients: Flask-SocketIO's ``emit``, and messages that a room keeps.
+
+Called from any greenlet or thread that serves the application: a route of Flask's, a background task, a handler of a
+namespace of its own. Under eventlet all of that is one thread of the system; others are refused.
+"""
+
+import os
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from msgspec import UNSET
+from socketio.packet import Packet
+
+from hazoom_ws import schemas
+from hazoom_ws.chat.hub import Hub
+from hazoom_ws.chat.presence import Connection, User, name_in
+from hazoom_ws.errors import BadPayload, LogUnavailable
+from hazoom_ws.message_log.contract import MessageLog
+from hazoom_ws.names import composed
+from hazoom_ws.namespaces.delivery import Delivery, Later, keys_of
+from hazoom_ws.settings import Settings
+from hazoom_ws.transport.fan_out import FanOut, Rooms
+from hazoom_ws.validation import parse
+
+
+class FromApplication:
+    """One application's way to its clients. ``ours``: the names of our namespaces."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        hub: Hub,
+        log: MessageLog,
+        delivery: Delivery,
+        *,
+        fan_out: FanOut,
+        emit: Callable[..., None],
+        is_one_thread: bool,
+        may_wait: Callable[[], bool],
+    ) -> None:
+        """``emit``: the library's, for other namespaces. ``is_one_thread``: as under eventlet.
+
+        ``may_wait()`` returns whether what calls us may wait: nothing in the loop may.
+        """
+        self.ours: set[str] = set()
+        self._settings = settings
+        self._hub = hub
+        self._log = log
+        self._delivery = delivery
+        self._fan_out = fan_out
+        self._emit_elsewhere = emit
+        self._threads = {threading.get_native_id()} if is_one_thread else None
+        self._may_wait = may_wait
+
+    def emit(  # noqa: PLR0917 - as the library calls it
+        self,
+        event: str,
+        data: Any = None,
+        to: Rooms = None,
+        room: Rooms = None,
+        skip_sid: str | list[str] | None = None,
+        namespace: str | None = None,
+        callback: Callable[..., object] | None = None,
+        ignore_queue: bool = False,
+    ) -> None:
+        """Send an event of the application's own, as `socketio.Server.emit` documents it, in order with all others.
+
+        ``to`` is a room of ours, a client's sid, a Socket.IO room that the application has made, or a list of them. Clients
+        that can recover take a string at the end of an event for their offset: where it ends in one, or has no arguments,
+        they get theirs after it. Raises TypeError for what cannot be sent, RuntimeError in a foreign thread.
+        """
+        name = namespace or "/"
+        arguments = list(data) if isinstance(data, tuple) else [] if data is None else [data]
+        if Packet.data_is_binary(arguments):
+            raise TypeError(f"event {event!r} holds bytes, which are not sent: make them text, such as base64")
+        if name not in self.ours:
+            self._emit_elsewhere(event, data, to, room, skip_sid, namespace, callback, ignore_queue)
+            return
+        self._fan_out.frames_of(name, [event, *arguments])  # who has said it hears of what cannot be sent
+        self._check_thread()
+        skipped = {skip_sid} if isinstance(skip_sid, str) else set(skip_sid or ())
+        send = partial(self._fan_out.emit, event, namespace=name, room=_keys(to or room), callback=callback)
+        is_mistakable = callback is None and isinstance(arguments[-1] if arguments else "", str)
+        with self._delivery.turn():
+            offset = str(self._log.last_seq)
+
+            def send_in_order(_: object) -> None:
+                plain = self._delivery.plain_sids(name) if is_mistakable else None
+                send(data=tuple(arguments), skip_sid=skipped, only=plain)
+                if plain is not None:
+                    send(data=(*arguments, offset), skip_sid=skipped | plain)
+
+            self._delivery.add(Later(send_in_order))
+
+    def publish(self, room: str, message: str, *, user_name: str, client_id: str | None = None) -> schemas.Published:
+        """Say something in a room as somebody: like a client's ``message``, but nobody has to be in the room for it.
+
+        Returns when it is kept. The same ``client_id`` again, in the room and by the name, returns the first one; none that
+        a client has sent. Raises `BadPayload`, `TooLarge`, `LogUnavailable`; RuntimeError where it may not wait.
+        """
+        self._check_thread()
+        fields = {"room": room, "message": message, "user_name": user_name, "client_id": client_id}
+        said = parse(schemas.SendMessage, fields, self._settings)
+        name = name_in(said.user_name)
+        if said.room is UNSET or not name:
+            raise BadPayload("room" if said.room is UNSET else "user_name", "is required")
+        speaker = Connection("", User(f"application:{name}", name), "")  # which nobody else ever sees
+        speaker.rooms[said.room] = None
+        is_kept, replies = threading.Event(), []
+
+        def tell(reply: Any) -> None:
+            replies.append(reply)
+            is_kept.set()
+
+        with self._delivery.turn():
+            if self._delivery.is_sending or not self._may_wait():
+                raise RuntimeError("publish waits, and a handler must not: call it in socketio.start_background_task(...)")
+            published = self._hub.publish(speaker, said.room, said.message, client_id=said.client_id)
+            self._delivery.add(Later(tell, {"seq": published.seq}))
+        is_kept.wait()
+        if "error" in replies[0]:
+            raise LogUnavailable(self._log.problem or "")
+        return published
+
+    def _check_thread(self) -> None:
+        """Raise RuntimeError in a thread in which no greenlet of the server runs."""
+        here = threading.get_native_id()
+        # A server that is forked, as by gunicorn, goes on in the main thread of its own process.
+        if self._threads is not None and here not in self._threads and here not in (os.getpid(), self._delivery.thread_id):
+            raise RuntimeError("not in a thread beside eventlet's: call it in socketio.start_background_task(...)")
+
+
+def _keys(to: Rooms) -> Rooms:
+    """Return under what those are found to whom something is sent: a room of ours is two of Socket.IO's."""
+    if to is None:
+        return None
+    names = [to] if isinstance(to, str) else list(to)
+    return [key for name in names for key in (name, *keys_of(composed(name)))]
