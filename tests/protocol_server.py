@@ -55,8 +55,8 @@ def create_app(options: argparse.Namespace) -> Any:
     import flask_socketio
     from flask import Flask
 
-    from hazoom_ws.transport.engine import Engine
-    from hazoom_ws.transport.fan_out import FanOut
+    from hazoom_ws.transport.engineio.engine import Engine
+    from hazoom_ws.transport.socketio.fan_out import FanOut
 
     app = Flask("protocol_server")
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
@@ -164,7 +164,7 @@ def packet_with_binary_parts() -> type:
     """Return our packet class with the binary packets of the stock one, which ours refuses."""
     from socketio import packet as stock
 
-    from hazoom_ws.transport.packet import Packet
+    from hazoom_ws.transport.socketio.packet import Packet
 
     class PacketWithBinaryParts(Packet):
         def __init__(

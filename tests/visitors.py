@@ -5,8 +5,8 @@ from typing import Any
 
 from flask import Flask
 
-from hazoom_ws.transport import frames
-from hazoom_ws.transport.engine import Engine
+from hazoom_ws.transport.engineio.engine import Engine
+from hazoom_ws.transport.websocket import frames
 
 
 class Visitor:

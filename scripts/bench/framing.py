@@ -1,6 +1,6 @@
 """What reading and writing a WebSocket message costs, and an open connection: ``python scripts/bench/framing.py``.
 
-Compares `hazoom_ws.transport.frames` with the two libraries that do the same without I/O, in one process and without
+Compares `transport.websocket.frames` with the two libraries that do the same without I/O, in one process and without
 sockets: a client's masked text message of 200 bytes comes in, one of 200 bytes goes out. Times are medians of rounds that
 take turns, and belong to the machine; the ratios travel. Memory is what `tracemalloc` counts for a connection that has
 been used once. `wsproto` comes with what Flask-SocketIO depends on, and is used by nothing of ours.
@@ -12,7 +12,7 @@ import tracemalloc
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from hazoom_ws.transport import frames
+from hazoom_ws.transport.websocket import frames
 
 _TEXT = "x" * 200
 _MASK = b"\x01\x02\x03\x04"

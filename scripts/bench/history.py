@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from hazoom_ws.message_log.sqlite import SqliteLog
+from hazoom_ws.message_log.sqlite.log import SqliteLog
 from hazoom_ws.settings import Settings
 
 ROOMS = 20

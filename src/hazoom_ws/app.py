@@ -10,28 +10,28 @@ from flask import Flask
 from flask_cors import CORS
 from werkzeug.test import create_environ
 
-from hazoom_ws.addresses import address_reader
-from hazoom_ws.answers import Answers
+from hazoom_ws.access.addresses import address_reader
+from hazoom_ws.access.limits import Account
+from hazoom_ws.access.origins import OriginCheck, cors_origins
 from hazoom_ws.chat.hub import Hub
-from hazoom_ws.chat.limits import Account
-from hazoom_ws.development import Application, SocketIO, is_only_looked_at
-from hazoom_ws.llm_bridge import LlmBridge
+from hazoom_ws.delivery.delivery import Delivery
+from hazoom_ws.delivery.timers import Timers
+from hazoom_ws.llm_bridge.answers import Answers
+from hazoom_ws.llm_bridge.bridge import LlmBridge
 from hazoom_ws.message_log.opening import open_log
+from hazoom_ws.metrics.statistics import Statistics
 from hazoom_ws.namespaces.application import FromApplication
-from hazoom_ws.namespaces.base import Parts
-from hazoom_ws.namespaces.delivery import Delivery
+from hazoom_ws.namespaces.door import Parts
+from hazoom_ws.namespaces.programs import takes_offsets
 from hazoom_ws.namespaces.root import build_namespaces
-from hazoom_ws.namespaces.timers import Timers
-from hazoom_ws.origins import OriginCheck, cors_origins
-from hazoom_ws.programs import takes_offsets
 from hazoom_ws.settings import Settings
-from hazoom_ws.settings_checks import checked
-from hazoom_ws.settings_sources import load_settings
-from hazoom_ws.statistics import Statistics
-from hazoom_ws.transport.dispatch import Dispatcher
-from hazoom_ws.transport.engine import Engine
-from hazoom_ws.transport.fan_out import FanOut
-from hazoom_ws.transport.packet import limited_packet_type
+from hazoom_ws.settings.checks import checked
+from hazoom_ws.settings.sources import load_settings
+from hazoom_ws.transport.engineio.engine import Engine
+from hazoom_ws.transport.socketio.dispatch import Dispatcher
+from hazoom_ws.transport.socketio.fan_out import FanOut
+from hazoom_ws.transport.socketio.packet import limited_packet_type
+from hazoom_ws.web.development import Application, SocketIO, is_only_looked_at
 from hazoom_ws.web.routes import create_blueprint
 
 
@@ -166,7 +166,7 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
 
 def _worker(engine: Engine) -> Any:
     """Return what calls functions that may block: greenlets must not wait for them."""
-    from hazoom_ws.transport.offload import Worker
+    from hazoom_ws.transport.serving.offload import Worker
 
     return Worker(lambda: engine.loop)
 

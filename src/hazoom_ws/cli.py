@@ -23,9 +23,9 @@ from flask import Flask
 
 from hazoom_ws import __version__
 from hazoom_ws.app import create_app
-from hazoom_ws.demo import DemoBackend
+from hazoom_ws.llm_bridge.demo import DemoBackend
 from hazoom_ws.settings import Settings, SettingsError
-from hazoom_ws.settings_sources import load_settings
+from hazoom_ws.settings.sources import load_settings
 
 logger = logging.getLogger(__name__)
 
@@ -251,12 +251,12 @@ def serve_with_eventlet(
     import eventlet
     from eventlet import patcher
 
-    from hazoom_ws.transport.wsgi import HttpServer
+    from hazoom_ws.transport.serving.wsgi import HttpServer
 
     engine = app.extensions["socketio"].server.eio
     http = HttpServer(app, engine, listener, request_timeout_s=request_timeout_s, keep_alive_timeout_s=keep_alive_timeout_s)
     if hasattr(patcher.original("select"), "epoll"):
-        from hazoom_ws.transport.loop import Loop
+        from hazoom_ws.transport.serving.loop import Loop
 
         Loop(engine, request_timeout_s=request_timeout_s).serve(listener, http.take)
     else:
@@ -269,6 +269,6 @@ def serve_with_threads(app: Flask, listener: socket.socket, *, request_timeout_s
 
     A connection takes one request, and the answer says so: one that idles would be a thread that waits.
     """
-    from hazoom_ws.transport.threads import ThreadServer
+    from hazoom_ws.transport.serving.threads import ThreadServer
 
     ThreadServer(app, app.extensions["socketio"].server.eio, listener, request_timeout_s=request_timeout_s).start()

@@ -11,10 +11,10 @@ import pytest
 
 from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.message_log.contract import SessionChange, StoredSession
-from hazoom_ws.message_log.damage import DAMAGED, GONE
 from hazoom_ws.message_log.opening import open_log
-from hazoom_ws.message_log.places import MARGIN
-from hazoom_ws.message_log.sqlite import SqliteLog
+from hazoom_ws.message_log.sqlite.damage import DAMAGED, GONE
+from hazoom_ws.message_log.sqlite.log import SqliteLog
+from hazoom_ws.message_log.sqlite.marks import MARGIN
 from hazoom_ws.settings import Settings
 
 OpenFile = Callable[..., SqliteLog]
@@ -403,7 +403,7 @@ def test_a_file_that_cannot_be_made_anew_yet_gets_what_memory_has_later(open_fil
     file.unlink()
     notice(log, clock)
     with monkeypatch.context() as broken:
-        broken.setattr("hazoom_ws.message_log.sqlite.make_private", lambda path: path.mkdir())
+        broken.setattr("hazoom_ws.message_log.sqlite.log.make_private", lambda path: path.mkdir())
         log.reopen()
     assert log.problem == "the file cannot be opened"
     file.rmdir()

@@ -15,11 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hazoom_ws.errors import LogUnavailable
+from hazoom_ws.events.schemas import NewMessage
 from hazoom_ws.message_log.contract import MessageLog, Page, SessionChange, StoredSession, size_bytes
-from hazoom_ws.message_log.damage import DAMAGED
-from hazoom_ws.message_log.migrations import MIGRATIONS
 from hazoom_ws.message_log.opening import open_log
-from hazoom_ws.schemas import NewMessage
+from hazoom_ws.message_log.sqlite.damage import DAMAGED
+from hazoom_ws.message_log.sqlite.migrations import MIGRATIONS
 from hazoom_ws.settings import Settings, SettingsError
 
 STORES = ("memory://", "sqlite:///log.sqlite3")
@@ -431,7 +431,7 @@ class TestFile:
 
     def test_a_second_process_is_refused(self, open_store, tmp_path):
         open_store(self.URL)
-        imports = "from pathlib import Path; from hazoom_ws.message_log.database_file import lock_file; "
+        imports = "from pathlib import Path; from hazoom_ws.message_log.sqlite.file import lock_file; "
         command = [sys.executable, "-c", f"{imports}lock_file(Path({str(tmp_path / 'log.sqlite3')!r}))"]
         ended = subprocess.run(command, capture_output=True, text=True, check=False)
         assert "SettingsError: log_url: another hazoom_ws uses" in ended.stderr
@@ -561,7 +561,7 @@ class TestFile:
                 open_store(self.URL)
 
     def test_a_locked_file_refuses_messages_until_it_is_free(self, open_store, tmp_path, monkeypatch):
-        monkeypatch.setattr("hazoom_ws.message_log.sqlite_writer._BUSY_TIMEOUT_S", 0)
+        monkeypatch.setattr("hazoom_ws.message_log.sqlite.writer._BUSY_TIMEOUT_S", 0)
         log = open_store(self.URL)
         say(log, "a", "1")
         other = sqlite3.connect(tmp_path / "log.sqlite3", isolation_level=None)

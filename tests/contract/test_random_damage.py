@@ -14,7 +14,7 @@ import pytest
 from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.message_log.contract import SessionChange, StoredSession
 from hazoom_ws.message_log.opening import open_log
-from hazoom_ws.message_log.sqlite import SqliteLog
+from hazoom_ws.message_log.sqlite.log import SqliteLog
 from hazoom_ws.settings import Settings
 
 FILES_COUNT = int(os.environ.get("HAZOOM_TEST_DAMAGED_FILES", "40"))

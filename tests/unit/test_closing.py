@@ -20,7 +20,7 @@ from flask_socketio.test_client import SocketIOTestClient
 
 from clients import Client
 from hazoom_ws import create_app
-from hazoom_ws.demo import DemoBackend
+from hazoom_ws.llm_bridge.demo import DemoBackend
 from hazoom_ws.settings import Settings, SettingsError
 from servers import wait_until
 

@@ -7,13 +7,13 @@ from contextlib import suppress
 
 import pytest
 
-from hazoom_ws.http_chunks import ChunkDecoder, MalformedChunk
-from hazoom_ws.sse import SseDecoder, SseTooLarge
-from hazoom_ws.transport import frames
-from hazoom_ws.transport.frames import FrameError, FrameReader, frame, only_text
-from hazoom_ws.transport.handshake import environ_of, query_of
-from hazoom_ws.transport.packet import limited_packet_type
-from hazoom_ws.transport.session import MalformedPacket
+from hazoom_ws.llm_bridge.http_chunks import ChunkDecoder, MalformedChunk
+from hazoom_ws.llm_bridge.sse import SseDecoder, SseTooLarge
+from hazoom_ws.transport.engineio.requests import environ_of, query_of
+from hazoom_ws.transport.engineio.session import MalformedPacket
+from hazoom_ws.transport.socketio.packet import limited_packet_type
+from hazoom_ws.transport.websocket import frames
+from hazoom_ws.transport.websocket.frames import FrameError, FrameReader, frame, only_text
 
 WHOLE_BYTES = 1_000_000
 GROWTH = 4  # by which the input grows; what is quadratic then takes 16 times as long

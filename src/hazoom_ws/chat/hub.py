@@ -2,7 +2,7 @@
 
 The one place that knows users, connections and rooms. It changes its state and then says what is to be sent, as effects
 given to ``deliver`` in the order in which they became true; it does not know how they travel. Not thread-safe: every call
-is made within a turn (`hazoom_ws.namespaces.delivery`).
+is made within a turn (`hazoom_ws.delivery.delivery`).
 """
 
 import math
@@ -22,8 +22,7 @@ from hazoom_ws.chat.recovery import Sessions
 from hazoom_ws.chat.replay import missed
 from hazoom_ws.deadlines import Deadlines
 from hazoom_ws.errors import LogUnavailable, NotInRoom, TooManyRooms
-from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, MessageLog, Page
-from hazoom_ws.schemas import (
+from hazoom_ws.events.schemas import (
     FinishReason,
     HistoryPage,
     NewMessage,
@@ -35,6 +34,7 @@ from hazoom_ws.schemas import (
     UserLeft,
     UserTyping,
 )
+from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, MessageLog, Page
 from hazoom_ws.settings import Settings
 
 LISTED_USERS = 200  # names that a room tells; over it everybody's coming and going is not told to everybody

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from hazoom_ws.events.schemas import NewMessage
 from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, RECORD_BYTES, Page, size_bytes
-from hazoom_ws.schemas import NewMessage
 
 REPLAY_LIMIT_COUNT = 500  # messages of one room
 

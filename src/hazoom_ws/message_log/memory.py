@@ -14,6 +14,7 @@ from typing import Literal
 
 from msgspec import UNSET, UnsetType
 
+from hazoom_ws.events.schemas import FinishReason, NewMessage
 from hazoom_ws.message_log.contract import (
     PAGE_LIMIT_BYTES,
     Batch,
@@ -25,7 +26,6 @@ from hazoom_ws.message_log.contract import (
     size_bytes,
     take_page,
 )
-from hazoom_ws.schemas import FinishReason, NewMessage
 
 _seq_of = attrgetter("seq")
 _NOTHING = NewMessage(user="", message="", timestamp=0, room="", id="", seq=0)

@@ -7,9 +7,9 @@ from itertools import count
 from pathlib import Path
 
 from hazoom_ws.message_log.contract import MessageLog
-from hazoom_ws.message_log.database_file import UsedHere
 from hazoom_ws.message_log.memory import MemoryLog
-from hazoom_ws.message_log.sqlite import SqliteLog
+from hazoom_ws.message_log.sqlite.file import UsedHere
+from hazoom_ws.message_log.sqlite.log import SqliteLog
 from hazoom_ws.settings import Settings
 
 logger = logging.getLogger(__name__)

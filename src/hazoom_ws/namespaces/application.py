@@ -13,16 +13,16 @@ from typing import Any
 from msgspec import UNSET
 from socketio.packet import Packet
 
-from hazoom_ws import schemas
 from hazoom_ws.chat.hub import Hub
 from hazoom_ws.chat.presence import Connection, User, name_in
+from hazoom_ws.delivery.delivery import Delivery, Later, keys_of
 from hazoom_ws.errors import BadPayload, LogUnavailable
+from hazoom_ws.events import schemas
+from hazoom_ws.events.parsing import parse
 from hazoom_ws.message_log.contract import MessageLog
 from hazoom_ws.names import composed
-from hazoom_ws.namespaces.delivery import Delivery, Later, keys_of
 from hazoom_ws.settings import Settings
-from hazoom_ws.transport.fan_out import FanOut, Rooms
-from hazoom_ws.validation import parse
+from hazoom_ws.transport.socketio.fan_out import FanOut, Rooms
 
 
 class FromApplication:

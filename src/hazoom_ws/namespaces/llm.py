@@ -5,11 +5,11 @@ import secrets
 
 from msgspec import UNSET, UnsetType
 
-from hazoom_ws import schemas
 from hazoom_ws.chat.presence import Connection
-from hazoom_ws.llm_wire import Prompt
-from hazoom_ws.namespaces.base import FeatureNamespace, handles
-from hazoom_ws.namespaces.delivery import Link
+from hazoom_ws.delivery.delivery import Link
+from hazoom_ws.events import schemas
+from hazoom_ws.llm_bridge.wire import Prompt
+from hazoom_ws.namespaces.door import FeatureNamespace, handles
 
 
 class LlmNamespace(FeatureNamespace):

@@ -2,11 +2,11 @@
 
 from msgspec import UNSET, UnsetType
 
-from hazoom_ws import schemas
+from hazoom_ws.delivery.delivery import Link
 from hazoom_ws.errors import TooMuchHistory
+from hazoom_ws.events import schemas
 from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES
-from hazoom_ws.namespaces.base import FeatureNamespace, handles
-from hazoom_ws.namespaces.delivery import Link
+from hazoom_ws.namespaces.door import FeatureNamespace, handles
 
 
 class RoomsNamespace(FeatureNamespace):

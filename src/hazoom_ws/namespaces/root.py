@@ -1,12 +1,12 @@
 """The namespaces that clients connect to: one per feature, and ``/`` with all of them."""
 
-from hazoom_ws.namespaces.base import FeatureNamespace, Parts
-from hazoom_ws.namespaces.delivery import ROOT
+from hazoom_ws.delivery.delivery import ROOT
+from hazoom_ws.events.schemas import Feature
+from hazoom_ws.namespaces.door import FeatureNamespace, Parts
 from hazoom_ws.namespaces.llm import LlmNamespace
 from hazoom_ws.namespaces.rooms import RoomsNamespace
 from hazoom_ws.namespaces.stats import StatsNamespace
-from hazoom_ws.namespaces.typing_indicator import TypingNamespace
-from hazoom_ws.schemas import Feature
+from hazoom_ws.namespaces.typing import TypingNamespace
 
 
 class RootNamespace(RoomsNamespace, TypingNamespace, StatsNamespace, LlmNamespace):

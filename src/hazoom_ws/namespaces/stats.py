@@ -1,8 +1,8 @@
 """Statistics on request."""
 
-from hazoom_ws import schemas
-from hazoom_ws.namespaces.base import FeatureNamespace, handles
-from hazoom_ws.namespaces.delivery import Link
+from hazoom_ws.delivery.delivery import Link
+from hazoom_ws.events import schemas
+from hazoom_ws.namespaces.door import FeatureNamespace, handles
 
 
 class StatsNamespace(FeatureNamespace):

@@ -2,10 +2,10 @@
 
 import pytest
 
-from hazoom_ws.message_log import tail
+from hazoom_ws.events.schemas import NewMessage
 from hazoom_ws.message_log.contract import Batch
-from hazoom_ws.message_log.tail import EncodedBatch, RecentBatches
-from hazoom_ws.schemas import NewMessage
+from hazoom_ws.message_log.sqlite import tail
+from hazoom_ws.message_log.sqlite.tail import EncodedBatch, RecentBatches
 
 
 def batch(seq: int, text: str = "hello") -> EncodedBatch:

@@ -54,7 +54,7 @@ def test_a_message_of_the_application_is_in_the_file_when_it_returns(make_app: M
 
 
 def test_a_message_that_cannot_be_kept_is_told(make_app: MakeApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hazoom_ws.message_log.sqlite_writer._BUSY_TIMEOUT_S", 0)
+    monkeypatch.setattr("hazoom_ws.message_log.sqlite.writer._BUSY_TIMEOUT_S", 0)
     parts = make_app(log_url=f"sqlite:///{tmp_path}/m.sqlite3").extensions["hazoom_ws"]
     with pytest.raises(TooLarge):
         parts.publish("a", "x" * 65_537, user_name="Shop")

@@ -11,8 +11,8 @@ from flask import Flask
 
 from hazoom_ws.app import create_app
 from hazoom_ws.settings import Settings
-from hazoom_ws.transport.engine import Engine
-from hazoom_ws.transport.session import Session
+from hazoom_ws.transport.engineio.engine import Engine
+from hazoom_ws.transport.engineio.session import Session
 
 LIMIT_BYTES = 65_536
 

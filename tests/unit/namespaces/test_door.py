@@ -11,7 +11,7 @@ from socketio import packet
 from clients import Client, Connect, MakeApp
 from hazoom_ws import create_app, errors
 from hazoom_ws.settings import Settings
-from hazoom_ws.transport.session import MalformedPacket
+from hazoom_ws.transport.engineio.session import MalformedPacket
 
 
 def refused(client: Client, event, *payload, code: str, namespace: str = "/"):

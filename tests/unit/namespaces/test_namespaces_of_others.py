@@ -8,9 +8,9 @@ import pytest
 import socketio
 from flask import Flask
 
-from hazoom_ws.transport import frames
-from hazoom_ws.transport.engine import Engine
-from hazoom_ws.transport.session import Session
+from hazoom_ws.transport.engineio.engine import Engine
+from hazoom_ws.transport.engineio.session import Session
+from hazoom_ws.transport.websocket import frames
 
 Caplog = pytest.LogCaptureFixture
 TOO_DEEP = '["add",' + "[" * 99 + "]" * 99 + "]"

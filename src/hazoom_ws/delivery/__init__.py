@@ -1,0 +1,1 @@
+"""A turn, what it keeps, and what leaves at its end."""

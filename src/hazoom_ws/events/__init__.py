@@ -1,0 +1,1 @@
+"""What is said on the wire, in and out, and what of it is valid."""

@@ -1,0 +1,144 @@
+"""One answer of the AI, and what of several a client has missed. No I/O; who may do what with them: `answers`."""
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterable
+from itertools import accumulate
+from sys import getsizeof
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from hazoom_ws.chat.presence import Connection, User
+from hazoom_ws.events.schemas import LlmTokens, ServerEvent
+from hazoom_ws.llm_bridge.exchange import Exchange
+from hazoom_ws.llm_bridge.wire import Prompt
+
+Placed = tuple[ServerEvent, int]
+
+
+class Tokens:
+    """The texts of an answer's tokens. `pack` them when no more come: most have a few letters, and take ten times that."""
+
+    __slots__ = ("_ends", "_text", "_texts")
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+        self._text = ""
+        self._ends: array[int] | None = None  # in the text, of each token; None before they are packed
+
+    def __len__(self) -> int:
+        return len(self._texts) if self._ends is None else len(self._ends)
+
+    def append(self, token: str) -> None:
+        self._texts.append(token)
+
+    def joined(self, first: int = 0, end: int | None = None) -> str:
+        """Return the text of a range of tokens, to the last there is by default."""
+        if self._ends is None:
+            return "".join(self._texts[first:end])
+        end = len(self._ends) if end is None else end
+        return self._text[self._ends[first - 1] if first else 0 : self._ends[end - 1] if end else 0]
+
+    def clear(self) -> None:
+        """Forget the texts, but not what is packed."""
+        self._texts.clear()
+
+    def pack(self) -> None:
+        """Keep the texts as one, and where each ends; none can be appended after that."""
+        self._ends = array("Q", accumulate(map(len, self._texts)))
+        self._text = "".join(self._texts)
+        self.clear()
+
+    @property
+    def size_bytes(self) -> int:
+        """Return about how much they take when they are packed."""
+        return getsizeof(self._text) + 8 * len(self)
+
+
+class Answer:
+    """One question, and as much of its answer as there is. A private one goes to its ``watchers``."""
+
+    __slots__ = (
+        "address",
+        "asked_s",
+        "asker",
+        "beginning",
+        "exchange",
+        "is_ended",
+        "outcome",
+        "places",
+        "position",
+        "prompt",
+        "size_bytes",
+        "tokens",
+        "user",
+        "watchers",
+    )
+
+    def __init__(self, prompt: Prompt, asker: Connection, asked_s: float) -> None:
+        self.prompt = prompt
+        self.asker = asker
+        self.user: User = asker.user
+        self.address = asker.address  # whose place it takes; "" for none
+        self.watchers: list[Connection] = [asker] if prompt.room is UNSET else []
+        self.asked_s = asked_s
+        self.exchange: Exchange | None = None  # None while it waits
+        self.position = 0  # in the queue, as it was told last
+        self.tokens = Tokens()
+        self.places = array("Q")  # of the tokens
+        self.beginning: list[Placed] = []  # what was sent before them
+        self.outcome: list[Placed] = []  # and after them
+        self.is_ended = False
+        self.size_bytes = 0  # of one that has ended
+
+    @property
+    def room(self) -> str | UnsetType:
+        return self.prompt.room
+
+    def finish(self) -> None:
+        """Note that it has ended, and let go what only a running one needs."""
+        self.is_ended = True
+        self.exchange = None
+        self.prompt = msgspec.structs.replace(self.prompt, message="")
+        self.tokens.pack()
+        texts = [getattr(event, "response", "") for event, _ in self.outcome]
+        # The objects around the texts, and the places of the tokens, count as well.
+        self.size_bytes = self.tokens.size_bytes + 8 * len(self.places) + sum(map(getsizeof, texts)) + 1500
+
+    def joined(self, first: int, end: int | None = None, *, snapshot: bool = False) -> LlmTokens:
+        """Return a range of its tokens, to the last there is by default, as one event."""
+        return LlmTokens(
+            token=self.tokens.joined(first, end),
+            request_id=self.prompt.request_id,
+            index=first,
+            room=self.prompt.room,
+            snapshot=snapshot or UNSET,
+        )
+
+
+def weave(answers: Iterable[Answer], events: Iterable[Placed], offset: int) -> list[Placed]:
+    """Put the tokens of ``answers`` after ``offset`` among ``events``, which are in their order.
+
+    What one answer has between two events becomes one event. Each comes with the offset that is true once it has arrived:
+    whoever drops in the middle of this misses nothing then, though of answers that ran side by side some may come twice.
+    """
+    woven: list[Placed] = []
+    left = {answer: first for answer in answers if (first := bisect_right(answer.places, offset)) < len(answer.places)}
+    for event, place in [*events, (None, None)]:
+        pieces: list[tuple[int, Answer, int, int]] = []
+        for answer, first in list(left.items()):
+            end = len(answer.places) if place is None else bisect_right(answer.places, place, first)
+            if end > first:
+                pieces.append((answer.places[end - 1], answer, first, end))
+                left[answer] = end
+            if end == len(answer.places):
+                del left[answer]
+        pieces.sort(key=lambda piece: piece[0])
+        for last_place, answer, first, end in pieces:
+            joined = answer.joined(first, end)
+            woven.append((joined, last_place if last_place == pieces[-1][0] else offset))
+        if event is not None and place is not None:
+            woven.append((event, place))
+            offset = place
+    return woven

@@ -1,0 +1,73 @@
+"""Which answers of the AI there are: by id, by user, by room; and for how long those that have ended. Pure bookkeeping."""
+
+import math
+from collections import defaultdict
+from collections.abc import Collection
+
+from msgspec import UNSET
+
+from hazoom_ws.chat.presence import User
+from hazoom_ws.deadlines import Deadlines
+from hazoom_ws.llm_bridge.answer import Answer
+from hazoom_ws.settings import Settings
+
+
+class Register:
+    """The answers that run, wait, or have ended and can be resumed; of the latter the oldest go for want of space."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._limit_bytes = settings.llm_resume_limit_bytes
+        self._by_id: dict[str, Answer] = {}
+        self._by_user: defaultdict[str, dict[Answer, None]] = defaultdict(dict)  # private ones
+        self._by_room: defaultdict[str, dict[Answer, None]] = defaultdict(dict)
+        self._kept: Deadlines[Answer] = Deadlines(settings.llm_resume_window_s)
+        self._kept_bytes = 0
+
+    def get(self, request_id: str) -> Answer | None:
+        return self._by_id.get(request_id)
+
+    def of_user(self, user: User) -> Collection[Answer]:
+        """Return a user's private answers."""
+        return self._by_user.get(user.id, {})
+
+    @property
+    def has_shared(self) -> bool:
+        """Whether there is an answer in any room."""
+        return bool(self._by_room)
+
+    def of_room(self, room: str) -> Collection[Answer]:
+        return self._by_room.get(room, {})
+
+    def add(self, answer: Answer) -> None:
+        """Note an answer that has not ended."""
+        self._by_id[answer.prompt.request_id] = answer
+        self._index_of(answer)[answer] = None
+
+    def keep(self, answer: Answer, now_s: float) -> None:
+        """Note that an answer has ended."""
+        self._kept.start(answer, now_s)
+        self._kept_bytes += answer.size_bytes
+        while self._kept_bytes > self._limit_bytes and len(self._kept) > 1:
+            self._forget(next(self._kept.take_due(math.inf))[0])
+
+    def forget_due(self, now_s: float) -> None:
+        """Forget the answers that ended too long ago."""
+        for answer, _ in self._kept.take_due(now_s):
+            self._forget(answer)
+
+    def next_due_at_s(self) -> float | None:
+        return self._kept.next_due_at_s()
+
+    def _forget(self, answer: Answer) -> None:
+        self._kept_bytes -= answer.size_bytes
+        del self._by_id[answer.prompt.request_id]
+        index = self._index_of(answer)
+        del index[answer]
+        if not index:
+            if answer.room is UNSET:
+                del self._by_user[answer.user.id]
+            else:
+                del self._by_room[answer.room]
+
+    def _index_of(self, answer: Answer) -> dict[Answer, None]:
+        return self._by_user[answer.user.id] if answer.room is UNSET else self._by_room[answer.room]

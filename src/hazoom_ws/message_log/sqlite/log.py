@@ -1,0 +1,381 @@
+"""The log in one SQLite file: the embedded default.
+
+What was appended lately is in memory as well (`MemoryLog`), where most pages are read; the file is asked for what is older
+(`SqliteReader`). What changes the file is the `SqliteWriter`. A message may leave memory when it is written; until it is
+filed, `Unfiled` knows where it is.
+
+One process uses a file: a lock beside it, which the system gives back however the process ends, refuses a second one. A
+file that is damaged is renamed and a new one begun; one that cannot be written makes the log refuse messages until `reopen`
+succeeds.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import chain
+from pathlib import Path
+from typing import Literal
+
+from msgspec import UNSET, UnsetType
+
+from hazoom_ws.errors import LogUnavailable
+from hazoom_ws.events.schemas import FinishReason, NewMessage
+from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, Batch, Page, SessionChange, StoredSession, take_page
+from hazoom_ws.message_log.memory import MemoryLog
+from hazoom_ws.message_log.session_states import PendingSessions
+from hazoom_ws.message_log.sqlite.damage import DAMAGED, FILE_ERRORS, GONE, LOCKED, READ_ONLY, is_header_damaged, problem_of
+from hazoom_ws.message_log.sqlite.file import FileWatch, lock_file, make_private, put_remains_aside, set_aside
+from hazoom_ws.message_log.sqlite.marks import last_given
+from hazoom_ws.message_log.sqlite.reader import SqliteReader
+from hazoom_ws.message_log.sqlite.retention import Retention
+from hazoom_ws.message_log.sqlite.unfiled import Unfiled
+from hazoom_ws.message_log.sqlite.writer import SqliteWriter
+from hazoom_ws.settings import Settings, SettingsError
+
+logger = logging.getLogger(__name__)
+
+_RECENT_ROOM_COUNT = 1000
+_WHOLE_ROOMS = 20_000
+
+
+class SqliteLog:
+    """Messages and sessions in the file at ``path``. Raises `SettingsError` for a file that is not for us to use."""
+
+    def __init__(
+        self,
+        path: Path,
+        settings: Settings,
+        *,
+        wall_clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.problem: str | None = None
+        self._path = path
+        self._settings = settings
+        self._wall_clock = wall_clock
+        self._clock = clock
+        self._watch: FileWatch | None = None  # of the file that was opened last
+        self._is_lost = False  # whether that is not there any more, and no other has what it held
+        self._pending: list[NewMessage] = []  # messages that are to be written
+        self._sessions = PendingSessions()
+        self._lock = lock_file(path)
+        self._retention = Retention(settings, clock)
+        # Of each room of which all there is was found in memory, after which seq that is: quiet rooms are joined too.
+        # By the room's hash, which takes less than its name may.
+        self._whole_from: dict[int, int] = {}
+        self._start_seq = int(wall_clock() * 1e6)
+        self._recent = self._new_recent(self._start_seq, "")
+        self._writer: SqliteWriter | None = None
+        self._reader: SqliteReader | None = None
+        self._unfiled = Unfiled()
+        try:
+            self.reopen()
+        except SettingsError:
+            self.close()
+            raise
+
+    def _new_recent(self, start_seq: int, epoch: str) -> MemoryLog:
+        return MemoryLog(
+            room_limit_count=min(_RECENT_ROOM_COUNT, self._settings.history_room_limit_count),
+            room_limit_bytes=self._settings.history_room_limit_bytes,
+            limit_bytes=self._settings.history_limit_bytes,
+            start_seq=start_seq,
+            epoch=epoch,
+        )
+
+    @property
+    def last_seq(self) -> int:
+        return self._recent.last_seq
+
+    @property
+    def messages_total(self) -> int:
+        return self._recent.messages_total
+
+    @property
+    def is_dirty(self) -> bool:
+        if self.problem is not None:
+            return False
+        return bool(self._pending or self._sessions.pressing or self._sessions.waiting) or self._is_mark_near
+
+    @property
+    def _is_mark_near(self) -> bool:
+        return self._writer is not None and self._writer.mark.is_near(self._recent.last_seq)
+
+    @property
+    def is_pressing(self) -> bool:
+        # While the log is unwell there is nothing to wait for, but messages that came a moment before are to be refused.
+        return bool(self._pending or (self._sessions.pressing and self.problem is None))
+
+    def append(
+        self,
+        *,
+        room: str,
+        user: str,
+        message: str,
+        timestamp: float,
+        client_id: str | UnsetType = UNSET,
+        sender: str | UnsetType = UNSET,
+        kind: Literal["prompt", "assistant"] | UnsetType = UNSET,
+        request_id: str | UnsetType = UNSET,
+        finish_reason: FinishReason | UnsetType = UNSET,
+        code: str | UnsetType = UNSET,
+    ) -> NewMessage:
+        if self.problem is not None:
+            raise LogUnavailable(self.problem)
+        entry = self._recent.append(
+            room=room,
+            user=user,
+            message=message,
+            timestamp=timestamp,
+            client_id=client_id,
+            sender=sender,
+            kind=kind,
+            request_id=request_id,
+            finish_reason=finish_reason,
+            code=code,
+        )
+        self._pending.append(entry)
+        return entry
+
+    def take_place(self) -> int:
+        return self._recent.take_place()
+
+    def find_resent(
+        self, room: str, user: str, client_id: str | UnsetType, sender: str | UnsetType = UNSET
+    ) -> NewMessage | None:
+        if client_id is UNSET:
+            return None
+        entry = self._recent.find_resent(room, user, client_id, sender)
+        if entry is not None:
+            return entry
+        reader = self._open_reader()
+        self._learn()
+        return reader.find_resent(room, user, client_id, sender, self._unfiled)
+
+    def read(
+        self,
+        room: str,
+        *,
+        after: int | None = None,
+        before: int | None = None,
+        limit: int,
+        newest: bool,
+        limit_bytes: int = PAGE_LIMIT_BYTES,
+    ) -> Page:
+        asked_after = after
+        if after is None or after > self.last_seq:
+            after, newest = 0, newest or after is not None
+        edge = self._recent.complete_from(room)
+        recent = self._recent.range(room, max(after, edge), before)
+        older_before = edge + 1 if before is None else min(before, edge + 1)
+        is_all_recent = after >= older_before - 1 or self._whole_from.get(hash(room)) == edge
+        older = () if is_all_recent else self._older(room, after, older_before, newest=newest)
+        # Neither iterator is asked for more than the page needs: most pages never ask the file.
+        taken, more = take_page(chain(reversed(recent), older) if newest else chain(older, recent), limit, limit_bytes)
+        if not is_all_recent and not more and after == 0 and before is None and len(taken) == len(recent):
+            if len(self._whole_from) >= _WHOLE_ROOMS:
+                self._whole_from.clear()
+            self._whole_from[hash(room)] = edge  # the file had nothing, and gets only what is above
+        if newest:
+            taken.reverse()
+        return Page(taken, more, asked_after is not None and self._has_gap(room, asked_after))
+
+    def _older(self, room: str, after: int, before: int, *, newest: bool) -> Iterator[NewMessage]:
+        """Yield what is in the file only, from either end; nothing is asked for before the first."""
+        reader = self._open_reader()
+        self._learn()
+        yield from reader.read(room, after, before, self._unfiled, newest=newest)
+
+    def _open_reader(self) -> SqliteReader:
+        if self._reader is None:
+            raise LogUnavailable(self.problem or "closed")
+        return self._reader
+
+    def _learn(self) -> None:
+        """Let this turn know what a thread has filed."""
+        if self._writer is not None and self._writer.filed_seq != self._unfiled.filed_seq:
+            self._unfiled.file(self._writer.filed_seq)
+
+    def _has_gap(self, room: str, after: int) -> bool:
+        if after > self.last_seq or 0 < after < self._start_seq:
+            return True
+        # Most have been away for minutes, and what is trimmed is older than days: then no room has to be looked for.
+        return after < self._retention.trimmed_seq and after < self._open_reader().trimmed_seq(room)
+
+    def save_session(self, key: str, session: StoredSession | None, *, can_wait: bool = False) -> None:
+        self._sessions.add(key, session, can_wait=can_wait)
+
+    def change_session(self, key: str, change: SessionChange, *, can_wait: bool = False) -> None:
+        self._sessions.add(key, change, can_wait=can_wait)
+
+    def press(self) -> None:
+        self._sessions.press()
+
+    def sessions(self) -> Iterator[tuple[str, StoredSession]]:
+        if self._reader is None:
+            return
+        damaged: list[str] = []
+        with suppress(LogUnavailable):
+            yield from self._reader.sessions(damaged)
+        if damaged:
+            logger.error("%d sessions in the message log are damaged; their clients begin anew", len(damaged))
+            for key in damaged:
+                self.save_session(key, None, can_wait=True)
+
+    def take_batch(self) -> Batch:
+        if not self._pending and not self._sessions.pressing:
+            self.press()
+        self._learn()
+        messages, self._pending = self._pending, []
+        sessions, changes = self._sessions.take()
+        place = messages[0].seq if messages else self._recent.take_place()
+        return Batch(messages, sessions, changes, place, self._recent.senders_of(messages))
+
+    def write(self, batch: Batch) -> None:
+        if self._writer is None:
+            raise LogUnavailable(self.problem or "closed")
+        self.look()
+        if self.problem is not None:
+            raise LogUnavailable(self.problem)
+        try:
+            self._writer.write(batch)
+        except FILE_ERRORS as error:
+            self.problem = problem_of(error)
+            raise LogUnavailable(self.problem) from error
+        self._recent.droppable_seq = self._writer.written_seq
+
+    def write_at_once(self, batch: Batch) -> bool:
+        self.look()
+        if self._writer is None or self.problem is not None or not self._writer.write_at_once(batch):
+            return False
+        self._recent.droppable_seq = self._writer.written_seq
+        return True
+
+    def look(self) -> None:
+        if self.problem is None and self._watch is not None and self._watch.look():
+            self.problem = GONE
+
+    @property
+    def is_untidy(self) -> bool:
+        return self.problem is None and self._writer is not None and self._writer.is_untidy
+
+    def tidy(self) -> None:
+        if self._writer is None:
+            return
+        try:
+            self._writer.tidy()
+        except FILE_ERRORS as error:
+            self.problem = problem_of(error)
+
+    @property
+    def is_checkpoint_due(self) -> bool:
+        return self.problem is None and self._writer is not None and self._writer.is_checkpoint_due
+
+    def checkpoint(self) -> None:
+        if self._writer is None:
+            return
+        try:
+            self._writer.checkpoint()
+        except FILE_ERRORS as error:
+            logger.warning(
+                "there was no checkpoint: %s", problem_of(error)
+            )  # whether the file is well, the next batch finds out
+
+    def forget(self, batch: Batch) -> None:
+        self._recent.forget(batch)
+        self._sessions.put_back(chain(batch.sessions.items(), batch.changes.items()))
+
+    # The file
+
+    def reopen(self) -> None:
+        problem = self.problem
+        is_first = self._watch is None
+        self._is_lost |= problem == DAMAGED or (self._watch is not None and self._watch.has_changed())
+        self._disconnect()
+        try:
+            if self._watch is not None:
+                put_remains_aside(self._watch.remains())
+            if problem != DAMAGED:
+                problem = self._try_to_connect()
+            if problem == DAMAGED:
+                self._disconnect()
+                if is_first:
+                    self._recent = self._new_recent(max(self._recent.last_seq, last_given(self._path)), "")
+                self._is_lost = True
+                set_aside(self._path)
+                problem = self._try_to_connect()
+        except OSError as error:
+            problem = f"{DAMAGED} and cannot be renamed: {error.strerror or type(error).__name__}"
+        if problem is not None:
+            self._disconnect()
+        self.problem = problem
+
+    def _try_to_connect(self) -> str | None:
+        """Open the file and return what is wrong with it, None if nothing is. Raises `SettingsError` only."""
+        try:
+            self._connect()
+        except SettingsError:
+            raise
+        except Exception as error:
+            self._disconnect()
+            problem = problem_of(error, is_opening=True)
+            return DAMAGED if problem == READ_ONLY and is_header_damaged(self._path) else problem
+        return None
+
+    def _connect(self) -> None:
+        make_private(self._path)
+        writer = self._writer = SqliteWriter(
+            self._path,
+            self._settings,
+            self._retention,
+            start_seq=self._recent.last_seq,
+            epoch=self._recent.epoch,
+            wall_clock=self._wall_clock,
+        )
+        self._start_seq = writer.start_seq
+        self._whole_from.clear()
+        if writer.filed_seq > self._recent.last_seq or writer.epoch != self._recent.epoch:
+            recent = self._new_recent(max(writer.filed_seq, writer.mark.seq, self._recent.last_seq), writer.epoch)
+            recent.messages_total = self._recent.messages_total
+            self._recent = recent
+        writer.mark.move_on(self._recent.last_seq)
+        if self._is_lost:
+            self._restore(writer)
+        self._recent.droppable_seq = writer.written_seq
+        self._unfiled = Unfiled()
+        self._unfiled.file(writer.filed_seq)
+        self._recent.on_drop = self._unfiled.add
+        self._reader = SqliteReader(self._path, writer.epoch, self._on_problem)
+        self._watch = FileWatch(self._path, self._clock)
+
+    def _restore(self, writer: SqliteWriter) -> None:
+        """Put into the file what another one held, as far as memory has it."""
+        pending = {entry.seq for entry in self._pending}
+        held = [entry for entry in self._recent.newer_than(writer.written_seq) if entry.seq not in pending]
+        writer.restore(held, self._recent.senders_of(held))
+        self._is_lost = False
+        if held:
+            logger.error("the message log's file was lost; the %d messages that memory has are in a file again", len(held))
+
+    def _on_problem(self, problem: str) -> None:
+        """Note what hinders reading: the file is opened anew for it, or a new one begun, as when it cannot be written.
+
+        Who holds the file for a moment is no reason to refuse what is only to be written.
+        """
+        if self._watch is not None and self._watch.has_changed():
+            problem = GONE
+        if problem != LOCKED:
+            self.problem = self.problem or problem
+
+    def _disconnect(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+        if self._writer is not None:
+            self._writer.close()
+        self._reader = self._writer = None
+
+    def close(self) -> None:
+        self._disconnect()
+        self.problem = "closed"
+        self._lock.close()

@@ -1,0 +1,1 @@
+"""The numbers of one application, from the places that know them."""

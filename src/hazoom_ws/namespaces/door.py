@@ -1,0 +1,279 @@
+"""The one door that every event passes.
+
+Is the connection ours, is it within its rate (which the `Dispatcher` has found out before it parsed anything), is the name
+ours, is the payload of its type; then the handler; then always an answer: an acknowledgement if the client asked for one,
+else the event ``error`` if it failed. Handlers repeat none of it. They run in a turn and outside of Flask's request
+context, which would cost more than they do.
+
+Called by python-socketio from the greenlet or thread that reads the client, one event at a time and in the order sent.
+"""
+
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, ClassVar
+
+import flask_socketio
+import msgspec
+from msgspec import UNSET, Struct
+from socketio.exceptions import ConnectionRefusedError as RefusedError
+
+from hazoom_ws import __version__
+from hazoom_ws.access.limits import Account
+from hazoom_ws.chat.effects import Push
+from hazoom_ws.chat.hub import Hub
+from hazoom_ws.chat.presence import Connection
+from hazoom_ws.delivery.delivery import Delivery, Later, Link
+from hazoom_ws.errors import BadPayload, Forbidden, HazoomError, Internal, RateLimited, UnknownEvent
+from hazoom_ws.events import schemas
+from hazoom_ws.events.parsing import parse
+from hazoom_ws.llm_bridge.answers import Answers
+from hazoom_ws.message_log.contract import MessageLog
+from hazoom_ws.metrics.statistics import Statistics
+from hazoom_ws.settings import Settings
+from hazoom_ws.transport.socketio.fan_out import Client
+from hazoom_ws.transport.socketio.packet import ClientEvent
+
+logger = logging.getLogger(__name__)
+
+_SERVER = schemas.ServerInfo(name="hazoom_ws", version=__version__)
+_OFFSET_DIGITS = 16  # of 2**53
+_QUOTED_CHARS = 64  # of an event's name: it is the client's choice and comes back in the refusal
+
+
+class Parts(Struct, frozen=True):
+    """The parts of one application that its handlers use.
+
+    ``close()`` is for an application that does not end with its process: its clients are disconnected, its tasks end within
+    a second, and the file of its log, the connections to its backend and its threads are given back. Calling it again
+    changes nothing. ``publish`` is `FromApplication.publish`: how the application says something in a room.
+    """
+
+    settings: Settings
+    hub: Hub
+    answers: Answers
+    statistics: Statistics
+    delivery: Delivery
+    log: MessageLog
+    close: Callable[[], None]
+    publish: Callable[..., schemas.Published]
+    clock: Callable[[], float] = time.monotonic
+
+
+Handler = Callable[[Any, Link, Any], Struct | None]
+
+
+def handles(payload_type: type[schemas.ClientPayload]) -> Callable[[Handler], Handler]:
+    """Mark a method as the handler of the event that ``payload_type`` names."""
+
+    def mark(handler: Handler) -> Handler:
+        handler.payload_type = payload_type  # type: ignore[attr-defined]
+        return handler
+
+    return mark
+
+
+class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
+    """A Socket.IO namespace whose events are the methods marked with `handles`, its own and its mixins'.
+
+    No method is called ``on_...`` (the library would let clients call it) or ``error`` (the library would let a refused
+    connection in).
+    """
+
+    _handlers: ClassVar[dict[str, tuple[type[schemas.ClientPayload], Handler]]] = {}
+    _features: ClassVar[frozenset[schemas.Feature]] = frozenset()
+    parts: Parts
+
+    def __init_subclass__(cls) -> None:
+        cls._handlers = {
+            method.payload_type.event: (method.payload_type, method)
+            for owner in reversed(cls.__mro__)
+            for method in vars(owner).values()
+            if hasattr(method, "payload_type")
+        }
+        cls._features = frozenset(payload_type.feature for payload_type, _ in cls._handlers.values())
+
+    def __init__(self, namespace: str, parts: Parts) -> None:
+        super().__init__(namespace)
+        self.parts = parts
+
+    def trigger_event(self, event: str, *args: Any) -> Any:
+        """Take what the `Dispatcher` or python-socketio dispatches; return the acknowledgement's argument.
+
+        Clients are let in by `admit`.
+        """
+        if isinstance(event, ClientEvent):
+            return self._answer(event, *args)
+        if event == "disconnect":
+            return self._dismiss(*args)
+        raise LookupError(f"the library dispatched {event!r}, which it is not known to do")
+
+    # An event of a client
+
+    def _answer(self, event: ClientEvent, sid: str, *args: Any) -> dict[str, Any] | None:
+        parts = self.parts
+        with parts.delivery.turn():
+            link = parts.delivery.link_of_sid(sid)
+            if link is None or not link.connection.is_open:
+                return None  # its connection ended while the event was on its way: it may enter nothing any more
+            link.gets_reply = event.wants_acknowledgement
+            try:
+                result = self._handle(event, link, args)
+            except HazoomError as error:
+                return self._refuse(event, sid, error)
+            except Exception:
+                return self._refuse(event, sid, _report(f"event {event[:_QUOTED_CHARS]!r}"))
+        if event.wants_acknowledgement:
+            return parts.delivery.checked({"ok": True, **(_fields(result) if result is not None else {})})
+        if type(result) is schemas.Published:
+            parts.delivery.reply(lambda reply: self._tell_failure(sid, reply), {"seq": result.seq})
+        return None
+
+    def _handle(self, event: ClientEvent, link: Link, args: tuple[Any, ...]) -> Struct | None:
+        settings = self.parts.settings
+        if event.problem is not None:
+            raise event.problem()
+        known = self._handlers.get(event)
+        if known is None:
+            raise UnknownEvent(event[:_QUOTED_CHARS], self.namespace)
+        payload_type, handler = known
+        if not payload_type.required and args in ((), (None,)):  # JavaScript writes null where there is nothing
+            args = ({},)
+        if len(args) != 1:
+            raise BadPayload("payload", f"expected one JSON object, got {len(args)} arguments")
+        return handler(self, link, parse(payload_type, args[0], settings))
+
+    def _refuse(self, event: ClientEvent, sid: str, error: HazoomError) -> dict[str, Any] | None:
+        report = schemas.report_of(error, event[:_QUOTED_CHARS])
+        if event.wants_acknowledgement:
+            return {"ok": False, "error": report}
+        # Nobody waits for a typing indicator, and one that comes too late says nothing.
+        if not (isinstance(error, RateLimited) and event == schemas.Typing.event):
+            self._tell_failure(sid, {"error": report})
+        return None
+
+    def _tell_failure(self, sid: str, reply: dict[str, Any]) -> None:
+        if "error" in reply:
+            self.socketio.server.manager.emit("error", reply["error"], self.namespace, room=sid)
+
+    # The connection
+
+    def admit(self, client: Client, account: Account, auth: object, accept: Callable[..., Callable[[Any], None]]) -> None:
+        """Let a client into this namespace, see `Dispatcher`, or raise `RefusedError`."""
+        delivery = self.parts.delivery
+        with delivery.turn():
+            try:
+                link, identity, has_recovered = self._connect(client, account, auth)
+            except HazoomError as error:
+                report = schemas.report_of(
+                    error, "connect"
+                )  # not the error: it refers to this call, which would refer to it
+            except Exception:
+                report = schemas.report_of(_report("connect"), "connect")
+                with suppress(Exception):
+                    self._dismiss(client.sid)
+            else:
+                delivery.add(Later(accept(**delivery.greeting(link, self.namespace))))
+                self._greet(client.sid, link, identity.offset, has_recovered=has_recovered)
+                return
+        raise RefusedError(report.message, msgspec.to_builtins(report))
+
+    def _connect(self, client: Client, account: Account, auth: object) -> tuple[Link, schemas.Auth, bool]:
+        """Return the client's link, what it said, and whether it gets what it has missed."""
+        parts = self.parts
+        if callable(auth):
+            raise auth()
+        identity = parse(schemas.Auth, {} if auth is None else auth, parts.settings)
+        connection_id = client.eio_sid
+        link = parts.delivery.link_of(connection_id)
+        if link is None:
+            link = Link(self._connection_for(connection_id, identity, account))
+            parts.delivery.open(link)
+            parts.answers.arrived(link.connection.user)
+        elif not link.connection.is_open:
+            raise Forbidden("this session, which goes on over another connection,")
+        is_recoverable = identity.is_recoverable(takes_offsets=account.takes_offsets)
+        is_back = is_recoverable and identity.pid is not None and identity.pid == link.connection.pid
+        # Once for each namespace and connection: to replay costs far more than to ask for it.
+        has_recovered = is_back and self.namespace not in link.caught_up
+        is_plain = is_back != has_recovered or not is_recoverable
+        if has_recovered:
+            link.caught_up = {*link.caught_up, self.namespace}
+        parts.delivery.enter_namespace(link, self.namespace, client.sid, is_plain=is_plain)
+        return link, identity, has_recovered
+
+    def _greet(self, sid: str, link: Link, offset_said: object, *, has_recovered: bool) -> None:
+        """Say who and where a client is that was let in, and what it missed."""
+        parts = self.parts
+        connection = link.connection
+        user, rooms = connection.user.name, list(connection.rooms)
+        status = schemas.Status(sid=sid, user=user, rooms=rooms, server=_SERVER, recovered=has_recovered)
+        events: list[tuple[schemas.ServerEvent | schemas.Status, int]]
+        # What is replayed comes after it, so that only for who is new it says that nothing was missed.
+        events = [(status, 0 if has_recovered else parts.log.last_seq)]
+        has_answers = schemas.LlmToken.feature in self._features
+        if has_recovered:
+            offset = max(parts.hub.sessions.since(connection), _offset_of(offset_said) or 0)
+            replayed = parts.hub.catch_up(connection, offset) if schemas.NewMessage.feature in self._features else []
+            events += parts.answers.catch_up(connection, offset, replayed) if has_answers else replayed
+        elif has_answers:
+            events += parts.answers.snapshots(rooms)
+        parts.delivery.greet(link, self.namespace, events)
+
+    def _connection_for(self, connection_id: str, identity: schemas.Auth, account: Account) -> Connection:
+        """Return a new connection, of the user that the session has had before, if it has: limits would start anew."""
+        hub, user, user_name = self.parts.hub, account.user, identity.user_name
+        may_return = identity.is_recoverable(takes_offsets=account.takes_offsets)
+        pid = identity.pid if isinstance(identity.pid, str) else ""
+        connection = hub.recover(connection_id, pid, user_name, user=user) if may_return and pid else None
+        if connection is None:
+            connection = hub.connect(connection_id, user_name, user=user, pid=pid, may_return=may_return)
+        account.user = connection.user
+        connection.address = account.address
+        return connection
+
+    def _dismiss(self, sid: str, reason: str | None = None) -> None:
+        """End this namespace for a client, and the connection with its last namespace."""
+        delivery = self.parts.delivery
+        with delivery.turn():
+            link = delivery.link_of(self._connection_id_of(sid))
+            if link is None:
+                return
+            if self.namespace in link.sids:
+                delivery.leave_namespace(link, self.namespace)
+            if not link.sids:
+                delivery.close(link)
+                may_return = reason != self.socketio.server.reason.CLIENT_DISCONNECT
+                hub, user = self.parts.hub, link.connection.user
+                hub.disconnect(link.connection, may_return=may_return)
+                if not hub.connections_of(user):
+                    self.parts.answers.left(user)
+
+    def _connection_id_of(self, sid: str) -> str:
+        connection_id: str = self.socketio.server.manager.eio_sid_from_sid(sid, self.namespace)
+        return connection_id
+
+    # For handlers
+
+    def push(self, link: Link, event: schemas.ServerEvent) -> None:
+        """Send ``event`` to a client, once on each of its namespaces that serve the event's feature."""
+        self.parts.delivery.add(Push(link.connection, event))
+
+
+def _offset_of(offset: object) -> int | None:
+    """Return the number that an offset is, None if it is none of ours."""
+    return int(offset) if isinstance(offset, str) and offset.isdecimal() and len(offset) <= _OFFSET_DIGITS else None
+
+
+def _fields(result: Struct) -> dict[str, Any]:
+    """Return a struct's fields as they are on the wire, without those that are not set."""
+    return {name: value for name, value in msgspec.structs.asdict(result).items() if value is not UNSET}
+
+
+def _report(what: str) -> Internal:
+    """Log the exception that is being handled, once, and return the error that refers to it."""
+    error = Internal(secrets.token_hex(4))
+    logger.exception("%s failed, reference %s", what, error.reference)
+    return error

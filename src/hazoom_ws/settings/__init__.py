@@ -1,0 +1,284 @@
+"""Every tunable: its unit, its default and the reason for it.
+
+What a value must be beside its type and range is in `checks`, where values come from in `sources`. Knows
+nothing about Flask or sockets.
+"""
+
+import re
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+CHAT_PATH = "/quantum-goose-app/api/llm/chat/"
+# Sockets take no time-out that is longer, in milliseconds, than 2 ** 31: for ever is not a number of seconds.
+_LONGEST_S = 2_000_000.0
+_LARGEST = 2**53  # SQLite and JavaScript know no larger numbers, or not exactly
+_MOST_STREAMS = 65_536  # each needs a file; the pool of connections makes their places when it begins
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used; the text names it, its source and what to do, in one line and without passwords."""
+
+    def __init__(self, text: str) -> None:
+        # Here and not where texts are made: a URL with a password may stand in any variable, also by mistake.
+        super().__init__(re.sub("//.*@", "//***@", " ".join(text.splitlines())))
+
+
+def _seconds(text: str, *, longest_s: float = _LONGEST_S) -> Meta:
+    return Meta(gt=0, le=longest_s, description=f"Seconds. {text}")
+
+
+def _count(text: str, *, largest: int = _LARGEST) -> Meta:
+    return Meta(ge=1, le=largest, description=text)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All settings, as they were given: `checks.checked` finds out whether they can be used."""
+
+    host: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="Address to listen on. Local by default: "
+            "without keys anyone who reaches the port can chat. 0.0.0.0 listens on every IPv4 address.",
+        ),
+    ] = "127.0.0.1"
+    port: Annotated[
+        int, Meta(ge=0, le=65535, description="TCP port to listen on; 0 takes a free one, which the ready line names.")
+    ] = 5000
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        Meta(description="Least severe level that is logged: debug, info, warning or error."),
+    ] = "info"
+    cors_origins: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Origins whose pages may use this server, for HTTP and for Socket.IO; the usual ports of "
+            "Vite and Create React App by default. https://*.example.com means one name or more before the dot; shells of "
+            "phones and desktops are capacitor://localhost and the like; 'null', the origin of files and sandboxed frames, "
+            "has to be named. The server's own origin (its address, localhost or an IP address "
+            "with its port) is always allowed; an empty list allows only that. ['*'] allows every page of the web."
+        ),
+    ] = ("http://localhost:5173", "http://localhost:3000")
+    default_room: Annotated[
+        str,
+        Meta(
+            description="Room that every client is put in when it connects and that events without a room mean; "
+            "empty puts nobody anywhere, and events without a room then mean 'general'."
+        ),
+    ] = "general"
+    rate_limit_per_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=_LARGEST,
+            description="Events per second and connection, far above what a person types. 0 turns it off.",
+        ),
+    ] = 50.0
+    rate_limit_burst_count: Annotated[
+        int,
+        _count("Events that a connection may send at once before rate_limit_per_s holds: a page that loads many rooms."),
+    ] = 100
+    rate_limit_bytes_per_s: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=_LARGEST,
+            description="Bytes of events per second and connection: a usual line takes more than that, so nobody sends a "
+            "room more than its readers take. It ends with rate_limit_per_s = 0.",
+        ),
+    ] = 65536.0
+    rate_limit_burst_bytes: Annotated[
+        int,
+        _count("Bytes of events that a connection may send at once before rate_limit_bytes_per_s holds: some long pastes."),
+    ] = 262144
+    event_limit_bytes: Annotated[
+        int,
+        _count(
+            "Bytes of one event as it comes, in JSON: twice the longest message, which may need escapes. They are counted "
+            "before anything is parsed."
+        ),
+    ] = 131072
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Networks, such as 10.0.0.0/8, whose X-Forwarded-For is believed: the last address there that is "
+            "not in one of them is the client's, which limits per address go by."
+        ),
+    ] = ()
+    message_limit_bytes: Annotated[
+        int, _count("Bytes of UTF-8 in one message: long enough for a pasted log, short enough to send to a thousand.")
+    ] = 65536
+    room_name_limit_chars: Annotated[int, _count("Characters in a room's name.")] = 128
+    user_name_limit_chars: Annotated[int, _count("Characters in a user's name.")] = 64
+    rooms_per_connection_limit: Annotated[
+        int, _count("Rooms that one connection can be in, so that nobody fills the memory with rooms.")
+    ] = 128
+    typing_expiry_s: Annotated[
+        float,
+        _seconds("A typing indicator ends by itself after this long without renewal: a closed laptop never says so."),
+    ] = 5.0
+    presence_grace_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=_LONGEST_S,
+            description="Seconds. A user stays in the room for this long after the last tab: most come back, reloaded.",
+        ),
+    ] = 5.0
+    recovery_window_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=_LONGEST_S,
+            description="Seconds. A client that drops can come back as who it was for this long, and gets what it missed; "
+            "time for a tunnel or a restart. 0 turns recovery off.",
+        ),
+    ] = 120.0
+    recovery_limit_bytes: Annotated[
+        int,
+        _count(
+            "Bytes that the clients which may come back hold in memory, most of it the names of their rooms; over it those "
+            "who left first may not."
+        ),
+    ] = 12582912
+    log_url: Annotated[
+        str,
+        Meta(
+            description="Where messages are kept. sqlite:///messages.sqlite3 is a file in Flask's instance folder, "
+            "sqlite:////var/lib/hazoom/messages.sqlite3 one elsewhere; memory:// forgets everything with the process."
+        ),
+    ] = "sqlite:///messages.sqlite3"
+    log_fsync: Annotated[
+        Literal["normal", "full"],
+        Meta(
+            description="What an acknowledged message survives: normal the end of the process, however it comes; "
+            "full the loss of power too, and each batch waits for the disk."
+        ),
+    ] = "normal"
+    history_room_limit_count: Annotated[int, _count("Messages that are kept per room; the oldest go first.")] = 100000
+    history_room_limit_bytes: Annotated[
+        int, _count("Bytes of message text, and 500 for each message, that are kept per room; the oldest go first.")
+    ] = 67108864
+    history_age_limit_s: Annotated[float, _seconds("Messages older than this go: 90 days.", longest_s=1e10)] = 7776000.0
+    history_limit_bytes: Annotated[
+        int,
+        _count(
+            "Bytes of messages that are held in memory over all rooms, counted as they are there, with 500 for each beside "
+            "its text: with memory:// all that is kept, else the newest part."
+        ),
+    ] = 16777216
+    ping_interval_s: Annotated[
+        float, _seconds("Time between heartbeats: proxies close connections that are silent for a minute.")
+    ] = 25.0
+    ping_timeout_s: Annotated[float, _seconds("A client that leaves a heartbeat unanswered this long is gone.")] = 20.0
+    connect_timeout_s: Annotated[
+        float, _seconds("A connection that is in no namespace for this long is closed: it costs memory and does nothing.")
+    ] = 20.0
+    request_timeout_s: Annotated[
+        float,
+        _seconds(
+            "A new connection has to begin a request within this time, and the request line and then the headers have to "
+            "arrive within it, however slowly: a browser needs a moment, and who sends a byte now and then is none."
+        ),
+    ] = 10.0
+    keep_alive_timeout_s: Annotated[
+        float,
+        _seconds(
+            "A connection that was answered is kept this long for another request: longer than the minute for which load "
+            "balancers keep theirs, which would use it just as it ends. With --async-mode threading none is kept."
+        ),
+    ] = 75.0
+    message_timeout_s: Annotated[
+        float,
+        _seconds(
+            "A message or a request has to be whole within this time from its first byte: what is not, is kept in memory."
+        ),
+    ] = 30.0
+    incoming_total_limit_bytes: Annotated[
+        int,
+        _count(
+            "Bytes of messages and requests of all connections together that are not whole yet. Over it the connections "
+            "that began first are closed, of those that hold more than 4 KB; their clients come back."
+        ),
+    ] = 33554432
+    outbox_limit_bytes: Annotated[
+        int,
+        _count(
+            "Unsent bytes of one connection. Over it typing, presence and statistics are dropped, then the connection is "
+            "closed, so that a reader that stops costs no more; its client comes back."
+        ),
+    ] = 1048576
+    outbox_total_limit_bytes: Annotated[
+        int,
+        _count("Unsent bytes of all connections together, with the same consequence for those that hold more than 16 KB."),
+    ] = 268435456
+    llm_url: Annotated[
+        str,
+        Meta(
+            description=f"The chat endpoint of the Django backend; an address without a path means {CHAT_PATH} there.",
+        ),
+    ] = f"http://localhost:9001{CHAT_PATH}"
+    llm_connect_timeout_s: Annotated[
+        float, _seconds("Time to connect to the backend: it is near, so longer means that it is down.")
+    ] = 5.0
+    llm_first_token_timeout_s: Annotated[
+        float,
+        _seconds(
+            "Time to the first token, from the request or from the last line that came before it, be it a comment: a model "
+            "may have to be loaded first."
+        ),
+    ] = 60.0
+    llm_idle_timeout_s: Annotated[float, _seconds("Time between two pieces of a stream, comments included.")] = 30.0
+    llm_total_timeout_s: Annotated[
+        float, _seconds("Time for a whole answer, streamed or not: no stream runs for ever.")
+    ] = 600.0
+    llm_response_limit_bytes: Annotated[
+        int, _count("Bytes of one answer on the wire; a backend that never stops is cut off here.")
+    ] = 8388608
+    llm_streams_per_user_limit: Annotated[
+        int, _count("AI answers of one user that run at once, a fair share of the backend; further questions wait.")
+    ] = 3
+    llm_streams_limit: Annotated[
+        int, _count("AI answers of all users that run at once; further questions wait.", largest=_MOST_STREAMS)
+    ] = 1000
+    llm_queue_per_user_limit: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=_LARGEST,
+            description="Questions of one user that wait for an answer of theirs to end; one more is refused.",
+        ),
+    ] = 10
+    llm_queue_limit: Annotated[
+        int, Meta(ge=0, le=_LARGEST, description="Questions of all users that wait; one more is refused.")
+    ] = 1000
+    llm_user_grace_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=_LONGEST_S,
+            description="Seconds. The private answers of a user who is gone for this long, and cannot recover any more, "
+            "are stopped; until then a reload finds them. What a room shares goes on whoever stays.",
+        ),
+    ] = 30.0
+    llm_resume_window_s: Annotated[
+        float, _seconds("An answer that has ended can be resumed for this long, by llm_resume or by a client that dropped.")
+    ] = 300.0
+    llm_resume_limit_bytes: Annotated[
+        int, _count("Bytes of text of all answers that have ended and can be resumed; the oldest go first.")
+    ] = 16777216
+    llm_circuit_failures_count: Annotated[
+        int,
+        _count("Attempts in a row that cannot reach the backend, after which questions are refused at once for a while."),
+    ] = 5
+    llm_circuit_pause_s: Annotated[
+        float, _seconds("How long questions are refused after that, before one may try whether the backend is back.")
+    ] = 10.0
+    assistant_name: Annotated[
+        str, Meta(min_length=1, description="Name under which an AI answer that a room shares is kept in its history.")
+    ] = "Assistant"
+
+
+FIELDS = {field.name: field for field in msgspec.structs.fields(Settings)}

@@ -1,0 +1,143 @@
+"""What a setting must be beside its type, and how it is written down: the same wherever a value comes from."""
+
+from collections.abc import Callable, Mapping
+from ipaddress import ip_network
+from typing import Any, Literal, get_args, get_origin
+from urllib.parse import SplitResult, urlsplit
+
+import msgspec
+
+from hazoom_ws.access.origins import normal_origin
+from hazoom_ws.names import composed, has_controls, is_blank
+from hazoom_ws.settings import CHAT_PATH, FIELDS, Settings, SettingsError
+
+_SECRET = frozenset({"llm_url", "log_url"})  # may hold passwords and keys: no error repeats them
+_QUOTED_CHARS = 200
+
+
+def convert(name: str, value: Any, source: str, *, strict: bool) -> Any:
+    """Return ``value`` as the field ``name`` has it. Raises `SettingsError`; ``source`` is what that calls it.
+
+    Where it is not ``strict``, text may stand for a number.
+    """
+    annotation = Settings.__annotations__[name]
+    try:
+        converted = msgspec.convert(value, annotation, strict=strict)
+    except msgspec.ValidationError as error:
+        kind = get_args(annotation)[0]
+        is_choice = get_origin(kind) is Literal
+        problem = f"Expected one of {', '.join(get_args(kind))}" if is_choice else str(error).replace("`", "")
+        raise _cannot_be(name, value, source, f"{problem[0].lower()}{problem[1:]}") from None
+    try:
+        return _NORMALISE[name](converted) if name in _NORMALISE else converted
+    except ValueError as error:
+        raise _cannot_be(name, value, source, str(error)) from None
+
+
+def _cannot_be(name: str, value: Any, source: str, problem: str) -> SettingsError:
+    shown = "used" if name in _SECRET else f"{value!r:.{_QUOTED_CHARS}}"
+    return SettingsError(f"{source} cannot be {shown}: {problem}")
+
+
+def combined(values: Mapping[str, Any], sources: Mapping[str, str]) -> Settings:
+    """Return settings of what `convert` has returned, with the defaults for the rest, if all of it can be together."""
+    settings = Settings(**values)
+    size_chars, limit_chars = len(settings.default_room), settings.room_name_limit_chars
+    if size_chars > limit_chars:
+        raise SettingsError(
+            f"{sources.get('default_room', 'default_room')} has {size_chars} characters, so no client could name it: "
+            f"{sources.get('room_name_limit_chars', 'room_name_limit_chars')} is {limit_chars}"
+        )
+    return settings
+
+
+def checked(settings: Settings) -> Settings:
+    """Return settings that an application has made, checked and normalised like those of any other source."""
+    return combined({name: convert(name, getattr(settings, name), name, strict=True) for name in FIELDS}, {})
+
+
+def _origins(origins: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(map(normal_origin, origins))
+
+
+def _llm_url(url: str) -> str:
+    """Return the URL if it can be called; nothing that is raised repeats it."""
+    parts = _split(url.strip())
+    try:
+        port = parts.port
+    except ValueError:
+        port = 0
+    if port == 0:
+        raise ValueError("its port must be a number from 1 to 65535")
+    normal = (parts._replace(path=CHAT_PATH) if parts.path in ("", "/") else parts).geturl()
+    # What is imported here has to be patched for eventlet first, in a process that is.
+    import requests
+
+    try:
+        (parts.hostname or "").encode("idna")  # what the name is looked up by
+        requests.Request("POST", normal).prepare()
+    except (ValueError, requests.RequestException):
+        raise ValueError("it is no address that can be called; compare it with http://localhost:9001") from None
+    return normal
+
+
+def _split(url: str) -> SplitResult:
+    # Who connects takes these for something else than who splits, or leaves them out.
+    if any(character.isspace() or not character.isprintable() or character == "\\" for character in url):
+        raise ValueError("it holds a blank, a backslash or a character that cannot be seen")
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        raise ValueError("it is no URL; compare it with http://localhost:9001") from None
+    if parts.scheme not in ("http", "https") or not host:
+        raise ValueError("it must start with http:// or https:// and name a host")
+    return parts
+
+
+def _log_url(url: str) -> str:
+    if url != "memory://" and not (url.startswith("sqlite:///") and url.removeprefix("sqlite:///").strip("/")):
+        raise ValueError("it is memory:// or sqlite:/// and the path of a file")
+    if "\0" in url:
+        raise ValueError("no path holds a NUL character")
+    return url
+
+
+def _networks(networks: tuple[str, ...]) -> tuple[str, ...]:
+    for network in networks:
+        try:
+            ip_network(network, strict=False)
+        except ValueError:
+            raise ValueError(f"{network!r} is not a network; write it like 10.0.0.0/8, or a single address") from None
+    return networks
+
+
+def _name(text: str) -> str:
+    """Return a name as clients' are compared, without blanks at its ends."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("it is not UTF-8") from None
+    name = composed(text.strip())
+    if is_blank(name):
+        raise ValueError("it shows nothing")
+    if has_controls(name):
+        raise ValueError("it holds a control character")
+    return name
+
+
+def _room_or_none(text: str) -> str:
+    try:
+        return _name(text) if text else ""
+    except ValueError as error:
+        raise ValueError(f"{error}; leave it empty to put nobody anywhere") from None
+
+
+_NORMALISE: dict[str, Callable[[Any], Any]] = {
+    "assistant_name": _name,
+    "cors_origins": _origins,
+    "default_room": _room_or_none,
+    "llm_url": _llm_url,
+    "log_url": _log_url,
+    "trusted_proxies": _networks,
+}

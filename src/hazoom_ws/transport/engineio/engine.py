@@ -1,0 +1,368 @@
+"""Engine.IO v4: sessions, heartbeats, upgrade, close. Decides, and leaves the bytes to carriers and to HTTP.
+
+Takes the place of the stock Engine.IO server below python-socketio (`Engine.install`), which departs from the protocol in
+many places and spends a reader, a writer and a pinger on every client. A session is carried by long polling (`polling`) or
+by a WebSocket, whose carrier is a socket in the event loop (`loop`) or one that blocks in a thread or greenlet
+(`blocking`).
+
+Source: Engine.IO protocol revision 4, https://socket.io/docs/v4/engine-io-protocol/.
+"""
+
+import logging
+import math
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from types import MappingProxyType
+from typing import Any
+from weakref import ref
+
+import engineio
+import msgspec
+
+from hazoom_ws.deadlines import Deadlines
+from hazoom_ws.transport.bounds.descriptors import Descriptors
+from hazoom_ws.transport.bounds.heap import Heap
+from hazoom_ws.transport.bounds.outbox import Outbox, OutboxTotal
+from hazoom_ws.transport.bounds.refusals import Refusals
+from hazoom_ws.transport.bounds.unfinished import Unfinished
+from hazoom_ws.transport.engineio.session import SLOW_READER, Carrier, DirectOutlet, MalformedPacket, Outlet, Session
+from hazoom_ws.transport.websocket import frames
+from hazoom_ws.transport.websocket.frames import CloseCode, FrameError, frame
+
+logger = logging.getLogger(__name__)
+
+PING = frame(frames.TEXT, b"2")
+PROBE_ANSWER = frame(frames.TEXT, b"3probe")
+NO_NAMESPACE = "no namespace"
+BAD_PACKET = "parse error"
+_UPGRADE_TIMEOUT_S = 10.0
+_ID_BYTES = 15
+_LONGEST_TICK_S = 0.5
+
+
+class Engine(engineio.Server):  # type: ignore[misc]
+    """The sessions of one application. Safe to call from threads; handlers run in the caller's."""
+
+    max_http_buffer_size: int
+    ping_interval: float
+    ping_timeout: float
+    handlers: dict[str, Callable[..., Any]]
+
+    def __init__(
+        self,
+        *,
+        connect_timeout_s: float = 20.0,
+        outbox_limit_bytes: int = 1_048_576,
+        outbox_total_limit_bytes: int = 268_435_456,
+        incoming_total_limit_bytes: int = 33_554_432,
+        message_timeout_s: float = 30.0,
+        clock: Callable[[], float] = time.monotonic,
+        **options: Any,
+    ) -> None:
+        """``options`` are `engineio.Server`'s; ``connect_timeout_s`` is how long a session may be in no namespace."""
+        super().__init__(**options)
+        self.outlet: Outlet = DirectOutlet()
+        self.loop: Any = None  # the `Loop` that is the outlet, where there is one
+        self.clock = clock
+        self.sessions: dict[str, Session] = {}
+        self._ending: dict[str, Session] = {}  # closed, but their disconnect handlers may still ask for them
+        self.closed_by_reason: Counter[str] = Counter()
+        self._outbox_limit_bytes = outbox_limit_bytes
+        self._outbox_total = OutboxTotal(outbox_total_limit_bytes)
+        # Greenlets change places only where they wait, and nothing under the lock does; eventlet's lock costs much.
+        self.lock: AbstractContextManager[Any] = threading.RLock() if self.async_mode == "threading" else nullcontext()
+        self.refusals = Refusals(clock=clock)
+        self.unfinished = Unfinished(incoming_total_limit_bytes, message_timeout_s, self.lock)
+        self.descriptors = Descriptors(self)
+        self.give_way: Callable[[], object] = self.sleep  # in the middle of a long request over HTTP
+        self.sweeps: list[Callable[[float], None]] = [
+            self._sweep,
+            self.refusals.sweep,
+            self.unfinished.sweep,
+            self.descriptors.sweep,
+            Heap().sweep,
+        ]
+        self._pings: Deadlines[Session] = Deadlines(self.ping_interval)
+        self._pongs: Deadlines[Session] = Deadlines(self.ping_timeout)
+        self._unjoined: Deadlines[Session] = Deadlines(connect_timeout_s)
+        self._upgrades_until: Deadlines[Carrier] = Deadlines(_UPGRADE_TIMEOUT_S)
+        self._tick_s = min(_LONGEST_TICK_S, self.ping_interval, self.ping_timeout, connect_timeout_s)
+        self._is_sweeping = self._is_stopped = False
+
+    def install(self, server: Any) -> None:
+        """Take the place of the Engine.IO server below ``server``, a `socketio.Server` that nobody uses yet."""
+        self.on("connect", server._handle_eio_connect)
+        self.on("message", server._handle_eio_message)
+        self.on("disconnect", server._handle_eio_disconnect)
+        server.eio = self
+
+    # What python-socketio asks of its Engine.IO server
+
+    def handle_request(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Collection[bytes]:
+        """Serve one HTTP request, a WebSocket's included."""
+        from hazoom_ws.transport.engineio.polling import handle_request
+
+        return handle_request(self, environ, start_response)
+
+    def send(self, sid: str, data: str | bytes) -> None:
+        """Send a message to a session; one that is closed loses it."""
+        session = self.sessions.get(sid)
+        if session is not None:
+            self.outlet.push(session, message_frame(data))
+
+    def send_packet(self, sid: str, pkt: Any) -> None:
+        """Send an `engineio.packet.Packet` of type MESSAGE."""
+        self.send(sid, pkt.data)
+
+    def get_session(self, sid: str) -> dict[str, Any]:
+        """Return the dictionary that the application keeps with a session. Raises KeyError for one that has ended."""
+        session = self._session(sid)
+        if session.state is None:
+            session.state = {}
+        return session.state
+
+    def save_session(self, sid: str, session: dict[str, Any]) -> None:
+        self._session(sid).state = session
+
+    def transport(self, sid: str) -> str:
+        return "polling" if self._session(sid).carrier is None else "websocket"
+
+    def _session(self, sid: str) -> Session:
+        return self.sessions.get(sid) or self._ending[sid]
+
+    def stop(self) -> None:
+        """Close every session, and watch no time-outs from now on: there will be no more sessions."""
+        self._is_stopped = True
+        self.disconnect()
+
+    def disconnect(self, sid: str | None = None) -> None:
+        """Close a session, or all, such that its client comes back."""
+        for session in list(self.sessions.values()) if sid is None else filter(None, [self.sessions.get(sid)]):
+            self.close(session, self.reason.SERVER_DISCONNECT)
+
+    def generate_id(self) -> str:
+        """Return an id that nobody can guess."""
+        return os.urandom(_ID_BYTES).hex()
+
+    # A session
+
+    def open(self, environ: Mapping[str, Any] = MappingProxyType({})) -> Session:
+        """Start a session, for which polling or a carrier must be set up at once, and then `greet`.
+
+        ``environ``: what the request says that asked for it, in the keys of WSGI.
+        """
+        session = Session(self, self.generate_id())
+        now_s = self.clock()
+        with self.lock:
+            self.sessions[session.sid] = session
+            self._pings.start(session, now_s)
+            self._unjoined.start(session, now_s)
+            self.start_sweeping()
+        self.handlers["connect"](session.sid, environ)
+        return session
+
+    def greet(self, session: Session) -> None:
+        """Send the open packet."""
+        handshake = {
+            "sid": session.sid,
+            "upgrades": ["websocket"] if session.carrier is None and self.allow_upgrades else [],
+            "pingInterval": round(self.ping_interval * 1000),
+            "pingTimeout": round(self.ping_timeout * 1000),
+            "maxPayload": self.max_http_buffer_size,
+        }
+        self.outlet.push(session, frame(frames.TEXT, b"0" + msgspec.json.encode(handshake)))
+
+    def receive(self, session: Session, packet: str | bytes) -> None:
+        """Act on one packet of a client; one that cannot be understood closes its session."""
+        if not session.is_open:
+            return
+        try:
+            if isinstance(packet, bytes):
+                self.handlers["message"](session.sid, packet)
+            elif packet[:1] == "4":
+                self.handlers["message"](session.sid, packet[1:])
+            else:
+                self._act(session, packet)
+        except MalformedPacket as error:
+            self.refusals.note(f"a session sent a packet that is none: {error.reason}", error.detail)
+            self.close(session, BAD_PACKET, code=CloseCode.PROTOCOL_ERROR)
+        except Exception:
+            logger.exception("a packet of session %s failed", session.sid)
+            self.close(session, self.reason.TRANSPORT_ERROR)
+
+    def _act(self, session: Session, packet: str) -> None:
+        """Act on a packet that is no message."""
+        kind = packet[:1]
+        if kind == "3":
+            with self.lock:
+                if self._pongs.stop(session):
+                    self._pings.start(session, self.clock())
+        elif kind == "1":
+            session.farewell = b"6"
+            self.close(session, self.reason.CLIENT_DISCONNECT)
+        elif packet != "6":
+            raise MalformedPacket("its type is not one that a client may send now", repr(kind))
+
+    def joined(self, sid: str) -> None:
+        """Note that a session is in a namespace: it may stay."""
+        session = self.sessions.get(sid)
+        if session is not None:
+            with self.lock:
+                self._unjoined.stop(session)
+
+    def unjoined(self, sid: str) -> None:
+        """Note that a session has left its last namespace."""
+        session = self.sessions.get(sid)
+        if session is not None:
+            with self.lock:
+                self._unjoined.start(session, self.clock())
+
+    def close_oldest_unjoined(self) -> bool:
+        """Close the session that has been in no namespace for longest; return False if there is none."""
+        with self.lock:
+            oldest = next(self._unjoined.take_due(math.inf), None)
+        if oldest is not None:
+            self.close(oldest[0], NO_NAMESPACE)
+        return oldest is not None
+
+    def close(self, session: Session, reason: str, *, code: CloseCode = CloseCode.GOING_AWAY) -> None:
+        """End a session: its connection, its memberships, its waiting poll. Calling it again changes nothing."""
+        with self.lock:
+            if not session.is_open:
+                return
+            session.is_open = False
+            self.sessions.pop(session.sid, None)
+            self.closed_by_reason[reason] += 1
+            for deadlines in (self._pings, self._pongs, self._unjoined):
+                deadlines.stop(session)
+            if session.candidate is not None:
+                self._upgrades_until.stop(session.candidate)
+        if reason == SLOW_READER:
+            logger.warning("session %s is closed: it reads too slowly", session.sid)
+        if session.changed is not None:
+            assert session.outbox is not None
+            with session.changed:
+                session.outbox.clear()
+                session.changed.notify_all()
+        for carrier in (session.carrier, session.candidate):
+            if carrier is not None:
+                carrier.close(code)
+        self._ending[session.sid] = session
+        try:
+            self.handlers["disconnect"](session.sid, reason)
+        finally:
+            del self._ending[session.sid]
+        # A session and its carriers refer to each other: parted, they are freed at once and not by the garbage collector.
+        session.carrier = session.candidate = None
+
+    def is_overdue(self, session: Session) -> bool:
+        """Return whether a session has missed its heartbeat, though no sweep has seen it yet."""
+        now_s = self.clock()
+        due_at_s = self._pongs.due_at_s(session)
+        if due_at_s is None:
+            ping_at_s = self._pings.due_at_s(session)
+            due_at_s = now_s if ping_at_s is None else ping_at_s + self.ping_timeout
+        return due_at_s <= now_s
+
+    def new_outbox(self) -> Outbox:
+        return Outbox(self._outbox_limit_bytes, self._outbox_total)
+
+    # Upgrade
+
+    def start_upgrade(self, carrier: Carrier) -> bool:
+        """Let ``carrier`` try to take over its polling session; return False if another does, or has done it."""
+        session = carrier.session
+        with self.lock:
+            if session.candidate is not None or session.carrier is not None:
+                return False
+            session.candidate = carrier
+            self._upgrades_until.start(carrier, self.clock())
+            return True
+
+    def take_probe(self, carrier: Carrier, packet: str | bytes) -> None:
+        """Act on what a candidate sent: first "2probe", then "5". Raises `FrameError` for anything else."""
+        session = carrier.session
+        if session.candidate is not carrier or not session.is_open:
+            raise FrameError(CloseCode.POLICY_VIOLATION, "the session is carried already")
+        assert session.changed is not None
+        assert session.outbox is not None
+        if packet == "2probe":
+            carrier.deliver(PROBE_ANSWER)
+            with session.changed:
+                carrier.has_probed = True
+                session.changed.notify_all()  # the waiting poll ends, so that the client can finish
+        elif packet == "5" and carrier.has_probed:
+            with session.changed:
+                for framed in session.outbox.take_frames():
+                    carrier.deliver(framed)
+                session.carrier = carrier
+                session.changed.notify_all()
+            self.end_upgrade(carrier)
+        else:
+            raise FrameError(CloseCode.PROTOCOL_ERROR, "an upgrade is not done like that")
+
+    def end_upgrade(self, carrier: Carrier) -> None:
+        """Note that ``carrier`` has taken over, or has failed to."""
+        with self.lock:
+            carrier.session.candidate = None
+            self._upgrades_until.stop(carrier)
+
+    # Time
+
+    def start_sweeping(self) -> None:
+        """Start the one task that watches every time-out, unless it runs."""
+        if not self._is_sweeping and not self._is_stopped:
+            self._is_sweeping = True
+            self.start_background_task(_run_sweeps, ref(self), self._async["sleep"])
+
+    def run_sweeps(self) -> float | None:
+        """Look at every time-out; return the seconds until the next time, None when there is none."""
+        if self._is_stopped:
+            return None
+        now_s = self.clock()
+        for sweep in self.sweeps:
+            try:
+                sweep(now_s)
+            except Exception:
+                logger.exception("a sweep failed")
+        next_s = [at_s for at_s in (self._pings.next_due_at_s(), self._pongs.next_due_at_s()) if at_s is not None]
+        # Not shorter than a thousandth: then the heartbeats of a crowd leave together.
+        return max(0.001, min([self._tick_s, *(at_s - self.clock() for at_s in next_s)]))
+
+    def _sweep(self, now_s: float) -> None:
+        with self.lock:
+            due = list(self._pings.take_due(now_s))
+            for session, due_at_s in due:
+                self._pongs.start(session, due_at_s)  # from when it was due, so that a late sweep gives no extra time
+            overdue = list(self._pongs.take_due(now_s))
+            unjoined = list(self._unjoined.take_due(now_s))
+            stuck = list(self._upgrades_until.take_due(now_s))
+        for session, _ in due:
+            self.outlet.push(session, PING)
+        for session, _ in overdue:
+            self.close(session, self.reason.PING_TIMEOUT)
+        for session, _ in unjoined:
+            self.close(session, NO_NAMESPACE)
+        for carrier, _ in stuck:
+            carrier.fail(FrameError(CloseCode.POLICY_VIOLATION, "an upgrade was not finished in time"))
+
+
+def _run_sweeps(reference: "ref[Engine]", sleep: Callable[[float], Any]) -> None:
+    """Sweep from time to time. That does not keep an application alive that nobody uses any more."""
+    while (engine := reference()) is not None and (delay_s := engine.run_sweeps()) is not None:
+        del engine
+        sleep(delay_s)
+
+
+def message_frame(data: str | bytes) -> bytes:
+    """Return the frame of a message packet."""
+    return text_message_frame(data.encode()) if isinstance(data, str) else frame(frames.BINARY, data)
+
+
+def text_message_frame(utf8: bytes) -> bytes:
+    """Return the frame of a message packet whose text is given in UTF-8."""
+    return frame(frames.TEXT, b"4" + utf8)

@@ -1,0 +1,167 @@
+"""Engine.IO over HTTP: long polling, and a WebSocket's handshake as it comes through WSGI.
+
+A poll waits in its WSGI request's thread or greenlet. Frames are kept as they would leave over a WebSocket, and unpacked
+here: the polling client is the rare one.
+
+Source: Engine.IO protocol revision 4, "HTTP long-polling".
+"""
+
+import base64
+import binascii
+from collections.abc import Callable, Collection, Iterator, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from hazoom_ws.transport.engineio import requests as handshake
+from hazoom_ws.transport.engineio.engine import Engine
+from hazoom_ws.transport.engineio.requests import BAD_METHOD, BAD_REQUEST, Refused, refuse_session
+from hazoom_ws.transport.engineio.session import Session
+from hazoom_ws.transport.http import heads as http_heads
+from hazoom_ws.transport.serving import blocking
+from hazoom_ws.transport.websocket import frames
+
+_SEPARATOR = "\x1e"
+_NOOP = b"6"
+_OK = b"ok"
+_CLOSE = "1"
+# A client's requests travel side by side: what it sent first may arrive a moment later. The reference server's time.
+_CROSSING_S = 0.1
+# What a client may send in one request: the official one sends what it has, a few dozen at most.
+_PACKETS_LIMIT_COUNT = 10_000
+# After so many, or after that time, everybody else has a turn.
+_PACKETS_PER_TURN = 16
+_TURN_S = 0.002
+
+
+def handle_request(engine: Engine, environ: dict[str, Any], start_response: Callable[..., Any]) -> Collection[bytes]:
+    """Serve one request as WSGI asks. A WebSocket may end before this returns, or live on in the loop."""
+    try:
+        handshake.check_origin(engine, environ)
+        if environ["REQUEST_METHOD"] == "OPTIONS":
+            status, body = HTTPStatus.OK, b""
+        else:
+            query = handshake.query_of(environ)
+            if handshake.is_websocket(environ):
+                session, answer = handshake.accept_websocket(engine, environ, query)
+                return blocking.carry(engine, session, answer, environ)
+            status, body = HTTPStatus.OK, _serve(engine, environ, query)
+    except Refused as refusal:
+        handshake.note_refusal(engine, environ, refusal)
+        status, body = refusal.status, refusal.body
+    headers = [
+        ("Content-Type", "text/plain; charset=UTF-8" if status == HTTPStatus.OK else "application/json"),
+        ("Content-Length", str(len(body))),
+        ("Cache-Control", "no-store"),
+        *http_heads.SECURITY_HEADERS,
+        *engine._cors_headers(environ),
+    ]
+    start_response(f"{status.value} {status.phrase}", headers)
+    return [body]
+
+
+def _serve(engine: Engine, environ: dict[str, Any], query: Mapping[str, str]) -> bytes:
+    session = handshake.find_session(engine, query)
+    method = environ["REQUEST_METHOD"]
+    if query["transport"] != "polling":
+        raise Refused(BAD_REQUEST)
+    if session is None:
+        if method != "GET":
+            raise Refused(BAD_METHOD)
+        session = engine.open(environ)
+        session.start_polling()
+        engine.greet(session)
+        return _poll(engine, session)
+    if session.carrier is not None:
+        raise Refused(BAD_REQUEST)  # it has been upgraded
+    if method == "GET":
+        return _poll(engine, session)
+    if method == "POST":
+        return _post(engine, session, environ)
+    raise Refused(BAD_REQUEST)
+
+
+def _poll(engine: Engine, session: Session) -> bytes:
+    """Wait for something to send and return it.
+
+    A poll ends without anything soon after a WebSocket has answered the probe, so that the client can finish the upgrade.
+    One that is still here when it has finished, is of a client that may poll no more.
+    """
+    assert session.changed is not None
+    assert session.outbox is not None
+    with session.changed:
+        is_alone, session.is_polled = not session.is_polled, True
+    if not is_alone:
+        raise refuse_session(engine, session)
+    with session.changed:
+        session.changed.notify_all()
+        try:
+            while session.is_open and not session.outbox and not _is_upgrading(session):
+                session.changed.wait()
+            if _is_upgrading(session):
+                session.changed.wait_for(lambda: session.carrier or session.outbox or not session.is_open, _CROSSING_S)
+            if not session.is_open:
+                return session.farewell
+            if session.carrier is not None:
+                raise Refused(BAD_REQUEST)
+            return _payload(session.outbox.take_frames()) if session.outbox else _NOOP
+        finally:
+            session.is_polled = False
+
+
+def _is_upgrading(session: Session) -> bool:
+    """Return whether a WebSocket has answered the probe, or has taken over."""
+    return session.carrier is not None or (session.candidate is not None and session.candidate.has_probed)
+
+
+def _payload(framed: list[bytes]) -> bytes:
+    messages = [frames.opened(one).data for one in framed]
+    packets = [data if isinstance(data, str) else "b" + base64.b64encode(data).decode() for data in messages]
+    return _SEPARATOR.join(packets).encode()
+
+
+def _post(engine: Engine, session: Session, environ: dict[str, Any]) -> bytes:
+    """Take the packets that a client sends."""
+    assert session.changed is not None
+    with session.changed:
+        is_alone, session.is_posting = not session.is_posting, True
+    if not is_alone:
+        raise refuse_session(engine, session)
+    try:
+        turn_ends_at_s = engine.clock() + _TURN_S
+        for number, packet in enumerate(_packets(engine, session, environ), 1):
+            if number % _PACKETS_PER_TURN == 0 or engine.clock() > turn_ends_at_s:
+                engine.give_way()
+                turn_ends_at_s = engine.clock() + _TURN_S
+            if packet == _CLOSE:
+                with session.changed:  # its poll is on its way, and is owed an answer
+                    session.changed.wait_for(lambda: session.is_polled, _CROSSING_S)
+            engine.receive(session, packet)
+            if not session.is_open:
+                if session.farewell == _NOOP:
+                    return _OK  # it said so itself
+                raise Refused(BAD_REQUEST)
+    finally:
+        session.is_posting = False
+    return _OK
+
+
+def _packets(engine: Engine, session: Session, environ: dict[str, Any]) -> Iterator[str | bytes]:
+    """Yield the packets of a POST, each made when it is asked for: a million of them would fill the memory."""
+    length = environ.get("CONTENT_LENGTH") or "0"
+    if "HTTP_TRANSFER_ENCODING" in environ or not (length.isascii() and length.isdecimal()):
+        raise refuse_session(engine, session)  # the protocol's clients know how long a payload is before they send it
+    if int(length) > engine.max_http_buffer_size:
+        refuse_session(engine, session)
+        raise Refused(BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+    body = environ["wsgi.input"].read(int(length))
+    if len(body) < int(length) or body.count(_SEPARATOR.encode()) >= _PACKETS_LIMIT_COUNT:
+        raise refuse_session(engine, session)
+    try:
+        payload, start = body.decode(), 0
+        while start <= len(payload):
+            end = payload.find(_SEPARATOR, start)
+            text = payload[start:] if end < 0 else payload[start:end]
+            yield base64.b64decode(text[1:], validate=True) if text.startswith("b") else text
+            start = len(payload) + 1 if end < 0 else end + len(_SEPARATOR)
+    except (UnicodeDecodeError, binascii.Error):
+        raise refuse_session(engine, session) from None

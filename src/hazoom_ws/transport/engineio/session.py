@@ -1,0 +1,183 @@
+"""A session, the WebSocket that carries it, and how frames get to either. The rules are the `Engine`'s."""
+
+import threading
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any, Protocol
+
+from hazoom_ws.transport.bounds.outbox import Outbox
+from hazoom_ws.transport.websocket import frames
+from hazoom_ws.transport.websocket.frames import CloseCode, FrameError, Message, frame
+
+if TYPE_CHECKING:
+    from hazoom_ws.transport.engineio.engine import Engine
+
+SLOW_READER = "slow reader"
+
+
+class MalformedPacket(ValueError):
+    """What a client sent is no packet of the protocol; its session is closed.
+
+    ``reason`` is one of a few texts, under which it is counted; ``detail`` says more, and nothing that the client chose
+    but a few characters.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        self.detail = detail
+
+
+class Recipient(Protocol):
+    """Who a frame can be sent to."""
+
+    pending: Collection[bytes]
+
+    @property
+    def backlog_bytes(self) -> int:
+        """What waits because the client has not taken it yet."""
+
+    def deliver(self, framed: bytes) -> None:
+        """Send ``framed`` soon and after what was delivered before."""
+
+
+class Outlet(Protocol):
+    """How frames leave: at once (`DirectOutlet`), or with what else its loop turn sends (`Loop`)."""
+
+    def push(self, recipient: Recipient, framed: bytes) -> None: ...
+
+    def broadcast(self, recipients: Collection[Recipient], framed: bytes) -> None: ...
+
+
+class DirectOutlet:
+    """Hand each frame to its recipients at once. Thread-safe if they are."""
+
+    def push(self, recipient: Recipient, framed: bytes) -> None:
+        recipient.deliver(framed)
+
+    def broadcast(self, recipients: Collection[Recipient], framed: bytes) -> None:
+        for recipient in list(recipients):  # a slow reader leaves the room when it is closed
+            recipient.deliver(framed)
+
+
+class Session:
+    """One Engine.IO session. ``carrier`` is its WebSocket, None while it polls; ``candidate`` the one it upgrades to.
+
+    ``pending`` belongs to the loop: frames that leave at the end of the turn, a list of its own or a tuple that others have
+    too. A polling session keeps its frames in ``outbox`` until the next poll; ``changed`` guards them and wakes that poll.
+    """
+
+    __slots__ = (
+        "candidate",
+        "carrier",
+        "changed",
+        "engine",
+        "farewell",
+        "is_open",
+        "is_polled",
+        "is_posting",
+        "outbox",
+        "pending",
+        "sid",
+        "state",
+    )
+
+    def __init__(self, engine: "Engine", sid: str) -> None:
+        self.engine = engine
+        self.sid = sid
+        self.is_open = True
+        self.carrier: Carrier | None = None
+        self.candidate: Carrier | None = None
+        self.pending: Collection[bytes] = ()
+        self.state: dict[str, Any] | None = None  # what `Engine.get_session` returns
+        # Of a session that polls, see `start_polling`:
+        self.changed: threading.Condition | None = None
+        self.outbox: Outbox | None = None
+        self.is_polled = self.is_posting = False
+        self.farewell = b"1"
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Return what waits because the client has not taken it yet."""
+        if self.carrier is not None:
+            return self.carrier.backlog_bytes
+        return 0 if self.outbox is None else self.outbox.size_bytes
+
+    def start_polling(self) -> None:
+        """Prepare for polls, before anything is delivered."""
+        self.outbox = self.engine.new_outbox()
+        self.changed = threading.Condition()
+
+    def deliver(self, framed: bytes) -> None:
+        """Send a frame soon; a session that is closed loses it."""
+        if not self.is_open:
+            return
+        carrier = self.carrier
+        if carrier is None:
+            assert self.changed is not None
+            assert self.outbox is not None
+            with self.changed:
+                carrier = self.carrier  # an upgrade holds the lock while it takes the frames along
+                keeps_up = carrier is not None or not self.is_open or self.outbox.add(framed)
+                self.changed.notify_all()
+        if carrier is not None:
+            carrier.deliver(framed)
+        elif not keeps_up:
+            self.engine.close(self, SLOW_READER)
+
+
+class Carrier:
+    """A WebSocket that carries a session, or a candidate that a polling session tries (``session.carrier`` is another).
+
+    Not thread-safe but for `deliver` and `close`.
+    """
+
+    __slots__ = ("engine", "has_probed", "session")
+
+    def __init__(self, engine: "Engine", session: Session) -> None:
+        self.engine = engine
+        self.session = session
+        self.has_probed = False
+
+    def deliver(self, framed: bytes) -> None:
+        """Send a frame soon and in order; have the session closed if its reader is too slow for that."""
+        raise NotImplementedError
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Return what waits because the client has not taken it yet."""
+        raise NotImplementedError
+
+    def close(self, code: CloseCode) -> None:
+        """Send what was delivered, then a close frame, and end the connection; calling it again changes nothing."""
+        raise NotImplementedError
+
+    def take(self, message: Message) -> None:
+        """Act on what the client sent. Raises `FrameError`."""
+        opcode, data = message.opcode, message.data
+        if opcode in (frames.TEXT, frames.BINARY):
+            if self.session.carrier is self:
+                self.engine.receive(self.session, data)
+            else:
+                self.engine.take_probe(self, data)
+        elif opcode == frames.PING:
+            assert isinstance(data, bytes)
+            self.deliver(frame(frames.PONG, data))
+        elif opcode == frames.CLOSE:
+            self.lost(self.engine.reason.TRANSPORT_CLOSE, CloseCode.NORMAL)
+
+    def fail(self, error: FrameError) -> None:
+        """Close the connection of a client that broke the WebSocket protocol."""
+        self.engine.refusals.note(f"a client broke the WebSocket protocol: {error}")
+        self.lost(self.engine.reason.TRANSPORT_ERROR, error.code)
+
+    def cut_off(self, why: str) -> None:
+        """End the connection of a client whose message is not whole, see `Holder`."""
+        self.fail(FrameError(CloseCode.POLICY_VIOLATION, why))
+
+    def lost(self, reason: str, code: CloseCode = CloseCode.GOING_AWAY) -> None:
+        """End the connection, and with it the session if this is its carrier, else the attempt to upgrade it."""
+        if self.session.carrier is self:
+            self.engine.close(self.session, reason, code=code)
+        elif self.session.candidate is self:
+            self.engine.end_upgrade(self)
+        self.close(code)

@@ -1,0 +1,1 @@
+"""Who accepts connections, reads and writes them: the loop, WSGI beside it, threads where there is none."""

@@ -1,0 +1,280 @@
+"""The way of a packet from the engine to its namespace, and of the answer back.
+
+Does what python-socketio does with a CONNECT to one of our namespaces, with its events, and when a client leaves, in fewer
+steps: it asks for no handlers of single events and logs no packets. Namespaces and handlers that an application adds are
+served the library's way, but that an exception of theirs is logged and harms nobody else.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Protocol
+
+from socketio import packet
+from socketio.exceptions import ConnectionRefusedError as RefusedError
+
+from hazoom_ws.transport.engineio.engine import Engine, text_message_frame
+from hazoom_ws.transport.engineio.session import MalformedPacket
+from hazoom_ws.transport.socketio.fan_out import Client, FanOut
+from hazoom_ws.transport.socketio.packet import ClientEvent, Packet, Problem, encoded, utf8_bytes
+
+logger = logging.getLogger(__name__)
+
+_NO_ENVIRON: dict[str, Any] = {}  # shared by all sessions
+_UNABLE = "Unable to connect"  # which `Packet` says in the words of the reference server
+_RESERVED_EVENTS = frozenset({"connect", "disconnect"})  # those that the library itself tells a namespace
+
+
+class _Namespaces(dict[str, Any]):
+    """The namespace handlers of a server, by name. One with a method ``admit`` is ours, and stays in its place."""
+
+    def __init__(self) -> None:
+        self.ours: dict[str, Any] = {}
+        self.has_others = False
+
+    def __setitem__(self, name: str, handler: Any) -> None:
+        self.refuse_ours(name)
+        super().__setitem__(name, handler)
+        if hasattr(handler, "admit"):
+            self.ours[name] = handler
+        else:
+            self.has_others = True
+
+    def refuse_ours(self, name: str) -> None:
+        """Raise ValueError for the name of one of ours."""
+        if name in self.ours:
+            raise ValueError(f"the namespace {name} is one of hazoom_ws: choose another name for your own")
+
+
+class _Handlers(dict[str, Any]):
+    """The handlers of single events of a server, by namespace: of none of ours, which would never be asked."""
+
+    def __init__(self, namespaces: _Namespaces) -> None:
+        self._namespaces = namespaces
+
+    def __setitem__(self, name: str, handlers: Any) -> None:
+        if name == "*":
+            raise ValueError("handlers of all namespaces would get what is for those of hazoom_ws: name your own")
+        self._namespaces.refuse_ours(name)
+        super().__setitem__(name, handlers)
+
+
+class Account(Protocol):
+    """What counts for one session until it ends, whatever namespaces it enters and leaves."""
+
+    is_limited: bool  # else nothing has to be charged
+
+    def charge(self, size_bytes: int, *, is_connect: bool) -> Problem | None:
+        """Count a packet that has come, a CONNECT or another; return why it is refused if that is too much."""
+
+
+class Dispatcher:
+    """The engine's handler of sessions and messages, for a `socketio.Server` that has no namespaces yet.
+
+    A namespace with a method ``admit(client, account, auth, accept)`` is ours. That lets a client in by calling
+    ``accept(**said)``, which returns a function of one argument that answers the client; or it raises `RefusedError`.
+    ``auth`` is a `Problem` where it may not be what it is.
+    """
+
+    def __init__(
+        self,
+        server: Any,
+        engine: Engine,
+        fan_out: FanOut,
+        *,
+        reply: Callable[[Callable[[Any], None], Any], None],
+        environ: Mapping[str, Any],
+        open_account: Callable[[Mapping[str, Any]], Account],
+    ) -> None:
+        """``reply(send, argument)`` calls ``send`` with what a handler returned, now or when it may be told.
+
+        ``environ``: what others' handlers find in their WSGI environment where the client's request says nothing.
+        ``open_account`` makes the account of a new session from its request, in the keys of WSGI.
+        """
+        self._server = server
+        self._engine = engine
+        self._fan_out = fan_out
+        self._reply = reply
+        self._environ = environ
+        self._open_account = open_account
+        self._accounts: dict[str, Account] = {}
+        self._packet_type: type[Packet] = server.packet_class
+        self._namespaces = server.namespace_handlers = _Namespaces()
+        self._ours = self._namespaces.ours
+        server.handlers = _Handlers(self._namespaces)
+        self._library_connect = server._handle_connect
+        self._library_open, self._library_close = server._handle_eio_connect, server._handle_eio_disconnect
+        # For test clients, which come by the library's way, and for what the library handles in `close`:
+        server._handle_eio_message = partial(self.take, is_session=False)
+        server._handle_eio_disconnect = self.close
+        server._handle_disconnect = self.leave
+        server.disconnect = self.disconnect
+        engine.on("connect", self.open)
+        engine.on("message", self.take)
+        engine.on("disconnect", self.close)
+
+    # A session
+
+    def open(self, eio_sid: str, environ: Mapping[str, Any]) -> None:
+        """Note a new session, and what its request said if there is anybody who may ask for that: it takes memory."""
+        kept = _NO_ENVIRON
+        if self._namespaces.has_others or self._server.handlers:
+            texts = {name: value for name, value in environ.items() if isinstance(value, str)}  # no sockets, no streams
+            kept = {**self._environ, **texts}
+        self._accounts[eio_sid] = self._open_account(environ)
+        self._library_open(eio_sid, kept)
+
+    def close(self, eio_sid: str, reason: str) -> None:
+        """Dismiss the client of a session that has ended from all its namespaces."""
+        environ = self._server.environ.get(eio_sid, _NO_ENVIRON)
+        self._library_close(eio_sid, reason)
+        self._accounts.pop(eio_sid, None)
+        environ.pop("werkzeug.request", None)  # it refers back: parted, both are freed at once
+
+    def take(self, eio_sid: str, data: str | bytes, *, is_session: bool = True) -> None:
+        """Act on one Socket.IO packet. ``is_session`` False: a test client's, which the engine does not know.
+
+        Raises `MalformedPacket`.
+        """
+        account = self._accounts.get(eio_sid)
+        if account is None:
+            if is_session:
+                return  # it has ended
+            account = self._accounts[eio_sid] = self._open_account(self._server.environ[eio_sid])
+        received = self._packet_type()
+        body = received.read_header(data)
+        problem = None
+        if account.is_limited:
+            size_bytes = utf8_bytes(data) if isinstance(data, str) else len(data)
+            problem = account.charge(size_bytes, is_connect=received.packet_type == packet.CONNECT)
+        if problem is None:
+            received.read_body(body)
+        else:
+            received.refuse(body, problem)
+        if received.packet_type != packet.EVENT:
+            self._take_other(eio_sid, account, received, is_session=is_session)
+            return
+        client = self._fan_out.client_of(eio_sid, received.namespace or "/")
+        if client is None or not client.is_connected:
+            return  # it has left, or has not been let in
+        event = received.data[0]
+        handler = self._ours.get(client.namespace)
+        if handler is None:
+            self._tell_others(client, event, received)
+            return
+        reply = handler.trigger_event(event, client.sid, *received.data[1:])
+        if received.id is not None:
+            self._reply(partial(self._acknowledge, client, received.namespace, received.id), reply)
+
+    def _take_other(self, eio_sid: str, account: Account, received: Packet, *, is_session: bool) -> None:
+        """Act on a packet that is no event."""
+        if received.packet_type == packet.CONNECT:
+            environ = self._server.environ.get(eio_sid, _NO_ENVIRON)
+            self._connect(eio_sid, received.namespace or "/", account, received.data)
+            if is_session and eio_sid not in self._engine.sessions:
+                # It was closed in the middle, maybe before it could be known that it had come.
+                self._server.environ[eio_sid] = environ
+                self.close(eio_sid, self._engine.reason.TRANSPORT_CLOSE)
+        elif received.packet_type == packet.ACK:
+            self._take_acknowledgement(eio_sid, received)
+        else:
+            self.leave(eio_sid, received.namespace, self._engine.reason.CLIENT_DISCONNECT)
+
+    def _take_acknowledgement(self, eio_sid: str, received: Packet) -> None:
+        """Call back whom an application wanted to be called: we ask clients for no acknowledgement."""
+        if not received.id:
+            return  # under which the library keeps its count
+        try:
+            self._server._handle_ack(eio_sid, received.namespace, received.id, received.data)
+        except Exception:
+            logger.exception("an acknowledgement in the namespace %s failed", received.namespace)
+
+    def _tell_others(self, client: Client, event: ClientEvent, received: Packet) -> None:
+        """Have an event handled in a namespace that is not ours. Raises `MalformedPacket`."""
+        if event.problem is not None:
+            raise MalformedPacket("its event may not be like that", str(event.problem()))
+        if event in _RESERVED_EVENTS:
+            raise MalformedPacket("no client may send an event of that name", event)  # the reference server says so too
+        try:
+            self._server._handle_event(client.eio_sid, received.namespace, received.id, received.data)
+        except Exception:
+            logger.exception("event %.64r of the namespace %s failed", str(event), client.namespace)
+
+    # Coming and going
+
+    def _connect(self, eio_sid: str, name: str, account: Account, auth: object) -> None:
+        """Let a client into a namespace, or refuse it."""
+        ours = self._ours.get(name)
+        if ours is not None:
+            self._admit(ours, eio_sid, name, account, auth)
+        elif callable(auth):
+            self._refuse(eio_sid, name, {"message": str(auth())})
+        elif not self._server.environ.get(eio_sid):
+            # There is none, or the first was added when the session was there: its handler could not ask whose it is.
+            self._refuse(eio_sid, name, _UNABLE)
+        else:
+            self._connect_elsewhere(eio_sid, name, auth)
+
+    def _admit(self, ours: Any, eio_sid: str, name: str, account: Account, auth: object) -> None:
+        client = self._fan_out.register(eio_sid, name)
+        if client is None:
+            self._refuse(eio_sid, name, _UNABLE)  # it is here already
+            return
+        try:
+            ours.admit(client, account, auth or None, partial(self._accept, client))
+        except RefusedError as refusal:
+            self._refuse(eio_sid, name, refusal.error_args)
+        finally:
+            if not client.is_connected:
+                self._fan_out.disconnect(client.sid, name)
+
+    def _connect_elsewhere(self, eio_sid: str, name: str, auth: object) -> None:
+        """Let a client into a namespace that is not ours, if its handler does."""
+        try:
+            self._library_connect(eio_sid, name, auth)
+        except Exception:
+            logger.exception("who connects to the namespace %s is refused", name)
+            client = self._fan_out.client_of(eio_sid, name)
+            if client is not None:
+                self._refuse(eio_sid, name, RefusedError().error_args)
+                self._fan_out.disconnect(client.sid, name)
+
+    def _refuse(self, eio_sid: str, name: str, why: Any) -> None:
+        self._server._send_packet(eio_sid, Packet(packet.CONNECT_ERROR, why, name))
+
+    def leave(self, eio_sid: str, namespace: str | None, reason: str | None = None) -> None:
+        """Dismiss a client from a namespace that it is in: whatever a handler raises, it is gone then."""
+        name = namespace or "/"
+        client = self._fan_out.client_of(eio_sid, name)
+        with self._engine.lock:
+            if client is None or not client.is_connected:
+                return
+            client.is_connected = False  # its handler may still ask who it was
+        ours = self._ours.get(name)
+        reason = reason or self._engine.reason.CLIENT_DISCONNECT
+        try:
+            if ours is not None:
+                ours.trigger_event("disconnect", client.sid, reason)
+            else:
+                self._server._trigger_event("disconnect", name, client.sid, reason)
+        except Exception:
+            logger.exception("a client has left the namespace %s, whose handler failed", name)
+        self._fan_out.disconnect(client.sid, name)
+
+    def disconnect(self, sid: str, namespace: str | None = None, ignore_queue: bool = False) -> None:  # noqa: ARG002
+        """Disconnect a client from a namespace, as `socketio.Server.disconnect` documents it."""
+        name = namespace or "/"
+        eio_sid = self._fan_out.eio_sid_from_sid(sid, name)
+        if eio_sid is not None and self._fan_out.is_connected(sid, name):
+            self._server._send_packet(eio_sid, Packet(packet.DISCONNECT, namespace=name))
+            self.leave(eio_sid, name, self._engine.reason.SERVER_DISCONNECT)
+
+    def _accept(self, client: Client, **said: Any) -> Callable[[Any], None]:
+        """Let a client in; what is returned answers its CONNECT with its sid and what else is ``said``."""
+        self._fan_out.connect(client.sid, client.namespace)
+        answer = text_message_frame(encoded(packet.CONNECT, client.namespace, None, {"sid": client.sid, **said}))
+        return lambda _: self._engine.outlet.push(client.recipient, answer)
+
+    def _acknowledge(self, client: Client, namespace: str | None, identifier: int, argument: Any) -> None:
+        answer = encoded(packet.ACK, namespace, identifier, [] if argument is None else [argument])
+        self._engine.outlet.push(client.recipient, text_message_frame(answer))

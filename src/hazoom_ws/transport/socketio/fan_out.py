@@ -1,0 +1,309 @@
+"""Who is in which Socket.IO room, and how an event gets to all of them.
+
+A `socketio.Manager` whose every operation costs what the client's own rooms cost, however many rooms and clients there
+are, and whose broadcast is encoded and framed once: each recipient gets the same bytes. An event for a namespace or a room
+without members costs nothing.
+
+The stock manager walks all rooms of a namespace when a client leaves, and keeps a two-way dictionary for each room.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterator
+from functools import cache, cached_property
+from typing import Any
+
+import msgspec
+import socketio
+from engineio import packet as eio_packet
+from socketio import packet
+
+from hazoom_ws.events.schemas import LlmComplete, LlmResponse, LlmToken, LlmTokens, ServerEvent, Status
+from hazoom_ws.transport.bounds.outbox import DroppableFrame, PatientFrame, TokenFrame
+from hazoom_ws.transport.engineio.engine import Engine, message_frame
+from hazoom_ws.transport.engineio.session import Recipient
+from hazoom_ws.transport.websocket import frames
+
+_PATIENT = (LlmTokens, LlmComplete, LlmResponse)  # see `PatientFrame`
+_encode_json = msgspec.json.Encoder().encode
+
+
+Rooms = str | list[str] | tuple[str, ...] | None  # None: the whole namespace
+
+
+class Client:
+    """One namespace of one connection. Until its connect handler accepts it, it is only in rooms that the handler chose."""
+
+    __slots__ = ("eio_sid", "is_connected", "namespace", "recipient", "rooms", "sid")
+
+    def __init__(self, sid: str, eio_sid: str, namespace: str, recipient: Recipient) -> None:
+        self.sid = sid
+        self.eio_sid = eio_sid
+        self.namespace = namespace
+        self.recipient = recipient
+        self.rooms: dict[str, None] = {}
+        self.is_connected = False
+
+
+class _TestRecipient:
+    """A client of Flask-SocketIO's test client, which has no session and wants packets instead of frames."""
+
+    def __init__(self, server: Any, eio_sid: str) -> None:
+        self._server = server
+        self._eio_sid = eio_sid
+        self.pending: Collection[bytes] = ()
+        self.backlog_bytes = 0
+
+    def deliver(self, framed: bytes) -> None:
+        self._server._send_eio_packet(self._eio_sid, eio_packet.Packet(eio_packet.MESSAGE, frames.opened(framed).data[1:]))
+
+
+class FanOut(socketio.Manager):  # type: ignore[misc]
+    """The ``client_manager`` of a `socketio.Server` with our `Engine` below. The server's threads take turns."""
+
+    callbacks: dict[str, Any]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rooms: dict[str, dict[str, dict[str, Recipient]]] = {}  # [namespace][room][sid]
+        self._clients: dict[str, Client] = {}  # [sid]
+        self._by_session: dict[str, dict[str, Client]] = {}  # [eio_sid][namespace]
+        self._namespaces: Counter[str] = Counter()  # clients in each that has any
+
+    @cached_property
+    def _engine(self) -> Engine:
+        engine: Engine = self.server.eio
+        return engine
+
+    # Coming and going
+
+    def get_namespaces(self) -> Collection[str]:
+        return self._namespaces.keys()
+
+    def register(self, eio_sid: str, namespace: str) -> Client | None:
+        """Return a new client that is still to be accepted, None if it is here already."""
+        engine = self._engine
+        recipient = engine.sessions.get(eio_sid) or _TestRecipient(self.server, eio_sid)
+        with engine.lock:  # clients come and go outside of turns
+            clients = self._by_session.setdefault(eio_sid, {})
+            if namespace in clients:
+                return None
+            sid = engine.generate_id()
+            client = clients[namespace] = self._clients[sid] = Client(sid, eio_sid, namespace, recipient)
+            self._namespaces[namespace] += 1
+        return client
+
+    def pre_connect(self, eio_sid: str, namespace: str) -> str | None:
+        client = self.register(eio_sid, namespace)
+        return None if client is None else client.sid
+
+    def connect(self, sid: str, namespace: str) -> str:
+        client = self._clients[sid]
+        client.is_connected = True
+        self._engine.joined(client.eio_sid)
+        return sid
+
+    def is_connected(self, sid: str, namespace: str) -> bool:
+        client = self._clients.get(sid)
+        return client is not None and client.is_connected and client.namespace == namespace
+
+    def is_pre_connected(self, sid: str, namespace: str) -> bool:
+        client = self._clients.get(sid)
+        return client is not None and not client.is_connected
+
+    def client_of(self, eio_sid: str, namespace: str) -> Client | None:
+        """Return what a session is in a namespace, None if it is not there."""
+        clients = self._by_session.get(eio_sid)
+        return clients.get(namespace) if clients else None
+
+    def sid_from_eio_sid(self, eio_sid: str, namespace: str) -> str | None:
+        client = self.client_of(eio_sid, namespace)
+        return None if client is None else client.sid
+
+    def eio_sid_from_sid(self, sid: str, namespace: str) -> str | None:
+        client = self._clients.get(sid)
+        return None if client is None else client.eio_sid
+
+    def pre_disconnect(self, sid: str, namespace: str) -> str | None:
+        """Mark a client as leaving; its disconnect handler may still ask who it was."""
+        client = self._clients.get(sid)
+        if client is None:
+            return None
+        client.is_connected = False
+        return client.eio_sid
+
+    def disconnect(self, sid: str, namespace: str, **_: Any) -> None:
+        with self._engine.lock:
+            client = self._clients.pop(sid, None)
+            if client is None:
+                return
+            for room in list(client.rooms):
+                self._leave(client, room)
+            self.callbacks.pop(sid, None)
+            self._namespaces[client.namespace] -= 1
+            if not self._namespaces[client.namespace]:
+                del self._namespaces[client.namespace]
+            clients = self._by_session[client.eio_sid]
+            del clients[client.namespace]
+            if not clients:
+                del self._by_session[client.eio_sid]
+        if not clients:
+            self._engine.unjoined(client.eio_sid)
+
+    def close(self, eio_sid: str) -> None:
+        """Close a session, such that its client would come back."""
+        self._engine.disconnect(eio_sid)
+
+    # Rooms
+
+    def enter_room(self, sid: str, namespace: str, room: str, eio_sid: str | None = None) -> None:
+        """Add a client to a room. Raises ValueError for one that is not here."""
+        client = self._clients.get(sid)
+        if client is None or client.namespace != namespace:
+            raise ValueError("sid is not connected to requested namespace")
+        with self._engine.lock:
+            client.rooms[room] = None
+            self.rooms.setdefault(namespace, {}).setdefault(room, {})[sid] = client.recipient
+
+    def leave_room(self, sid: str, namespace: str, room: str) -> None:
+        client = self._clients.get(sid)
+        with self._engine.lock:
+            if client is not None and room in client.rooms:
+                self._leave(client, room)
+
+    def close_room(self, room: str, namespace: str) -> None:
+        with self._engine.lock:
+            for sid in list(self.rooms.get(namespace, {}).get(room, ())):
+                self._leave(self._clients[sid], room)
+
+    def get_rooms(self, sid: str, namespace: str) -> list[str]:
+        client = self._clients.get(sid)
+        return [] if client is None else [sid, *client.rooms]
+
+    def get_participants(self, namespace: str, room: str | None) -> Iterator[tuple[str, str]]:
+        """Yield (sid, eio_sid) of a room, of the one client that ``room`` names, or of the whole namespace."""
+        for sid in list(self._recipients(namespace, room)):
+            yield sid, self._clients[sid].eio_sid
+
+    # Sending
+
+    def emit(
+        self,
+        event: str,
+        data: Any,
+        namespace: str,
+        room: Rooms = None,
+        skip_sid: Any = None,
+        callback: Any = None,
+        to: Rooms = None,
+        only: Collection[str] | None = None,
+        **_: Any,
+    ) -> None:
+        """Send an event to one client, a room, or a namespace, as `socketio.Server.emit` documents it.
+
+        ``only``: to none but these sids, which are to be in there too.
+        """
+        room = to or room
+        recipients = self._recipients(namespace, room)
+        if skip_sid and recipients:
+            skipped = {skip_sid} if isinstance(skip_sid, str) else skip_sid
+            recipients = {sid: recipient for sid, recipient in list(recipients.items()) if sid not in skipped}
+        if only is not None:
+            recipients = {sid: recipient for sid, recipient in list(recipients.items()) if sid in only}
+        if not recipients:
+            return
+        arguments = list(data) if isinstance(data, tuple) else [] if data is None else [data]
+        if callback:  # each recipient's packet has an acknowledgement id of its own
+            for sid, recipient in list(recipients.items()):
+                identifier = self._generate_ack_id(sid, callback)
+                for framed in self.frames_of(namespace, [event, *arguments], identifier):
+                    self._engine.outlet.push(recipient, framed)
+            return
+        for framed in self.frames_of(namespace, [event, *arguments]):
+            self._engine.outlet.broadcast(recipients.values(), framed)
+
+    def frames_of(self, namespace: str, data: list[Any], identifier: int | None = None) -> list[bytes]:
+        """Return the frames of an event. Raises what encoding it raises."""
+        encoded = self.server.packet_class(packet.EVENT, namespace=namespace, data=data, id=identifier).encode()
+        return [message_frame(part) for part in (encoded if isinstance(encoded, list) else [encoded])]
+
+    def send(
+        self,
+        event: ServerEvent | Status,
+        namespace: str,
+        to: str,
+        skip_sids: Collection[str | None] = (),
+        *,
+        offset: int = 0,
+    ) -> None:
+        """Send one of our events to a room or to one client, as `emit` does and quicker.
+
+        ``offset``, if it is not 0, goes along as one more argument, where a client that can recover looks for it.
+        """
+        client = self._clients.get(to)
+        if client is not None:
+            if client.namespace == namespace:
+                self._engine.outlet.push(client.recipient, _framed(namespace, event, offset))
+            return
+        rooms = self.rooms.get(namespace)
+        recipients = rooms.get(to) if rooms else None
+        if skip_sids and recipients:
+            recipients = {sid: recipient for sid, recipient in list(recipients.items()) if sid not in skip_sids}
+        if recipients:
+            self._engine.outlet.broadcast(recipients.values(), _framed(namespace, event, offset))
+
+    def has_taken_all(self, eio_sid: str) -> bool:
+        """Return whether nothing waits to be sent to a session."""
+        session = self._engine.sessions.get(eio_sid)
+        return session is None or not (session.pending or session.backlog_bytes)
+
+    def backlogs(self, namespace: str, to: str) -> Iterator[int]:
+        """Yield the bytes that wait for each recipient of what is sent ``to`` a room or a client."""
+        for recipient in list(self._recipients(namespace, to).values()):
+            yield recipient.backlog_bytes
+
+    def _recipients(self, namespace: str, room: Rooms) -> dict[str, Recipient]:
+        if isinstance(room, list | tuple):
+            return {sid: recipient for one in room for sid, recipient in list(self._recipients(namespace, one).items())}
+        if room is None:
+            return {
+                client.sid: client.recipient
+                for client in list(self._clients.values())
+                if client.namespace == namespace and client.is_connected
+            }
+        client = self._clients.get(room)
+        if client is not None and client.namespace == namespace:
+            return {room: client.recipient}
+        rooms = self.rooms.get(namespace)
+        return rooms.get(room, {}) if rooms else {}
+
+    def _leave(self, client: Client, room: str) -> None:
+        del client.rooms[room]
+        rooms = self.rooms[client.namespace]
+        del rooms[room][client.sid]
+        if not rooms[room]:
+            del rooms[room]
+            if not rooms:
+                del self.rooms[client.namespace]
+
+
+def _framed(namespace: str, event: ServerEvent | Status, offset: int) -> bytes:
+    """Return the frame that `FanOut.send` describes, of the kind that an outbox is to treat as its event allows."""
+    if type(event) is LlmToken:
+        return TokenFrame.of(_frame_of, namespace, event, offset)
+    framed = _frame_of(namespace, event, offset)
+    if event.is_droppable:
+        return DroppableFrame(framed)
+    if isinstance(event, _PATIENT):
+        framed = PatientFrame(framed)
+        framed.stream = (namespace, event.request_id)
+    return framed
+
+
+def _frame_of(namespace: str, event: ServerEvent | Status, offset: int) -> bytes:
+    suffix = b',"%d"]' % offset if offset else b"]"
+    return frames.frame(frames.TEXT, _prefix(namespace, event.event) + _encode_json(event) + suffix)
+
+
+@cache
+def _prefix(namespace: str, name: str) -> bytes:
+    return (f'42["{name}",' if namespace == "/" else f'42{namespace},["{name}",').encode()

@@ -1,0 +1,1 @@
+"""WebSockets: frames and the opening handshake, without I/O."""

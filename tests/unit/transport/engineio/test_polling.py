@@ -1,0 +1,85 @@
+"""A POST of many packets leaves everybody else their turns, and has a bound."""
+
+import io
+from typing import Any
+
+import pytest
+
+from hazoom_ws.transport.engineio.engine import Engine
+
+
+@pytest.fixture
+def engine() -> Engine:
+    engine = Engine(async_mode="threading", clock=lambda: 1000.0)
+    engine.on("connect", lambda *_: None)
+    engine.on("disconnect", lambda *_: None)
+    return engine
+
+
+def post(engine: Engine, sid: str, body: bytes, **more: str) -> str:
+    """Return the status of the answer."""
+    statuses: list[str] = []
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": "POST",
+        "QUERY_STRING": f"EIO=4&transport=polling&sid={sid}",
+        "CONTENT_LENGTH": str(len(body)),
+        "wsgi.input": io.BytesIO(body),
+    }
+    engine.handle_request(environ | more, lambda status, _headers: statuses.append(status))
+    return statuses[0]
+
+
+def open_session(engine: Engine) -> Any:
+    session = engine.open()
+    session.start_polling()
+    return session
+
+
+def test_after_every_sixteenth_packet_everybody_else_has_a_turn(engine):
+    happened: list[str] = []
+    engine.on("message", lambda _sid, text: happened.append(text))
+    engine.give_way = lambda: happened.append("turn")
+    assert post(engine, open_session(engine).sid, b"\x1e".join([b"4x"] * 100)) == "200 OK"
+    assert happened.count("x") == 100
+    runs = "".join(happened).split("turn")
+    assert max(map(len, runs)) <= 16
+
+
+def test_after_two_milliseconds_everybody_else_has_a_turn(engine):
+    now_s = 1000.0
+    turns: list[float] = []
+
+    def take(*_: str) -> None:
+        nonlocal now_s
+        now_s += 0.001
+
+    engine.clock = lambda: now_s
+    engine.on("message", take)
+    engine.give_way = lambda: turns.append(now_s)
+    assert post(engine, open_session(engine).sid, b"\x1e".join([b"4x"] * 12)) == "200 OK"
+    assert len(turns) == 3
+
+
+def test_who_closes_the_session_in_the_middle_ends_the_payload(engine):
+    taken: list[str] = []
+    session = open_session(engine)
+    engine.on("message", lambda _sid, text: taken.append(text))
+    engine.give_way = lambda: engine.close(session, "over")
+    assert post(engine, session.sid, b"\x1e".join([b"4x"] * 100)) == "400 Bad Request"
+    assert len(taken) == 15
+
+
+@pytest.mark.parametrize(("count", "status"), [(10_000, "200 OK"), (10_001, "400 Bad Request")])
+def test_ten_thousand_packets_are_taken_and_one_more_closes_the_session(engine, count, status):
+    session = open_session(engine)
+    assert post(engine, session.sid, b"\x1e" * (count - 1) if count > 10_000 else b"\x1e".join([b"6"] * count)) == status
+    assert session.is_open is (status == "200 OK")
+
+
+@pytest.mark.parametrize(
+    "more", [{"HTTP_TRANSFER_ENCODING": "chunked"}, {"CONTENT_LENGTH": "\xb2"}, {"CONTENT_LENGTH": "9"}]
+)
+def test_a_payload_of_no_clear_length_closes_the_session(engine, more):
+    session = open_session(engine)
+    assert post(engine, session.sid, b"6", **more) == "400 Bad Request"
+    assert not session.is_open

@@ -1,0 +1,109 @@
+"""`BlockingCarrier` over real sockets and threads."""
+
+import socket
+import threading
+import time
+
+from websockets.frames import Frame, Opcode
+
+from hazoom_ws.transport.engineio.engine import Engine
+from hazoom_ws.transport.engineio.session import SLOW_READER
+from hazoom_ws.transport.serving.blocking import BlockingCarrier
+from hazoom_ws.transport.websocket.frames import TEXT, frame
+
+LIMIT_BYTES = 1000
+PATIENCE_S = 20
+
+
+def client_frame(text: str) -> bytes:
+    return Frame(Opcode.TEXT, text.encode()).serialize(mask=True)
+
+
+def test_nothing_more_is_taken_from_who_is_too_slow():
+    engine = Engine(async_mode="threading", outbox_limit_bytes=LIMIT_BYTES)
+    engine.on("connect", lambda *_: None)
+    engine.on("disconnect", lambda *_: None)
+    taken = []
+
+    def answer_at_length(_sid: str, text: str) -> None:
+        taken.append(text)
+        for _ in range(100):
+            carrier.deliver(frame(TEXT, b"4" + b"x" * 100_000))
+
+    engine.on("message", answer_at_length)
+    session = engine.open()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        session.carrier = carrier = BlockingCarrier(engine, session, ours)
+        theirs.sendall(client_frame("41") + client_frame("42") * 100)
+        carrier.serve(b"")
+    assert taken == ["1"]
+    assert engine.closed_by_reason == {SLOW_READER: 1}
+
+
+def test_who_upgrades_with_too_much_is_ended_by_its_reader_and_not_under_the_lock_of_its_frames():
+    """Its disconnect handler waits for a turn, and in a turn is somebody who sends to it and waits for that lock."""
+    engine = Engine(async_mode="threading", outbox_limit_bytes=LIMIT_BYTES)
+    engine.on("connect", lambda *_: None)
+    ended = []
+
+    def disconnect(_sid: str, reason: str) -> None:
+        with session.changed:
+            ended.append((reason, threading.current_thread()))
+
+    engine.on("disconnect", disconnect)
+    session = engine.open()
+    session.start_polling()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        carrier = BlockingCarrier(engine, session, ours)
+        assert engine.start_upgrade(carrier)
+        engine.take_probe(carrier, "2probe")
+        framed = frame(TEXT, b"4" + b"x" * 97)
+        while session.outbox.add(framed):
+            pass
+        carrier.deliver(framed)  # takes the room of the last one
+        engine.take_probe(carrier, "5")
+        assert not ended
+        reader = threading.Thread(target=carrier.serve, args=(b"",), daemon=True)
+        reader.start()
+        reader.join(PATIENCE_S)
+        assert ended == [(SLOW_READER, reader)]
+
+
+def test_between_two_messages_the_part_of_the_next_has_its_own_time():
+    now_s = 1000.0
+    engine = Engine(async_mode="threading", message_timeout_s=30.0, clock=lambda: now_s)
+    engine.on("connect", lambda *_: None)
+    engine.on("disconnect", lambda *_: None)
+    engine.on("message", lambda *_: None)
+    session = engine.open()
+    ours, theirs = socket.socketpair()
+    message = client_frame("41")
+
+    def wait_until_held(size_bytes: int) -> None:
+        ends_at_s = time.monotonic() + PATIENCE_S
+        while engine.unfinished.total_bytes != size_bytes and time.monotonic() < ends_at_s:
+            time.sleep(0.001)
+        assert engine.unfinished.total_bytes == size_bytes
+
+    with ours, theirs:
+        session.carrier = carrier = BlockingCarrier(engine, session, ours)
+        reader = threading.Thread(target=carrier.serve, args=(b"",), daemon=True)
+        reader.start()
+        sent = 3
+        theirs.sendall(message[:sent])
+        wait_until_held(sent)
+        for _ in range(3):
+            now_s += 29.0
+            engine.unfinished.sweep(now_s)
+            rest = message[sent:]
+            sent = sent % 5 + 1
+            theirs.sendall(rest + message[:sent])
+            wait_until_held(sent)
+        assert session.is_open
+        now_s += 30.0
+        engine.unfinished.sweep(now_s)
+        reader.join(PATIENCE_S)
+        assert not session.is_open
+        assert engine.unfinished.total_bytes == 0
