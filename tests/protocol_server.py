@@ -56,6 +56,7 @@ def create_app(options: argparse.Namespace) -> Any:
     from flask import Flask
 
     from hazoom_ws.transport.engineio.engine import Engine
+    from hazoom_ws.transport.serving.http_requests import handle_request
     from hazoom_ws.transport.socketio.fan_out import FanOut
 
     app = Flask("protocol_server")
@@ -70,6 +71,7 @@ def create_app(options: argparse.Namespace) -> Any:
         client_manager=FanOut(),
     )
     engine = Engine(
+        handle_request=handle_request,
         async_mode=options.async_mode,
         async_handlers=False,
         monitor_clients=False,

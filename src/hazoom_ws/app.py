@@ -28,6 +28,7 @@ from hazoom_ws.settings import Settings
 from hazoom_ws.settings.checks import checked
 from hazoom_ws.settings.sources import load_settings
 from hazoom_ws.transport.engineio.engine import Engine
+from hazoom_ws.transport.serving.http_requests import handle_request
 from hazoom_ws.transport.socketio.dispatch import Dispatcher
 from hazoom_ws.transport.socketio.fan_out import FanOut
 from hazoom_ws.transport.socketio.packet import limited_packet_type
@@ -49,7 +50,7 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
     """
     settings = load_settings() if settings is None else checked(settings)
     app = Application("hazoom_ws", template_folder="web/templates", static_folder="web/static")
-    CORS(app, origins=cors_origins(settings), always_send=False)
+    CORS(app, origins=cors_origins(settings.cors_origins), always_send=False)
     fan_out = FanOut()
     socketio = SocketIO(
         app,
@@ -66,7 +67,7 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
         async_handlers=False,
         logger=_quiet_logger("engineio"),
         monitor_clients=False,
-        cors_allowed_origins=OriginCheck(settings),
+        cors_allowed_origins=OriginCheck(settings.cors_origins, settings.host),
         ping_interval=settings.ping_interval_s,
         ping_timeout=settings.ping_timeout_s,
         connect_timeout_s=settings.connect_timeout_s,
@@ -74,6 +75,7 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
         outbox_total_limit_bytes=settings.outbox_total_limit_bytes,
         incoming_total_limit_bytes=settings.incoming_total_limit_bytes,
         message_timeout_s=settings.message_timeout_s,
+        handle_request=handle_request,
     )
     engine.install(socketio.server)
     # Greenlets change places only where they wait, and nothing in a turn does; eventlet's lock costs more than a turn.

@@ -21,11 +21,11 @@ from urllib.parse import urlsplit
 import msgspec
 from flask import Flask
 
-from hazoom_ws import __version__
 from hazoom_ws.app import create_app
 from hazoom_ws.llm_bridge.demo import DemoBackend
 from hazoom_ws.settings import Settings, SettingsError
 from hazoom_ws.settings.sources import load_settings
+from hazoom_ws.version import __version__
 
 logger = logging.getLogger(__name__)
 

@@ -8,11 +8,9 @@ could be a stranger's that was made to resolve to this machine (DNS rebinding), 
 import ipaddress
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
-
-from hazoom_ws.settings import Settings
 
 logger = logging.getLogger(__name__)
 _REMEMBERED_REFUSALS = 100
@@ -92,18 +90,19 @@ def _pattern(origin: str) -> re.Pattern[str]:
     return re.compile(rf"\A{escaped}\Z", re.IGNORECASE | re.ASCII)
 
 
-def cors_origins(settings: Settings) -> str | list[re.Pattern[str]]:
+def cors_origins(origins: Collection[str]) -> str | list[re.Pattern[str]]:
     """Return what flask-cors takes for the list."""
-    return EVERY_PAGE if EVERY_PAGE in settings.cors_origins else allowed_patterns(settings.cors_origins)
+    return EVERY_PAGE if EVERY_PAGE in origins else allowed_patterns(origins)
 
 
 class OriginCheck:
     """Decide about one origin; callable as Engine.IO's ``cors_allowed_origins``."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._allows_all = EVERY_PAGE in settings.cors_origins
-        self._allowed = allowed_patterns(settings.cors_origins)
-        self._own_hosts = frozenset({"localhost", settings.host.lower()})
+    def __init__(self, origins: Collection[str], host: str) -> None:
+        """``origins`` is the list, ``host`` the name or address that this server listens on."""
+        self._allows_all = EVERY_PAGE in origins
+        self._allowed = allowed_patterns(origins)
+        self._own_hosts = frozenset({"localhost", host.lower()})
         self._refused: set[str] = set()
 
     def __call__(self, origin: str | None, environ: Mapping[str, Any]) -> bool:

@@ -20,6 +20,9 @@ Seq = Annotated[int, Meta(ge=0, le=2**53)]
 PageSize = Annotated[int, Meta(ge=0, le=500)]
 IntelligenceLevel = Literal["nano", "standard", "super", "quantum"]
 FinishReason = Literal["stop", "cancelled", "failed"]
+# What becomes of an event while its reader is slow: it waits; it may be lost; it waits joined with others of its stream; it
+# waits, and its reader is not called slow for that (an answer of the AI, whose size others bound).
+IfSlow = Literal["kept", "dropped", "joined", "patient"]
 
 
 class ClientPayload(Struct, frozen=True, kw_only=True):
@@ -122,11 +125,11 @@ class GetStats(ClientPayload, frozen=True, kw_only=True):
 
 
 class ServerEvent(Struct, frozen=True, kw_only=True):
-    """What the server sends on the namespaces of a feature. ``is_droppable``: a slow reader may miss it."""
+    """What the server sends on the namespaces of a feature. ``if_slow``: see `IfSlow`."""
 
     event: ClassVar[str]
     feature: ClassVar[Feature]
-    is_droppable: ClassVar[bool] = False
+    if_slow: ClassVar[IfSlow] = "kept"
 
 
 class ServerInfo(Struct, frozen=True, kw_only=True):
@@ -138,7 +141,7 @@ class Status(Struct, frozen=True, kw_only=True):
     """The event ``status``, on each namespace when it accepts a client."""
 
     event: ClassVar[str] = "status"
-    is_droppable: ClassVar[bool] = False
+    if_slow: ClassVar[IfSlow] = "kept"
     connected: bool = True
     message: str = "Connected to hazoom_ws"
     sid: str
@@ -195,7 +198,7 @@ class RoomLeft(ServerEvent, frozen=True, kw_only=True):
 class UserJoined(ServerEvent, frozen=True, kw_only=True):
     event = "user_joined"
     feature = "rooms"
-    is_droppable = True
+    if_slow = "dropped"
     room: str
     user: str
     user_count: int
@@ -204,7 +207,7 @@ class UserJoined(ServerEvent, frozen=True, kw_only=True):
 class UserLeft(ServerEvent, frozen=True, kw_only=True):
     event = "user_left"
     feature = "rooms"
-    is_droppable = True
+    if_slow = "dropped"
     room: str
     user: str
     user_count: int
@@ -213,7 +216,7 @@ class UserLeft(ServerEvent, frozen=True, kw_only=True):
 class UserTyping(ServerEvent, frozen=True, kw_only=True):
     event = "user_typing"
     feature = "typing"
-    is_droppable = True
+    if_slow = "dropped"
     user: str
     is_typing: bool
     room: str
@@ -224,6 +227,7 @@ class LlmToken(ServerEvent, frozen=True, kw_only=True):
 
     event = "llm_token"
     feature = "llm"
+    if_slow: ClassVar[IfSlow] = "joined"
     token: str
     request_id: str
     index: int
@@ -233,6 +237,7 @@ class LlmToken(ServerEvent, frozen=True, kw_only=True):
 class LlmTokens(LlmToken, frozen=True, kw_only=True):
     """Several tokens, joined. ``snapshot``: the whole answer so far, for who has come in the middle."""
 
+    if_slow: ClassVar[IfSlow] = "patient"
     snapshot: bool | UnsetType = UNSET
 
 
@@ -252,7 +257,7 @@ class LlmQueued(ServerEvent, frozen=True, kw_only=True):
 
     event = "llm_queued"
     feature = "llm"
-    is_droppable = True
+    if_slow = "dropped"
     request_id: str
     position: int
 
@@ -260,6 +265,7 @@ class LlmQueued(ServerEvent, frozen=True, kw_only=True):
 class LlmResponse(ServerEvent, frozen=True, kw_only=True):
     event = "llm_response"
     feature = "llm"
+    if_slow = "patient"
     response: str
     intelligence_level: IntelligenceLevel
     request_id: str
@@ -272,6 +278,7 @@ class LlmComplete(ServerEvent, frozen=True, kw_only=True):
 
     event = "llm_complete"
     feature = "llm"
+    if_slow = "patient"
     message: str = "Response complete"
     timestamp: float
     request_id: str
@@ -327,7 +334,7 @@ class Stats(ServerEvent, frozen=True, kw_only=True):
 
     event = "stats"
     feature = "stats"
-    is_droppable = True
+    if_slow = "dropped"
     active_users: int
     rooms: dict[str, int]
     total_connections: int

@@ -20,7 +20,6 @@ import msgspec
 from msgspec import UNSET, Struct
 from socketio.exceptions import ConnectionRefusedError as RefusedError
 
-from hazoom_ws import __version__
 from hazoom_ws.access.limits import Account
 from hazoom_ws.chat.effects import Push
 from hazoom_ws.chat.hub import Hub
@@ -35,6 +34,7 @@ from hazoom_ws.metrics.statistics import Statistics
 from hazoom_ws.settings import Settings
 from hazoom_ws.transport.socketio.fan_out import Client
 from hazoom_ws.transport.socketio.packet import ClientEvent
+from hazoom_ws.version import __version__
 
 logger = logging.getLogger(__name__)
 

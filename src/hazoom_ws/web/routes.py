@@ -7,11 +7,11 @@ import flask
 import msgspec
 from flask import Blueprint, Response
 
-from hazoom_ws import __version__
 from hazoom_ws.chat.hub import Hub
 from hazoom_ws.delivery.delivery import Delivery
 from hazoom_ws.message_log.contract import MessageLog
 from hazoom_ws.metrics.statistics import Statistics
+from hazoom_ws.version import __version__
 
 SERVICE = "hazoom_ws"
 _CLIENT = "vendor/socket.io.min.js"

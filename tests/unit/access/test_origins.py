@@ -7,6 +7,10 @@ from hazoom_ws.access.origins import OriginCheck, normal_origin
 from hazoom_ws.settings import Settings
 
 
+def check_of(settings: Settings) -> OriginCheck:
+    return OriginCheck(settings.cors_origins, settings.host)
+
+
 def environ(host: str, scheme: str = "http") -> dict[str, str]:
     return {"wsgi.url_scheme": scheme, "HTTP_HOST": host}
 
@@ -32,26 +36,26 @@ def environ(host: str, scheme: str = "http") -> dict[str, str]:
     ],
 )
 def test_an_origin_is_allowed_if_it_is_listed_or_our_own(origin, host, allowed):
-    assert OriginCheck(Settings())(origin, environ(host)) is allowed
+    assert check_of(Settings())(origin, environ(host)) is allowed
 
 
 def test_our_own_host_name_is_the_one_that_was_configured():
-    check = OriginCheck(Settings(host="chat.example"))
+    check = check_of(Settings(host="chat.example"))
     assert check("http://chat.example:5000", environ("chat.example:5000")) is True
 
 
 def test_an_empty_list_allows_our_own_origin_only():
-    check = OriginCheck(Settings(cors_origins=()))
+    check = check_of(Settings(cors_origins=()))
     assert check("http://localhost:5173", environ("localhost:5000")) is False
     assert check("http://localhost:5000", environ("localhost:5000")) is True
 
 
 def test_a_star_has_to_be_written():
-    assert OriginCheck(Settings(cors_origins=("*",)))("http://evil.example", environ("localhost:5000")) is True
+    assert check_of(Settings(cors_origins=("*",)))("http://evil.example", environ("localhost:5000")) is True
 
 
 def test_a_refusal_says_once_how_to_allow_the_origin(caplog):
-    check = OriginCheck(Settings())
+    check = check_of(Settings())
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             check("http://localhost:4200", environ("localhost:5000"))
@@ -125,7 +129,7 @@ def test_null_is_nobody_unless_it_is_named(make_app, listed, allowed):
 
 
 def test_a_newline_ends_no_origin():
-    assert OriginCheck(Settings(cors_origins=("https://a.example",)))("https://a.example\n", environ("x")) is False
+    assert check_of(Settings(cors_origins=("https://a.example",)))("https://a.example\n", environ("x")) is False
 
 
 @pytest.mark.parametrize(

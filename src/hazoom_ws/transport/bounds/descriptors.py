@@ -8,12 +8,10 @@ import errno
 import logging
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from hazoom_ws.transport.engineio.engine import Engine
+from hazoom_ws.transport.bounds.refusals import Refusals
 
 _RESERVE_COUNT = 16
 _RESERVE_PART = 16  # at least that part of all
@@ -31,8 +29,11 @@ CANNOT_ACCEPT = "cannot accept connections for a moment"
 class Descriptors:
     """Decides who is admitted, and who goes for that: first who has not finished a request, then who joined nothing."""
 
-    def __init__(self, engine: "Engine") -> None:
-        self._engine = engine
+    def __init__(self, clock: Callable[[], float], refusals: Refusals, end_one: Sequence[Callable[[], bool]]) -> None:
+        """``end_one``: functions that end who is missed least, of one kind each, and return whether there was anybody."""
+        self._clock = clock
+        self._refusals = refusals
+        self._end_one = end_one
         self.counts: list[Callable[[], int]] = []  # of connections that are open, from each place that has some
         self._reserved_from = math.inf
         self._room_count = math.inf  # for connections
@@ -47,7 +48,7 @@ class Descriptors:
     @property
     def are_short(self) -> bool:
         """Whether a connection should end once it has been served, instead of waiting for another request."""
-        return self._engine.clock() < self._crowded_until_s
+        return self._clock() < self._crowded_until_s
 
     def admit(self, fd: int) -> bool:
         """Return whether a connection that was accepted as ``fd`` may stay.
@@ -59,17 +60,16 @@ class Descriptors:
 
     def make_room(self) -> bool:
         """End whoever is missed least; return False if there are only such as are in."""
-        engine = self._engine
-        self._crowded_until_s = engine.clock() + _CROWDED_S
-        if engine.unfinished.cut_off_oldest(SHORT_OF_FILES) or engine.close_oldest_unjoined():
-            engine.refusals.note(SHORT_OF_FILES, "who has not finished a request is cut off", logging.WARNING)
+        self._crowded_until_s = self._clock() + _CROWDED_S
+        if any(end_one() for end_one in self._end_one):
+            self._refusals.note(SHORT_OF_FILES, "who has not finished a request is cut off", logging.WARNING)
             return True
-        engine.refusals.note(SHORT_OF_FILES, "who is new is turned away", logging.WARNING)
+        self._refusals.note(SHORT_OF_FILES, "who is new is turned away", logging.WARNING)
         return False
 
     def accept_failed(self, error: OSError) -> None:
         """Note why nothing can be accepted; if there are no files left, make room."""
-        self._engine.refusals.note(CANNOT_ACCEPT, error.strerror or str(error), logging.WARNING)
+        self._refusals.note(CANNOT_ACCEPT, error.strerror or str(error), logging.WARNING)
         if error.errno in {errno.EMFILE, errno.ENFILE}:
             self.make_room()
 

@@ -7,10 +7,9 @@ the caller closes the connection in the way that makes its client come back. Not
 
 from collections import deque
 from collections.abc import Callable
+from typing import Any, Protocol, cast
 
 import msgspec
-
-from hazoom_ws.events.schemas import LlmToken
 
 # What each connection may hold even when all together are over their bound: who keeps up is not to blame for the others.
 _SHARE_BYTES = 16_384
@@ -35,7 +34,15 @@ class PatientFrame(bytes):
     stream: tuple[str, str] | None = None
 
 
-FrameOf = Callable[[str, LlmToken, int], bytes]
+class Piece(Protocol):
+    """A struct that is an event with one of many pieces of a text, which can be one piece where they wait together."""
+
+    token: str
+    index: int
+    request_id: str
+
+
+FrameOf = Callable[[str, Any, int], bytes]
 
 
 class TokenFrame(bytes):
@@ -44,10 +51,10 @@ class TokenFrame(bytes):
     ``source``: the function that made it, and its namespace, event and offset.
     """
 
-    source: tuple[FrameOf, str, LlmToken, int]
+    source: tuple[FrameOf, str, Piece, int]
 
     @classmethod
-    def of(cls, frame_of: FrameOf, namespace: str, event: LlmToken, offset: int) -> "TokenFrame":
+    def of(cls, frame_of: FrameOf, namespace: str, event: Piece, offset: int) -> "TokenFrame":
         """Return the frame that ``frame_of(namespace, event, offset)`` makes, such that it can be joined."""
         framed = cls(frame_of(namespace, event, offset))
         framed.source = (frame_of, namespace, event, offset)
@@ -88,7 +95,7 @@ class _Run:
         frame_of, namespace, event, _ = self._first.source
         if self.next_index == event.index + 1:
             return self._first
-        return frame_of(namespace, msgspec.structs.replace(event, token="".join(self._texts)), self._offset)
+        return frame_of(namespace, msgspec.structs.replace(cast(Any, event), token="".join(self._texts)), self._offset)
 
 
 class OutboxTotal:

@@ -24,7 +24,7 @@ import engineio
 import msgspec
 
 from hazoom_ws.deadlines import Deadlines
-from hazoom_ws.transport.bounds.descriptors import Descriptors
+from hazoom_ws.transport.bounds.descriptors import SHORT_OF_FILES, Descriptors
 from hazoom_ws.transport.bounds.heap import Heap
 from hazoom_ws.transport.bounds.outbox import Outbox, OutboxTotal
 from hazoom_ws.transport.bounds.refusals import Refusals
@@ -39,6 +39,7 @@ PING = frame(frames.TEXT, b"2")
 PROBE_ANSWER = frame(frames.TEXT, b"3probe")
 NO_NAMESPACE = "no namespace"
 BAD_PACKET = "parse error"
+HandleRequest = Callable[[Any, dict[str, Any], Callable[..., Any]], Collection[bytes]]  # of an engine, as WSGI asks
 _UPGRADE_TIMEOUT_S = 10.0
 _ID_BYTES = 15
 _LONGEST_TICK_S = 0.5
@@ -60,14 +61,19 @@ class Engine(engineio.Server):  # type: ignore[misc]
         outbox_total_limit_bytes: int = 268_435_456,
         incoming_total_limit_bytes: int = 33_554_432,
         message_timeout_s: float = 30.0,
+        handle_request: HandleRequest | None = None,
         clock: Callable[[], float] = time.monotonic,
         **options: Any,
     ) -> None:
-        """``options`` are `engineio.Server`'s; ``connect_timeout_s`` is how long a session may be in no namespace."""
+        """``options`` are `engineio.Server`'s; ``connect_timeout_s`` is how long a session may be in no namespace.
+
+        ``handle_request(engine, environ, start_response)`` serves HTTP; None: there is none.
+        """
         super().__init__(**options)
         self.outlet: Outlet = DirectOutlet()
         self.loop: Any = None  # the `Loop` that is the outlet, where there is one
         self.clock = clock
+        self._handle_request = handle_request
         self.sessions: dict[str, Session] = {}
         self._ending: dict[str, Session] = {}  # closed, but their disconnect handlers may still ask for them
         self.closed_by_reason: Counter[str] = Counter()
@@ -77,7 +83,9 @@ class Engine(engineio.Server):  # type: ignore[misc]
         self.lock: AbstractContextManager[Any] = threading.RLock() if self.async_mode == "threading" else nullcontext()
         self.refusals = Refusals(clock=clock)
         self.unfinished = Unfinished(incoming_total_limit_bytes, message_timeout_s, self.lock)
-        self.descriptors = Descriptors(self)
+        # First who has not finished a request, then who has joined nothing.
+        end_one = (lambda: self.unfinished.cut_off_oldest(SHORT_OF_FILES), self.close_oldest_unjoined)
+        self.descriptors = Descriptors(clock, self.refusals, end_one)
         self.give_way: Callable[[], object] = self.sleep  # in the middle of a long request over HTTP
         self.sweeps: list[Callable[[float], None]] = [
             self._sweep,
@@ -104,9 +112,8 @@ class Engine(engineio.Server):  # type: ignore[misc]
 
     def handle_request(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Collection[bytes]:
         """Serve one HTTP request, a WebSocket's included."""
-        from hazoom_ws.transport.engineio.polling import handle_request
-
-        return handle_request(self, environ, start_response)
+        assert self._handle_request is not None
+        return self._handle_request(self, environ, start_response)
 
     def send(self, sid: str, data: str | bytes) -> None:
         """Send a message to a session; one that is closed loses it."""

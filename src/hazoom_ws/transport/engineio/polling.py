@@ -1,4 +1,4 @@
-"""Engine.IO over HTTP: long polling, and a WebSocket's handshake as it comes through WSGI.
+"""Engine.IO over HTTP: long polling.
 
 A poll waits in its WSGI request's thread or greenlet. Frames are kept as they would leave over a WebSocket, and unpacked
 here: the polling client is the rare one.
@@ -8,7 +8,7 @@ Source: Engine.IO protocol revision 4, "HTTP long-polling".
 
 import base64
 import binascii
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -16,8 +16,6 @@ from hazoom_ws.transport.engineio import requests as handshake
 from hazoom_ws.transport.engineio.engine import Engine
 from hazoom_ws.transport.engineio.requests import BAD_METHOD, BAD_REQUEST, Refused, refuse_session
 from hazoom_ws.transport.engineio.session import Session
-from hazoom_ws.transport.http import heads as http_heads
-from hazoom_ws.transport.serving import blocking
 from hazoom_ws.transport.websocket import frames
 
 _SEPARATOR = "\x1e"
@@ -33,33 +31,8 @@ _PACKETS_PER_TURN = 16
 _TURN_S = 0.002
 
 
-def handle_request(engine: Engine, environ: dict[str, Any], start_response: Callable[..., Any]) -> Collection[bytes]:
-    """Serve one request as WSGI asks. A WebSocket may end before this returns, or live on in the loop."""
-    try:
-        handshake.check_origin(engine, environ)
-        if environ["REQUEST_METHOD"] == "OPTIONS":
-            status, body = HTTPStatus.OK, b""
-        else:
-            query = handshake.query_of(environ)
-            if handshake.is_websocket(environ):
-                session, answer = handshake.accept_websocket(engine, environ, query)
-                return blocking.carry(engine, session, answer, environ)
-            status, body = HTTPStatus.OK, _serve(engine, environ, query)
-    except Refused as refusal:
-        handshake.note_refusal(engine, environ, refusal)
-        status, body = refusal.status, refusal.body
-    headers = [
-        ("Content-Type", "text/plain; charset=UTF-8" if status == HTTPStatus.OK else "application/json"),
-        ("Content-Length", str(len(body))),
-        ("Cache-Control", "no-store"),
-        *http_heads.SECURITY_HEADERS,
-        *engine._cors_headers(environ),
-    ]
-    start_response(f"{status.value} {status.phrase}", headers)
-    return [body]
-
-
-def _serve(engine: Engine, environ: dict[str, Any], query: Mapping[str, str]) -> bytes:
+def serve(engine: Engine, environ: dict[str, Any], query: Mapping[str, str]) -> bytes:
+    """Serve a poll, or a POST, and return the body of its answer; a poll waits. Raises `Refused`."""
     session = handshake.find_session(engine, query)
     method = environ["REQUEST_METHOD"]
     if query["transport"] != "polling":

@@ -2,14 +2,12 @@
 
 import threading
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from hazoom_ws.transport.bounds.outbox import Outbox
+from hazoom_ws.transport.bounds.refusals import Refusals
 from hazoom_ws.transport.websocket import frames
 from hazoom_ws.transport.websocket.frames import CloseCode, FrameError, Message, frame
-
-if TYPE_CHECKING:
-    from hazoom_ws.transport.engineio.engine import Engine
 
 SLOW_READER = "slow reader"
 
@@ -59,6 +57,28 @@ class DirectOutlet:
             recipient.deliver(framed)
 
 
+class SessionOwner(Protocol):
+    """Who decides about sessions, the `Engine`: it alone ends them. A session and what carries it report, and ask."""
+
+    reason: Any
+    refusals: Refusals
+
+    def new_outbox(self) -> Outbox:
+        """Return an outbox that counts with all others."""
+
+    def receive(self, session: "Session", packet: str | bytes) -> None:
+        """Act on one packet of a client; one that cannot be understood closes its session."""
+
+    def close(self, session: "Session", reason: str, *, code: CloseCode = CloseCode.GOING_AWAY) -> None:
+        """End a session; calling it again changes nothing."""
+
+    def take_probe(self, carrier: "Carrier", packet: str | bytes) -> None:
+        """Act on what a candidate for an upgrade has sent. Raises `FrameError`."""
+
+    def end_upgrade(self, carrier: "Carrier") -> None:
+        """Note that an upgrade has been finished, or has failed."""
+
+
 class Session:
     """One Engine.IO session. ``carrier`` is its WebSocket, None while it polls; ``candidate`` the one it upgrades to.
 
@@ -81,7 +101,7 @@ class Session:
         "state",
     )
 
-    def __init__(self, engine: "Engine", sid: str) -> None:
+    def __init__(self, engine: SessionOwner, sid: str) -> None:
         self.engine = engine
         self.sid = sid
         self.is_open = True
@@ -133,7 +153,7 @@ class Carrier:
 
     __slots__ = ("engine", "has_probed", "session")
 
-    def __init__(self, engine: "Engine", session: Session) -> None:
+    def __init__(self, engine: SessionOwner, session: Session) -> None:
         self.engine = engine
         self.session = session
         self.has_probed = False

@@ -61,6 +61,7 @@ class BlockingCarrier(Carrier):
     """One connection with a reader, which is the caller of `serve`, and a writer."""
 
     __slots__ = ("_changed", "_closing", "_connection", "_is_too_slow", "_outbox", "_reader")
+    engine: Engine
 
     def __init__(self, engine: Engine, session: Session, connection: socket.socket) -> None:
         super().__init__(engine, session)

@@ -5,15 +5,13 @@ Everything here runs in a turn of the `Loop`, or in a greenlet between two turns
 
 import socket
 from collections.abc import Callable, Collection, Iterable
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import Any, Protocol, cast
 
 from hazoom_ws.transport.bounds.outbox import Outbox
+from hazoom_ws.transport.engineio.engine import Engine
 from hazoom_ws.transport.engineio.session import SLOW_READER, Carrier, Session
 from hazoom_ws.transport.websocket import frames
 from hazoom_ws.transport.websocket.frames import CloseCode, FrameError, FrameReader
-
-if TYPE_CHECKING:
-    from hazoom_ws.transport.serving.loop import Loop
 
 _FRAMES_PER_CLIENT = 16  # in one turn, so that a flood from one keeps nobody waiting
 _WRITE_BYTES = 262_144
@@ -37,12 +35,36 @@ class Endpoint(Protocol):
         """Close the socket without a word."""
 
 
+class Watcher(Protocol):
+    """What an endpoint asks of the loop that reads it: the `Loop`."""
+
+    engine: Engine
+    inbox: memoryview
+
+    def clock(self) -> float: ...
+
+    def watch(self, endpoint: Endpoint) -> None:
+        """Read from an endpoint from now on."""
+
+    def unwatch(self, endpoint: Endpoint) -> None:
+        """Read from it no more; it is forgotten."""
+
+    def want_to_write(self, endpoint: Endpoint, *, wanted: bool) -> None:
+        """Start or stop to be told that an endpoint can take more."""
+
+    def linger(self, endpoint: Endpoint) -> None:
+        """Read over what a client still sends, so that the last words to it are not lost to a reset."""
+
+    def welcome(self, newcomer: "Newcomer", head: bytes) -> None:
+        """Answer the handshake of a WebSocket, or hand over what is none."""
+
+
 class _Passing:
     """An endpoint that is no WebSocket: not yet, or no longer."""
 
     __slots__ = ("connection", "is_ready", "loop")
 
-    def __init__(self, loop: "Loop", connection: Any) -> None:
+    def __init__(self, loop: Watcher, connection: Any) -> None:
         self.loop = loop
         self.connection = connection
         self.is_ready = False
@@ -65,7 +87,7 @@ class Newcomer(_Passing):
 
     __slots__ = ("address",)
 
-    def __init__(self, loop: "Loop", connection: Any, address: Any) -> None:
+    def __init__(self, loop: Watcher, connection: Any, address: Any) -> None:
         super().__init__(loop, connection)
         self.address = address
 
@@ -115,7 +137,7 @@ class BackendStream:
 
     __slots__ = ("_is_watched", "_on_data", "connection", "is_ready", "loop")
 
-    def __init__(self, loop: "Loop", connection: Any, on_data: Callable[[bytes], None]) -> None:
+    def __init__(self, loop: Watcher, connection: Any, on_data: Callable[[bytes], None]) -> None:
         self.loop = loop
         self.connection = connection
         self.is_ready = False
@@ -159,8 +181,9 @@ class SocketCarrier(Carrier):
     """A WebSocket in the loop. ``outbox`` is None as long as its client takes everything at once."""
 
     __slots__ = ("_reader", "connection", "is_closed", "is_ready", "loop", "outbox")
+    engine: Engine
 
-    def __init__(self, loop: "Loop", connection: Any, session: Session) -> None:
+    def __init__(self, loop: Watcher, connection: Any, session: Session) -> None:
         super().__init__(loop.engine, session)
         self.loop = loop
         self.connection = connection

@@ -10,24 +10,36 @@ The stock manager walks all rooms of a namespace when a client leaves, and keeps
 from collections import Counter
 from collections.abc import Collection, Iterator
 from functools import cache, cached_property
-from typing import Any
+from typing import Any, Literal, Protocol, cast
 
 import msgspec
 import socketio
 from engineio import packet as eio_packet
 from socketio import packet
 
-from hazoom_ws.events.schemas import LlmComplete, LlmResponse, LlmToken, LlmTokens, ServerEvent, Status
-from hazoom_ws.transport.bounds.outbox import DroppableFrame, PatientFrame, TokenFrame
+from hazoom_ws.transport.bounds.outbox import DroppableFrame, PatientFrame, Piece, TokenFrame
 from hazoom_ws.transport.engineio.engine import Engine, message_frame
 from hazoom_ws.transport.engineio.session import Recipient
 from hazoom_ws.transport.websocket import frames
 
-_PATIENT = (LlmTokens, LlmComplete, LlmResponse)  # see `PatientFrame`
 _encode_json = msgspec.json.Encoder().encode
 
 
 Rooms = str | list[str] | tuple[str, ...] | None  # None: the whole namespace
+
+
+class Event(Protocol):
+    """A struct that is sent as an event. ``if_slow``: what becomes of it while its reader is slow.
+
+    "kept": it waits. "dropped": it may be lost. "joined": it is a `Piece`, and waits joined with others. "patient": it is
+    part of an answer whose size others bound, and has a ``request_id``.
+    """
+
+    @property
+    def event(self) -> str: ...
+
+    @property
+    def if_slow(self) -> Literal["kept", "dropped", "joined", "patient"]: ...
 
 
 class Client:
@@ -228,7 +240,7 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
 
     def send(
         self,
-        event: ServerEvent | Status,
+        event: Event,
         namespace: str,
         to: str,
         skip_sids: Collection[str | None] = (),
@@ -286,20 +298,21 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
                 del self.rooms[client.namespace]
 
 
-def _framed(namespace: str, event: ServerEvent | Status, offset: int) -> bytes:
+def _framed(namespace: str, event: Event, offset: int) -> bytes:
     """Return the frame that `FanOut.send` describes, of the kind that an outbox is to treat as its event allows."""
-    if type(event) is LlmToken:
-        return TokenFrame.of(_frame_of, namespace, event, offset)
+    if_slow = event.if_slow
+    if if_slow == "joined":
+        return TokenFrame.of(_frame_of, namespace, cast(Piece, event), offset)
     framed = _frame_of(namespace, event, offset)
-    if event.is_droppable:
+    if if_slow == "dropped":
         return DroppableFrame(framed)
-    if isinstance(event, _PATIENT):
+    if if_slow == "patient":
         framed = PatientFrame(framed)
-        framed.stream = (namespace, event.request_id)
+        framed.stream = (namespace, cast(Piece, event).request_id)
     return framed
 
 
-def _frame_of(namespace: str, event: ServerEvent | Status, offset: int) -> bytes:
+def _frame_of(namespace: str, event: Event, offset: int) -> bytes:
     suffix = b',"%d"]' % offset if offset else b"]"
     return frames.frame(frames.TEXT, _prefix(namespace, event.event) + _encode_json(event) + suffix)
 

@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from hazoom_ws.transport.engineio.engine import Engine
+from hazoom_ws.transport.serving.http_requests import handle_request
 
 
 @pytest.fixture
 def engine() -> Engine:
-    engine = Engine(async_mode="threading", clock=lambda: 1000.0)
+    engine = Engine(async_mode="threading", clock=lambda: 1000.0, handle_request=handle_request)
     engine.on("connect", lambda *_: None)
     engine.on("disconnect", lambda *_: None)
     return engine

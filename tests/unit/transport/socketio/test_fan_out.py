@@ -67,7 +67,7 @@ class Said(ServerEvent):
 
 class Seen(Said):
     event = "seen"
-    is_droppable = True
+    if_slow = "dropped"
 
 
 class Server:

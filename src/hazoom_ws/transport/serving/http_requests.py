@@ -1,0 +1,38 @@
+"""An Engine.IO request as WSGI hands it over: may its page, then a poll or a WebSocket. The `Engine` is given this."""
+
+from collections.abc import Callable, Collection
+from http import HTTPStatus
+from typing import Any
+
+from hazoom_ws.transport.engineio import polling
+from hazoom_ws.transport.engineio import requests as handshake
+from hazoom_ws.transport.engineio.engine import Engine
+from hazoom_ws.transport.engineio.requests import Refused
+from hazoom_ws.transport.http import heads as http_heads
+from hazoom_ws.transport.serving import blocking
+
+
+def handle_request(engine: Engine, environ: dict[str, Any], start_response: Callable[..., Any]) -> Collection[bytes]:
+    """Serve one request as WSGI asks. A WebSocket may end before this returns, or live on in the loop."""
+    try:
+        handshake.check_origin(engine, environ)
+        if environ["REQUEST_METHOD"] == "OPTIONS":
+            status, body = HTTPStatus.OK, b""
+        else:
+            query = handshake.query_of(environ)
+            if handshake.is_websocket(environ):
+                session, answer = handshake.accept_websocket(engine, environ, query)
+                return blocking.carry(engine, session, answer, environ)
+            status, body = HTTPStatus.OK, polling.serve(engine, environ, query)
+    except Refused as refusal:
+        handshake.note_refusal(engine, environ, refusal)
+        status, body = refusal.status, refusal.body
+    headers = [
+        ("Content-Type", "text/plain; charset=UTF-8" if status == HTTPStatus.OK else "application/json"),
+        ("Content-Length", str(len(body))),
+        ("Cache-Control", "no-store"),
+        *http_heads.SECURITY_HEADERS,
+        *engine._cors_headers(environ),
+    ]
+    start_response(f"{status.value} {status.phrase}", headers)
+    return [body]
