@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hazoom_ws.errors import LogUnavailable
-from hazoom_ws.events.schemas import NewMessage
+from hazoom_ws.events.rooms import NewMessage
 from hazoom_ws.message_log.contract import MessageLog, Page, SessionChange, StoredSession, size_bytes
 from hazoom_ws.message_log.opening import open_log
 from hazoom_ws.message_log.sqlite.damage import DAMAGED

@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 from hazoom_ws.chat.presence import Connection
-from hazoom_ws.events.schemas import ServerEvent
+from hazoom_ws.events.base import ServerEvent
 
 
 class Enter(Struct, frozen=True, gc=False):

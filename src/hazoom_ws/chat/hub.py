@@ -22,18 +22,9 @@ from hazoom_ws.chat.recovery import Sessions
 from hazoom_ws.chat.replay import missed
 from hazoom_ws.deadlines import Deadlines
 from hazoom_ws.errors import LogUnavailable, NotInRoom, TooManyRooms
-from hazoom_ws.events.schemas import (
-    FinishReason,
-    HistoryPage,
-    NewMessage,
-    Published,
-    RoomJoined,
-    RoomLeft,
-    ServerEvent,
-    UserJoined,
-    UserLeft,
-    UserTyping,
-)
+from hazoom_ws.events.base import FinishReason, ServerEvent
+from hazoom_ws.events.rooms import HistoryPage, NewMessage, Published, RoomJoined, RoomLeft, UserJoined, UserLeft
+from hazoom_ws.events.typing import UserTyping
 from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, MessageLog, Page
 from hazoom_ws.settings import Settings
 

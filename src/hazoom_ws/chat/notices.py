@@ -9,7 +9,7 @@ import msgspec
 
 from hazoom_ws.chat.effects import Broadcast, Effect
 from hazoom_ws.chat.presence import Connection
-from hazoom_ws.events.schemas import UserJoined, UserLeft
+from hazoom_ws.events.rooms import UserJoined, UserLeft
 
 
 class Notices:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from hazoom_ws.events.schemas import NewMessage
+from hazoom_ws.events.rooms import NewMessage
 from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, RECORD_BYTES, Page, size_bytes
 
 REPLAY_LIMIT_COUNT = 500  # messages of one room

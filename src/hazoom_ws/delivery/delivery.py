@@ -24,17 +24,11 @@ from hazoom_ws.chat.effects import Broadcast, Close, Effect, Enter, Leave, Push
 from hazoom_ws.chat.presence import Connection
 from hazoom_ws.delivery.group_commit import GroupCommit
 from hazoom_ws.errors import LogUnavailable
-from hazoom_ws.events.schemas import (
-    FEATURES,
-    Feature,
-    LlmToken,
-    NewMessage,
-    RoomJoined,
-    SendMessage,
-    ServerEvent,
-    Status,
-    report_of,
-)
+from hazoom_ws.events.base import FEATURES, Feature, ServerEvent
+from hazoom_ws.events.connecting import Status
+from hazoom_ws.events.llm import LlmToken
+from hazoom_ws.events.refusals import report_of
+from hazoom_ws.events.rooms import NewMessage, RoomJoined, SendMessage
 from hazoom_ws.message_log.contract import MessageLog, size_bytes
 from hazoom_ws.transport.socketio.fan_out import FanOut
 

@@ -10,7 +10,8 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from hazoom_ws.chat.presence import Connection, User
-from hazoom_ws.events.schemas import LlmTokens, ServerEvent
+from hazoom_ws.events.base import ServerEvent
+from hazoom_ws.events.llm import LlmTokens
 from hazoom_ws.llm_bridge.exchange import Exchange
 from hazoom_ws.llm_bridge.wire import Prompt
 

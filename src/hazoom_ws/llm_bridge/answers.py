@@ -19,7 +19,8 @@ from hazoom_ws.chat.hub import NOTICE_INTERVAL_S, Hub
 from hazoom_ws.chat.presence import Connection, User
 from hazoom_ws.deadlines import Deadlines
 from hazoom_ws.errors import BadPayload, Forbidden, Internal, LlmFailed, LogUnavailable, NotFound
-from hazoom_ws.events.schemas import LlmComplete, LlmError, LlmQueued, LlmResponse, LlmStarted, LlmToken, ServerEvent
+from hazoom_ws.events.base import ServerEvent
+from hazoom_ws.events.llm import LlmComplete, LlmError, LlmQueued, LlmResponse, LlmStarted, LlmToken
 from hazoom_ws.llm_bridge.answer import Answer, Placed, weave
 from hazoom_ws.llm_bridge.bridge import LlmBridge
 from hazoom_ws.llm_bridge.register import Register

@@ -14,7 +14,8 @@ from typing import Any
 from msgspec import UNSET
 
 from hazoom_ws.errors import HazoomError, Internal, LlmUnavailable
-from hazoom_ws.events.schemas import LlmStats, retry_at
+from hazoom_ws.events.base import retry_at
+from hazoom_ws.events.stats import LlmStats
 from hazoom_ws.llm_bridge.circuit_breaker import CircuitBreaker
 from hazoom_ws.llm_bridge.exchange import Backend, Exchange, Read, Relay
 from hazoom_ws.llm_bridge.http_client import HttpClient

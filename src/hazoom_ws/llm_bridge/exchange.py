@@ -17,7 +17,8 @@ import requests
 import urllib3
 
 from hazoom_ws.errors import LlmTimeout, LlmUnavailable, UpstreamFault
-from hazoom_ws.events.schemas import LlmComplete, LlmResponse, ServerEvent
+from hazoom_ws.events.base import ServerEvent
+from hazoom_ws.events.llm import LlmComplete, LlmResponse
 from hazoom_ws.llm_bridge.circuit_breaker import CircuitBreaker
 from hazoom_ws.llm_bridge.http_chunks import ChunkDecoder, MalformedChunk
 from hazoom_ws.llm_bridge.http_client import HttpClient, RawBody, beginning_of, raw_body, socket_of, telling_connection

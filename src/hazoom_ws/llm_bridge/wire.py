@@ -13,7 +13,8 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from hazoom_ws.errors import HazoomError, LlmFailed
-from hazoom_ws.events.schemas import IntelligenceLevel, LlmComplete, LlmError, retry_at
+from hazoom_ws.events.base import retry_at
+from hazoom_ws.events.llm import IntelligenceLevel, LlmComplete, LlmError
 from hazoom_ws.llm_bridge.refusal import error_in, reason_in
 from hazoom_ws.llm_bridge.sse import SseDecoder, SseEvent, SseTooLarge
 

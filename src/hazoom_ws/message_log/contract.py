@@ -20,7 +20,8 @@ from typing import Literal, NamedTuple, Protocol
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from hazoom_ws.events.schemas import FinishReason, NewMessage
+from hazoom_ws.events.base import FinishReason
+from hazoom_ws.events.rooms import NewMessage
 
 PAGE_LIMIT_BYTES = 262_144  # a page goes out twice on joining, and an outbox has 1 MB
 RECORD_BYTES = 500  # what a message counts for beside its text

@@ -14,7 +14,8 @@ from typing import Literal
 
 from msgspec import UNSET, UnsetType
 
-from hazoom_ws.events.schemas import FinishReason, NewMessage
+from hazoom_ws.events.base import FinishReason
+from hazoom_ws.events.rooms import NewMessage
 from hazoom_ws.message_log.contract import (
     PAGE_LIMIT_BYTES,
     Batch,

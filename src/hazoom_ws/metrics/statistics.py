@@ -8,7 +8,7 @@ from collections.abc import Callable
 import psutil
 
 from hazoom_ws.chat.hub import Hub
-from hazoom_ws.events.schemas import Stats
+from hazoom_ws.events.stats import Stats
 from hazoom_ws.llm_bridge.answers import Answers
 from hazoom_ws.llm_bridge.bridge import LlmBridge
 

@@ -17,8 +17,8 @@ from hazoom_ws.chat.hub import Hub
 from hazoom_ws.chat.presence import Connection, User, name_in
 from hazoom_ws.delivery.delivery import Delivery, Later, keys_of
 from hazoom_ws.errors import BadPayload, LogUnavailable
-from hazoom_ws.events import schemas
 from hazoom_ws.events.parsing import parse
+from hazoom_ws.events.rooms import Published, SendMessage
 from hazoom_ws.message_log.contract import MessageLog
 from hazoom_ws.names import composed
 from hazoom_ws.settings import Settings
@@ -94,7 +94,7 @@ class FromApplication:
 
             self._delivery.add(Later(send_in_order))
 
-    def publish(self, room: str, message: str, *, user_name: str, client_id: str | None = None) -> schemas.Published:
+    def publish(self, room: str, message: str, *, user_name: str, client_id: str | None = None) -> Published:
         """Say something in a room as somebody: like a client's ``message``, but nobody has to be in the room for it.
 
         Returns when it is kept. The same ``client_id`` again, in the room and by the name, returns the first one; none that
@@ -102,7 +102,7 @@ class FromApplication:
         """
         self._check_thread()
         fields = {"room": room, "message": message, "user_name": user_name, "client_id": client_id}
-        said = parse(schemas.SendMessage, fields, self._settings)
+        said = parse(SendMessage, fields, self._settings)
         name = name_in(said.user_name)
         if said.room is UNSET or not name:
             raise BadPayload("room" if said.room is UNSET else "user_name", "is required")

@@ -26,8 +26,13 @@ from hazoom_ws.chat.hub import Hub
 from hazoom_ws.chat.presence import Connection
 from hazoom_ws.delivery.delivery import Delivery, Later, Link
 from hazoom_ws.errors import BadPayload, Forbidden, HazoomError, Internal, RateLimited, UnknownEvent
-from hazoom_ws.events import schemas
+from hazoom_ws.events.base import ClientPayload, Feature, ServerEvent
+from hazoom_ws.events.connecting import Auth, ServerInfo, Status
+from hazoom_ws.events.llm import LlmToken
 from hazoom_ws.events.parsing import parse
+from hazoom_ws.events.refusals import report_of
+from hazoom_ws.events.rooms import NewMessage, Published
+from hazoom_ws.events.typing import Typing
 from hazoom_ws.llm_bridge.answers import Answers
 from hazoom_ws.message_log.contract import MessageLog
 from hazoom_ws.metrics.statistics import Statistics
@@ -38,7 +43,7 @@ from hazoom_ws.version import __version__
 
 logger = logging.getLogger(__name__)
 
-_SERVER = schemas.ServerInfo(name="hazoom_ws", version=__version__)
+_SERVER = ServerInfo(name="hazoom_ws", version=__version__)
 _OFFSET_DIGITS = 16  # of 2**53
 _QUOTED_CHARS = 64  # of an event's name: it is the client's choice and comes back in the refusal
 
@@ -58,14 +63,14 @@ class Parts(Struct, frozen=True):
     delivery: Delivery
     log: MessageLog
     close: Callable[[], None]
-    publish: Callable[..., schemas.Published]
+    publish: Callable[..., Published]
     clock: Callable[[], float] = time.monotonic
 
 
 Handler = Callable[[Any, Link, Any], Struct | None]
 
 
-def handles(payload_type: type[schemas.ClientPayload]) -> Callable[[Handler], Handler]:
+def handles(payload_type: type[ClientPayload]) -> Callable[[Handler], Handler]:
     """Mark a method as the handler of the event that ``payload_type`` names."""
 
     def mark(handler: Handler) -> Handler:
@@ -82,8 +87,8 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
     connection in).
     """
 
-    _handlers: ClassVar[dict[str, tuple[type[schemas.ClientPayload], Handler]]] = {}
-    _features: ClassVar[frozenset[schemas.Feature]] = frozenset()
+    _handlers: ClassVar[dict[str, tuple[type[ClientPayload], Handler]]] = {}
+    _features: ClassVar[frozenset[Feature]] = frozenset()
     parts: Parts
 
     def __init_subclass__(cls) -> None:
@@ -127,7 +132,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
                 return self._refuse(event, sid, _report(f"event {event[:_QUOTED_CHARS]!r}"))
         if event.wants_acknowledgement:
             return parts.delivery.checked({"ok": True, **(_fields(result) if result is not None else {})})
-        if type(result) is schemas.Published:
+        if type(result) is Published:
             parts.delivery.reply(lambda reply: self._tell_failure(sid, reply), {"seq": result.seq})
         return None
 
@@ -146,11 +151,11 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
         return handler(self, link, parse(payload_type, args[0], settings))
 
     def _refuse(self, event: ClientEvent, sid: str, error: HazoomError) -> dict[str, Any] | None:
-        report = schemas.report_of(error, event[:_QUOTED_CHARS])
+        report = report_of(error, event[:_QUOTED_CHARS])
         if event.wants_acknowledgement:
             return {"ok": False, "error": report}
         # Nobody waits for a typing indicator, and one that comes too late says nothing.
-        if not (isinstance(error, RateLimited) and event == schemas.Typing.event):
+        if not (isinstance(error, RateLimited) and event == Typing.event):
             self._tell_failure(sid, {"error": report})
         return None
 
@@ -167,11 +172,9 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
             try:
                 link, identity, has_recovered = self._connect(client, account, auth)
             except HazoomError as error:
-                report = schemas.report_of(
-                    error, "connect"
-                )  # not the error: it refers to this call, which would refer to it
+                report = report_of(error, "connect")  # not the error: it refers to this call, which would refer to it
             except Exception:
-                report = schemas.report_of(_report("connect"), "connect")
+                report = report_of(_report("connect"), "connect")
                 with suppress(Exception):
                     self._dismiss(client.sid)
             else:
@@ -180,12 +183,12 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
                 return
         raise RefusedError(report.message, msgspec.to_builtins(report))
 
-    def _connect(self, client: Client, account: Account, auth: object) -> tuple[Link, schemas.Auth, bool]:
+    def _connect(self, client: Client, account: Account, auth: object) -> tuple[Link, Auth, bool]:
         """Return the client's link, what it said, and whether it gets what it has missed."""
         parts = self.parts
         if callable(auth):
             raise auth()
-        identity = parse(schemas.Auth, {} if auth is None else auth, parts.settings)
+        identity = parse(Auth, {} if auth is None else auth, parts.settings)
         connection_id = client.eio_sid
         link = parts.delivery.link_of(connection_id)
         if link is None:
@@ -209,20 +212,20 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
         parts = self.parts
         connection = link.connection
         user, rooms = connection.user.name, list(connection.rooms)
-        status = schemas.Status(sid=sid, user=user, rooms=rooms, server=_SERVER, recovered=has_recovered)
-        events: list[tuple[schemas.ServerEvent | schemas.Status, int]]
+        status = Status(sid=sid, user=user, rooms=rooms, server=_SERVER, recovered=has_recovered)
+        events: list[tuple[ServerEvent | Status, int]]
         # What is replayed comes after it, so that only for who is new it says that nothing was missed.
         events = [(status, 0 if has_recovered else parts.log.last_seq)]
-        has_answers = schemas.LlmToken.feature in self._features
+        has_answers = LlmToken.feature in self._features
         if has_recovered:
             offset = max(parts.hub.sessions.since(connection), _offset_of(offset_said) or 0)
-            replayed = parts.hub.catch_up(connection, offset) if schemas.NewMessage.feature in self._features else []
+            replayed = parts.hub.catch_up(connection, offset) if NewMessage.feature in self._features else []
             events += parts.answers.catch_up(connection, offset, replayed) if has_answers else replayed
         elif has_answers:
             events += parts.answers.snapshots(rooms)
         parts.delivery.greet(link, self.namespace, events)
 
-    def _connection_for(self, connection_id: str, identity: schemas.Auth, account: Account) -> Connection:
+    def _connection_for(self, connection_id: str, identity: Auth, account: Account) -> Connection:
         """Return a new connection, of the user that the session has had before, if it has: limits would start anew."""
         hub, user, user_name = self.parts.hub, account.user, identity.user_name
         may_return = identity.is_recoverable(takes_offsets=account.takes_offsets)
@@ -257,7 +260,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
 
     # For handlers
 
-    def push(self, link: Link, event: schemas.ServerEvent) -> None:
+    def push(self, link: Link, event: ServerEvent) -> None:
         """Send ``event`` to a client, once on each of its namespaces that serve the event's feature."""
         self.parts.delivery.add(Push(link.connection, event))
 

@@ -7,14 +7,14 @@ from msgspec import UNSET, UnsetType
 
 from hazoom_ws.chat.presence import Connection
 from hazoom_ws.delivery.delivery import Link
-from hazoom_ws.events import schemas
+from hazoom_ws.events.llm import LlmAccepted, LlmCancel, LlmRequest, LlmResume
 from hazoom_ws.llm_bridge.wire import Prompt
 from hazoom_ws.namespaces.door import FeatureNamespace, handles
 
 
 class LlmNamespace(FeatureNamespace):
-    @handles(schemas.LlmRequest)
-    def llm_request(self, link: Link, payload: schemas.LlmRequest) -> schemas.LlmAccepted:
+    @handles(LlmRequest)
+    def llm_request(self, link: Link, payload: LlmRequest) -> LlmAccepted:
         """Start an answer for the asker, or for the room that the request names."""
         connection = link.connection
         prompt = Prompt(
@@ -27,19 +27,19 @@ class LlmNamespace(FeatureNamespace):
             room=payload.room,
         )
         self.parts.answers.ask(connection, prompt)
-        return schemas.LlmAccepted(request_id=prompt.request_id)
+        return LlmAccepted(request_id=prompt.request_id)
 
-    @handles(schemas.LlmCancel)
-    def llm_cancel(self, link: Link, payload: schemas.LlmCancel) -> schemas.LlmAccepted:
+    @handles(LlmCancel)
+    def llm_cancel(self, link: Link, payload: LlmCancel) -> LlmAccepted:
         """End an answer of the asker's own; it ends in ``llm_complete`` with the text so far."""
         self.parts.answers.cancel(link.connection, payload.request_id)
-        return schemas.LlmAccepted(request_id=payload.request_id)
+        return LlmAccepted(request_id=payload.request_id)
 
-    @handles(schemas.LlmResume)
-    def llm_resume(self, link: Link, payload: schemas.LlmResume) -> schemas.LlmAccepted:
+    @handles(LlmResume)
+    def llm_resume(self, link: Link, payload: LlmResume) -> LlmAccepted:
         """Pick an answer up where the client has lost it."""
         self.parts.answers.resume(link.connection, payload.request_id, payload.index)
-        return schemas.LlmAccepted(request_id=payload.request_id)
+        return LlmAccepted(request_id=payload.request_id)
 
 
 def _conversation(connection: Connection, room: str | UnsetType) -> str:

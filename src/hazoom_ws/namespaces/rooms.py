@@ -4,14 +4,24 @@ from msgspec import UNSET, UnsetType
 
 from hazoom_ws.delivery.delivery import Link
 from hazoom_ws.errors import TooMuchHistory
-from hazoom_ws.events import schemas
+from hazoom_ws.events.rooms import (
+    GetHistory,
+    HistoryPage,
+    JoinRoom,
+    LeaveRoom,
+    NewMessage,
+    Published,
+    RoomJoined,
+    RoomLeft,
+    SendMessage,
+)
 from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES
 from hazoom_ws.namespaces.door import FeatureNamespace, handles
 
 
 class RoomsNamespace(FeatureNamespace):
-    @handles(schemas.JoinRoom)
-    def join_room(self, link: Link, payload: schemas.JoinRoom) -> schemas.RoomJoined:
+    @handles(JoinRoom)
+    def join_room(self, link: Link, payload: JoinRoom) -> RoomJoined:
         hub, connection = self.parts.hub, link.connection
         room = hub.resolve_room(payload.room)
         joined = hub.join(
@@ -26,13 +36,13 @@ class RoomsNamespace(FeatureNamespace):
         self.parts.answers.show(connection, room)
         return joined
 
-    @handles(schemas.LeaveRoom)
-    def leave_room(self, link: Link, payload: schemas.LeaveRoom) -> schemas.RoomLeft:
+    @handles(LeaveRoom)
+    def leave_room(self, link: Link, payload: LeaveRoom) -> RoomLeft:
         hub = self.parts.hub
         return hub.leave(link.connection, hub.resolve_room(payload.room))
 
-    @handles(schemas.SendMessage)
-    def message(self, link: Link, payload: schemas.SendMessage) -> schemas.Published:
+    @handles(SendMessage)
+    def message(self, link: Link, payload: SendMessage) -> Published:
         hub = self.parts.hub
         return hub.publish(
             link.connection,
@@ -42,8 +52,8 @@ class RoomsNamespace(FeatureNamespace):
             client_id=payload.client_id,
         )
 
-    @handles(schemas.GetHistory)
-    def get_history(self, link: Link, payload: schemas.GetHistory) -> schemas.HistoryPage:
+    @handles(GetHistory)
+    def get_history(self, link: Link, payload: GetHistory) -> HistoryPage:
         hub, limit_bytes = self.parts.hub, self._page_limit_bytes(link)
         if not limit_bytes:
             raise TooMuchHistory(self.parts.settings.outbox_limit_bytes // 2)
@@ -61,7 +71,7 @@ class RoomsNamespace(FeatureNamespace):
     def _page_limit_bytes(self, link: Link) -> int:
         return min(PAGE_LIMIT_BYTES, self.parts.delivery.page_limit_bytes(link))
 
-    def _note_page(self, link: Link, messages: list[schemas.NewMessage] | UnsetType) -> None:
+    def _note_page(self, link: Link, messages: list[NewMessage] | UnsetType) -> None:
         if messages is not UNSET and messages:
             self.parts.delivery.note_page(link, messages)
 

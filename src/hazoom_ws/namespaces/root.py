@@ -1,7 +1,7 @@
 """The namespaces that clients connect to: one per feature, and ``/`` with all of them."""
 
 from hazoom_ws.delivery.delivery import ROOT
-from hazoom_ws.events.schemas import Feature
+from hazoom_ws.events.base import Feature
 from hazoom_ws.namespaces.door import FeatureNamespace, Parts
 from hazoom_ws.namespaces.llm import LlmNamespace
 from hazoom_ws.namespaces.rooms import RoomsNamespace

@@ -1,13 +1,13 @@
 """Typing indicators."""
 
 from hazoom_ws.delivery.delivery import Link
-from hazoom_ws.events import schemas
+from hazoom_ws.events.typing import Typing
 from hazoom_ws.namespaces.door import FeatureNamespace, handles
 
 
 class TypingNamespace(FeatureNamespace):
-    @handles(schemas.Typing)
-    def typing(self, link: Link, payload: schemas.Typing) -> None:
+    @handles(Typing)
+    def typing(self, link: Link, payload: Typing) -> None:
         hub = self.parts.hub
         room = hub.resolve_room(payload.room)
         hub.type(link.connection, room, is_typing=payload.is_typing, user_name=payload.user_name)

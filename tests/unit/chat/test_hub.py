@@ -5,7 +5,7 @@ import pytest
 
 from hazoom_ws.chat.effects import Broadcast
 from hazoom_ws.chat.hub import DUE_AT_ONCE, LISTED_USERS, NOTICE_INTERVAL_S, Hub
-from hazoom_ws.events.schemas import UserJoined, UserLeft
+from hazoom_ws.events.rooms import UserJoined, UserLeft
 from hazoom_ws.message_log.memory import MemoryLog
 from hazoom_ws.settings import Settings
 

@@ -16,7 +16,7 @@ from hazoom_ws.chat.hub import Hub
 from hazoom_ws.chat.presence import Connection, User
 from hazoom_ws.chat.recovery import Sessions
 from hazoom_ws.chat.replay import Missed, missed
-from hazoom_ws.events.schemas import NewMessage, RoomJoined
+from hazoom_ws.events.rooms import NewMessage, RoomJoined
 from hazoom_ws.message_log.contract import Page, StoredSession
 from hazoom_ws.message_log.memory import MemoryLog
 from hazoom_ws.message_log.opening import open_log

@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hazoom_ws.chat.presence import Connection, User
-from hazoom_ws.events.schemas import LlmTokens, UserLeft
+from hazoom_ws.events.llm import LlmTokens
+from hazoom_ws.events.rooms import UserLeft
 from hazoom_ws.llm_bridge.answer import Answer, Tokens, weave
 from hazoom_ws.llm_bridge.wire import Prompt
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hazoom_ws.events.schemas import NewMessage
+from hazoom_ws.events.rooms import NewMessage
 from hazoom_ws.message_log.contract import Batch
 from hazoom_ws.message_log.sqlite import tail
 from hazoom_ws.message_log.sqlite.tail import EncodedBatch, RecentBatches

@@ -20,7 +20,8 @@ from typing import Literal
 from msgspec import UNSET, UnsetType
 
 from hazoom_ws.errors import LogUnavailable
-from hazoom_ws.events.schemas import FinishReason, NewMessage
+from hazoom_ws.events.base import FinishReason
+from hazoom_ws.events.rooms import NewMessage
 from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, Batch, Page, SessionChange, StoredSession, take_page
 from hazoom_ws.message_log.memory import MemoryLog
 from hazoom_ws.message_log.session_states import PendingSessions

@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import UNSET, UnsetType
 
 from hazoom_ws.errors import LogUnavailable
-from hazoom_ws.events.schemas import NewMessage
+from hazoom_ws.events.rooms import NewMessage
 from hazoom_ws.message_log.contract import ResentKey, StoredSession, resent_key
 from hazoom_ws.message_log.sqlite.damage import FILE_ERRORS, problem_of
 from hazoom_ws.message_log.sqlite.file import open_file

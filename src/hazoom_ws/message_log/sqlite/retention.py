@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from heapq import nlargest
 from operator import itemgetter
 
-from hazoom_ws.events.schemas import NewMessage
+from hazoom_ws.events.rooms import NewMessage
 from hazoom_ws.message_log.contract import size_bytes
 from hazoom_ws.message_log.sqlite.damage import checked_seq
 from hazoom_ws.settings import Settings

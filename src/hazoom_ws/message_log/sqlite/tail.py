@@ -15,7 +15,7 @@ from contextlib import closing
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from hazoom_ws.events.schemas import NewMessage
+from hazoom_ws.events.rooms import NewMessage
 from hazoom_ws.message_log.contract import (
     RECORD_BYTES,
     Batch,

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from msgspec import UNSET, UnsetType
 
-from hazoom_ws.events.schemas import NewMessage
+from hazoom_ws.events.rooms import NewMessage
 from hazoom_ws.message_log.contract import ResentKey, resent_key
 
 _PART_BITS = 14

@@ -21,7 +21,7 @@ from typing import Any
 
 from msgspec import UNSET
 
-from hazoom_ws.events.schemas import NewMessage
+from hazoom_ws.events.rooms import NewMessage
 from hazoom_ws.message_log.contract import Batch
 from hazoom_ws.message_log.sqlite.damage import FILE_ERRORS, Damage, check, checked_seq, keep_row
 from hazoom_ws.message_log.sqlite.file import ROWS_PER_STATEMENT, open_file

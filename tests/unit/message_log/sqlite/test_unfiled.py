@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET
 
-from hazoom_ws.events.schemas import NewMessage
+from hazoom_ws.events.rooms import NewMessage
 from hazoom_ws.message_log.contract import resent_key
 from hazoom_ws.message_log.opening import open_log
 from hazoom_ws.message_log.sqlite import unfiled

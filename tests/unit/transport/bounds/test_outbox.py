@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from hazoom_ws.events.schemas import LlmToken
+from hazoom_ws.events.llm import LlmToken
 from hazoom_ws.transport.bounds.outbox import DroppableFrame, Outbox, OutboxTotal, PatientFrame, TokenFrame
 from hazoom_ws.transport.engineio.engine import Engine
 

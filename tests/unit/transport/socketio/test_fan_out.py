@@ -7,7 +7,7 @@ import flask
 import pytest
 from flask_socketio import Namespace, SocketIO
 
-from hazoom_ws.events.schemas import ServerEvent
+from hazoom_ws.events.base import ServerEvent
 from hazoom_ws.transport.bounds.outbox import DroppableFrame
 from hazoom_ws.transport.engineio.engine import Engine
 from hazoom_ws.transport.engineio.session import Carrier, Session

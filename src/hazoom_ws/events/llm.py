@@ -1,0 +1,122 @@
+"""Questions to the AI and their answers, on the wire."""
+
+from typing import ClassVar, Literal
+
+from msgspec import UNSET, Struct, UnsetType
+
+from hazoom_ws.events.base import ClientPayload, Identifier, IfSlow, Seq, ServerEvent
+
+IntelligenceLevel = Literal["nano", "standard", "super", "quantum"]
+
+
+class LlmRequest(ClientPayload, frozen=True, kw_only=True):
+    event = "llm_request"
+    feature = "llm"
+    message: str
+    intelligence_level: IntelligenceLevel = "super"
+    room: str | UnsetType = UNSET
+    stream: bool = True
+    request_id: Identifier | UnsetType = UNSET
+    session_id: Identifier | UnsetType = UNSET
+
+
+class LlmCancel(ClientPayload, frozen=True, kw_only=True):
+    event = "llm_cancel"
+    feature = "llm"
+    request_id: Identifier
+
+
+class LlmResume(ClientPayload, frozen=True, kw_only=True):
+    event = "llm_resume"
+    feature = "llm"
+    request_id: Identifier
+    index: Seq
+
+
+class LlmToken(ServerEvent, frozen=True, kw_only=True):
+    """``index`` counts Django's tokens from 0; a slow reader gets several joined, with the first one's ``index``."""
+
+    event = "llm_token"
+    feature = "llm"
+    if_slow: ClassVar[IfSlow] = "joined"
+    token: str
+    request_id: str
+    index: int
+    room: str | UnsetType = UNSET
+
+
+class LlmTokens(LlmToken, frozen=True, kw_only=True):
+    """Several tokens, joined. ``snapshot``: the whole answer so far, for who has come in the middle."""
+
+    if_slow: ClassVar[IfSlow] = "patient"
+    snapshot: bool | UnsetType = UNSET
+
+
+class LlmStarted(ServerEvent, frozen=True, kw_only=True):
+    """The backend is asked now; ``user`` is who has asked. What is said of the answer follows."""
+
+    event = "llm_started"
+    feature = "llm"
+    request_id: str
+    user: str
+    intelligence_level: IntelligenceLevel
+    room: str | UnsetType = UNSET
+
+
+class LlmQueued(ServerEvent, frozen=True, kw_only=True):
+    """The question waits for an answer to end; ``position`` 1 is the next of all that wait."""
+
+    event = "llm_queued"
+    feature = "llm"
+    if_slow = "dropped"
+    request_id: str
+    position: int
+
+
+class LlmResponse(ServerEvent, frozen=True, kw_only=True):
+    event = "llm_response"
+    feature = "llm"
+    if_slow = "patient"
+    response: str
+    intelligence_level: IntelligenceLevel
+    request_id: str
+    session_id: str
+    room: str | UnsetType = UNSET
+
+
+class LlmComplete(ServerEvent, frozen=True, kw_only=True):
+    """Durations are milliseconds since the request arrived, its waiting included; without a stream ``token_count`` is 0."""
+
+    event = "llm_complete"
+    feature = "llm"
+    if_slow = "patient"
+    message: str = "Response complete"
+    timestamp: float
+    request_id: str
+    response: str
+    finish_reason: Literal["stop", "cancelled"] = "stop"
+    intelligence_level: IntelligenceLevel
+    session_id: str
+    token_count: int
+    ttft_ms: float
+    duration_ms: float
+    room: str | UnsetType = UNSET
+
+
+class LlmError(ServerEvent, frozen=True, kw_only=True):
+    """``retry_at``: seconds since the epoch, UTC, where it is known when asking again makes sense."""
+
+    event = "llm_error"
+    feature = "llm"
+    request_id: str
+    code: str
+    message: str
+    retry: bool
+    retry_at: float | UnsetType = UNSET
+    room: str | UnsetType = UNSET
+
+
+class LlmAccepted(Struct, frozen=True, kw_only=True):
+    """Acknowledgement of ``llm_request``, ``llm_cancel`` and ``llm_resume``."""
+
+    request_id: str

@@ -1,0 +1,118 @@
+"""Rooms on the wire: joining, leaving, messages, history, who is there."""
+
+from typing import Literal
+
+from msgspec import UNSET, Struct, UnsetType
+
+from hazoom_ws.events.base import ClientPayload, FinishReason, Identifier, PageSize, Seq, ServerEvent
+
+
+class JoinRoom(ClientPayload, frozen=True, kw_only=True):
+    event = "join_room"
+    feature = "rooms"
+    room: str | UnsetType = UNSET
+    since: Seq | UnsetType = UNSET
+    history: PageSize = 50
+
+
+class LeaveRoom(ClientPayload, frozen=True, kw_only=True):
+    event = "leave_room"
+    feature = "rooms"
+    room: str | UnsetType = UNSET
+
+
+class SendMessage(ClientPayload, frozen=True, kw_only=True):
+    event = "message"
+    feature = "rooms"
+    message: str
+    room: str | UnsetType = UNSET
+    user_name: str | UnsetType = UNSET
+    client_id: Identifier | UnsetType = UNSET
+
+
+class GetHistory(ClientPayload, frozen=True, kw_only=True):
+    event = "get_history"
+    feature = "rooms"
+    room: str | UnsetType = UNSET
+    before: Seq | UnsetType = UNSET
+    after: Seq | UnsetType = UNSET
+    limit: PageSize = 50
+
+
+class NewMessage(ServerEvent, frozen=True, kw_only=True, gc=False):
+    """One message, as it is broadcast, kept and replayed. ``timestamp``: seconds since the epoch, UTC.
+
+    An answer of the AI (``kind`` "assistant") is kept however it ended, with what there was of it, "" if there was nothing:
+    ``finish_reason``, and ``code`` if it failed. What earlier versions have kept has neither.
+    """
+
+    event = "new_message"
+    feature = "rooms"
+    user: str
+    message: str
+    timestamp: float
+    room: str
+    id: str
+    seq: int
+    client_id: str | UnsetType = UNSET
+    kind: Literal["prompt", "assistant"] | UnsetType = UNSET
+    request_id: str | UnsetType = UNSET
+    finish_reason: FinishReason | UnsetType = UNSET
+    code: str | UnsetType = UNSET
+
+
+class RoomJoined(ServerEvent, frozen=True, kw_only=True):
+    """``users``: at most 200 names; ``complete``: nothing is missing before (or since) ``messages``.
+
+    Who has asked for an acknowledgement gets ``messages`` there, and not here too.
+    """
+
+    event = "room_joined"
+    feature = "rooms"
+    room: str
+    user_count: int
+    users: list[str]
+    messages: list[NewMessage] | UnsetType = UNSET
+    complete: bool
+
+
+class RoomLeft(ServerEvent, frozen=True, kw_only=True):
+    event = "room_left"
+    feature = "rooms"
+    room: str
+    user_count: int
+
+
+class UserJoined(ServerEvent, frozen=True, kw_only=True):
+    event = "user_joined"
+    feature = "rooms"
+    if_slow = "dropped"
+    room: str
+    user: str
+    user_count: int
+
+
+class UserLeft(ServerEvent, frozen=True, kw_only=True):
+    event = "user_left"
+    feature = "rooms"
+    if_slow = "dropped"
+    room: str
+    user: str
+    user_count: int
+
+
+class Published(Struct, frozen=True, kw_only=True):
+    """Acknowledgement of ``message``."""
+
+    id: str
+    seq: int
+    timestamp: float
+    duplicate: bool
+
+
+class HistoryPage(Struct, frozen=True, kw_only=True):
+    """Acknowledgement of ``get_history``: ascending by ``seq``; ``complete``: there is no more in that direction."""
+
+    room: str
+    messages: list[NewMessage]
+    complete: bool
