@@ -16,7 +16,7 @@ class Visitor:
         self.engine: Engine = app.extensions["socketio"].server.eio
         self.session = self.engine.open({"REMOTE_ADDR": "127.0.0.1"} | environ)
         self.session.start_polling()
-        self.engine.greet(self.session)
+        self.engine.send_open_packet(self.session)
 
     def send(self, *packets: str) -> None:
         """Send Socket.IO packets, with the type of Engine.IO before them."""
@@ -32,7 +32,7 @@ class Visitor:
 
     def said(self) -> list[str]:
         """Return the packets that have come since the last call."""
-        return [str(frames.opened(framed).data) for framed in self.session.outbox.take_frames()]
+        return [str(frames.opened(framed).data) for framed in self.session.outbox.pop_all()]
 
     def events(self, name: str) -> list[Any]:
         """Return the payloads of an event among the packets that have come since the last call, on any namespace."""

@@ -129,7 +129,7 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
         log,
         bridge,
         turn=delivery.turn,
-        can_take=lambda room, connections: delivery.can_take(room, connections, settings.outbox_limit_bytes // 2),
+        keeps_up=lambda room, connections: delivery.keeps_up(room, connections, settings.outbox_limit_bytes // 2),
         wake=timers.ensure_running,
     )
     with delivery.turn():

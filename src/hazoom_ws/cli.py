@@ -258,7 +258,7 @@ def serve_with_eventlet(
     if hasattr(patcher.original("select"), "epoll"):
         from hazoom_ws.transport.serving.loop import Loop
 
-        Loop(engine, request_timeout_s=request_timeout_s).serve(listener, http.take)
+        Loop(engine, request_timeout_s=request_timeout_s).serve(listener, http.serve_connection)
     else:
         eventlet.spawn(http.serve)
     eventlet.sleep(0)  # let it get to its first accept

@@ -32,7 +32,7 @@ class Deadlines(Generic[T]):
         """Return the moment at which the period of ``item`` ends, None if it has none."""
         return self._due_at_s.get(item)
 
-    def take_due(self, now_s: float) -> Iterator[tuple[T, float]]:
+    def pop_due(self, now_s: float) -> Iterator[tuple[T, float]]:
         """Forget and yield those whose period is over, each with the moment at which it ended."""
         while self._due_at_s:
             item, due_at_s = next(iter(self._due_at_s.items()))

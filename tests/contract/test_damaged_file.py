@@ -18,7 +18,7 @@ from hazoom_ws.message_log.sqlite.marks import MARGIN
 from hazoom_ws.settings import Settings
 
 OpenFile = Callable[..., SqliteLog]
-SESSION = StoredSession(user_id="u", user_name="Ann", session_id="s", since=1, rooms=["a"])
+SESSION = StoredSession(user_id="u", user_name="Ann", conversation_id="s", since=1, rooms=["a"])
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def open_file(file: Path, clock: Clock) -> Iterator[OpenFile]:
 def say(log: SqliteLog, *said: str, room: str = "a") -> None:
     for text in said:
         log.append(room=room, user="Ann", message=text, timestamp=time.time())
-    log.write(log.take_batch())
+    log.write(log.pop_batch())
 
 
 def texts(log: SqliteLog, room: str = "a") -> list[str]:
@@ -340,7 +340,7 @@ def test_writing_notices_that_the_file_is_gone(open_file, file, clock):
     file.unlink()
     clock.now_s += 1
     log.append(room="a", user="Ann", message="2", timestamp=time.time())
-    batch = log.take_batch()
+    batch = log.pop_batch()
     assert not log.write_at_once(batch)
     with pytest.raises(LogUnavailable):
         log.write(batch)
@@ -420,13 +420,13 @@ def test_no_number_is_given_twice_if_the_clock_is_set_back_across_a_restart(open
     """
     log = open_file(wall_clock=clock)
     say(log, "1")
-    given = max(log.take_place() for _ in range(100))
+    given = max(log.next_offset() for _ in range(100))
     log.close()
     if is_damaged:
         change(file, "UPDATE about SET epoch = x'ff'")
     clock.now_s -= 60
     log = open_file(wall_clock=clock)
-    assert log.take_place() > given
+    assert log.next_offset() > given
     assert is_damaged == bool(damaged_names(file))
 
 
@@ -437,11 +437,11 @@ def test_the_mark_is_moved_on_for_places_that_nothing_is_kept_of(open_file, cloc
     log._recent.last_seq += 2
     assert log.is_dirty
     assert not log.is_pressing
-    log.write(log.take_batch())
+    log.write(log.pop_batch())
     assert not log.is_dirty
     given = log._recent.last_seq = log._recent.last_seq + MARGIN - 1
     log.close()
-    assert open_file(wall_clock=clock).take_place() > given
+    assert open_file(wall_clock=clock).next_offset() > given
 
 
 def test_opening_a_file_many_times_hardly_leaves_the_clock_behind(open_file, clock):

@@ -72,7 +72,7 @@ def say(log: MessageLog, room: str, *texts: str, user: str = "Ann", **fields: st
 
 def write(log: MessageLog) -> None:
     """Write what was appended, and do all that can wait, as a log with little to do does."""
-    log.write(log.take_batch())
+    log.write(log.pop_batch())
     while log.is_untidy:
         log.tidy()
 
@@ -84,7 +84,7 @@ def texts(page: Page) -> str:
 def test_what_was_appended_is_read_before_and_after_it_is_written(log):
     entry = log.append(room="a", user="Ann", message="hi", timestamp=1.5, client_id="c", kind="prompt", request_id="r")
     assert log.read("a", limit=5, newest=True) == Page([entry], more=False, gap=False)
-    log.write(log.take_batch())
+    log.write(log.pop_batch())
     assert log.read("a", limit=5, newest=True) == Page([entry], more=False, gap=False)
     assert not log.is_dirty
 
@@ -95,7 +95,7 @@ def test_what_is_kept_of_an_answer_says_how_it_ended(open_store, url):
     answer = {"room": "a", "user": "Assistant", "timestamp": 1.5, "kind": "assistant"}
     ends = [{"finish_reason": "failed", "code": "llm_failed"}, {"finish_reason": "stop"}, {}]
     entries = [log.append(message="", request_id=str(number), **answer, **end) for number, end in enumerate(ends)]
-    for step in (lambda: None, lambda: log.write(log.take_batch()), log.tidy):
+    for step in (lambda: None, lambda: log.write(log.pop_batch()), log.tidy):
         step()
         assert log.read("a", limit=5, newest=True).messages == entries
     if url != "memory://":
@@ -141,7 +141,7 @@ def test_text_is_kept_as_it_was_said(log):
 def test_a_batch_that_could_not_be_kept_is_taken_back(log):
     kept = say(log, "a", "1")[0]
     lost = log.append(room="a", user="Ann", message="2", timestamp=1.0, client_id="c")
-    batch = log.take_batch()
+    batch = log.pop_batch()
     log.forget(batch if batch.messages else batch._replace(messages=[lost]))
     assert log.read("a", limit=5, newest=True).messages == [kept]
     assert log.find_resent("a", "Ann", "c") is None
@@ -171,7 +171,7 @@ def test_one_client_id_of_several_who_show_one_name_is_several_messages(open_sto
     assert are_found()
     if url == STORES[0]:
         return
-    log.write(log.take_batch())
+    log.write(log.pop_batch())
     say(log, "b", "more", "and more")  # what memory may not hold leaves it
     assert are_found(), "while they are in the tail"
     log.close()
@@ -196,7 +196,7 @@ def test_who_sent_a_message_is_in_nothing_that_is_shown(log):
 def test_what_a_sender_sent_is_taken_back_with_its_batch(log):
     kept = say(log, "a", "1", sender="guest:2", client_id="1")[0]
     lost = log.append(room="a", message="2", timestamp=1.0, sender="guest:1", **ANN)
-    batch = log.take_batch()
+    batch = log.pop_batch()
     log.forget(batch if batch.messages else batch._replace(messages=[lost]))
     assert log.find_resent("a", "Ann", "1", "guest:1") is None
     assert log.find_resent("a", "Ann", "1", "guest:2") == kept
@@ -299,7 +299,7 @@ class TestFile:
     def test_everything_is_there_after_a_restart(self, open_store):
         log = open_store(self.URL)
         entries = say(log, "a", "1") + say(log, "a", "2", client_id="c")
-        session = StoredSession(user_id="u", user_name="Ann", session_id="s", since=1, rooms=["a"])
+        session = StoredSession(user_id="u", user_name="Ann", conversation_id="s", since=1, rooms=["a"])
         log.save_session("k", session)
         log.save_session("gone", session)
         write(log)
@@ -313,7 +313,7 @@ class TestFile:
 
     def test_of_each_session_the_newest_state_is_there_after_a_restart(self, open_store):
         log = open_store(self.URL)
-        first = StoredSession(user_id="u", user_name="Ann", session_id="s", since=1, rooms=[])
+        first = StoredSession(user_id="u", user_name="Ann", conversation_id="s", since=1, rooms=[])
         then = msgspec.structs.replace(first, rooms=["a"])
         for key in ("changed", "ended", "same"):
             log.save_session(key, first)
@@ -333,7 +333,7 @@ class TestFile:
         log = open_store(self.URL, history_room_limit_count=2)
         entry = log.append(room="a", user="Ann", message="1", timestamp=clock(), client_id="c")
         write(log)
-        log._recent.forget(log.take_batch()._replace(messages=[entry]))
+        log._recent.forget(log.pop_batch()._replace(messages=[entry]))
         for text in "234":
             clock.now_s += 3600
             say(log, "a", text)
@@ -479,7 +479,7 @@ class TestFile:
             connection.executescript(f"{MIGRATIONS[0]} {MIGRATIONS[1]} PRAGMA user_version = 2;")
             connection.execute("INSERT INTO about VALUES ('e', 7)")
             connection.execute("INSERT INTO tail VALUES (9, ?)", (tail,))
-            session = StoredSession(user_id="u", user_name="Ann", session_id="s", since=1, rooms=["a"])
+            session = StoredSession(user_id="u", user_name="Ann", conversation_id="s", since=1, rooms=["a"])
             connection.execute("INSERT INTO sessions VALUES ('k', ?)", (msgspec.json.encode(session),))
             connection.commit()
         log = open_store(self.URL)
@@ -492,7 +492,7 @@ class TestFile:
         first, second = (
             msgspec.json.encode([msgspec.structs.replace(entry, id=f"e-{seq}", seq=seq)]).decode() for seq in (8, 9)
         )
-        session = StoredSession(user_id="u", user_name="Ann", session_id="s", since=1, rooms=["a"])
+        session = StoredSession(user_id="u", user_name="Ann", conversation_id="s", since=1, rooms=["a"])
         sessions = msgspec.json.encode({"k": session, "gone": None}).decode()
         with closing(sqlite3.connect(tmp_path / "log.sqlite3")) as connection:
             connection.executescript(f"{' '.join(MIGRATIONS[:3])} PRAGMA user_version = 3;")
@@ -567,7 +567,7 @@ class TestFile:
         other = sqlite3.connect(tmp_path / "log.sqlite3", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         log.append(room="a", user="Ann", message="2", timestamp=1.0)
-        batch = log.take_batch()
+        batch = log.pop_batch()
         with pytest.raises(LogUnavailable):
             log.write(batch)
         log.forget(batch)

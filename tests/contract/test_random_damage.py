@@ -21,7 +21,7 @@ FILES_COUNT = int(os.environ.get("HAZOOM_TEST_DAMAGED_FILES", "40"))
 ROOMS = ("first", "second", "third")
 FILED_COUNT, TAIL_COUNT = 300, 60
 TEXT = re.compile(r"text-\d+-[x\u00e4]+")
-SESSION = StoredSession(user_id="u", user_name="Ann", session_id="s", since=1, rooms=["first"])
+SESSION = StoredSession(user_id="u", user_name="Ann", conversation_id="s", since=1, rooms=["first"])
 
 
 def open_file(folder: Path) -> SqliteLog:
@@ -42,10 +42,10 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, list[tupl
         client_id = f"client-{number}"
         log.append(room=room, user="Ann", message=said[-1][1], timestamp=time.time(), client_id=client_id)
         log.save_session(str(number % 20), SESSION)
-        log.write(log.take_batch())
+        log.write(log.pop_batch())
         if number < FILED_COUNT:
             log.change_session(str(number % 10), SessionChange(joined=["second"]))
-            log.write(log.take_batch())
+            log.write(log.pop_batch())
             log.tidy()
     log.close()
     with closing(sqlite3.connect(folder / "log.sqlite3")) as connection:
@@ -93,7 +93,7 @@ def test_a_file_with_random_bytes_changed_starts(tmp_path, original, caplog, see
         if log.problem is not None:
             log.reopen()
         log.append(room="first", user="Ann", message=f"after {number}", timestamp=time.time())
-        log.write(log.take_batch())
+        log.write(log.pop_batch())
         while log.is_untidy:
             log.tidy()
         problems.append(log.problem)

@@ -53,7 +53,7 @@ def opened(tmp_path: Path, clocks: Clocks) -> OpenLog:
 def say(log: MessageLog, clocks: Clocks, *said: str) -> None:
     for text in said:
         log.append(room="a", user="Ann", message=text, timestamp=clocks.wall())
-    log.write(log.take_batch())
+    log.write(log.pop_batch())
     while log.is_untidy:
         log.tidy()
 

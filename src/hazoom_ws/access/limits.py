@@ -20,7 +20,7 @@ class TokenBucket:
         self._tokens = float(burst)
         self._updated_s = now_s
 
-    def take(self, now_s: float, cost: float = 1) -> float:
+    def spend(self, now_s: float, cost: float = 1) -> float:
         """Take ``cost`` tokens and return 0, or take none and return the seconds until there are so many.
 
         What costs more than the bucket holds is allowed when it is full, and owes the rest.
@@ -81,10 +81,10 @@ class Account:
             self._has_connected = True
             return None
         now_s = self._clock()
-        retry_after_s = self._events.take(now_s)
+        retry_after_s = self._events.spend(now_s)
         if retry_after_s:
             return partial(RateLimited, settings.rate_limit_per_s, "events", retry_after_s)
-        retry_after_s = self._bytes.take(now_s, size_bytes)
+        retry_after_s = self._bytes.spend(now_s, size_bytes)
         if retry_after_s:
             return partial(RateLimited, settings.rate_limit_bytes_per_s, "bytes", retry_after_s)
         return None

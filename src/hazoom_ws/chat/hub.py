@@ -18,7 +18,7 @@ from hazoom_ws.chat.effects import Broadcast, Close, Effect, Enter, Leave, Push
 from hazoom_ws.chat.identity import identify, is_same
 from hazoom_ws.chat.notices import Notices
 from hazoom_ws.chat.presence import Connection, Members, TypingIndicators, TypingKey, User, name_in, sizes_of
-from hazoom_ws.chat.recovery import Sessions
+from hazoom_ws.chat.recovery import RecoverableSessions
 from hazoom_ws.chat.replay import missed
 from hazoom_ws.deadlines import Deadlines
 from hazoom_ws.errors import LogUnavailable, NotInRoom, TooManyRooms
@@ -67,7 +67,7 @@ class Hub:
         self._notices = Notices(deliver, wake, crowd_count=LISTED_USERS, interval_s=NOTICE_INTERVAL_S)
         self._absences: Deadlines[tuple[str, User]] = Deadlines(settings.presence_grace_s)
         window_s, limit_bytes = settings.recovery_window_s, settings.recovery_limit_bytes
-        self.sessions = Sessions(window_s, log, wall_clock(), clock(), limit_bytes=limit_bytes)
+        self.recoverable = RecoverableSessions(window_s, log, wall_clock(), clock(), limit_bytes=limit_bytes)
 
     # Who is where
 
@@ -124,14 +124,14 @@ class Hub:
         user, guest_key = identify(user, user_name, pid, self._guest_names)
         if user.is_guest:
             self._guest_names.add(user.name)
-        connection = Connection(connection_id, user, session_id=secrets.token_hex(16))
+        connection = Connection(connection_id, user, conversation_id=secrets.token_hex(16))
         if may_return:
-            self.sessions.start(connection, guest_key)
+            self.recoverable.start(connection, guest_key)
         self._connections[connection_id] = connection
         self._users.add(connection)
         if self._settings.default_room:
             self._enter(connection, self._settings.default_room)
-        self.sessions.save(connection)
+        self.recoverable.save(connection)
         return connection
 
     def recover(
@@ -141,19 +141,19 @@ class Hub:
 
         ``user``: who it is known to be. A pid is good for its user only, and ends another connection that still holds it.
         """
-        session = self.sessions.find(pid)
+        session = self.recoverable.find(pid)
         if session is None or not is_same(session.user, user, user_name):
             return None
         if session.connection is not None:
             self.deliver(Close(session.connection))
             self.disconnect(session.connection)
-        connection = Connection(connection_id, session.user, session.session_id)
-        self.sessions.resume(session, pid, connection)
+        connection = Connection(connection_id, session.user, session.conversation_id)
+        self.recoverable.resume(session, pid, connection)
         self._connections[connection_id] = connection
         self._users.add(connection)
         for room in session.rooms[: self._settings.rooms_per_connection_limit]:
             self._enter(connection, room)
-        self.sessions.save(connection)
+        self.recoverable.save(connection)
         return connection
 
     def catch_up(self, connection: Connection, offset: int) -> list[tuple[ServerEvent, int]]:
@@ -185,9 +185,9 @@ class Hub:
             return
         connection.is_open = False
         now_s = self._clock()
-        is_away = self.sessions.drop(connection, may_return=may_return, wall_now_s=self._wall_clock(), now_s=now_s)
+        is_away = self.recoverable.drop(connection, may_return=may_return, wall_now_s=self._wall_clock(), now_s=now_s)
         for room in list(connection.rooms):
-            self._exit(connection, room, has_dropped=True)
+            self._leave(connection, room, has_dropped=True)
         if self._users.remove(connection) and not is_away:
             self._guest_names.discard(connection.user.name)
         del self._connections[connection.id]
@@ -213,7 +213,7 @@ class Hub:
         if limit_bytes:
             page = self._log.read(room, after=since, limit=history, newest=True, limit_bytes=limit_bytes)
         self._enter(connection, room)
-        self.sessions.save(connection)
+        self.recoverable.save(connection)
         joined = self._room_joined(room, page)
         pushed = joined if shows_page else msgspec.structs.replace(joined, messages=UNSET)
         self.deliver(Push(connection, pushed, self._log.last_seq))
@@ -222,8 +222,8 @@ class Hub:
     def leave(self, connection: Connection, room: str) -> RoomLeft:
         """End a membership and return (and push) what is left. Raises `NotInRoom`."""
         self.require_member(connection, room)
-        self._exit(connection, room, has_dropped=False)
-        self.sessions.save(connection)
+        self._leave(connection, room, has_dropped=False)
+        self.recoverable.save(connection)
         left = RoomLeft(room=room, user_count=len(self._rooms.get(room, ())))
         self.deliver(Push(connection, left))
         return left
@@ -251,30 +251,30 @@ class Hub:
             room=room, user=user, message=message, timestamp=self._wall_clock(), client_id=client_id, sender=sender
         )
         if resent is None:
-            self._show(entry, connection)
+            self._broadcast(entry, connection)
         return Published(id=entry.id, seq=entry.seq, timestamp=entry.timestamp, duplicate=resent is not None)
 
     def publish_prompt(self, connection: Connection, room: str, message: str, request_id: str) -> None:
         """Show a room the question that one of its members asks the AI. Raises `NotInRoom`, `LogUnavailable`."""
         self.require_member(connection, room)
-        self._show(self._append(room, connection.user.name, message, kind="prompt", request_id=request_id), connection)
+        self._broadcast(self._append(room, connection.user.name, message, kind="prompt", request_id=request_id), connection)
 
     def publish_answer(
         self, room: str, message: str, request_id: str, finish_reason: FinishReason, code: str | UnsetType = UNSET
     ) -> None:
         """Keep what there is of the AI's answer in the room's history and show it. Raises `LogUnavailable`."""
         fields: dict[str, Any] = {"kind": "assistant", "finish_reason": finish_reason, "code": code}
-        self._show(self._append(room, self._settings.assistant_name, message, request_id=request_id, **fields))
+        self._broadcast(self._append(room, self._settings.assistant_name, message, request_id=request_id, **fields))
 
     def _append(self, room: str, user: str, message: str, **fields: Any) -> NewMessage:
         return self._log.append(room=room, user=user, message=message, timestamp=self._wall_clock(), **fields)
 
-    def _show(self, entry: NewMessage, typist: Connection | None = None) -> None:
+    def _broadcast(self, entry: NewMessage, typist: Connection | None = None) -> None:
         """Show a message to its room; whoever sent it types no more."""
         if typist is not None and self._typing.has_any(typist):
             key = TypingKey(typist, entry.room, entry.user)
             if self._typing.stop(key):
-                self._show_typing(key, is_typing=False)
+                self._broadcast_typing(key, is_typing=False)
         self.deliver(Broadcast(entry.room, entry, offset=entry.seq))
 
     def history(
@@ -306,7 +306,7 @@ class Hub:
             self._wake()
         else:
             self._typing.stop(key)
-        self._show_typing(key, is_typing=is_typing)
+        self._broadcast_typing(key, is_typing=is_typing)
 
     # Time
 
@@ -314,13 +314,13 @@ class Hub:
         """End typing indicators, and tell crowded rooms, when it is time; return the seconds until the next time."""
         now_s = self._clock()
         for key in self._typing.expire(now_s):
-            self._show_typing(key, is_typing=False)
-        for (room, user), _ in islice(self._absences.take_due(now_s), DUE_AT_ONCE):
-            self._miss(room, user)
-        for user in self.sessions.expire(now_s, DUE_AT_ONCE):
+            self._broadcast_typing(key, is_typing=False)
+        for (room, user), _ in islice(self._absences.pop_due(now_s), DUE_AT_ONCE):
+            self._leave_absent(room, user)
+        for user in self.recoverable.expire(now_s, DUE_AT_ONCE):
             self._guest_names.discard(user.name)
         self._notices.tell_due(now_s, lambda room: len(self._rooms[room]))
-        due_at_s = [self._typing.next_end_s(), self._absences.next_due_at_s(), self.sessions.next_due_at_s()]
+        due_at_s = [self._typing.next_end_s(), self._absences.next_due_at_s(), self.recoverable.next_due_at_s()]
         due_at_s.append(self._notices.due_at_s)
         next_due_at_s = [at_s for at_s in due_at_s if at_s is not None]
         return min(next_due_at_s) - now_s if next_due_at_s else None
@@ -343,27 +343,27 @@ class Hub:
             self._notices.announce(room, event, self._clock(), connection)
         self.deliver(Enter(connection, room))
 
-    def _exit(self, connection: Connection, room: str, *, has_dropped: bool) -> None:
+    def _leave(self, connection: Connection, room: str, *, has_dropped: bool) -> None:
         for key in self._typing.stop_all(connection, room):
-            self._show_typing(key, is_typing=False)
+            self._broadcast_typing(key, is_typing=False)
         del connection.rooms[room]
         self.deliver(Leave(connection, room))
-        if not self._rooms[room].part(connection):
+        if not self._rooms[room].remove_connection(connection):
             return
         if has_dropped and self._settings.presence_grace_s:
             self._absences.start((room, connection.user), self._clock())
             if len(self._absences) > ABSENCES_LIMIT_COUNT:
-                self._miss(*next(self._absences.take_due(math.inf))[0])
+                self._leave_absent(*next(self._absences.pop_due(math.inf))[0])
         else:
-            self._rooms[room].dismiss(connection.user)
-            self._say_left(room, connection.user)
+            self._rooms[room].remove_user(connection.user)
+            self._announce_left(room, connection.user)
 
-    def _miss(self, room: str, user: User) -> None:
+    def _leave_absent(self, room: str, user: User) -> None:
         """Let a user leave who was away for too long."""
-        if self._rooms[room].dismiss(user):
-            self._say_left(room, user)
+        if self._rooms[room].remove_user(user):
+            self._announce_left(room, user)
 
-    def _say_left(self, room: str, user: User) -> None:
+    def _announce_left(self, room: str, user: User) -> None:
         self._room_sizes = None
         members = self._rooms[room]
         self._notices.announce(room, UserLeft(room=room, user=user.name, user_count=len(members)), self._clock())
@@ -381,7 +381,7 @@ class Hub:
             complete=not (page.more or page.gap),
         )
 
-    def _show_typing(self, key: TypingKey, *, is_typing: bool) -> None:
+    def _broadcast_typing(self, key: TypingKey, *, is_typing: bool) -> None:
         event = UserTyping(user=key.user_name, is_typing=is_typing, room=key.room)
         self.deliver(Broadcast(key.room, event, skip=self._rooms[key.room].connections_of(key.connection.user)))
 

@@ -43,29 +43,29 @@ class Connection:
     __slots__ = (
         "address",
         "answers",
+        "conversation_id",
         "died_answers",
         "id",
         "is_open",
         "lost_answers",
         "pid",
+        "recovery_key",
         "rooms",
-        "session_id",
-        "session_key",
         "user",
     )
 
-    def __init__(self, connection_id: str, user: User, session_id: str) -> None:
+    def __init__(self, connection_id: str, user: User, conversation_id: str) -> None:
         self.id = connection_id
         self.address = ""  # which limits per address go by; "" for none
         self.user = user
-        self.session_id = session_id  # the conversation that the AI backend remembers for this connection
+        self.conversation_id = conversation_id  # the conversation that the AI backend remembers for this connection
         self.rooms: dict[str, None] = {}  # in the order of joining
         self.answers: dict[str, str] = {}  # its requests to the AI that have not ended: the room of each id, "" if private
         self.died_answers: dict[str, str] = {}  # those that a restart ended, of its rooms too, and that it has not heard of
         self.lost_answers: dict[str, str] | None = None  # all that are kept nowhere; None until it is known
         self.is_open = True
         self.pid: str | None = None  # the secret with which its client can come back
-        self.session_key = ""  # what its session is kept under; "" if its client cannot come back
+        self.recovery_key = ""  # what its session is kept under; "" if its client cannot come back
 
 
 class Members:
@@ -91,15 +91,15 @@ class Members:
 
     def remove(self, connection: Connection) -> bool:
         """Remove ``connection`` and return whether its user is gone with it."""
-        return self.part(connection) and self.dismiss(connection.user)
+        return self.remove_connection(connection) and self.remove_user(connection.user)
 
-    def part(self, connection: Connection) -> bool:
+    def remove_connection(self, connection: Connection) -> bool:
         """Remove ``connection`` but not its user; return whether it was the user's last one."""
         connections = self._connections[connection.user]
         del connections[connection]
         return not connections
 
-    def dismiss(self, user: User) -> bool:
+    def remove_user(self, user: User) -> bool:
         """Remove a user who is here without a connection; return whether there was one."""
         if self._connections.get(user) != {}:
             return False

@@ -30,13 +30,14 @@ _decode_rooms = msgspec.json.Decoder(list[str]).decode
 _ANSWER_PREFIX = "answer "  # of the key under which one of a room is kept; those of sessions begin with a digit
 
 
-class Session:
+class RecoverableSession:
     """One that can be recovered. ``connection`` is None while its client is away; ``rooms`` are those it was in."""
 
     __slots__ = (
         "answers",
         "changes_bytes",
         "connection",
+        "conversation_id",
         "died_answers",
         "ends_at",
         "held_bytes",
@@ -45,21 +46,20 @@ class Session:
         "key",
         "packed_rooms",
         "rooms",
-        "session_id",
         "since",
         "user",
         "whole_bytes",
     )
 
     def __init__(
-        self, key: str, user: User, session_id: str, since: int, rooms: list[str], *, died_answers: dict[str, str]
+        self, key: str, user: User, conversation_id: str, since: int, rooms: list[str], *, died_answers: dict[str, str]
     ) -> None:
         self.key = key
         # Shared with its connection:
         self.answers: dict[str, str] = {}
         self.died_answers = died_answers
         self.user = user
-        self.session_id = session_id
+        self.conversation_id = conversation_id
         self.since = since  # the newest message when it began
         self.rooms = rooms
         self.connection: Connection | None = None
@@ -87,7 +87,7 @@ class Session:
                 self.kept = msgspec.structs.replace(self.kept, rooms=self.rooms)
 
 
-class Sessions:
+class RecoverableSessions:
     """The sessions of all connections, and of those that have dropped for up to ``window_s``; 0 means none at all."""
 
     def __init__(self, window_s: float, log: MessageLog, wall_now_s: float, now_s: float, *, limit_bytes: int) -> None:
@@ -97,8 +97,8 @@ class Sessions:
         """
         self._window_s = window_s
         self._log = log
-        self._by_key: dict[str, Session] = {}
-        self._away: Deadlines[Session] = Deadlines(window_s)
+        self._by_key: dict[str, RecoverableSession] = {}
+        self._away: Deadlines[RecoverableSession] = Deadlines(window_s)
         self._away_bytes = 0
         self._away_counts: Counter[str] = Counter()  # by user
         self._limit_bytes = limit_bytes
@@ -125,7 +125,9 @@ class Sessions:
             died_answers = stored.died_answers | stored.answers
             for room in stored.rooms:
                 died_answers |= died.get(room, {})
-            session = Session(key, user, stored.session_id, stored.since, stored.rooms, died_answers=died_answers)
+            session = RecoverableSession(
+                key, user, stored.conversation_id, stored.since, stored.rooms, died_answers=died_answers
+            )
             self._by_key[key] = session
             if died_answers:
                 self._store(session, wall_now_s + window_s)
@@ -137,8 +139,10 @@ class Sessions:
         if self._window_s == 0:
             return
         connection.pid = f"{next(self._numbers):011x}{secrets.token_urlsafe(_SECRET_BYTES)}{guest_key}"
-        key = connection.session_key = _key_of(connection.pid)
-        session = Session(key, connection.user, connection.session_id, self._log.last_seq, [], died_answers={})
+        key = connection.recovery_key = _key_of(connection.pid)
+        session = RecoverableSession(
+            key, connection.user, connection.conversation_id, self._log.last_seq, [], died_answers={}
+        )
         session.connection = connection
         connection.answers, connection.died_answers = session.answers, session.died_answers
         self._by_key[key] = session
@@ -148,13 +152,13 @@ class Sessions:
         session = self._of(connection)
         return self._log.last_seq if session is None else session.since
 
-    def find(self, pid: str) -> Session | None:
+    def find(self, pid: str) -> RecoverableSession | None:
         """Return the session that a pid is the secret of, whether a connection holds it or not."""
         return self._by_key.get(_key_of(pid))
 
-    def resume(self, session: Session, pid: str, connection: Connection) -> None:
+    def resume(self, session: RecoverableSession, pid: str, connection: Connection) -> None:
         """Let a new connection hold a session."""
-        connection.pid, connection.session_key = pid, session.key
+        connection.pid, connection.recovery_key = pid, session.key
         connection.answers, connection.died_answers = session.answers, session.died_answers
         session.connection = connection
         session.unpack()
@@ -180,14 +184,14 @@ class Sessions:
 
     def save_answers(self, connection: Connection) -> None:
         """Keep which requests of a connection have not ended, be it still there or away."""
-        session = self._by_key.get(connection.session_key)
+        session = self._by_key.get(connection.recovery_key)
         if session is not None and session.answers is connection.answers:
             self._store(session, session.ends_at)
 
     def save_shared_answer(self, request_id: str, room: str) -> None:
         """Keep that an answer in a room has not ended, whoever asked: it belongs to nobody's session."""
         state = StoredSession(
-            user_id="", user_name="", session_id="", since=0, rooms=[], ends_at=0.0, answers={request_id: room}
+            user_id="", user_name="", conversation_id="", since=0, rooms=[], ends_at=0.0, answers={request_id: room}
         )
         self._log.save_session(_ANSWER_PREFIX + request_id, state)
 
@@ -209,7 +213,7 @@ class Sessions:
         self._begin_to_wait(session, now_s)
         return True
 
-    def _begin_to_wait(self, session: Session, now_s: float) -> None:
+    def _begin_to_wait(self, session: RecoverableSession, now_s: float) -> None:
         """Let a session wait for its client, and those which have waited for longest no more, if they are too many."""
         session.held_bytes = _held_bytes(session.rooms, session.answers, session.died_answers)
         session.pack()
@@ -217,12 +221,12 @@ class Sessions:
         self._away_counts[session.user.id] += 1
         self._away.start(session, now_s)
         while self._away and (len(self._away) > AWAY_LIMIT_COUNT or self._away_bytes > self._limit_bytes):
-            first, _ = next(self._away.take_due(math.inf))
+            first, _ = next(self._away.pop_due(math.inf))
             self._no_longer_waits(first)
             self._end(first)
             self._evicted.append(first.user)
 
-    def _no_longer_waits(self, session: Session) -> None:
+    def _no_longer_waits(self, session: RecoverableSession) -> None:
         self._away_bytes -= session.held_bytes
         self._away_counts[session.user.id] -= 1
         if not self._away_counts[session.user.id]:
@@ -232,7 +236,7 @@ class Sessions:
         """End up to so many sessions whose clients were away for too long; yield the users of all that have ended."""
         evicted, self._evicted = self._evicted, []
         yield from evicted
-        for session, _ in islice(self._away.take_due(now_s), limit_count):
+        for session, _ in islice(self._away.pop_due(now_s), limit_count):
             self._no_longer_waits(session)
             self._end(session)
             yield session.user
@@ -240,11 +244,11 @@ class Sessions:
     def next_due_at_s(self) -> float | None:
         return self._away.next_due_at_s()
 
-    def _of(self, connection: Connection) -> Session | None:
-        session = self._by_key.get(connection.session_key)
+    def _of(self, connection: Connection) -> RecoverableSession | None:
+        session = self._by_key.get(connection.recovery_key)
         return session if session is not None and session.connection is connection else None
 
-    def _store(self, session: Session, ends_at: float | None, *, can_wait: bool = False) -> None:
+    def _store(self, session: RecoverableSession, ends_at: float | None, *, can_wait: bool = False) -> None:
         if session.packed_rooms is not None:
             session.unpack()
             self._store(session, ends_at, can_wait=can_wait)
@@ -254,7 +258,7 @@ class Sessions:
         stored = StoredSession(
             user_id=session.user.id,
             user_name=session.user.name,
-            session_id=session.session_id,
+            conversation_id=session.conversation_id,
             since=session.since,
             rooms=session.rooms,
             ends_at=ends_at,
@@ -276,7 +280,7 @@ class Sessions:
         session.kept = stored if session.whole_bytes >= _LARGE_BYTES else None
         self._log.save_session(session.key, stored, can_wait=can_wait)
 
-    def _end(self, session: Session) -> None:
+    def _end(self, session: RecoverableSession) -> None:
         del self._by_key[session.key]
         self._log.save_session(session.key, None, can_wait=True)
 

@@ -58,7 +58,7 @@ _PAGES_AT_LEAST = 16  # in half an outbox; what is left when there is less is to
 _TO_ONE = (Push, Enter, Leave)
 
 
-class Link:
+class ClientSet:
     """A client's connection as Socket.IO sees it: ``sids`` by namespace.
 
     ``plain`` holds the namespaces whose client does not want to recover, and gets no offsets; ``arriving`` those that have
@@ -103,9 +103,9 @@ class Delivery:
         self._commit = GroupCommit(log, lock, self._send_all, start_task=start_task, sleep=sleep, worker=worker)
         self._revoked = self._commit.revoked
         self.is_sending = False  # what calls us in a turn meanwhile was called by that
-        self._links: dict[str, Link] = {}  # by the connection's id
+        self._clients: dict[str, ClientSet] = {}  # by the connection's id
         self.thread_id = 0  # the system's, of the thread in which a client came last
-        self._links_by_sid: dict[str, Link] = {}
+        self._clients_by_sid: dict[str, ClientSet] = {}
 
     def add(self, effect: Effect | Greet | Later) -> None:
         """Queue ``effect`` until the turn ends."""
@@ -155,7 +155,7 @@ class Delivery:
             return reply | {"messages": self._kept(reply["messages"])}
         return reply
 
-    def can_take(self, room: str | UnsetType, connections: Iterable[Connection], limit_bytes: int) -> bool:
+    def keeps_up(self, room: str | UnsetType, connections: Iterable[Connection], limit_bytes: int) -> bool:
         """Return whether any of those who get an event of the feature "llm" has less than ``limit_bytes`` waiting.
 
         They are those in ``room``, or else ``connections``; True if there is nobody.
@@ -175,63 +175,63 @@ class Delivery:
                 is_anybody = True
         return not is_anybody
 
-    def page_limit_bytes(self, link: Link) -> int:
+    def page_limit_bytes(self, clients: ClientSet) -> int:
         """Return how many bytes of messages a connection can be given: half an outbox, less what is on its way to it.
 
         0 if that is too little for a page. A client that joins many rooms at once is not to be closed for reading slowly.
         """
-        if link.paged_bytes and not self._commit.effects and self._fan_out.has_taken_all(link.connection.id):
-            link.paged_bytes = 0
-        left_bytes = self._pages_limit_bytes - link.paged_bytes
+        if clients.paged_bytes and not self._commit.effects and self._fan_out.has_taken_all(clients.connection.id):
+            clients.paged_bytes = 0
+        left_bytes = self._pages_limit_bytes - clients.paged_bytes
         return left_bytes if left_bytes * _PAGES_AT_LEAST >= self._pages_limit_bytes else 0
 
-    def note_page(self, link: Link, messages: Iterable[NewMessage]) -> None:
+    def note_page(self, clients: ClientSet, messages: Iterable[NewMessage]) -> None:
         """Note that a page is on its way to a connection."""
-        link.paged_bytes += sum(map(size_bytes, messages))
+        clients.paged_bytes += sum(map(size_bytes, messages))
 
-    def link_of(self, connection_id: str) -> Link | None:
-        return self._links.get(connection_id)
+    def clients_of(self, connection_id: str) -> ClientSet | None:
+        return self._clients.get(connection_id)
 
-    def link_of_sid(self, sid: str) -> Link | None:
+    def clients_of_sid(self, sid: str) -> ClientSet | None:
         """Return the link of a client that has entered a namespace as ``sid``."""
-        return self._links_by_sid.get(sid)
+        return self._clients_by_sid.get(sid)
 
     def plain_sids(self, namespace: str) -> set[str]:
         """Return the sids of the clients that get no offsets in a namespace."""
-        return {link.sids[namespace] for link in list(self._links.values()) if namespace in link.plain}
+        return {clients.sids[namespace] for clients in list(self._clients.values()) if namespace in clients.plain}
 
-    def open(self, link: Link) -> None:
+    def open(self, clients: ClientSet) -> None:
         self.thread_id = threading.get_native_id()
-        self._links[link.connection.id] = link
+        self._clients[clients.connection.id] = clients
 
-    def close(self, link: Link) -> None:
-        self._links.pop(link.connection.id, None)
+    def close(self, clients: ClientSet) -> None:
+        self._clients.pop(clients.connection.id, None)
 
-    def enter_namespace(self, link: Link, namespace: str, sid: str, *, is_plain: bool) -> None:
+    def enter_namespace(self, clients: ClientSet, namespace: str, sid: str, *, is_plain: bool) -> None:
         """Let a client's connection have ``sid`` in a namespace; nothing is sent there before `greet`."""
-        link.sids[namespace] = sid
-        link.arriving.add(namespace)
+        clients.sids[namespace] = sid
+        clients.arriving.add(namespace)
         if is_plain:
-            link.plain.add(namespace)
-        self._links_by_sid[sid] = link
+            clients.plain.add(namespace)
+        self._clients_by_sid[sid] = clients
 
-    def greet(self, link: Link, namespace: str, events: list[tuple[ServerEvent | Status, int]]) -> None:
+    def greet(self, clients: ClientSet, namespace: str, events: list[tuple[ServerEvent | Status, int]]) -> None:
         """Send ``events``, each with its offset, to a namespace, and from then on what its connection gets in its rooms."""
-        self.add(Greet(link.connection, namespace, tuple(link.connection.rooms), events))
+        self.add(Greet(clients.connection, namespace, tuple(clients.connection.rooms), events))
 
-    def greeting(self, link: Link, namespace: str) -> dict[str, str]:
+    def greeting(self, clients: ClientSet, namespace: str) -> dict[str, str]:
         """Return what the reply to a client's CONNECT says beside its sid."""
-        pid = link.connection.pid
-        return {} if pid is None or namespace in link.plain else {"pid": pid}
+        pid = clients.connection.pid
+        return {} if pid is None or namespace in clients.plain else {"pid": pid}
 
-    def leave_namespace(self, link: Link, namespace: str) -> None:
+    def leave_namespace(self, clients: ClientSet, namespace: str) -> None:
         """Stop sending to this namespace of the connection."""
-        sid = link.sids.pop(namespace)
-        del self._links_by_sid[sid]
-        for room in link.connection.rooms:
-            self._fan_out.leave_room(sid, namespace, link.key_of(namespace, room))
-        link.plain.discard(namespace)
-        link.arriving.discard(namespace)
+        sid = clients.sids.pop(namespace)
+        del self._clients_by_sid[sid]
+        for room in clients.connection.rooms:
+            self._fan_out.leave_room(sid, namespace, clients.key_of(namespace, room))
+        clients.plain.discard(namespace)
+        clients.arriving.discard(namespace)
 
     def _send_all(self, effects: deque[Effect | Greet | Later]) -> None:
         if self.is_sending or not effects:
@@ -270,45 +270,45 @@ class Delivery:
         elif type(effect) is Close:
             self._fan_out.close(effect.connection.id)
         elif isinstance(effect, _TO_ONE):
-            link = self._links.get(effect.connection.id)
-            if link is not None:
-                self._send_to(link, effect)
+            clients = self._clients.get(effect.connection.id)
+            if clients is not None:
+                self._send_to(clients, effect)
 
-    def _send_to(self, link: Link, effect: Push | Enter | Leave) -> None:
+    def _send_to(self, clients: ClientSet, effect: Push | Enter | Leave) -> None:
         if type(effect) is Push:
             event = effect.event
             if type(event) is RoomJoined and self._revoked and event.messages is not UNSET:
                 event = msgspec.structs.replace(event, messages=self._kept(event.messages))
             for namespace in _NAMESPACES_OF[event.feature]:
-                if namespace in link.sids and namespace not in link.arriving:
-                    offset = 0 if namespace in link.plain else effect.offset
-                    self._fan_out.send(event, namespace, link.sids[namespace], offset=offset)
+                if namespace in clients.sids and namespace not in clients.arriving:
+                    offset = 0 if namespace in clients.plain else effect.offset
+                    self._fan_out.send(event, namespace, clients.sids[namespace], offset=offset)
         elif type(effect) is Enter:
-            for namespace, sid in link.sids.items():
-                if namespace not in link.arriving:
-                    self._fan_out.enter_room(sid, namespace, link.key_of(namespace, effect.room))
+            for namespace, sid in clients.sids.items():
+                if namespace not in clients.arriving:
+                    self._fan_out.enter_room(sid, namespace, clients.key_of(namespace, effect.room))
         elif type(effect) is Leave:
-            for namespace, sid in link.sids.items():
-                self._fan_out.leave_room(sid, namespace, link.key_of(namespace, effect.room))
+            for namespace, sid in clients.sids.items():
+                self._fan_out.leave_room(sid, namespace, clients.key_of(namespace, effect.room))
 
     def _greet(self, greet: Greet) -> None:
-        link = self._links.get(greet.connection.id)
-        sid = link.sids.get(greet.namespace) if link else None
-        if link is None or sid is None:
+        clients = self._clients.get(greet.connection.id)
+        sid = clients.sids.get(greet.namespace) if clients else None
+        if clients is None or sid is None:
             return  # it has left while its greeting waited
-        link.arriving.discard(greet.namespace)
-        is_plain = greet.namespace in link.plain
+        clients.arriving.discard(greet.namespace)
+        is_plain = greet.namespace in clients.plain
         for event, offset in greet.events:
             if type(event) is not NewMessage or event.seq not in self._revoked:
                 self._fan_out.send(event, greet.namespace, sid, offset=0 if is_plain else offset)
         for room in greet.rooms:
-            if room in link.connection.rooms:
-                self._fan_out.enter_room(sid, greet.namespace, link.key_of(greet.namespace, room))
+            if room in clients.connection.rooms:
+                self._fan_out.enter_room(sid, greet.namespace, clients.key_of(greet.namespace, room))
 
     def _sids_of(self, connection: Connection) -> dict[str, str]:
         """Return the sids of a connection by namespace, none if it is gone."""
-        link = self._links.get(connection.id)
-        return link.sids if link else {}
+        clients = self._clients.get(connection.id)
+        return clients.sids if clients else {}
 
 
 def keys_of(room: str) -> tuple[str, str]:

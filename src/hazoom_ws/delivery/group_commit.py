@@ -38,18 +38,18 @@ class GroupCommit:
         self,
         log: MessageLog,
         lock: AbstractContextManager[Any] | None,
-        let_out: Callable[[deque[Any]], None],
+        send_all: Callable[[deque[Any]], None],
         *,
         start_task: Callable[..., Any],
         sleep: Callable[[float], Any],
         worker: Any,
     ) -> None:
-        """``let_out(effects)`` empties the queue. ``lock`` and ``worker`` are as in `Delivery`."""
+        """``send_all(effects)`` empties the queue. ``lock`` and ``worker`` are as in `Delivery`."""
         self.effects: deque[Any] = deque()
         self.revoked: dict[int, None] = {}
         self._log = log
         self._lock = lock
-        self._let_out = let_out
+        self._send_all = send_all
         self._start_task = start_task
         self._sleep = sleep
         self._worker = worker
@@ -82,7 +82,7 @@ class GroupCommit:
             self._worker.later(_WAIT_FOR_MORE_S, self._write_the_rest)
             self._is_waiting_for_more = True
         if not self.is_holding:
-            self._let_out(self.effects)
+            self._send_all(self.effects)
         if len(self.revoked) > _REVOKED_COUNT and not self._is_waited_for and not self.effects:
             for seq in list(self.revoked)[:-_REVOKED_COUNT]:
                 del self.revoked[seq]
@@ -121,7 +121,7 @@ class GroupCommit:
         log = self._log
         try:
             while log.is_dirty:
-                batch = log.take_batch()
+                batch = log.pop_batch()
                 try:
                     log.write(batch)
                 except LogUnavailable:
@@ -168,10 +168,10 @@ class GroupCommit:
         """Write what there is, at once if nothing has to be waited for; then wait for more, or for a calm."""
         log = self._log
         if log.problem is not None:
-            self._revoke(log.take_batch())  # it came while the log was thought to be well
+            self._revoke(log.pop_batch())  # it came while the log was thought to be well
         if log.is_dirty:
             is_waited_for = log.is_pressing
-            batch = self._unwritten = log.take_batch()
+            batch = self._unwritten = log.pop_batch()
             self._calm.note(len(batch.messages) + len(batch.sessions))
             if self._is_at_checkpoint or not log.write_at_once(batch):
                 self._write(batch, is_waited_for=is_waited_for)
@@ -217,10 +217,10 @@ class GroupCommit:
                 self.effects.clear()
         self._start_checkpoint()
         if self._is_waited_for:
-            self._let_out(self._held)
+            self._send_all(self._held)
             self._is_waited_for = False
             if not self.is_holding:
-                self._let_out(self.effects)
+                self._send_all(self.effects)
         if error is not None and self._log.problem is None:
             self._worker.later(_RETRY_INTERVAL_S, self._go_on)  # it may fail again at once
         else:
@@ -281,7 +281,7 @@ class GroupCommit:
 
     def _revoke(self, batch: Batch) -> None:
         """Take back a batch that could not be kept, and if the log is unwell, what came while it was thought to be well."""
-        lost = [] if self._log.problem is None else [self._log.take_batch()]
+        lost = [] if self._log.problem is None else [self._log.pop_batch()]
         lost.append(batch)  # of a session, what is newer stays
         self.revoked.update(dict.fromkeys(entry.seq for part in lost for entry in part.messages))
         for part in lost:

@@ -15,7 +15,7 @@ from hazoom_ws.events.llm import LlmTokens
 from hazoom_ws.llm_bridge.exchange import Exchange
 from hazoom_ws.llm_bridge.wire import Prompt
 
-Placed = tuple[ServerEvent, int]
+Numbered = tuple[ServerEvent, int]
 
 
 class Tokens:
@@ -67,8 +67,8 @@ class Answer:
         "beginning",
         "exchange",
         "is_ended",
+        "offsets",
         "outcome",
-        "places",
         "position",
         "prompt",
         "size_bytes",
@@ -87,9 +87,9 @@ class Answer:
         self.exchange: Exchange | None = None  # None while it waits
         self.position = 0  # in the queue, as it was told last
         self.tokens = Tokens()
-        self.places = array("Q")  # of the tokens
-        self.beginning: list[Placed] = []  # what was sent before them
-        self.outcome: list[Placed] = []  # and after them
+        self.offsets = array("Q")  # of the tokens
+        self.beginning: list[Numbered] = []  # what was sent before them
+        self.outcome: list[Numbered] = []  # and after them
         self.is_ended = False
         self.size_bytes = 0  # of one that has ended
 
@@ -105,7 +105,7 @@ class Answer:
         self.tokens.pack()
         texts = [getattr(event, "response", "") for event, _ in self.outcome]
         # The objects around the texts, and the places of the tokens, count as well.
-        self.size_bytes = self.tokens.size_bytes + 8 * len(self.places) + sum(map(getsizeof, texts)) + 1500
+        self.size_bytes = self.tokens.size_bytes + 8 * len(self.offsets) + sum(map(getsizeof, texts)) + 1500
 
     def joined(self, first: int, end: int | None = None, *, snapshot: bool = False) -> LlmTokens:
         """Return a range of its tokens, to the last there is by default, as one event."""
@@ -118,22 +118,22 @@ class Answer:
         )
 
 
-def weave(answers: Iterable[Answer], events: Iterable[Placed], offset: int) -> list[Placed]:
+def weave(answers: Iterable[Answer], events: Iterable[Numbered], offset: int) -> list[Numbered]:
     """Put the tokens of ``answers`` after ``offset`` among ``events``, which are in their order.
 
     What one answer has between two events becomes one event. Each comes with the offset that is true once it has arrived:
     whoever drops in the middle of this misses nothing then, though of answers that ran side by side some may come twice.
     """
-    woven: list[Placed] = []
-    left = {answer: first for answer in answers if (first := bisect_right(answer.places, offset)) < len(answer.places)}
+    woven: list[Numbered] = []
+    left = {answer: first for answer in answers if (first := bisect_right(answer.offsets, offset)) < len(answer.offsets)}
     for event, place in [*events, (None, None)]:
         pieces: list[tuple[int, Answer, int, int]] = []
         for answer, first in list(left.items()):
-            end = len(answer.places) if place is None else bisect_right(answer.places, place, first)
+            end = len(answer.offsets) if place is None else bisect_right(answer.offsets, place, first)
             if end > first:
-                pieces.append((answer.places[end - 1], answer, first, end))
+                pieces.append((answer.offsets[end - 1], answer, first, end))
                 left[answer] = end
-            if end == len(answer.places):
+            if end == len(answer.offsets):
                 del left[answer]
         pieces.sort(key=lambda piece: piece[0])
         for last_place, answer, first, end in pieces:

@@ -21,10 +21,10 @@ from hazoom_ws.deadlines import Deadlines
 from hazoom_ws.errors import BadPayload, Forbidden, Internal, LlmFailed, LogUnavailable, NotFound
 from hazoom_ws.events.base import ServerEvent
 from hazoom_ws.events.llm import LlmComplete, LlmError, LlmQueued, LlmResponse, LlmStarted, LlmToken
-from hazoom_ws.llm_bridge.answer import Answer, Placed, weave
+from hazoom_ws.llm_bridge.answer import Answer, Numbered, weave
 from hazoom_ws.llm_bridge.bridge import LlmBridge
 from hazoom_ws.llm_bridge.register import Register
-from hazoom_ws.llm_bridge.slots import Places
+from hazoom_ws.llm_bridge.slots import Slots
 from hazoom_ws.llm_bridge.wire import Prompt, completion, error_event
 from hazoom_ws.message_log.contract import MessageLog
 from hazoom_ws.settings import Settings
@@ -45,15 +45,15 @@ class Answers:
         bridge: LlmBridge,
         *,
         turn: Callable[[], AbstractContextManager[Any]],
-        can_take: Callable[[str | UnsetType, Iterable[Connection]], bool],
+        keeps_up: Callable[[str | UnsetType, Iterable[Connection]], bool],
         wake: Callable[[], None],
     ) -> None:
-        """``can_take(room, connections)`` returns whether any of those who get an answer keeps up.
+        """``keeps_up(room, connections)`` returns whether any of those who get an answer keeps up.
 
         ``wake`` is called when there is something that `run_due` has to do later.
         """
         self.turn = turn
-        self.can_take = can_take
+        self.keeps_up = keeps_up
         self._settings = settings
         self._hub = hub
         self._log = log
@@ -63,7 +63,7 @@ class Answers:
         self._wake = wake
         self._register = Register(settings)
         self._waiting: dict[Answer, None] = {}  # the first one has waited longest
-        self._places = Places(settings)
+        self._slots = Slots(settings)
         self._gone: Deadlines[User] = Deadlines(settings.llm_user_grace_s)
         self._awaited: set[User] = set()  # gone for longer, but one of their clients may still recover
         self._positions_due_at_s = 0.0
@@ -75,7 +75,7 @@ class Answers:
     def keep_died(self) -> None:
         """Keep the answers that ended with an earlier process, in the turn before anybody connects: their text is gone."""
         try:
-            for request_id, room in self._hub.sessions.died_answers.items():
+            for request_id, room in self._hub.recoverable.died_answers.items():
                 self._hub.publish_answer(room, "", request_id, "failed", LlmFailed.code)
         except LogUnavailable as error:
             logger.warning("the answers that ended with the last process are in no history: %s", error.reason)
@@ -88,7 +88,7 @@ class Answers:
         Raises `BadPayload` for its id, `TooManyStreams`, `LlmUnavailable`, `NotInRoom`, `LogUnavailable`: then nobody has
         heard of it.
         """
-        user, room, sessions = connection.user, prompt.room, self._hub.sessions
+        user, room, sessions = connection.user, prompt.room, self._hub.recoverable
         known = self._register.get(prompt.request_id)
         if known is not None:
             if known.user != user:
@@ -98,9 +98,9 @@ class Answers:
             return
         if room is not UNSET:
             self._hub.require_member(connection, room)
-        has_to_wait = not self._places.may_run(user, connection.address)
+        has_to_wait = not self._slots.may_run(user, connection.address)
         if has_to_wait:
-            self._places.check_queue(user, connection.address)
+            self._slots.check_queue(user, connection.address)
         self._bridge.check()
         if room is not UNSET:
             self._hub.publish_prompt(connection, room, prompt.message, prompt.request_id)
@@ -113,7 +113,7 @@ class Answers:
             self._start(answer)
             return
         self._waiting[answer] = None
-        self._places.waiting.take(user, answer.address)
+        self._slots.waiting.add(user, answer.address)
         self._tell_position(answer, len(self._waiting))
 
     def cancel(self, connection: Connection, request_id: str) -> None:
@@ -143,20 +143,20 @@ class Answers:
             away = [watcher for watcher in answer.watchers if not watcher.is_open and watcher.pid is not None]
             here = [watcher for watcher in answer.watchers if watcher.is_open]
             answer.watchers = [*away[-_AWAY_LIMIT_COUNT:], *here, connection]
-        place = self._log.last_seq
+        offset = self._log.last_seq
         if index < len(answer.tokens):
-            self._deliver(Push(connection, answer.joined(index), place))
+            self._deliver(Push(connection, answer.joined(index), offset))
         for event, _ in answer.outcome:
-            self._deliver(Push(connection, event, place))
+            self._deliver(Push(connection, event, offset))
         if answer in self._waiting:
             self._deliver(Push(connection, LlmQueued(request_id=request_id, position=answer.position)))
         elif not answer.tokens and not answer.is_ended:
             for event, _ in answer.beginning:
-                self._deliver(Push(connection, event, place))
+                self._deliver(Push(connection, event, offset))
 
     # Who comes and goes
 
-    def snapshots(self, rooms: Iterable[str]) -> list[Placed]:
+    def snapshots(self, rooms: Iterable[str]) -> list[Numbered]:
         """Return what there is of the answers that run in rooms, for who comes in the middle; the live rest follows."""
         if not self._register.has_shared:
             return []
@@ -169,17 +169,17 @@ class Answers:
                         events.append(answer.joined(0, snapshot=True))
         return [(event, self._log.last_seq) for event in events]
 
-    def show(self, connection: Connection, room: str) -> None:
+    def push_snapshots(self, connection: Connection, room: str) -> None:
         """Send the snapshots of a room to one who joins it, be it again."""
-        for event, place in self.snapshots([room]):
-            self._deliver(Push(connection, event, place))
+        for event, offset in self.snapshots([room]):
+            self._deliver(Push(connection, event, offset))
 
-    def catch_up(self, connection: Connection, offset: int, replayed: list[Placed]) -> list[Placed]:
+    def catch_up(self, connection: Connection, offset: int, replayed: list[Numbered]) -> list[Numbered]:
         """Return ``replayed`` with what a recovered client missed of answers after ``offset``, all in its order.
 
         From now on its connection watches what it watched before.
         """
-        events: list[Placed] = []
+        events: list[Numbered] = []
         lost = self._lost(connection)
         private = self._register.of_user(connection.user)
         for answer in private:
@@ -190,10 +190,10 @@ class Answers:
         for room in connection.rooms:
             watched += self._register.of_room(room)
         for answer in watched:
-            events += [placed for placed in (*answer.beginning, *answer.outcome) if placed[1] > offset]
-        return weave(watched, sorted(events + replayed, key=_place_of), offset) + lost
+            events += [numbered for numbered in (*answer.beginning, *answer.outcome) if numbered[1] > offset]
+        return weave(watched, sorted(events + replayed, key=_offset_of), offset) + lost
 
-    def _lost(self, connection: Connection) -> list[Placed]:
+    def _lost(self, connection: Connection) -> list[Numbered]:
         """Return the ends of answers that a recovered client waits for and that are kept nowhere, on each namespace."""
         if connection.lost_answers is None:
             connection.lost_answers = connection.died_answers.copy()
@@ -206,7 +206,7 @@ class Answers:
                     answer.asker = connection
                 if answer is None or answer.is_ended:
                     del connection.answers[request_id]
-            self._hub.sessions.save_answers(connection)
+            self._hub.recoverable.save_answers(connection)
         error = LlmFailed("this answer was lost, the server was restarted or you were away for too long; ask again")
         return [
             (error_event(request_id, error, room or UNSET), self._log.last_seq)
@@ -227,9 +227,9 @@ class Answers:
     def run_due(self) -> float | None:
         """Stop, forget and tell what is due; return the seconds until the next time."""
         now_s = self._clock()
-        self._awaited.update(user for user, _ in self._gone.take_due(now_s))
+        self._awaited.update(user for user, _ in self._gone.pop_due(now_s))
         # The hub, which is asked before, has ended the sessions whose time is over.
-        for user in [user for user in self._awaited if not self._hub.sessions.is_awaited(user)]:
+        for user in [user for user in self._awaited if not self._hub.recoverable.is_awaited(user)]:
             self._awaited.discard(user)
             for answer in list(self._register.of_user(user)):
                 if not answer.is_ended:
@@ -247,16 +247,16 @@ class Answers:
 
     # What the bridge brings, from outside of turns
 
-    def take(self, answer: Answer, tokens: list[str]) -> None:
+    def add_tokens(self, answer: Answer, tokens: list[str]) -> None:
         """Send the next tokens of an answer."""
         with self.turn():
             prompt = answer.prompt
             for token in tokens:
-                place = self._log.take_place()
+                offset = self._log.next_offset()
                 event = LlmToken(token=token, request_id=prompt.request_id, index=len(answer.tokens), room=prompt.room)
                 answer.tokens.append(token)
-                answer.places.append(place)
-                self._send(answer, event, place)
+                answer.offsets.append(offset)
+                self._send(answer, event, offset)
 
     def respond(self, answer: Answer, response: LlmResponse) -> None:
         """Send an answer that was asked for without a stream; `end` follows."""
@@ -274,9 +274,9 @@ class Answers:
     # Inside
 
     def _start(self, answer: Answer) -> None:
-        self._places.running.take(answer.user, answer.address)
+        self._slots.running.add(answer.user, answer.address)
         try:
-            answer.exchange = self._bridge.start(answer.prompt, _Relay(self, answer), answer.asked_s)
+            answer.exchange = self._bridge.start(answer.prompt, _Sink(self, answer), answer.asked_s)
         except Exception:
             error = Internal(secrets.token_hex(4))
             logger.exception("AI request %r did not start, reference %s", answer.prompt.request_id, error.reference)
@@ -284,30 +284,30 @@ class Answers:
             self._end(answer, error_event(answer.prompt.request_id, error, answer.room))
         else:
             self._wake()
-            prompt, place = answer.prompt, self._log.take_place()
+            prompt, offset = answer.prompt, self._log.next_offset()
             started = LlmStarted(
                 request_id=prompt.request_id,
                 user=answer.user.name,
                 intelligence_level=prompt.intelligence_level,
                 room=prompt.room,
             )
-            answer.beginning.append((started, place))
-            self._send(answer, started, place)
+            answer.beginning.append((started, offset))
+            self._send(answer, started, offset)
 
     def _start_waiting(self) -> None:
         for answer in list(self._waiting):
-            if self._places.are_all_taken:
+            if self._slots.are_all_taken:
                 return
-            if self._places.may_run(answer.user, answer.address):
+            if self._slots.may_run(answer.user, answer.address):
                 self._unqueue(answer)
                 self._start(answer)
 
     def _release(self, answer: Answer) -> None:
-        self._places.running.give_back(answer.user, answer.address)
+        self._slots.running.remove(answer.user, answer.address)
 
     def _unqueue(self, answer: Answer) -> None:
         del self._waiting[answer]
-        self._places.waiting.give_back(answer.user, answer.address)
+        self._slots.waiting.remove(answer.user, answer.address)
 
     def _tell_position(self, answer: Answer, position: int) -> None:
         answer.position = position
@@ -335,7 +335,7 @@ class Answers:
         answer.finish()
         if answer.asker.is_open or answer.room is not UNSET:  # else it is told when it comes back
             answer.asker.answers.pop(answer.prompt.request_id, None)
-            self._hub.sessions.save_answers(answer.asker)
+            self._hub.recoverable.save_answers(answer.asker)
         self._register.keep(answer, self._clock())
         self._wake()
 
@@ -350,30 +350,30 @@ class Answers:
         except LogUnavailable as error:
             logger.warning("the answer to AI request %r is in no history: %s", request_id, error.reason)
         else:
-            self._hub.sessions.forget_shared_answer(request_id)
+            self._hub.recoverable.forget_shared_answer(request_id)
 
     def _conclude(self, answer: Answer, event: ServerEvent) -> None:
-        place = self._log.take_place()
-        answer.outcome.append((event, place))
-        self._send(answer, event, place)
+        offset = self._log.next_offset()
+        answer.outcome.append((event, offset))
+        self._send(answer, event, offset)
 
-    def _send(self, answer: Answer, event: ServerEvent, place: int) -> None:
+    def _send(self, answer: Answer, event: ServerEvent, offset: int) -> None:
         if answer.room is not UNSET:
-            self._deliver(Broadcast(answer.room, event, offset=place))
+            self._deliver(Broadcast(answer.room, event, offset=offset))
         else:
             for connection in answer.watchers:
-                self._deliver(Push(connection, event, place))
+                self._deliver(Push(connection, event, offset))
 
 
-class _Relay:
+class _Sink:
     """The way of one answer from the bridge to those who watch it."""
 
     def __init__(self, answers: Answers, answer: Answer) -> None:
         self._answers = answers
         self._answer = answer
 
-    def take(self, tokens: list[str]) -> None:
-        self._answers.take(self._answer, tokens)
+    def add_tokens(self, tokens: list[str]) -> None:
+        self._answers.add_tokens(self._answer, tokens)
 
     def respond(self, response: LlmResponse) -> None:
         self._answers.respond(self._answer, response)
@@ -381,10 +381,10 @@ class _Relay:
     def end(self, event: ServerEvent) -> None:
         self._answers.end(self._answer, event)
 
-    def can_take(self) -> bool:
+    def keeps_up(self) -> bool:
         with self._answers.turn():
-            return self._answers.can_take(self._answer.room, self._answer.watchers)
+            return self._answers.keeps_up(self._answer.room, self._answer.watchers)
 
 
-def _place_of(placed: Placed) -> int:
-    return placed[1]
+def _offset_of(numbered: Numbered) -> int:
+    return numbered[1]

@@ -17,7 +17,7 @@ from hazoom_ws.errors import HazoomError, Internal, LlmUnavailable
 from hazoom_ws.events.base import retry_at
 from hazoom_ws.events.stats import LlmStats
 from hazoom_ws.llm_bridge.circuit_breaker import CircuitBreaker
-from hazoom_ws.llm_bridge.exchange import Backend, Exchange, Read, Relay
+from hazoom_ws.llm_bridge.exchange import AnswerSink, Backend, Exchange, Read
 from hazoom_ws.llm_bridge.http_client import HttpClient
 from hazoom_ws.llm_bridge.wire import Prompt, error_event, milliseconds
 from hazoom_ws.settings import Settings
@@ -59,13 +59,13 @@ class LlmBridge:
         if self._breaker.wait_s:
             raise LlmUnavailable(self._breaker.wait_s)
 
-    def start(self, prompt: Prompt, relay: Relay, asked_s: float) -> Exchange:
+    def start(self, prompt: Prompt, sink: AnswerSink, asked_s: float) -> Exchange:
         """Ask the backend in a task. ``asked_s`` is the moment of the question, which may have waited since."""
-        exchange = Exchange(self._backend, prompt, relay, asked_s)
+        exchange = Exchange(self._backend, prompt, sink, asked_s)
         self._active.add(exchange)
         self._requests_total += 1
         try:
-            self._start_task(self._run, exchange, relay)
+            self._start_task(self._run, exchange, sink)
         except BaseException:
             self._active.discard(exchange)
             raise
@@ -109,17 +109,17 @@ class LlmBridge:
             retry_at=retry_at(self._breaker.wait_s or None),
         )
 
-    def _run(self, exchange: Exchange, relay: Relay) -> None:
+    def _run(self, exchange: Exchange, sink: AnswerSink) -> None:
         try:
-            exchange.run(lambda: self._completed(exchange, relay))
+            exchange.run(lambda: self._completed(exchange, sink))
         except HazoomError as error:
-            self._failed(exchange, relay, error, cause=error.__cause__)
+            self._failed(exchange, sink, error, cause=error.__cause__)
         except Exception as error:
             reference = secrets.token_hex(4)
             logger.exception("AI request %r failed, reference %s", exchange.prompt.request_id, reference)
-            self._failed(exchange, relay, Internal(reference), cause=error)
+            self._failed(exchange, sink, Internal(reference), cause=error)
 
-    def _completed(self, exchange: Exchange, relay: Relay) -> None:
+    def _completed(self, exchange: Exchange, sink: AnswerSink) -> None:
         if exchange not in self._active:
             return
         event = exchange.completion()
@@ -129,14 +129,14 @@ class LlmBridge:
             self._ttft_ms.add(event.ttft_ms)
             self._duration_ms.add(event.duration_ms)
         self._note_end(exchange, event.finish_reason)
-        relay.end(event)
+        sink.end(event)
 
-    def _failed(self, exchange: Exchange, relay: Relay, error: HazoomError, cause: BaseException | None) -> None:
+    def _failed(self, exchange: Exchange, sink: AnswerSink, error: HazoomError, cause: BaseException | None) -> None:
         if exchange not in self._active:
             return
         self._failures[error.code] += 1
         self._note_end(exchange, f"{error} ({error.code}){f': {cause!r:.500}' if cause else ''}", level=logging.WARNING)
-        relay.end(error_event(exchange.prompt.request_id, error, exchange.prompt.room))
+        sink.end(error_event(exchange.prompt.request_id, error, exchange.prompt.room))
 
     def _note_end(self, exchange: Exchange, outcome: str, *, level: int = logging.INFO) -> None:
         """Count and log; the place is free before the asker hears of the end, so that the next question may come."""

@@ -41,10 +41,10 @@ _DRAIN_S = 1.0  # for the end of a body whose last event has come
 _REASON_BYTES, _REASON_S = 16_384, 1.0  # for the body of a refusal, which only the log has
 
 
-class Relay(Protocol):
+class AnswerSink(Protocol):
     """Who gets an answer. Called in the order of what happens, by one caller at a time."""
 
-    def take(self, tokens: list[str]) -> None:
+    def add_tokens(self, tokens: list[str]) -> None:
         """Take the next tokens."""
 
     def respond(self, response: LlmResponse) -> None:
@@ -53,7 +53,7 @@ class Relay(Protocol):
     def end(self, event: ServerEvent) -> None:
         """Take the `LlmComplete` or `LlmError` that ends the request."""
 
-    def can_take(self) -> bool:
+    def keeps_up(self) -> bool:
         """Return whether anybody who gets this answer keeps up; reading pauses while nobody does."""
 
 
@@ -87,7 +87,7 @@ class Backend(NamedTuple):
 class Exchange:
     """One request and its answer."""
 
-    def __init__(self, backend: Backend, prompt: Prompt, relay: Relay, asked_s: float) -> None:
+    def __init__(self, backend: Backend, prompt: Prompt, sink: AnswerSink, asked_s: float) -> None:
         """``asked_s`` is the moment of the question, which may have waited since."""
         settings = self._settings = backend.settings
         self.prompt = prompt
@@ -96,7 +96,7 @@ class Exchange:
         self.stream = TokenStream(prompt.session_id, limit_bytes=settings.llm_response_limit_bytes, clock=backend.clock)
         self._backend = backend
         self._clock = backend.clock
-        self._relay = relay
+        self._sink = sink
         self._relayed_count = self._checked_bytes = 0
         self._is_cancelled = False
         self._timeout: LlmTimeout | None = None  # what `expire` has found
@@ -255,7 +255,7 @@ class Exchange:
                 self._changed.wait(min(remaining_s, self._settings.llm_idle_timeout_s))
                 continue
             self._changed.wait(min(remaining_s, _PAUSE_S))
-            if self._relay.can_take() and self._reading is not None:
+            if self._sink.keeps_up() and self._reading is not None:
                 self._is_paused = False
                 self.stream.last_piece_s = self._clock()
                 self._reading.resume()
@@ -271,10 +271,10 @@ class Exchange:
                 if not data and not self._chunks.is_whole:
                     raise connection_lost()
             if content and self.stream.text is None:
-                self._take(content)
+                self._handle_content(content)
             if self.stream.text is None and (self._chunks.is_whole if self._chunks else not data):
                 raise cut_off()
-            if self._is_check_due() and not self._relay.can_take() and self._reading is not None:
+            if self._is_check_due() and not self._sink.keeps_up() and self._reading is not None:
                 self._is_paused = True
                 self._reading.pause()
                 self._changed.set()
@@ -292,7 +292,7 @@ class Exchange:
 
     def _relay_stream(self, response: requests.Response) -> None:
         for content in self._read(response):
-            self._take(content)
+            self._handle_content(content)
             if self.stream.text is not None or self._is_cancelled:
                 return
             if self._is_check_due():
@@ -301,7 +301,7 @@ class Exchange:
 
     def _wait_until_taken(self) -> None:
         self._is_paused = True
-        while not self._is_cancelled and not self._relay.can_take():
+        while not self._is_cancelled and not self._sink.keeps_up():
             self._changed.wait(min(self._remaining_s(), _PAUSE_S))
         self._is_paused = False
         self.stream.last_piece_s = self._clock()
@@ -314,7 +314,7 @@ class Exchange:
         answer = decode(b"".join(pieces), WholeAnswer)
         prompt, stream = self.prompt, self.stream
         stream.session_id = answer.session_id or stream.session_id
-        self._relay.respond(
+        self._sink.respond(
             LlmResponse(
                 response=answer.response,
                 intelligence_level=prompt.intelligence_level,
@@ -346,7 +346,7 @@ class Exchange:
 
     # Either way
 
-    def _take(self, content: bytes) -> None:
+    def _handle_content(self, content: bytes) -> None:
         """Relay the tokens that ``content`` completes."""
         stream = self.stream
         try:
@@ -355,7 +355,7 @@ class Exchange:
             if len(stream.tokens) > self._relayed_count:
                 tokens = stream.tokens[self._relayed_count :]
                 self._relayed_count = len(stream.tokens)
-                self._relay.take(tokens)
+                self._sink.add_tokens(tokens)
                 stream.last_piece_s = self._clock()  # the time that this took is not the backend's
 
     def _is_check_due(self) -> bool:

@@ -45,12 +45,12 @@ class ChunkDecoder:
                 if len(data) - position >= _LINE_LIMIT_BYTES:
                     raise MalformedChunk("a line is too long")
                 break
-            self._take_line(data[position:line_end])
+            self._read_line(data[position:line_end])
             position = line_end + len(_LINE_END)
         self._rest = data[position:]
         return content[0] if len(content) == 1 else b"".join(content)
 
-    def _take_line(self, line: bytes) -> None:
+    def _read_line(self, line: bytes) -> None:
         if self._left:
             if line:
                 raise MalformedChunk("a chunk is longer than it says")

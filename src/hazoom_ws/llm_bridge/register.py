@@ -48,11 +48,11 @@ class Register:
         self._kept.start(answer, now_s)
         self._kept_bytes += answer.size_bytes
         while self._kept_bytes > self._limit_bytes and len(self._kept) > 1:
-            self._forget(next(self._kept.take_due(math.inf))[0])
+            self._forget(next(self._kept.pop_due(math.inf))[0])
 
     def forget_due(self, now_s: float) -> None:
         """Forget the answers that ended too long ago."""
-        for answer, _ in self._kept.take_due(now_s):
+        for answer, _ in self._kept.pop_due(now_s):
             self._forget(answer)
 
     def next_due_at_s(self) -> float | None:

@@ -7,7 +7,7 @@ from hazoom_ws.errors import TooManyStreams
 from hazoom_ws.settings import Settings
 
 
-class _Held:
+class _Taken:
     """Places of one kind. Addresses that are "" are not limited, and not counted."""
 
     def __init__(self) -> None:
@@ -15,13 +15,13 @@ class _Held:
         self.of_user: Counter[str] = Counter()
         self.of_address: Counter[str] = Counter()
 
-    def take(self, user: User, address: str) -> None:
+    def add(self, user: User, address: str) -> None:
         self.count += 1
         self.of_user[user.id] += 1
         if address:
             self.of_address[address] += 1
 
-    def give_back(self, user: User, address: str) -> None:
+    def remove(self, user: User, address: str) -> None:
         self.count -= 1
         for counts, key in ((self.of_user, user.id), (self.of_address, address)):
             if counts[key] > 1:
@@ -30,7 +30,7 @@ class _Held:
                 del counts[key]
 
 
-class Places:
+class Slots:
     """An address may hold as many places as it leaves free.
 
     So alone it gets half of them, and however many addresses somebody has, who comes from another one finds a place.
@@ -38,8 +38,8 @@ class Places:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.running = _Held()
-        self.waiting = _Held()
+        self.running = _Taken()
+        self.waiting = _Taken()
 
     def may_run(self, user: User, address: str) -> bool:
         """Return whether one more answer may run."""

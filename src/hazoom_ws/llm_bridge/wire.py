@@ -89,7 +89,7 @@ class TokenStream:
         self.count(content)
         try:
             for event in self._sse.feed(content):
-                if self._take(event):
+                if self._handle_event(event):
                     return
         except SseTooLarge as error:
             raise too_long() from error
@@ -104,7 +104,7 @@ class TokenStream:
         if self.size_bytes > self._limit_bytes:
             raise too_long()
 
-    def _take(self, event: SseEvent) -> bool:
+    def _handle_event(self, event: SseEvent) -> bool:
         """Return whether this was the end."""
         if event.event == "token":
             try:

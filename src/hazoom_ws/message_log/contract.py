@@ -37,7 +37,7 @@ class Page(NamedTuple):
     gap: bool
 
 
-def take_page(candidates: Iterable[NewMessage], limit: int, limit_bytes: int) -> tuple[list[NewMessage], bool]:
+def page_of(candidates: Iterable[NewMessage], limit: int, limit_bytes: int) -> tuple[list[NewMessage], bool]:
     """Return the first of ``candidates`` that fit into a page, and whether there are more."""
     taken: list[NewMessage] = []
     page_bytes = 0
@@ -75,7 +75,7 @@ class StoredSession(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     user_id: str
     user_name: str
-    session_id: str
+    conversation_id: str = msgspec.field(name="session_id")  # as files have it
     since: int
     rooms: list[str]
     ends_at: float | None = None
@@ -99,14 +99,14 @@ SessionState = StoredSession | SessionChange | None  # None: it has ended
 class Batch(NamedTuple):
     """What is to be written at once: messages, and by key sessions (None: it has ended) and what has changed in others.
 
-    ``place``: its place in the order of messages, that of the first one or, if it has none, one of its own. ``senders``: of
-    some of the messages, by seq, who sent them (`MessageLog.append`).
+    ``number``: its place in the order of messages, that of the first one or, if it has none, one of its own.
+    ``senders``: of some of the messages, by seq, who sent them (`MessageLog.append`).
     """
 
     messages: list[NewMessage]
     sessions: dict[str, StoredSession | None]
     changes: dict[str, SessionChange]
-    place: int
+    number: int
     senders: Mapping[int, str] = MappingProxyType({})
 
 
@@ -125,7 +125,7 @@ class MessageLog(Protocol):
 
     @property
     def is_dirty(self) -> bool:
-        """Whether `take_batch` has something to write."""
+        """Whether `pop_batch` has something to write."""
 
     @property
     def is_pressing(self) -> bool:
@@ -151,7 +151,7 @@ class MessageLog(Protocol):
         a ``client_id``, for `find_resent`, and never read back.
         """
 
-    def take_place(self) -> int:
+    def next_offset(self) -> int:
         """Return a place in the order of messages for something that is not kept: no message gets this ``seq``."""
 
     def find_resent(
@@ -190,7 +190,7 @@ class MessageLog(Protocol):
     def sessions(self) -> Iterator[tuple[str, StoredSession]]:
         """Yield the sessions that an earlier process left, by key. To be asked before anything is written."""
 
-    def take_batch(self) -> Batch:
+    def pop_batch(self) -> Batch:
         """Return what is to be written now: what is pressing, or else what could wait."""
 
     def write(self, batch: Batch) -> None:

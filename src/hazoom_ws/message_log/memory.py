@@ -23,9 +23,9 @@ from hazoom_ws.message_log.contract import (
     ResentKey,
     SessionChange,
     StoredSession,
+    page_of,
     resent_key,
     size_bytes,
-    take_page,
 )
 
 _seq_of = attrgetter("seq")
@@ -129,7 +129,7 @@ class MemoryLog:
         self._dropped_elsewhere = start_seq  # the highest seq that was dropped of rooms that have no messages left
         self._start_seq = start_seq
 
-    def take_place(self) -> int:
+    def next_offset(self) -> int:
         """Return a ``seq`` that no message gets."""
         self.last_seq += 1
         return self.last_seq
@@ -232,7 +232,7 @@ class MemoryLog:
         if after is not None and after > self.last_seq:
             after, newest = None, True
         entries = self.range(room, after or 0, before)
-        taken, more = take_page(reversed(entries) if newest else entries, limit, limit_bytes)
+        taken, more = page_of(reversed(entries) if newest else entries, limit, limit_bytes)
         if newest:
             taken.reverse()
         return Page(taken, more, gap)
@@ -273,7 +273,7 @@ class MemoryLog:
     def sessions(self) -> Iterator[tuple[str, StoredSession]]:
         yield from ()
 
-    def take_batch(self) -> Batch:
+    def pop_batch(self) -> Batch:
         return Batch([], {}, {}, 0)
 
     def write(self, batch: Batch) -> None:

@@ -77,7 +77,7 @@ class PendingSessions:
         self.pressing.update(self.waiting)
         self.waiting.clear()
 
-    def take(self) -> tuple[dict[str, StoredSession | None], dict[str, SessionChange]]:
+    def pop(self) -> tuple[dict[str, StoredSession | None], dict[str, SessionChange]]:
         """Take out what is pressing: whole states, and changes."""
         sessions: dict[str, StoredSession | None] = {}
         changes: dict[str, SessionChange] = {}

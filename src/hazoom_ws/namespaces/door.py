@@ -24,7 +24,7 @@ from hazoom_ws.access.limits import Account
 from hazoom_ws.chat.effects import Push
 from hazoom_ws.chat.hub import Hub
 from hazoom_ws.chat.presence import Connection
-from hazoom_ws.delivery.delivery import Delivery, Later, Link
+from hazoom_ws.delivery.delivery import ClientSet, Delivery, Later
 from hazoom_ws.errors import BadPayload, Forbidden, HazoomError, Internal, RateLimited, UnknownEvent
 from hazoom_ws.events.base import ClientPayload, Feature, ServerEvent
 from hazoom_ws.events.connecting import Auth, ServerInfo, Status
@@ -67,7 +67,7 @@ class Parts(Struct, frozen=True):
     clock: Callable[[], float] = time.monotonic
 
 
-Handler = Callable[[Any, Link, Any], Struct | None]
+Handler = Callable[[Any, ClientSet, Any], Struct | None]
 
 
 def handles(payload_type: type[ClientPayload]) -> Callable[[Handler], Handler]:
@@ -107,12 +107,12 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
     def trigger_event(self, event: str, *args: Any) -> Any:
         """Take what the `Dispatcher` or python-socketio dispatches; return the acknowledgement's argument.
 
-        Clients are let in by `admit`.
+        Clients are let in by `accept_client`.
         """
         if isinstance(event, ClientEvent):
             return self._answer(event, *args)
         if event == "disconnect":
-            return self._dismiss(*args)
+            return self._leave(*args)
         raise LookupError(f"the library dispatched {event!r}, which it is not known to do")
 
     # An event of a client
@@ -120,12 +120,12 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
     def _answer(self, event: ClientEvent, sid: str, *args: Any) -> dict[str, Any] | None:
         parts = self.parts
         with parts.delivery.turn():
-            link = parts.delivery.link_of_sid(sid)
-            if link is None or not link.connection.is_open:
+            clients = parts.delivery.clients_of_sid(sid)
+            if clients is None or not clients.connection.is_open:
                 return None  # its connection ended while the event was on its way: it may enter nothing any more
-            link.gets_reply = event.wants_acknowledgement
+            clients.gets_reply = event.wants_acknowledgement
             try:
-                result = self._handle(event, link, args)
+                result = self._handle(event, clients, args)
             except HazoomError as error:
                 return self._refuse(event, sid, error)
             except Exception:
@@ -136,7 +136,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
             parts.delivery.reply(lambda reply: self._tell_failure(sid, reply), {"seq": result.seq})
         return None
 
-    def _handle(self, event: ClientEvent, link: Link, args: tuple[Any, ...]) -> Struct | None:
+    def _handle(self, event: ClientEvent, clients: ClientSet, args: tuple[Any, ...]) -> Struct | None:
         settings = self.parts.settings
         if event.problem is not None:
             raise event.problem()
@@ -148,7 +148,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
             args = ({},)
         if len(args) != 1:
             raise BadPayload("payload", f"expected one JSON object, got {len(args)} arguments")
-        return handler(self, link, parse(payload_type, args[0], settings))
+        return handler(self, clients, parse(payload_type, args[0], settings))
 
     def _refuse(self, event: ClientEvent, sid: str, error: HazoomError) -> dict[str, Any] | None:
         report = report_of(error, event[:_QUOTED_CHARS])
@@ -165,52 +165,54 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
 
     # The connection
 
-    def admit(self, client: Client, account: Account, auth: object, accept: Callable[..., Callable[[Any], None]]) -> None:
+    def accept_client(
+        self, client: Client, account: Account, auth: object, accept: Callable[..., Callable[[Any], None]]
+    ) -> None:
         """Let a client into this namespace, see `Dispatcher`, or raise `RefusedError`."""
         delivery = self.parts.delivery
         with delivery.turn():
             try:
-                link, identity, has_recovered = self._connect(client, account, auth)
+                clients, identity, has_recovered = self._connect(client, account, auth)
             except HazoomError as error:
                 report = report_of(error, "connect")  # not the error: it refers to this call, which would refer to it
             except Exception:
                 report = report_of(_report("connect"), "connect")
                 with suppress(Exception):
-                    self._dismiss(client.sid)
+                    self._leave(client.sid)
             else:
-                delivery.add(Later(accept(**delivery.greeting(link, self.namespace))))
-                self._greet(client.sid, link, identity.offset, has_recovered=has_recovered)
+                delivery.add(Later(accept(**delivery.greeting(clients, self.namespace))))
+                self._greet(client.sid, clients, identity.offset, has_recovered=has_recovered)
                 return
         raise RefusedError(report.message, msgspec.to_builtins(report))
 
-    def _connect(self, client: Client, account: Account, auth: object) -> tuple[Link, Auth, bool]:
+    def _connect(self, client: Client, account: Account, auth: object) -> tuple[ClientSet, Auth, bool]:
         """Return the client's link, what it said, and whether it gets what it has missed."""
         parts = self.parts
         if callable(auth):
             raise auth()
         identity = parse(Auth, {} if auth is None else auth, parts.settings)
         connection_id = client.eio_sid
-        link = parts.delivery.link_of(connection_id)
-        if link is None:
-            link = Link(self._connection_for(connection_id, identity, account))
-            parts.delivery.open(link)
-            parts.answers.arrived(link.connection.user)
-        elif not link.connection.is_open:
+        clients = parts.delivery.clients_of(connection_id)
+        if clients is None:
+            clients = ClientSet(self._connection_for(connection_id, identity, account))
+            parts.delivery.open(clients)
+            parts.answers.arrived(clients.connection.user)
+        elif not clients.connection.is_open:
             raise Forbidden("this session, which goes on over another connection,")
         is_recoverable = identity.is_recoverable(takes_offsets=account.takes_offsets)
-        is_back = is_recoverable and identity.pid is not None and identity.pid == link.connection.pid
+        is_back = is_recoverable and identity.pid is not None and identity.pid == clients.connection.pid
         # Once for each namespace and connection: to replay costs far more than to ask for it.
-        has_recovered = is_back and self.namespace not in link.caught_up
+        has_recovered = is_back and self.namespace not in clients.caught_up
         is_plain = is_back != has_recovered or not is_recoverable
         if has_recovered:
-            link.caught_up = {*link.caught_up, self.namespace}
-        parts.delivery.enter_namespace(link, self.namespace, client.sid, is_plain=is_plain)
-        return link, identity, has_recovered
+            clients.caught_up = {*clients.caught_up, self.namespace}
+        parts.delivery.enter_namespace(clients, self.namespace, client.sid, is_plain=is_plain)
+        return clients, identity, has_recovered
 
-    def _greet(self, sid: str, link: Link, offset_said: object, *, has_recovered: bool) -> None:
+    def _greet(self, sid: str, clients: ClientSet, offset_said: object, *, has_recovered: bool) -> None:
         """Say who and where a client is that was let in, and what it missed."""
         parts = self.parts
-        connection = link.connection
+        connection = clients.connection
         user, rooms = connection.user.name, list(connection.rooms)
         status = Status(sid=sid, user=user, rooms=rooms, server=_SERVER, recovered=has_recovered)
         events: list[tuple[ServerEvent | Status, int]]
@@ -218,12 +220,12 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
         events = [(status, 0 if has_recovered else parts.log.last_seq)]
         has_answers = LlmToken.feature in self._features
         if has_recovered:
-            offset = max(parts.hub.sessions.since(connection), _offset_of(offset_said) or 0)
+            offset = max(parts.hub.recoverable.since(connection), _offset_of(offset_said) or 0)
             replayed = parts.hub.catch_up(connection, offset) if NewMessage.feature in self._features else []
             events += parts.answers.catch_up(connection, offset, replayed) if has_answers else replayed
         elif has_answers:
             events += parts.answers.snapshots(rooms)
-        parts.delivery.greet(link, self.namespace, events)
+        parts.delivery.greet(clients, self.namespace, events)
 
     def _connection_for(self, connection_id: str, identity: Auth, account: Account) -> Connection:
         """Return a new connection, of the user that the session has had before, if it has: limits would start anew."""
@@ -237,20 +239,20 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
         connection.address = account.address
         return connection
 
-    def _dismiss(self, sid: str, reason: str | None = None) -> None:
+    def _leave(self, sid: str, reason: str | None = None) -> None:
         """End this namespace for a client, and the connection with its last namespace."""
         delivery = self.parts.delivery
         with delivery.turn():
-            link = delivery.link_of(self._connection_id_of(sid))
-            if link is None:
+            clients = delivery.clients_of(self._connection_id_of(sid))
+            if clients is None:
                 return
-            if self.namespace in link.sids:
-                delivery.leave_namespace(link, self.namespace)
-            if not link.sids:
-                delivery.close(link)
+            if self.namespace in clients.sids:
+                delivery.leave_namespace(clients, self.namespace)
+            if not clients.sids:
+                delivery.close(clients)
                 may_return = reason != self.socketio.server.reason.CLIENT_DISCONNECT
-                hub, user = self.parts.hub, link.connection.user
-                hub.disconnect(link.connection, may_return=may_return)
+                hub, user = self.parts.hub, clients.connection.user
+                hub.disconnect(clients.connection, may_return=may_return)
                 if not hub.connections_of(user):
                     self.parts.answers.left(user)
 
@@ -260,9 +262,9 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
 
     # For handlers
 
-    def push(self, link: Link, event: ServerEvent) -> None:
+    def push(self, clients: ClientSet, event: ServerEvent) -> None:
         """Send ``event`` to a client, once on each of its namespaces that serve the event's feature."""
-        self.parts.delivery.add(Push(link.connection, event))
+        self.parts.delivery.add(Push(clients.connection, event))
 
 
 def _offset_of(offset: object) -> int | None:

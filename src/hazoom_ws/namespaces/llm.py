@@ -6,7 +6,7 @@ import secrets
 from msgspec import UNSET, UnsetType
 
 from hazoom_ws.chat.presence import Connection
-from hazoom_ws.delivery.delivery import Link
+from hazoom_ws.delivery.delivery import ClientSet
 from hazoom_ws.events.llm import LlmAccepted, LlmCancel, LlmRequest, LlmResume
 from hazoom_ws.llm_bridge.wire import Prompt
 from hazoom_ws.namespaces.door import FeatureNamespace, handles
@@ -14,9 +14,9 @@ from hazoom_ws.namespaces.door import FeatureNamespace, handles
 
 class LlmNamespace(FeatureNamespace):
     @handles(LlmRequest)
-    def llm_request(self, link: Link, payload: LlmRequest) -> LlmAccepted:
+    def llm_request(self, clients: ClientSet, payload: LlmRequest) -> LlmAccepted:
         """Start an answer for the asker, or for the room that the request names."""
-        connection = link.connection
+        connection = clients.connection
         prompt = Prompt(
             request_id=secrets.token_hex(16) if payload.request_id is UNSET else payload.request_id,
             user_identifier=connection.user.name,
@@ -30,20 +30,20 @@ class LlmNamespace(FeatureNamespace):
         return LlmAccepted(request_id=prompt.request_id)
 
     @handles(LlmCancel)
-    def llm_cancel(self, link: Link, payload: LlmCancel) -> LlmAccepted:
+    def llm_cancel(self, clients: ClientSet, payload: LlmCancel) -> LlmAccepted:
         """End an answer of the asker's own; it ends in ``llm_complete`` with the text so far."""
-        self.parts.answers.cancel(link.connection, payload.request_id)
+        self.parts.answers.cancel(clients.connection, payload.request_id)
         return LlmAccepted(request_id=payload.request_id)
 
     @handles(LlmResume)
-    def llm_resume(self, link: Link, payload: LlmResume) -> LlmAccepted:
+    def llm_resume(self, clients: ClientSet, payload: LlmResume) -> LlmAccepted:
         """Pick an answer up where the client has lost it."""
-        self.parts.answers.resume(link.connection, payload.request_id, payload.index)
+        self.parts.answers.resume(clients.connection, payload.request_id, payload.index)
         return LlmAccepted(request_id=payload.request_id)
 
 
 def _conversation(connection: Connection, room: str | UnsetType) -> str:
     """Return the id under which the backend remembers what a connection asks: everybody in a room learns the room's."""
     if room is UNSET:
-        return connection.session_id
-    return hashlib.sha256(f"{connection.session_id} {room}".encode()).hexdigest()[:32]
+        return connection.conversation_id
+    return hashlib.sha256(f"{connection.conversation_id} {room}".encode()).hexdigest()[:32]

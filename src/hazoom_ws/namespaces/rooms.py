@@ -2,7 +2,7 @@
 
 from msgspec import UNSET, UnsetType
 
-from hazoom_ws.delivery.delivery import Link
+from hazoom_ws.delivery.delivery import ClientSet
 from hazoom_ws.errors import TooMuchHistory
 from hazoom_ws.events.rooms import (
     GetHistory,
@@ -21,31 +21,31 @@ from hazoom_ws.namespaces.door import FeatureNamespace, handles
 
 class RoomsNamespace(FeatureNamespace):
     @handles(JoinRoom)
-    def join_room(self, link: Link, payload: JoinRoom) -> RoomJoined:
-        hub, connection = self.parts.hub, link.connection
+    def join_room(self, clients: ClientSet, payload: JoinRoom) -> RoomJoined:
+        hub, connection = self.parts.hub, clients.connection
         room = hub.resolve_room(payload.room)
         joined = hub.join(
             connection,
             room,
             since=_or_none(payload.since),
             history=payload.history,
-            limit_bytes=self._page_limit_bytes(link),
-            shows_page=not link.gets_reply,
+            limit_bytes=self._page_limit_bytes(clients),
+            shows_page=not clients.gets_reply,
         )
-        self._note_page(link, joined.messages)
-        self.parts.answers.show(connection, room)
+        self._note_page(clients, joined.messages)
+        self.parts.answers.push_snapshots(connection, room)
         return joined
 
     @handles(LeaveRoom)
-    def leave_room(self, link: Link, payload: LeaveRoom) -> RoomLeft:
+    def leave_room(self, clients: ClientSet, payload: LeaveRoom) -> RoomLeft:
         hub = self.parts.hub
-        return hub.leave(link.connection, hub.resolve_room(payload.room))
+        return hub.leave(clients.connection, hub.resolve_room(payload.room))
 
     @handles(SendMessage)
-    def message(self, link: Link, payload: SendMessage) -> Published:
+    def message(self, clients: ClientSet, payload: SendMessage) -> Published:
         hub = self.parts.hub
         return hub.publish(
-            link.connection,
+            clients.connection,
             hub.resolve_room(payload.room),
             payload.message,
             user_name=payload.user_name,
@@ -53,27 +53,27 @@ class RoomsNamespace(FeatureNamespace):
         )
 
     @handles(GetHistory)
-    def get_history(self, link: Link, payload: GetHistory) -> HistoryPage:
-        hub, limit_bytes = self.parts.hub, self._page_limit_bytes(link)
+    def get_history(self, clients: ClientSet, payload: GetHistory) -> HistoryPage:
+        hub, limit_bytes = self.parts.hub, self._page_limit_bytes(clients)
         if not limit_bytes:
             raise TooMuchHistory(self.parts.settings.outbox_limit_bytes // 2)
         page = hub.history(
-            link.connection,
+            clients.connection,
             hub.resolve_room(payload.room),
             before=_or_none(payload.before),
             after=_or_none(payload.after),
             limit=payload.limit,
             limit_bytes=limit_bytes,
         )
-        self._note_page(link, page.messages)
+        self._note_page(clients, page.messages)
         return page
 
-    def _page_limit_bytes(self, link: Link) -> int:
-        return min(PAGE_LIMIT_BYTES, self.parts.delivery.page_limit_bytes(link))
+    def _page_limit_bytes(self, clients: ClientSet) -> int:
+        return min(PAGE_LIMIT_BYTES, self.parts.delivery.page_limit_bytes(clients))
 
-    def _note_page(self, link: Link, messages: list[NewMessage] | UnsetType) -> None:
+    def _note_page(self, clients: ClientSet, messages: list[NewMessage] | UnsetType) -> None:
         if messages is not UNSET and messages:
-            self.parts.delivery.note_page(link, messages)
+            self.parts.delivery.note_page(clients, messages)
 
 
 def _or_none(seq: int | UnsetType) -> int | None:

@@ -1,13 +1,13 @@
 """Typing indicators."""
 
-from hazoom_ws.delivery.delivery import Link
+from hazoom_ws.delivery.delivery import ClientSet
 from hazoom_ws.events.typing import Typing
 from hazoom_ws.namespaces.door import FeatureNamespace, handles
 
 
 class TypingNamespace(FeatureNamespace):
     @handles(Typing)
-    def typing(self, link: Link, payload: Typing) -> None:
+    def typing(self, clients: ClientSet, payload: Typing) -> None:
         hub = self.parts.hub
         room = hub.resolve_room(payload.room)
-        hub.type(link.connection, room, is_typing=payload.is_typing, user_name=payload.user_name)
+        hub.type(clients.connection, room, is_typing=payload.is_typing, user_name=payload.user_name)

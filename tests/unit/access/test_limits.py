@@ -4,37 +4,37 @@ from hazoom_ws.settings import Settings
 
 def test_the_burst_is_allowed_at_once_and_one_more_is_not():
     bucket = TokenBucket(10, 3, now_s=0.0)
-    assert [bucket.take(0.0) for _ in range(3)] == [0, 0, 0]
-    assert bucket.take(0.0) == 0.1
+    assert [bucket.spend(0.0) for _ in range(3)] == [0, 0, 0]
+    assert bucket.spend(0.0) == 0.1
 
 
 def test_tokens_come_back_with_time_up_to_the_burst():
     bucket = TokenBucket(10, 2, now_s=0.0)
-    bucket.take(0.0), bucket.take(0.0)
-    assert bucket.take(0.05) > 0
-    assert bucket.take(0.1) == 0
-    assert [bucket.take(100.0) == 0 for _ in range(3)] == [True, True, False]
+    bucket.spend(0.0), bucket.spend(0.0)
+    assert bucket.spend(0.05) > 0
+    assert bucket.spend(0.1) == 0
+    assert [bucket.spend(100.0) == 0 for _ in range(3)] == [True, True, False]
 
 
 def test_a_refusal_costs_nothing():
     bucket = TokenBucket(1, 1, now_s=0.0)
-    bucket.take(0.0)
+    bucket.spend(0.0)
     for _ in range(100):
-        bucket.take(0.5)
-    assert bucket.take(1.0) == 0
+        bucket.spend(0.5)
+    assert bucket.spend(1.0) == 0
 
 
 def test_a_rate_of_zero_allows_all():
     bucket = TokenBucket(0, 1, now_s=0.0)
-    assert {bucket.take(0.0) for _ in range(1000)} == {0}
+    assert {bucket.spend(0.0) for _ in range(1000)} == {0}
 
 
 def test_what_costs_more_than_the_bucket_holds_is_allowed_when_it_is_full_and_owes_the_rest():
     bucket = TokenBucket(10, 100, now_s=0.0)
-    assert bucket.take(0.0, 150) == 0
-    assert bucket.take(5.0, 1) == 0.1
-    assert bucket.take(15.0, 100) == 0
-    assert bucket.take(15.0, 50) == 5.0
+    assert bucket.spend(0.0, 150) == 0
+    assert bucket.spend(5.0, 1) == 0.1
+    assert bucket.spend(15.0, 100) == 0
+    assert bucket.spend(15.0, 50) == 5.0
 
 
 def account(clock=lambda: 0.0, **settings) -> Account:

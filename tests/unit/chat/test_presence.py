@@ -4,7 +4,7 @@ ANN = User("name:Ann", "Ann")
 
 
 def connection(name: str) -> Connection:
-    return Connection(name, ANN, session_id="s")
+    return Connection(name, ANN, conversation_id="s")
 
 
 def test_a_user_is_there_from_the_first_connection_to_the_last():

@@ -14,7 +14,7 @@ from msgspec import structs
 from hazoom_ws.chat.effects import Broadcast, Close, Effect, Push
 from hazoom_ws.chat.hub import Hub
 from hazoom_ws.chat.presence import Connection, User
-from hazoom_ws.chat.recovery import Sessions
+from hazoom_ws.chat.recovery import RecoverableSessions
 from hazoom_ws.chat.replay import Missed, missed
 from hazoom_ws.events.rooms import NewMessage, RoomJoined
 from hazoom_ws.message_log.contract import Page, StoredSession
@@ -177,7 +177,7 @@ class FileWorld(World):
         """Write what there is, and do all that can wait."""
         self.log.press()
         while self.log.is_dirty:
-            self.log.write(self.log.take_batch())
+            self.log.write(self.log.pop_batch())
         while self.log.is_untidy:
             self.log.tidy()
 
@@ -253,7 +253,7 @@ def test_a_restart_finds_sessions_large_and_small_as_they_were(tmp_path_factory:
         elif action == "ask":
             if not world.ann.answers.pop("1", None):
                 world.ann.answers["1"] = ""
-            world.hub.sessions.save_answers(world.ann)
+            world.hub.recoverable.save_answers(world.ann)
         elif action == "cut":
             world.cut()
             assert world.come_back()
@@ -279,12 +279,12 @@ def test_clients_that_may_come_back_hold_a_bounded_number_of_bytes():
         pids.append(connection.pid)
         world.hub.disconnect(connection)
         world.effects.clear()
-        held.append(world.hub.sessions._away_bytes)
+        held.append(world.hub.recoverable._away_bytes)
     assert max(held) <= 250_000 < 6 * held[0]
     kept = [bool(world.hub.recover(pid, pid, f"user {number}")) for number, pid in enumerate(pids)]
     assert kept == sorted(kept), "who left first may not come back"
     assert 2 <= sum(kept) <= 5
-    assert world.hub.sessions._away_bytes == 0
+    assert world.hub.recoverable._away_bytes == 0
 
 
 def test_what_they_hold_is_bounded_after_a_restart_too(tmp_path: Path) -> None:
@@ -301,7 +301,7 @@ def test_what_they_hold_is_bounded_after_a_restart_too(tmp_path: Path) -> None:
         world.effects.clear()
     world.settings = structs.replace(world.settings, recovery_limit_bytes=170_000)
     world.restart()
-    assert world.hub.sessions._away_bytes <= 170_000
+    assert world.hub.recoverable._away_bytes <= 170_000
     kept = [bool(world.hub.recover(pid, pid, f"user {number}")) for number, pid in enumerate(pids)]
     assert kept == [False, False, True, False, True, True], "who had not left when the server died has left last"
     world.log.close()
@@ -330,16 +330,16 @@ def test_without_a_window_nobody_gets_a_pid():
 
 
 def test_sessions_of_a_process_that_died_begin_to_end_when_the_next_one_starts(monkeypatch):
-    stored = StoredSession(user_id="name:Ann", user_name="Ann", session_id="s", since=1, rooms=["a"])
+    stored = StoredSession(user_id="name:Ann", user_name="Ann", conversation_id="s", since=1, rooms=["a"])
     world = World(recovery_window_s=10.0)
-    [key] = world.hub.sessions._by_key
-    late = {"late": StoredSession(user_id="x", user_name="x", session_id="s", since=1, rooms=[], ends_at=999.0)}
+    [key] = world.hub.recoverable._by_key
+    late = {"late": StoredSession(user_id="x", user_name="x", conversation_id="s", since=1, rooms=[], ends_at=999.0)}
     monkeypatch.setattr(world.log, "sessions", ({key: stored} | late).items)
     world.hub = world.open_hub()
     world.now_s += 9
     assert world.come_back()
     assert list(world.ann.rooms) == ["a"]
-    assert world.ann.session_id == "s"
+    assert world.ann.conversation_id == "s"
 
 
 def missed_of(pages: dict[str, Page]) -> Missed:
@@ -400,12 +400,12 @@ def test_when_there_is_no_place_left_a_room_costs_a_look_and_no_more():
 
 
 def test_all_in_its_room_have_to_hear_of_an_answer_that_died_with_the_server_once(tmp_path: Path) -> None:
-    def restart() -> Sessions:
+    def restart() -> RecoverableSessions:
         nonlocal log
-        log.write(log.take_batch())
+        log.write(log.pop_batch())
         log.close()
         log = open_log(settings, tmp_path)
-        return Sessions(120.0, log, wall_now_s=1000.0, now_s=0.0, limit_bytes=10**7)
+        return RecoverableSessions(120.0, log, wall_now_s=1000.0, now_s=0.0, limit_bytes=10**7)
 
     def come(name: str) -> Connection:
         connection = Connection(name, User(name, name), "conversation")
@@ -421,7 +421,7 @@ def test_all_in_its_room_have_to_hear_of_an_answer_that_died_with_the_server_onc
 
     settings = Settings(log_url=f"sqlite:///{tmp_path}/log.sqlite3")
     log = open_log(settings, tmp_path)
-    sessions = Sessions(120.0, log, wall_now_s=1000.0, now_s=0.0, limit_bytes=10**7)
+    sessions = RecoverableSessions(120.0, log, wall_now_s=1000.0, now_s=0.0, limit_bytes=10**7)
     ann, bob = come("Ann"), come("Bob")
     ann.answers |= {"shared": "r", "private": ""}
     sessions.save_answers(ann)
@@ -442,22 +442,22 @@ def test_all_in_its_room_have_to_hear_of_an_answer_that_died_with_the_server_onc
 
 def test_answers_of_rooms_that_ended_with_the_process_are_known_to_the_next_one_once(tmp_path: Path) -> None:
     world = FileWorld(tmp_path)
-    sessions = world.hub.sessions
+    sessions = world.hub.recoverable
     for number in range(3):
         sessions.save_shared_answer(f"r{number}", "a")
     sessions.forget_shared_answer("r1")
     world.hub.join(world.ann, "a", since=None, history=0)
     world.restart()
-    assert world.hub.sessions.died_answers == {"r0": "a", "r2": "a"}
+    assert world.hub.recoverable.died_answers == {"r0": "a", "r2": "a"}
     assert world.come_back(), "who was there is told, whoever had asked"
     assert set(world.ann.died_answers) == {"r0", "r2"}
     world.restart()
-    assert world.hub.sessions.died_answers == {}
+    assert world.hub.recoverable.died_answers == {}
 
 
 def test_a_user_is_awaited_while_a_client_of_theirs_may_come_back() -> None:
     world = World(recovery_window_s=10.0)
-    ann, sessions = world.ann.user, world.hub.sessions
+    ann, sessions = world.ann.user, world.hub.recoverable
     assert not sessions.is_awaited(ann)
     other = world.hub.connect("other", "Ann", may_return=True)
     world.cut()

@@ -19,7 +19,7 @@ from hazoom_ws.message_log.opening import open_log
 from hazoom_ws.message_log.sqlite import writer as sqlite_writer
 from hazoom_ws.settings import Settings
 
-SESSION = StoredSession(user_id="name:Ann", user_name="Ann", session_id="s", since=0, rooms=["r"])
+SESSION = StoredSession(user_id="name:Ann", user_name="Ann", conversation_id="s", since=0, rooms=["r"])
 
 
 class ByHand:
@@ -103,14 +103,14 @@ class Scene:
         self.slept = 0
         self._is_sending = False
         self.commit = GroupCommit(
-            self.log, None, self._let_out, start_task=self.tasks.append, sleep=self._sleep, worker=self.worker
+            self.log, None, self._send_all, start_task=self.tasks.append, sleep=self._sleep, worker=self.worker
         )
         self.say("first")
         self.finish()
         self.worker.pass_time()
         self.finish()
 
-    def _let_out(self, effects: deque) -> None:
+    def _send_all(self, effects: deque) -> None:
         if self._is_sending:
             return
         self._is_sending = True
@@ -292,7 +292,7 @@ def test_a_checkpoint_that_filing_makes_due_waits_for_no_message(scene: Scene) -
 
 def test_many_sessions_are_written_beside_the_turns(scene: Scene) -> None:
     rooms = [f"{number:0128}" for number in range(50)]
-    session = StoredSession(user_id="name:Ann", user_name="Ann", session_id="s", since=0, rooms=rooms)
+    session = StoredSession(user_id="name:Ann", user_name="Ann", conversation_id="s", since=0, rooms=rooms)
     for number in range(100):
         scene.log.save_session(str(number), session)
     scene.commit.end_turn()
@@ -433,7 +433,7 @@ class BreaksOnce:
 
 
 @pytest.mark.parametrize("log_fsync", ["normal", "full"])
-@pytest.mark.parametrize("name", ["write_at_once", "take_batch", "forget", "write"])
+@pytest.mark.parametrize("name", ["write_at_once", "pop_batch", "forget", "write"])
 def test_a_defect_in_the_middle_of_writing_does_not_end_it(make_scene, monkeypatch, name: str, log_fsync: str) -> None:
     """What was raised there left the log busy for ever: nothing was written or shown any more."""
     scene = make_scene(log_fsync)
@@ -463,7 +463,7 @@ def test_a_defect_in_the_middle_of_writing_does_not_end_it(make_scene, monkeypat
 
 
 def test_a_defect_in_what_follows_a_thread_does_not_end_writing(make_scene, monkeypatch) -> None:
-    for target, when in (("_let_out", "write"), ("_start_checkpoint", "write"), ("_start_checkpoint", "tidy")):
+    for target, when in (("_send_all", "write"), ("_start_checkpoint", "write"), ("_start_checkpoint", "tidy")):
         scene = make_scene("full")
         scene.say("a")
         scene.handle_all()

@@ -31,7 +31,7 @@ def woven(answers: list[Answer], happened: list[int | None], offset: int) -> lis
             continue
         one = answers[what]
         one.tokens.append(f"{what}.{len(one.tokens)} ")
-        one.places.append(place)
+        one.offsets.append(place)
     return weave(answers, events, offset)
 
 
@@ -73,7 +73,7 @@ def test_whenever_it_drops_again_nothing_is_missed_and_an_index_tells_what_comes
     for drop in [*drops, None]:
         for one in answers:
             one.tokens.clear()
-            del one.places[:]
+            del one.offsets[:]
         for arrived, place in woven(answers, happened, offset)[:drop]:
             offset = place
             if not isinstance(arrived, LlmTokens):
@@ -108,7 +108,7 @@ def test_an_answer_that_has_ended_takes_little_more_than_its_text():
     one = answer("r")
     for number in range(10_000):
         one.tokens.append(f"{number % 10}")
-        one.places.append(number)
+        one.offsets.append(number)
     one.finish()
     assert one.size_bytes < 200_000
     assert one.joined(9_995).token == "56789"

@@ -27,7 +27,7 @@ for number in range(60_000 if kind != "wide" else 600):
     text = "x" * 60_000 + chr(0x1F600) if kind == "wide" else chr(97 + number % 26) * 400
     log.append(room=room, user="Ann", message=text, timestamp=time.time(), client_id=uuid.uuid4().hex)
     if number % 50 == 49 or kind == "wide":
-        batch = log.take_batch()
+        batch = log.pop_batch()
         if not log.write_at_once(batch):
             log.write(batch)
         if log.is_checkpoint_due:

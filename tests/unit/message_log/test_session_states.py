@@ -17,7 +17,7 @@ WHOLE = st.builds(
     StoredSession,
     user_id=st.just("u"),
     user_name=st.just("Ann"),
-    session_id=st.just("s"),
+    conversation_id=st.just("s"),
     since=st.integers(0, 3),
     rooms=st.lists(ROOMS, unique=True),
     ends_at=st.none() | st.floats(1, 9),
@@ -87,26 +87,26 @@ def test_a_file_has_the_last_state_of_each_session_whatever_failed_meanwhile(tmp
             expected.pop(key, None)
             log.save_session(key, None, can_wait=can_wait)
         elif action == "write":
-            log.write(log.take_batch())
+            log.write(log.pop_batch())
         elif action == "fail":
-            first = log.take_batch()
+            first = log.pop_batch()
             if data.draw(st.booleans()) and key in expected:  # what comes while it is being written
                 change = data.draw(CHANGE)
                 expected[key] = applied(expected[key], [change])
                 log.change_session(key, change, can_wait=can_wait)
                 if data.draw(st.booleans()):
-                    log.forget(log.take_batch())  # as `GroupCommit` does: the newer one first
+                    log.forget(log.pop_batch())  # as `GroupCommit` does: the newer one first
             log.forget(first)
         elif action == "file":
             file_all()
         elif action == "restart":
             while log.is_dirty:
-                log.write(log.take_batch())
+                log.write(log.pop_batch())
             log.close()
             log = open_file()
             assert dict(log.sessions()) == expected
     while log.is_dirty:
-        log.write(log.take_batch())
+        log.write(log.pop_batch())
     if data.draw(st.booleans()):
         file_all()
     log.close()
@@ -118,7 +118,7 @@ def test_a_file_has_the_last_state_of_each_session_whatever_failed_meanwhile(tmp
 def test_changes_of_a_session_that_is_gone_go_too(tmp_path):
     log = open_log(Settings(log_url="sqlite:///log.sqlite3"), tmp_path)
     log.change_session("lost with its file", SessionChange(joined=["a"]))
-    log.write(log.take_batch())
+    log.write(log.pop_batch())
     log.close()
     log = open_log(Settings(log_url="sqlite:///log.sqlite3"), tmp_path)
     assert dict(log.sessions()) == {}

@@ -12,7 +12,7 @@ from flask import Flask
 from hazoom_ws.app import create_app
 from hazoom_ws.settings import Settings
 from hazoom_ws.transport.engineio.engine import Engine
-from hazoom_ws.transport.engineio.session import Session
+from hazoom_ws.transport.engineio.session import EngineSession
 
 LIMIT_BYTES = 65_536
 
@@ -34,10 +34,10 @@ def engine(app: Flask) -> Engine:
     return app.extensions["socketio"].server.eio
 
 
-def open_polling(engine: Engine) -> Session:
+def open_polling(engine: Engine) -> EngineSession:
     session = engine.open()
     session.start_polling()
-    engine.greet(session)
+    engine.send_open_packet(session)
     return session
 
 
@@ -52,7 +52,7 @@ def test_who_is_let_in_hears_of_it_when_it_is_kept(engine: Engine, file: Path) -
     kept_when_told = []
     push = engine.outlet.push
 
-    def spy(recipient: Session, framed: bytes) -> None:
+    def spy(recipient: EngineSession, framed: bytes) -> None:
         if b'"pid"' in framed:
             kept_when_told.append(len(sessions_in(file)))
         push(recipient, framed)
@@ -88,7 +88,7 @@ def test_who_is_closed_while_it_is_let_in_is_gone(app: Flask, engine: Engine) ->
 def assert_nobody_is_left(app: Flask) -> None:
     parts = app.extensions["hazoom_ws"]
     assert parts.hub.connection_count == 0
-    assert not parts.delivery._links
+    assert not parts.delivery._clients
     assert not app.extensions["socketio"].server.manager._clients
 
 

@@ -9,7 +9,7 @@ import socketio
 from flask import Flask
 
 from hazoom_ws.transport.engineio.engine import Engine
-from hazoom_ws.transport.engineio.session import Session
+from hazoom_ws.transport.engineio.session import EngineSession
 from hazoom_ws.transport.websocket import frames
 
 Caplog = pytest.LogCaptureFixture
@@ -21,11 +21,11 @@ def engine(app: Flask) -> Engine:
     return app.extensions["socketio"].server.eio
 
 
-def open_polling(engine: Engine, **said: str) -> Session:
+def open_polling(engine: Engine, **said: str) -> EngineSession:
     session = engine.open(said)
     session.start_polling()
-    engine.greet(session)
-    session.outbox.take_frames()
+    engine.send_open_packet(session)
+    session.outbox.pop_all()
     return session
 
 
@@ -43,17 +43,17 @@ class Refusing(socketio.Namespace):
         return environ.get("HTTP_COOKIE") == "right"
 
 
-def open_with_others(app: Flask, engine: Engine, **said: str) -> Session:
+def open_with_others(app: Flask, engine: Engine, **said: str) -> EngineSession:
     """Open a session, when there is the namespace ``/mine``, and enter ours."""
     app.extensions["socketio"].server.register_namespace(Refusing("/mine"))
     session = open_polling(engine, **said)
     engine.receive(session, "40")
-    session.outbox.take_frames()
+    session.outbox.pop_all()
     return session
 
 
-def answers(session: Session) -> list[str]:
-    return [frames.opened(framed).data for framed in session.outbox.take_frames()]
+def answers(session: EngineSession) -> list[str]:
+    return [frames.opened(framed).data for framed in session.outbox.pop_all()]
 
 
 def test_a_namespace_that_is_a_class_finds_the_request(app: Flask, engine: Engine) -> None:
@@ -121,7 +121,7 @@ def test_a_disconnect_handler_of_theirs_finds_what_was_kept_with_the_client(app:
     engine.close(session, "transport close")
     assert found == [{"a": 1}]
     with pytest.raises(KeyError):
-        engine.get_session(session.sid)
+        engine.get_session(session.id)
 
 
 @pytest.mark.parametrize("namespace", ["", "/mine,"])
@@ -147,9 +147,9 @@ def test_who_is_disconnected_by_the_application_is_gone_whatever_its_handler_doe
     for namespace in ("/failing", "/"):
         engine.receive(session, f"40{namespace},")
         answers(session)
-        socketio_.server.disconnect(socketio_.server.manager.sid_from_eio_sid(session.sid, namespace), namespace)
+        socketio_.server.disconnect(socketio_.server.manager.sid_from_eio_sid(session.id, namespace), namespace)
         assert answers(session) == ["41" if namespace == "/" else f"41{namespace},"]
-        assert socketio_.server.manager.client_of(session.sid, namespace) is None
+        assert socketio_.server.manager.client_of(session.id, namespace) is None
     engine.close(session, "transport close")
     assert_nobody_is_left(app)
 
@@ -161,7 +161,7 @@ def test_an_application_is_told_what_clients_acknowledge(app: Flask, engine: Eng
     sessions = [open_with_others(app, engine) for _ in range(3)]
     for session in sessions:
         engine.receive(session, "40/asking,")
-    sids = [socketio_.server.manager.sid_from_eio_sid(session.sid, "/asking") for session in sessions]
+    sids = [socketio_.server.manager.sid_from_eio_sid(session.id, "/asking") for session in sessions]
     for session in sessions:
         answers(session)
     emit = partial(socketio_.server.emit, "ask", namespace="/asking")
@@ -189,7 +189,7 @@ def test_their_handlers_get_no_auth_that_is_none(app: Flask, engine: Engine) -> 
 
 def test_what_was_kept_of_a_request_is_freed_with_its_session(app: Flask, engine: Engine) -> None:
     session = open_with_others(app, engine)
-    environ = app.extensions["socketio"].server.environ[session.sid]
+    environ = app.extensions["socketio"].server.environ[session.id]
     engine.receive(session, "40/mine,")
     request = weakref.ref(app.request_context(environ).request)
     assert request() is not None
@@ -236,10 +236,10 @@ def test_a_namespace_that_came_after_a_session_does_not_let_it_in(app: Flask, en
 def test_what_a_request_says_is_kept_only_for_those_who_may_ask(app: Flask, engine: Engine) -> None:
     server = app.extensions["socketio"].server
     ours = engine.open({"HTTP_COOKIE": "a=b", "wsgi.input": object()})
-    assert server.environ[ours.sid] == {}
+    assert server.environ[ours.id] == {}
     app.extensions["socketio"].on("connect", namespace="/mine")(lambda: True)
     theirs = engine.open({"HTTP_COOKIE": "a=b", "wsgi.input": object(), "REQUEST_METHOD": "GET"})
-    environ = server.environ[theirs.sid]
+    environ = server.environ[theirs.id]
     assert environ["HTTP_COOKIE"] == "a=b"
     assert environ["wsgi.input"].read() == b""
     assert environ["flask.app"] is app

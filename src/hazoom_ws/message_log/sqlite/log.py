@@ -22,7 +22,7 @@ from msgspec import UNSET, UnsetType
 from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.events.base import FinishReason
 from hazoom_ws.events.rooms import NewMessage
-from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, Batch, Page, SessionChange, StoredSession, take_page
+from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, Batch, Page, SessionChange, StoredSession, page_of
 from hazoom_ws.message_log.memory import MemoryLog
 from hazoom_ws.message_log.session_states import PendingSessions
 from hazoom_ws.message_log.sqlite.damage import DAMAGED, FILE_ERRORS, GONE, LOCKED, READ_ONLY, is_header_damaged, problem_of
@@ -139,8 +139,8 @@ class SqliteLog:
         self._pending.append(entry)
         return entry
 
-    def take_place(self) -> int:
-        return self._recent.take_place()
+    def next_offset(self) -> int:
+        return self._recent.next_offset()
 
     def find_resent(
         self, room: str, user: str, client_id: str | UnsetType, sender: str | UnsetType = UNSET
@@ -173,7 +173,7 @@ class SqliteLog:
         is_all_recent = after >= older_before - 1 or self._whole_from.get(hash(room)) == edge
         older = () if is_all_recent else self._older(room, after, older_before, newest=newest)
         # Neither iterator is asked for more than the page needs: most pages never ask the file.
-        taken, more = take_page(chain(reversed(recent), older) if newest else chain(older, recent), limit, limit_bytes)
+        taken, more = page_of(chain(reversed(recent), older) if newest else chain(older, recent), limit, limit_bytes)
         if not is_all_recent and not more and after == 0 and before is None and len(taken) == len(recent):
             if len(self._whole_from) >= _WHOLE_ROOMS:
                 self._whole_from.clear()
@@ -224,14 +224,14 @@ class SqliteLog:
             for key in damaged:
                 self.save_session(key, None, can_wait=True)
 
-    def take_batch(self) -> Batch:
+    def pop_batch(self) -> Batch:
         if not self._pending and not self._sessions.pressing:
             self.press()
         self._learn()
         messages, self._pending = self._pending, []
-        sessions, changes = self._sessions.take()
-        place = messages[0].seq if messages else self._recent.take_place()
-        return Batch(messages, sessions, changes, place, self._recent.senders_of(messages))
+        sessions, changes = self._sessions.pop()
+        number = messages[0].seq if messages else self._recent.next_offset()
+        return Batch(messages, sessions, changes, number, self._recent.senders_of(messages))
 
     def write(self, batch: Batch) -> None:
         if self._writer is None:

@@ -57,21 +57,21 @@ _decode_message = msgspec.json.Decoder(NewMessage).decode
 _decode_kept = msgspec.json.Decoder(KeptMessage).decode
 
 
-class _Place(Struct, gc=False):
+class _Seq(Struct, gc=False):
     seq: int
 
 
-_decode_place = msgspec.json.Decoder(_Place).decode
+_decode_seq = msgspec.json.Decoder(_Seq).decode
 
 
 class EncodedBatch:
     """A batch as its row has it."""
 
-    __slots__ = ("batch", "changes", "count", "last_seq", "messages", "place", "sessions", "size_bytes")
+    __slots__ = ("batch", "changes", "count", "last_seq", "messages", "number", "sessions", "size_bytes")
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
-        self.place = batch.place
+        self.number = batch.number
         self.messages = _encoded_messages(batch.messages, batch.senders)
         self.sessions = _encode(batch.sessions) if batch.sessions else _NOTHING
         self.changes = _encode(batch.changes) if batch.changes else _NOTHING
@@ -81,7 +81,7 @@ class EncodedBatch:
 
     def insert(self, connection: sqlite3.Connection) -> None:
         """Write the row. SQLite is told that it is text, so that it has not to be one in memory first."""
-        connection.execute(_INSERT, (self.place, self.messages, self.sessions, self.changes))
+        connection.execute(_INSERT, (self.number, self.messages, self.sessions, self.changes))
 
 
 def _encoded_messages(messages: list[NewMessage], senders: Mapping[int, str]) -> bytes:
@@ -97,11 +97,11 @@ def _encoded_messages(messages: list[NewMessage], senders: Mapping[int, str]) ->
 
 
 def _batch(
-    kept: list[KeptMessage], sessions: dict[str, StoredSession | None], changes: dict[str, SessionChange], place: int
+    kept: list[KeptMessage], sessions: dict[str, StoredSession | None], changes: dict[str, SessionChange], number: int
 ) -> Batch:
     """Return what a row has said as a batch."""
     senders = {entry.seq: entry.sender for entry in kept if entry.sender is not UNSET}
-    return Batch(list[NewMessage](kept), sessions, changes, place, senders)
+    return Batch(list[NewMessage](kept), sessions, changes, number, senders)
 
 
 class Share:
@@ -132,7 +132,7 @@ class Share:
 
     def take(self, batch: Batch, size_bytes: int) -> None:
         """Put the batch of the next row to what is here."""
-        self.number = batch.place
+        self.number = batch.number
         self.count += count_of(batch)
         self.size_bytes += size_bytes
         self.messages += batch.messages
@@ -218,7 +218,7 @@ class RecentBatches:
 
     def filed(self, number: int) -> None:
         """Forget the batches up to the row ``number``."""
-        while self._batches and self._batches[0][0].place <= number:
+        while self._batches and self._batches[0][0].number <= number:
             self._size_bytes -= self._batches.popleft()[1]
 
 
@@ -246,7 +246,7 @@ class TailReader:
             return None
 
     def _find(self, seq: int, key: ResentKey | None) -> NewMessage | None:
-        if not self._messages or not self._number <= seq <= _decode_place(self._messages[-1]).seq:
+        if not self._messages or not self._number <= seq <= _decode_seq(self._messages[-1]).seq:
             row = self._connection.execute(
                 "SELECT number, CAST(messages AS BLOB) FROM tail WHERE number <= ? ORDER BY number DESC LIMIT 1", (seq,)
             ).fetchone()
@@ -259,7 +259,7 @@ class TailReader:
             number, messages = self._number, self._messages
         # Places that no message got make it an earlier one than the difference says, never a later one.
         end = min(len(messages), seq - number + 1)
-        index = bisect_left(messages, seq, hi=end, key=lambda raw: _decode_place(raw).seq)
+        index = bisect_left(messages, seq, hi=end, key=lambda raw: _decode_seq(raw).seq)
         if index == end:
             return None
         entry = _decode_message(messages[index])

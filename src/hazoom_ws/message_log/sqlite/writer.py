@@ -224,7 +224,7 @@ class SqliteWriter:
 
     def _insert(self, encoded: EncodedBatch) -> None:
         """Write a batch, all of it or nothing."""
-        self.mark.move_on(encoded.place)
+        self.mark.move_on(encoded.number)
         encoded.insert(self._connection)
         self._recent_batches.add(encoded, tail_bytes=self._tail_bytes)
         self._tail_count += encoded.count

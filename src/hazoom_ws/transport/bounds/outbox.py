@@ -155,21 +155,21 @@ class Outbox:
         self._frames.appendleft(rest)
         self._grow(len(rest))
 
-    def take(self, limit_bytes: int) -> bytes:
+    def pop(self, limit_bytes: int) -> bytes:
         """Remove and return frames from the front: as many as fit into ``limit_bytes``, but at least one."""
-        taken = [self._take_first()]
+        taken = [self._pop_first()]
         size_bytes = len(taken[0])
         while self._frames and size_bytes + _size_bytes(self._frames[0]) <= limit_bytes:
-            taken.append(self._take_first())
+            taken.append(self._pop_first())
             size_bytes += len(taken[-1])
         if len(taken) == 1:
             return taken[0]
         joined = b"".join(taken)
         return PatientFrame(joined) if any(type(framed) is PatientFrame for framed in taken) else joined
 
-    def take_frames(self) -> list[bytes]:
+    def pop_all(self) -> list[bytes]:
         """Remove and return all frames."""
-        return [self._take_first() for _ in range(len(self._frames))]
+        return [self._pop_first() for _ in range(len(self._frames))]
 
     def clear(self) -> None:
         self._frames.clear()
@@ -188,7 +188,7 @@ class Outbox:
         self._frames.append(run)
         self._grow(run.size_bytes)
 
-    def _take_first(self) -> bytes:
+    def _pop_first(self) -> bytes:
         first = self._frames.popleft()
         self._grow(-_size_bytes(first))
         if type(first) is PatientFrame:

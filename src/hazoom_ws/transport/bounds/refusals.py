@@ -55,7 +55,7 @@ class Refusals:
         """Log how often each reason came since its last line, where that is a minute ago; one that ceased starts anew."""
         summed_up = []
         with self._lock:
-            for reason, _ in list(self._lines.take_due(now_s)):
+            for reason, _ in list(self._lines.pop_due(now_s)):
                 count, level = self._counted.pop(reason)
                 if count:
                     summed_up.append((reason, count, level))

@@ -54,7 +54,7 @@ class Unfinished:
             if size_bytes > _SMALL_BYTES:
                 self._large.setdefault(holder)
             if self.total_bytes > self._limit_bytes and size_bytes > before:
-                to_end = self._take_large()
+                to_end = self._pop_large()
         for one in to_end:
             one.cut_off(TOO_MUCH)
 
@@ -76,13 +76,13 @@ class Unfinished:
     def sweep(self, now_s: float) -> None:
         """End those who take too long."""
         with self._lock:
-            due = [holder for holder, _ in self._due.take_due(now_s)]
+            due = [holder for holder, _ in self._due.pop_due(now_s)]
             for holder in due:
                 self._forget(holder)
         for holder in due:
             holder.cut_off(TOO_LATE)
 
-    def _take_large(self) -> list[Holder]:
+    def _pop_large(self) -> list[Holder]:
         """Forget and return the oldest that hold much, until the rest fits."""
         taken = []
         while self._large and self.total_bytes > self._limit_bytes:

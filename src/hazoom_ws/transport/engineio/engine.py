@@ -29,7 +29,14 @@ from hazoom_ws.transport.bounds.heap import Heap
 from hazoom_ws.transport.bounds.outbox import Outbox, OutboxTotal
 from hazoom_ws.transport.bounds.refusals import Refusals
 from hazoom_ws.transport.bounds.unfinished import Unfinished
-from hazoom_ws.transport.engineio.session import SLOW_READER, Carrier, DirectOutlet, MalformedPacket, Outlet, Session
+from hazoom_ws.transport.engineio.session import (
+    SLOW_READER,
+    DirectOutlet,
+    EngineSession,
+    MalformedPacket,
+    Outlet,
+    WebSocket,
+)
 from hazoom_ws.transport.websocket import frames
 from hazoom_ws.transport.websocket.frames import CloseCode, FrameError, frame
 
@@ -74,8 +81,8 @@ class Engine(engineio.Server):  # type: ignore[misc]
         self.loop: Any = None  # the `Loop` that is the outlet, where there is one
         self.clock = clock
         self._handle_request = handle_request
-        self.sessions: dict[str, Session] = {}
-        self._ending: dict[str, Session] = {}  # closed, but their disconnect handlers may still ask for them
+        self.sessions: dict[str, EngineSession] = {}
+        self._ending: dict[str, EngineSession] = {}  # closed, but their disconnect handlers may still ask for them
         self.closed_by_reason: Counter[str] = Counter()
         self._outbox_limit_bytes = outbox_limit_bytes
         self._outbox_total = OutboxTotal(outbox_total_limit_bytes)
@@ -94,10 +101,10 @@ class Engine(engineio.Server):  # type: ignore[misc]
             self.descriptors.sweep,
             Heap().sweep,
         ]
-        self._pings: Deadlines[Session] = Deadlines(self.ping_interval)
-        self._pongs: Deadlines[Session] = Deadlines(self.ping_timeout)
-        self._unjoined: Deadlines[Session] = Deadlines(connect_timeout_s)
-        self._upgrades_until: Deadlines[Carrier] = Deadlines(_UPGRADE_TIMEOUT_S)
+        self._pings: Deadlines[EngineSession] = Deadlines(self.ping_interval)
+        self._pongs: Deadlines[EngineSession] = Deadlines(self.ping_timeout)
+        self._unjoined: Deadlines[EngineSession] = Deadlines(connect_timeout_s)
+        self._upgrades_until: Deadlines[WebSocket] = Deadlines(_UPGRADE_TIMEOUT_S)
         self._tick_s = min(_LONGEST_TICK_S, self.ping_interval, self.ping_timeout, connect_timeout_s)
         self._is_sweeping = self._is_stopped = False
 
@@ -136,9 +143,9 @@ class Engine(engineio.Server):  # type: ignore[misc]
         self._session(sid).state = session
 
     def transport(self, sid: str) -> str:
-        return "polling" if self._session(sid).carrier is None else "websocket"
+        return "polling" if self._session(sid).websocket is None else "websocket"
 
-    def _session(self, sid: str) -> Session:
+    def _session(self, sid: str) -> EngineSession:
         return self.sessions.get(sid) or self._ending[sid]
 
     def stop(self) -> None:
@@ -157,51 +164,51 @@ class Engine(engineio.Server):  # type: ignore[misc]
 
     # A session
 
-    def open(self, environ: Mapping[str, Any] = MappingProxyType({})) -> Session:
-        """Start a session, for which polling or a carrier must be set up at once, and then `greet`.
+    def open(self, environ: Mapping[str, Any] = MappingProxyType({})) -> EngineSession:
+        """Start a session, for which polling or a carrier must be set up at once, and then `send_open_packet`.
 
         ``environ``: what the request says that asked for it, in the keys of WSGI.
         """
-        session = Session(self, self.generate_id())
+        session = EngineSession(self, self.generate_id())
         now_s = self.clock()
         with self.lock:
-            self.sessions[session.sid] = session
+            self.sessions[session.id] = session
             self._pings.start(session, now_s)
             self._unjoined.start(session, now_s)
             self.start_sweeping()
-        self.handlers["connect"](session.sid, environ)
+        self.handlers["connect"](session.id, environ)
         return session
 
-    def greet(self, session: Session) -> None:
+    def send_open_packet(self, session: EngineSession) -> None:
         """Send the open packet."""
         handshake = {
-            "sid": session.sid,
-            "upgrades": ["websocket"] if session.carrier is None and self.allow_upgrades else [],
+            "sid": session.id,
+            "upgrades": ["websocket"] if session.websocket is None and self.allow_upgrades else [],
             "pingInterval": round(self.ping_interval * 1000),
             "pingTimeout": round(self.ping_timeout * 1000),
             "maxPayload": self.max_http_buffer_size,
         }
         self.outlet.push(session, frame(frames.TEXT, b"0" + msgspec.json.encode(handshake)))
 
-    def receive(self, session: Session, packet: str | bytes) -> None:
+    def receive(self, session: EngineSession, packet: str | bytes) -> None:
         """Act on one packet of a client; one that cannot be understood closes its session."""
         if not session.is_open:
             return
         try:
             if isinstance(packet, bytes):
-                self.handlers["message"](session.sid, packet)
+                self.handlers["message"](session.id, packet)
             elif packet[:1] == "4":
-                self.handlers["message"](session.sid, packet[1:])
+                self.handlers["message"](session.id, packet[1:])
             else:
                 self._act(session, packet)
         except MalformedPacket as error:
             self.refusals.note(f"a session sent a packet that is none: {error.reason}", error.detail)
             self.close(session, BAD_PACKET, code=CloseCode.PROTOCOL_ERROR)
         except Exception:
-            logger.exception("a packet of session %s failed", session.sid)
+            logger.exception("a packet of session %s failed", session.id)
             self.close(session, self.reason.TRANSPORT_ERROR)
 
-    def _act(self, session: Session, packet: str) -> None:
+    def _act(self, session: EngineSession, packet: str) -> None:
         """Act on a packet that is no message."""
         kind = packet[:1]
         if kind == "3":
@@ -231,42 +238,42 @@ class Engine(engineio.Server):  # type: ignore[misc]
     def close_oldest_unjoined(self) -> bool:
         """Close the session that has been in no namespace for longest; return False if there is none."""
         with self.lock:
-            oldest = next(self._unjoined.take_due(math.inf), None)
+            oldest = next(self._unjoined.pop_due(math.inf), None)
         if oldest is not None:
             self.close(oldest[0], NO_NAMESPACE)
         return oldest is not None
 
-    def close(self, session: Session, reason: str, *, code: CloseCode = CloseCode.GOING_AWAY) -> None:
+    def close(self, session: EngineSession, reason: str, *, code: CloseCode = CloseCode.GOING_AWAY) -> None:
         """End a session: its connection, its memberships, its waiting poll. Calling it again changes nothing."""
         with self.lock:
             if not session.is_open:
                 return
             session.is_open = False
-            self.sessions.pop(session.sid, None)
+            self.sessions.pop(session.id, None)
             self.closed_by_reason[reason] += 1
             for deadlines in (self._pings, self._pongs, self._unjoined):
                 deadlines.stop(session)
             if session.candidate is not None:
                 self._upgrades_until.stop(session.candidate)
         if reason == SLOW_READER:
-            logger.warning("session %s is closed: it reads too slowly", session.sid)
+            logger.warning("session %s is closed: it reads too slowly", session.id)
         if session.changed is not None:
             assert session.outbox is not None
             with session.changed:
                 session.outbox.clear()
                 session.changed.notify_all()
-        for carrier in (session.carrier, session.candidate):
-            if carrier is not None:
-                carrier.close(code)
-        self._ending[session.sid] = session
+        for websocket in (session.websocket, session.candidate):
+            if websocket is not None:
+                websocket.close(code)
+        self._ending[session.id] = session
         try:
-            self.handlers["disconnect"](session.sid, reason)
+            self.handlers["disconnect"](session.id, reason)
         finally:
-            del self._ending[session.sid]
+            del self._ending[session.id]
         # A session and its carriers refer to each other: parted, they are freed at once and not by the garbage collector.
-        session.carrier = session.candidate = None
+        session.websocket = session.candidate = None
 
-    def is_overdue(self, session: Session) -> bool:
+    def is_overdue(self, session: EngineSession) -> bool:
         """Return whether a session has missed its heartbeat, though no sweep has seen it yet."""
         now_s = self.clock()
         due_at_s = self._pongs.due_at_s(session)
@@ -280,43 +287,43 @@ class Engine(engineio.Server):  # type: ignore[misc]
 
     # Upgrade
 
-    def start_upgrade(self, carrier: Carrier) -> bool:
-        """Let ``carrier`` try to take over its polling session; return False if another does, or has done it."""
-        session = carrier.session
+    def start_upgrade(self, websocket: WebSocket) -> bool:
+        """Let ``websocket`` try to take over its polling session; return False if another does, or has done it."""
+        session = websocket.session
         with self.lock:
-            if session.candidate is not None or session.carrier is not None:
+            if session.candidate is not None or session.websocket is not None:
                 return False
-            session.candidate = carrier
-            self._upgrades_until.start(carrier, self.clock())
+            session.candidate = websocket
+            self._upgrades_until.start(websocket, self.clock())
             return True
 
-    def take_probe(self, carrier: Carrier, packet: str | bytes) -> None:
+    def handle_probe(self, websocket: WebSocket, packet: str | bytes) -> None:
         """Act on what a candidate sent: first "2probe", then "5". Raises `FrameError` for anything else."""
-        session = carrier.session
-        if session.candidate is not carrier or not session.is_open:
+        session = websocket.session
+        if session.candidate is not websocket or not session.is_open:
             raise FrameError(CloseCode.POLICY_VIOLATION, "the session is carried already")
         assert session.changed is not None
         assert session.outbox is not None
         if packet == "2probe":
-            carrier.deliver(PROBE_ANSWER)
+            websocket.send_frame(PROBE_ANSWER)
             with session.changed:
-                carrier.has_probed = True
+                websocket.has_probed = True
                 session.changed.notify_all()  # the waiting poll ends, so that the client can finish
-        elif packet == "5" and carrier.has_probed:
+        elif packet == "5" and websocket.has_probed:
             with session.changed:
-                for framed in session.outbox.take_frames():
-                    carrier.deliver(framed)
-                session.carrier = carrier
+                for framed in session.outbox.pop_all():
+                    websocket.send_frame(framed)
+                session.websocket = websocket
                 session.changed.notify_all()
-            self.end_upgrade(carrier)
+            self.end_upgrade(websocket)
         else:
             raise FrameError(CloseCode.PROTOCOL_ERROR, "an upgrade is not done like that")
 
-    def end_upgrade(self, carrier: Carrier) -> None:
-        """Note that ``carrier`` has taken over, or has failed to."""
+    def end_upgrade(self, websocket: WebSocket) -> None:
+        """Note that ``websocket`` has taken over, or has failed to."""
         with self.lock:
-            carrier.session.candidate = None
-            self._upgrades_until.stop(carrier)
+            websocket.session.candidate = None
+            self._upgrades_until.stop(websocket)
 
     # Time
 
@@ -342,20 +349,20 @@ class Engine(engineio.Server):  # type: ignore[misc]
 
     def _sweep(self, now_s: float) -> None:
         with self.lock:
-            due = list(self._pings.take_due(now_s))
+            due = list(self._pings.pop_due(now_s))
             for session, due_at_s in due:
                 self._pongs.start(session, due_at_s)  # from when it was due, so that a late sweep gives no extra time
-            overdue = list(self._pongs.take_due(now_s))
-            unjoined = list(self._unjoined.take_due(now_s))
-            stuck = list(self._upgrades_until.take_due(now_s))
+            overdue = list(self._pongs.pop_due(now_s))
+            unjoined = list(self._unjoined.pop_due(now_s))
+            stuck = list(self._upgrades_until.pop_due(now_s))
         for session, _ in due:
             self.outlet.push(session, PING)
         for session, _ in overdue:
             self.close(session, self.reason.PING_TIMEOUT)
         for session, _ in unjoined:
             self.close(session, NO_NAMESPACE)
-        for carrier, _ in stuck:
-            carrier.fail(FrameError(CloseCode.POLICY_VIOLATION, "an upgrade was not finished in time"))
+        for websocket, _ in stuck:
+            websocket.fail(FrameError(CloseCode.POLICY_VIOLATION, "an upgrade was not finished in time"))
 
 
 def _run_sweeps(reference: "ref[Engine]", sleep: Callable[[float], Any]) -> None:

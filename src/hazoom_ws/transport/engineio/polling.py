@@ -15,7 +15,7 @@ from typing import Any
 from hazoom_ws.transport.engineio import requests as handshake
 from hazoom_ws.transport.engineio.engine import Engine
 from hazoom_ws.transport.engineio.requests import BAD_METHOD, BAD_REQUEST, Refused, refuse_session
-from hazoom_ws.transport.engineio.session import Session
+from hazoom_ws.transport.engineio.session import EngineSession
 from hazoom_ws.transport.websocket import frames
 
 _SEPARATOR = "\x1e"
@@ -42,9 +42,9 @@ def serve(engine: Engine, environ: dict[str, Any], query: Mapping[str, str]) -> 
             raise Refused(BAD_METHOD)
         session = engine.open(environ)
         session.start_polling()
-        engine.greet(session)
+        engine.send_open_packet(session)
         return _poll(engine, session)
-    if session.carrier is not None:
+    if session.websocket is not None:
         raise Refused(BAD_REQUEST)  # it has been upgraded
     if method == "GET":
         return _poll(engine, session)
@@ -53,7 +53,7 @@ def serve(engine: Engine, environ: dict[str, Any], query: Mapping[str, str]) -> 
     raise Refused(BAD_REQUEST)
 
 
-def _poll(engine: Engine, session: Session) -> bytes:
+def _poll(engine: Engine, session: EngineSession) -> bytes:
     """Wait for something to send and return it.
 
     A poll ends without anything soon after a WebSocket has answered the probe, so that the client can finish the upgrade.
@@ -71,19 +71,19 @@ def _poll(engine: Engine, session: Session) -> bytes:
             while session.is_open and not session.outbox and not _is_upgrading(session):
                 session.changed.wait()
             if _is_upgrading(session):
-                session.changed.wait_for(lambda: session.carrier or session.outbox or not session.is_open, _CROSSING_S)
+                session.changed.wait_for(lambda: session.websocket or session.outbox or not session.is_open, _CROSSING_S)
             if not session.is_open:
                 return session.farewell
-            if session.carrier is not None:
+            if session.websocket is not None:
                 raise Refused(BAD_REQUEST)
-            return _payload(session.outbox.take_frames()) if session.outbox else _NOOP
+            return _payload(session.outbox.pop_all()) if session.outbox else _NOOP
         finally:
             session.is_polled = False
 
 
-def _is_upgrading(session: Session) -> bool:
+def _is_upgrading(session: EngineSession) -> bool:
     """Return whether a WebSocket has answered the probe, or has taken over."""
-    return session.carrier is not None or (session.candidate is not None and session.candidate.has_probed)
+    return session.websocket is not None or (session.candidate is not None and session.candidate.has_probed)
 
 
 def _payload(framed: list[bytes]) -> bytes:
@@ -92,7 +92,7 @@ def _payload(framed: list[bytes]) -> bytes:
     return _SEPARATOR.join(packets).encode()
 
 
-def _post(engine: Engine, session: Session, environ: dict[str, Any]) -> bytes:
+def _post(engine: Engine, session: EngineSession, environ: dict[str, Any]) -> bytes:
     """Take the packets that a client sends."""
     assert session.changed is not None
     with session.changed:
@@ -118,7 +118,7 @@ def _post(engine: Engine, session: Session, environ: dict[str, Any]) -> bytes:
     return _OK
 
 
-def _packets(engine: Engine, session: Session, environ: dict[str, Any]) -> Iterator[str | bytes]:
+def _packets(engine: Engine, session: EngineSession, environ: dict[str, Any]) -> Iterator[str | bytes]:
     """Yield the packets of a POST, each made when it is asked for: a million of them would fill the memory."""
     length = environ.get("CONTENT_LENGTH") or "0"
     if "HTTP_TRANSFER_ENCODING" in environ or not (length.isascii() and length.isdecimal()):

@@ -15,7 +15,7 @@ import msgspec
 from websockets.utils import accept_key
 
 from hazoom_ws.transport.engineio.engine import BAD_PACKET, Engine
-from hazoom_ws.transport.engineio.session import Session
+from hazoom_ws.transport.engineio.session import EngineSession
 from hazoom_ws.transport.http import heads as http_heads
 
 # A request that is not exactly like this goes to WSGI, which knows what to make of it. A name with an underscore would
@@ -81,7 +81,7 @@ def query_of(environ: Mapping[str, Any]) -> Mapping[str, str]:
     return _USUAL_QUERY if query == "EIO=4&transport=websocket" else dict(reversed(parse_qsl(query)))
 
 
-def find_session(engine: Engine, query: Mapping[str, str]) -> Session | None:
+def find_session(engine: Engine, query: Mapping[str, str]) -> EngineSession | None:
     """Return the session that a request belongs to, None if it wants to open one. Raises `Refused`."""
     if query.get("transport") not in engine.transports:
         raise Refused(UNKNOWN_TRANSPORT)
@@ -111,7 +111,9 @@ def has_body(environ: Mapping[str, Any]) -> bool:
     return environ.get("CONTENT_LENGTH") not in (None, "", "0") or "HTTP_TRANSFER_ENCODING" in environ
 
 
-def accept_websocket(engine: Engine, environ: Mapping[str, Any], query: Mapping[str, str]) -> tuple[Session | None, bytes]:
+def accept_websocket(
+    engine: Engine, environ: Mapping[str, Any], query: Mapping[str, str]
+) -> tuple[EngineSession | None, bytes]:
     """Return the polling session that wants to upgrade (None: open one), and the bytes of the HTTP answer.
 
     Where another WebSocket carries that session or tries to, this one is accepted and then closed, as on the reference
@@ -132,7 +134,7 @@ def accept_websocket(engine: Engine, environ: Mapping[str, Any], query: Mapping[
     return session, answer.encode("ascii")
 
 
-def refuse_session(engine: Engine, session: Session) -> Refused:
+def refuse_session(engine: Engine, session: EngineSession) -> Refused:
     """Close the session of a client that broke the protocol over HTTP, and return what to answer it."""
     engine.close(session, BAD_PACKET)
     return Refused(BAD_REQUEST)

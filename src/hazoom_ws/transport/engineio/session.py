@@ -34,7 +34,7 @@ class Recipient(Protocol):
     def backlog_bytes(self) -> int:
         """What waits because the client has not taken it yet."""
 
-    def deliver(self, framed: bytes) -> None:
+    def send_frame(self, framed: bytes) -> None:
         """Send ``framed`` soon and after what was delivered before."""
 
 
@@ -50,11 +50,11 @@ class DirectOutlet:
     """Hand each frame to its recipients at once. Thread-safe if they are."""
 
     def push(self, recipient: Recipient, framed: bytes) -> None:
-        recipient.deliver(framed)
+        recipient.send_frame(framed)
 
     def broadcast(self, recipients: Collection[Recipient], framed: bytes) -> None:
         for recipient in list(recipients):  # a slow reader leaves the room when it is closed
-            recipient.deliver(framed)
+            recipient.send_frame(framed)
 
 
 class SessionOwner(Protocol):
@@ -66,21 +66,21 @@ class SessionOwner(Protocol):
     def new_outbox(self) -> Outbox:
         """Return an outbox that counts with all others."""
 
-    def receive(self, session: "Session", packet: str | bytes) -> None:
+    def receive(self, session: "EngineSession", packet: str | bytes) -> None:
         """Act on one packet of a client; one that cannot be understood closes its session."""
 
-    def close(self, session: "Session", reason: str, *, code: CloseCode = CloseCode.GOING_AWAY) -> None:
+    def close(self, session: "EngineSession", reason: str, *, code: CloseCode = CloseCode.GOING_AWAY) -> None:
         """End a session; calling it again changes nothing."""
 
-    def take_probe(self, carrier: "Carrier", packet: str | bytes) -> None:
+    def handle_probe(self, websocket: "WebSocket", packet: str | bytes) -> None:
         """Act on what a candidate for an upgrade has sent. Raises `FrameError`."""
 
-    def end_upgrade(self, carrier: "Carrier") -> None:
+    def end_upgrade(self, websocket: "WebSocket") -> None:
         """Note that an upgrade has been finished, or has failed."""
 
 
-class Session:
-    """One Engine.IO session. ``carrier`` is its WebSocket, None while it polls; ``candidate`` the one it upgrades to.
+class EngineSession:
+    """One Engine.IO session. ``websocket`` is its WebSocket, None while it polls; ``candidate`` the one it upgrades to.
 
     ``pending`` belongs to the loop: frames that leave at the end of the turn, a list of its own or a tuple that others have
     too. A polling session keeps its frames in ``outbox`` until the next poll; ``changed`` guards them and wakes that poll.
@@ -88,25 +88,25 @@ class Session:
 
     __slots__ = (
         "candidate",
-        "carrier",
         "changed",
         "engine",
         "farewell",
+        "id",
         "is_open",
         "is_polled",
         "is_posting",
         "outbox",
         "pending",
-        "sid",
         "state",
+        "websocket",
     )
 
     def __init__(self, engine: SessionOwner, sid: str) -> None:
         self.engine = engine
-        self.sid = sid
+        self.id = sid
         self.is_open = True
-        self.carrier: Carrier | None = None
-        self.candidate: Carrier | None = None
+        self.websocket: WebSocket | None = None
+        self.candidate: WebSocket | None = None
         self.pending: Collection[bytes] = ()
         self.state: dict[str, Any] | None = None  # what `Engine.get_session` returns
         # Of a session that polls, see `start_polling`:
@@ -118,8 +118,8 @@ class Session:
     @property
     def backlog_bytes(self) -> int:
         """Return what waits because the client has not taken it yet."""
-        if self.carrier is not None:
-            return self.carrier.backlog_bytes
+        if self.websocket is not None:
+            return self.websocket.backlog_bytes
         return 0 if self.outbox is None else self.outbox.size_bytes
 
     def start_polling(self) -> None:
@@ -127,38 +127,38 @@ class Session:
         self.outbox = self.engine.new_outbox()
         self.changed = threading.Condition()
 
-    def deliver(self, framed: bytes) -> None:
+    def send_frame(self, framed: bytes) -> None:
         """Send a frame soon; a session that is closed loses it."""
         if not self.is_open:
             return
-        carrier = self.carrier
-        if carrier is None:
+        websocket = self.websocket
+        if websocket is None:
             assert self.changed is not None
             assert self.outbox is not None
             with self.changed:
-                carrier = self.carrier  # an upgrade holds the lock while it takes the frames along
-                keeps_up = carrier is not None or not self.is_open or self.outbox.add(framed)
+                websocket = self.websocket  # an upgrade holds the lock while it takes the frames along
+                keeps_up = websocket is not None or not self.is_open or self.outbox.add(framed)
                 self.changed.notify_all()
-        if carrier is not None:
-            carrier.deliver(framed)
+        if websocket is not None:
+            websocket.send_frame(framed)
         elif not keeps_up:
             self.engine.close(self, SLOW_READER)
 
 
-class Carrier:
-    """A WebSocket that carries a session, or a candidate that a polling session tries (``session.carrier`` is another).
+class WebSocket:
+    """A WebSocket that carries a session, or a candidate that a polling session tries (``session.websocket`` is another).
 
-    Not thread-safe but for `deliver` and `close`.
+    Not thread-safe but for `send_frame` and `close`.
     """
 
     __slots__ = ("engine", "has_probed", "session")
 
-    def __init__(self, engine: SessionOwner, session: Session) -> None:
+    def __init__(self, engine: SessionOwner, session: EngineSession) -> None:
         self.engine = engine
         self.session = session
         self.has_probed = False
 
-    def deliver(self, framed: bytes) -> None:
+    def send_frame(self, framed: bytes) -> None:
         """Send a frame soon and in order; have the session closed if its reader is too slow for that."""
         raise NotImplementedError
 
@@ -171,17 +171,17 @@ class Carrier:
         """Send what was delivered, then a close frame, and end the connection; calling it again changes nothing."""
         raise NotImplementedError
 
-    def take(self, message: Message) -> None:
+    def handle_message(self, message: Message) -> None:
         """Act on what the client sent. Raises `FrameError`."""
         opcode, data = message.opcode, message.data
         if opcode in (frames.TEXT, frames.BINARY):
-            if self.session.carrier is self:
+            if self.session.websocket is self:
                 self.engine.receive(self.session, data)
             else:
-                self.engine.take_probe(self, data)
+                self.engine.handle_probe(self, data)
         elif opcode == frames.PING:
             assert isinstance(data, bytes)
-            self.deliver(frame(frames.PONG, data))
+            self.send_frame(frame(frames.PONG, data))
         elif opcode == frames.CLOSE:
             self.lost(self.engine.reason.TRANSPORT_CLOSE, CloseCode.NORMAL)
 
@@ -196,7 +196,7 @@ class Carrier:
 
     def lost(self, reason: str, code: CloseCode = CloseCode.GOING_AWAY) -> None:
         """End the connection, and with it the session if this is its carrier, else the attempt to upgrade it."""
-        if self.session.carrier is self:
+        if self.session.websocket is self:
             self.engine.close(self.session, reason, code=code)
         elif self.session.candidate is self:
             self.engine.end_upgrade(self)

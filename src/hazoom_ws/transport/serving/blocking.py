@@ -13,7 +13,7 @@ from typing import Any
 
 from hazoom_ws.transport.engineio.engine import Engine
 from hazoom_ws.transport.engineio.requests import BAD_REQUEST, Refused
-from hazoom_ws.transport.engineio.session import SLOW_READER, Carrier, Session
+from hazoom_ws.transport.engineio.session import SLOW_READER, EngineSession, WebSocket
 from hazoom_ws.transport.websocket.frames import CLOSE, CloseCode, FrameError, FrameReader, close_frame
 
 _READ_BYTES = 65536
@@ -24,7 +24,7 @@ _WAIT_S = 2.0
 _LINGER_S = 2.0
 
 
-def carry(engine: Engine, session: Session | None, answer: bytes, environ: dict[str, Any]) -> Collection[bytes]:
+def carry(engine: Engine, session: EngineSession | None, answer: bytes, environ: dict[str, Any]) -> Collection[bytes]:
     """Accept a WebSocket that came through WSGI with ``answer`` and serve it, for ``session`` or a new one.
 
     Returns when it has ended, or at once if the engine has a loop, which adopts the socket. Raises `Refused` on a
@@ -41,14 +41,14 @@ def carry(engine: Engine, session: Session | None, answer: bytes, environ: dict[
         engine.loop.adopt(connection, session, answer, environ)
     elif session is None:
         session = engine.open(environ)
-        session.carrier = carrier = BlockingCarrier(engine, session, connection)
-        engine.greet(session)
-        carrier.serve(answer)
+        session.websocket = websocket = BlockingWebSocket(engine, session, connection)
+        engine.send_open_packet(session)
+        websocket.serve(answer)
     else:
-        carrier = BlockingCarrier(engine, session, connection)
-        if not engine.start_upgrade(carrier):
-            carrier.close(CloseCode.POLICY_VIOLATION)  # another WebSocket has it, or tries to
-        carrier.serve(answer)
+        websocket = BlockingWebSocket(engine, session, connection)
+        if not engine.start_upgrade(websocket):
+            websocket.close(CloseCode.POLICY_VIOLATION)  # another WebSocket has it, or tries to
+        websocket.serve(answer)
     if from_eventlet:
         from eventlet.wsgi import WSGI_LOCAL  # not an import at the top: this module serves without eventlet too
 
@@ -57,13 +57,13 @@ def carry(engine: Engine, session: Session | None, answer: bytes, environ: dict[
     raise ConnectionError("the WebSocket has ended")
 
 
-class BlockingCarrier(Carrier):
+class BlockingWebSocket(WebSocket):
     """One connection with a reader, which is the caller of `serve`, and a writer."""
 
     __slots__ = ("_changed", "_closing", "_connection", "_is_too_slow", "_outbox", "_reader")
     engine: Engine
 
-    def __init__(self, engine: Engine, session: Session, connection: socket.socket) -> None:
+    def __init__(self, engine: Engine, session: EngineSession, connection: socket.socket) -> None:
         super().__init__(engine, session)
         self._connection = connection
         self._reader = FrameReader(engine.max_http_buffer_size)
@@ -88,7 +88,7 @@ class BlockingCarrier(Carrier):
             with self._changed:
                 self._outbox.clear()
 
-    def deliver(self, framed: bytes) -> None:
+    def send_frame(self, framed: bytes) -> None:
         with self._changed:
             if self._closing is not None:
                 return
@@ -122,13 +122,13 @@ class BlockingCarrier(Carrier):
                 if not data:
                     return
                 self._reader.feed(data)
-                self._take_turns()
+                self._handle_arrived()
         except FrameError as error:
             self.fail(error)
         except OSError:
             return
 
-    def _take_turns(self) -> None:
+    def _handle_arrived(self) -> None:
         """Act on what has arrived, and let the others have theirs: a greenlet that never waits keeps everybody waiting."""
         while True:
             for _ in range(_FRAMES_PER_TURN):
@@ -136,7 +136,7 @@ class BlockingCarrier(Carrier):
                 if message is not None:
                     if message.opcode < CLOSE:
                         self.engine.unfinished.release(self)  # what is still here is another message's
-                    self.take(message)
+                    self.handle_message(message)
                 if not self._reader.has_frame:
                     break
                 if self._closing is not None or self._is_too_slow:
@@ -155,7 +155,7 @@ class BlockingCarrier(Carrier):
                 with self._changed:
                     while not self._outbox and self._closing is None:
                         self._changed.wait()
-                    data = self._outbox.take(_WRITE_BYTES) if self._outbox else None
+                    data = self._outbox.pop(_WRITE_BYTES) if self._outbox else None
                 if data is None:
                     break
                 self._send(data)

@@ -9,7 +9,7 @@ from typing import Any, Protocol, cast
 
 from hazoom_ws.transport.bounds.outbox import Outbox
 from hazoom_ws.transport.engineio.engine import Engine
-from hazoom_ws.transport.engineio.session import SLOW_READER, Carrier, Session
+from hazoom_ws.transport.engineio.session import SLOW_READER, EngineSession, WebSocket
 from hazoom_ws.transport.websocket import frames
 from hazoom_ws.transport.websocket.frames import CloseCode, FrameError, FrameReader
 
@@ -177,13 +177,13 @@ class BackendStream:
         self.pause()
 
 
-class SocketCarrier(Carrier):
+class LoopWebSocket(WebSocket):
     """A WebSocket in the loop. ``outbox`` is None as long as its client takes everything at once."""
 
     __slots__ = ("_reader", "connection", "is_closed", "is_ready", "loop", "outbox")
     engine: Engine
 
-    def __init__(self, loop: Watcher, connection: Any, session: Session) -> None:
+    def __init__(self, loop: Watcher, connection: Any, session: EngineSession) -> None:
         super().__init__(loop.engine, session)
         self.loop = loop
         self.connection = connection
@@ -211,7 +211,7 @@ class SocketCarrier(Carrier):
             if reader is None:
                 limit_bytes = self.engine.max_http_buffer_size
                 text = frames.only_text(data, limit_bytes)
-                if text is not None and self.session.carrier is self:
+                if text is not None and self.session.websocket is self:
                     self.engine.receive(self.session, text)
                     return False
                 reader = self._reader = FrameReader(limit_bytes)
@@ -222,7 +222,7 @@ class SocketCarrier(Carrier):
                 if message is not None:
                     if message.opcode < frames.CLOSE:
                         self.engine.unfinished.release(self)  # what is still here is another message's
-                    self.take(message)
+                    self.handle_message(message)
                 if not reader.has_frame or self.is_closed:
                     self._keep(reader)
                     return False
@@ -253,7 +253,7 @@ class SocketCarrier(Carrier):
                 self._is_too_slow()
                 return
 
-    def deliver(self, framed: bytes) -> None:
+    def send_frame(self, framed: bytes) -> None:
         """Send at once, ahead of what is pending in the loop; this is how what was kept while polling gets here."""
         if self.is_closed:
             return
@@ -280,7 +280,7 @@ class SocketCarrier(Carrier):
             return
         try:
             while outbox:
-                data = outbox.take(_WRITE_BYTES)
+                data = outbox.pop(_WRITE_BYTES)
                 sent = self.connection.send(data)
                 if sent != len(data):
                     outbox.put_back(data, sent)
@@ -298,10 +298,10 @@ class SocketCarrier(Carrier):
     def close(self, code: CloseCode) -> None:
         if self.is_closed:
             return
-        if self.session.carrier is self:
+        if self.session.websocket is self:
             pending, self.session.pending = self.session.pending, ()
             for framed in pending:
-                self.deliver(framed)
+                self.send_frame(framed)
         if self.is_closed:
             return
         if self.outbox is not None:
@@ -322,7 +322,7 @@ class SocketCarrier(Carrier):
         if self.is_closed:
             return
         self.is_closed = True
-        if self.session.carrier is self:
+        if self.session.websocket is self:
             self.session.pending = ()
         if self.outbox is not None:
             self.outbox.clear()
@@ -336,7 +336,7 @@ class SocketCarrier(Carrier):
         self.lost(SLOW_READER)
 
 
-def flush(sessions: Iterable[Session], broken: list[SocketCarrier]) -> None:
+def flush(sessions: Iterable[EngineSession], broken: list[LoopWebSocket]) -> None:
     """Send each session what is pending for it, with one system call, and collect those whose connection is gone."""
     joined: Collection[bytes] | None = None  # the frames of the one before, who often gets the same
     data = b""
@@ -344,22 +344,22 @@ def flush(sessions: Iterable[Session], broken: list[SocketCarrier]) -> None:
         pending = session.pending
         if not pending:
             continue
-        carrier: Any = session.carrier
-        if carrier is None or carrier.outbox is not None:
+        websocket: Any = session.websocket
+        if websocket is None or websocket.outbox is not None:
             session.pending = ()
             for framed in pending:
-                session.deliver(framed)
+                session.send_frame(framed)
             continue
         if pending is not joined:
             joined = pending
             data = b"".join(pending)
         session.pending = ()
         try:
-            sent = carrier.connection.send(data)
+            sent = websocket.connection.send(data)
         except BlockingIOError:
             sent = 0
         except OSError:
-            broken.append(carrier)
+            broken.append(websocket)
             continue
         if sent != len(data):
-            carrier.hold(pending, sent)
+            websocket.hold(pending, sent)

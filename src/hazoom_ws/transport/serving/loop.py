@@ -22,9 +22,9 @@ from hazoom_ws.deadlines import Deadlines
 from hazoom_ws.transport.engineio import requests as handshake
 from hazoom_ws.transport.engineio.engine import Engine
 from hazoom_ws.transport.engineio.requests import Refused
-from hazoom_ws.transport.engineio.session import Session
+from hazoom_ws.transport.engineio.session import EngineSession
 from hazoom_ws.transport.http import heads as http_heads
-from hazoom_ws.transport.serving.endpoints import BackendStream, Endpoint, Lingerer, Newcomer, SocketCarrier, flush
+from hazoom_ws.transport.serving.endpoints import BackendStream, Endpoint, Lingerer, LoopWebSocket, Newcomer, flush
 from hazoom_ws.transport.serving.wsgi import BegunSocket
 from hazoom_ws.transport.websocket.frames import CloseCode
 
@@ -75,9 +75,9 @@ class Loop:
         self._pauses = 0
         self._endpoints: dict[int, Endpoint] = {}
         self._ready: deque[Endpoint] = deque()
-        self._urgent: list[Session] = []
-        self._bulk: deque[Session] = deque()
-        self._broken: list[SocketCarrier] = []
+        self._urgent: list[EngineSession] = []
+        self._bulk: deque[EngineSession] = deque()
+        self._broken: list[LoopWebSocket] = []
         self._soon: list[Callable[[], object]] = []
         self._newcomers: Deadlines[Endpoint] = Deadlines(request_timeout_s)
         self._lingering: Deadlines[Endpoint] = Deadlines(_LINGER_S)
@@ -149,7 +149,7 @@ class Loop:
         if self._is_idle:
             self._wake()
 
-    def adopt(self, green_socket: Any, session: Session | None, answer: bytes, environ: Mapping[str, Any]) -> None:
+    def adopt(self, green_socket: Any, session: EngineSession | None, answer: bytes, environ: Mapping[str, Any]) -> None:
         """Take over a socket whose WebSocket WSGI accepts with ``answer``, for ``session`` (an upgrade) or a new one."""
         self._carry(_socket.SocketType(fileno=green_socket.fd.detach()), session, answer, environ, self.watch)
 
@@ -278,7 +278,7 @@ class Loop:
     def _sweep(self, now_s: float) -> None:
         """End those who take too long to say what they want, or to go."""
         for deadlines in (self._newcomers, self._lingering):
-            for endpoint, _ in list(deadlines.take_due(now_s)):
+            for endpoint, _ in list(deadlines.pop_due(now_s)):
                 endpoint.forget()
 
     # Connections
@@ -377,22 +377,22 @@ class Loop:
     def _carry(
         self,
         connection: Any,
-        session: Session | None,
+        session: EngineSession | None,
         answer: bytes,
         environ: Mapping[str, Any],
-        watch: Callable[[SocketCarrier], None],
+        watch: Callable[[LoopWebSocket], None],
     ) -> None:
         engine = self.engine
         if session is None:
             session = engine.open(environ)
-            session.carrier = carrier = SocketCarrier(self, connection, session)
+            session.websocket = websocket = LoopWebSocket(self, connection, session)
             # In one piece with the open packet: cut off between the two, the official client waits for 20 s.
             session.pending = (answer,)
-            engine.greet(session)
-            watch(carrier)
+            engine.send_open_packet(session)
+            watch(websocket)
             return
-        carrier = SocketCarrier(self, connection, session)
-        watch(carrier)
-        carrier.deliver(answer)
-        if not engine.start_upgrade(carrier):
-            carrier.close(CloseCode.POLICY_VIOLATION)  # another WebSocket has it, or tries to
+        websocket = LoopWebSocket(self, connection, session)
+        watch(websocket)
+        websocket.send_frame(answer)
+        if not engine.start_upgrade(websocket):
+            websocket.close(CloseCode.POLICY_VIOLATION)  # another WebSocket has it, or tries to

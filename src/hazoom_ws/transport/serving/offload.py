@@ -74,7 +74,7 @@ class Worker:
             hub = hubs.get_hub()
             self._listener = hub.add(hub.READ, self._wakes.fileno(), self._on_wake_up, hub.squelch_exception, lambda: None)
         else:
-            loop.watch(_Wakes(self._wakes, self._take_done))
+            loop.watch(_Wakes(self._wakes, self._call_back))
         for _ in range(_THREADS):
             thread = _threading.Thread(target=self._work, name="hazoom_ws worker", daemon=True)
             thread.start()
@@ -106,9 +106,9 @@ class Worker:
 
     def _on_wake_up(self, _fileno: int) -> None:
         self._wakes.recv(4096)
-        greenthread.spawn_n(self._take_done)
+        greenthread.spawn_n(self._call_back)
 
-    def _take_done(self) -> None:
+    def _call_back(self) -> None:
         while self._done:
             done, error = self._done.popleft()
             try:

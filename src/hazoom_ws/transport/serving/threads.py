@@ -218,6 +218,6 @@ class ThreadServer:
     def _sweep(self, now_s: float) -> None:
         """End those who take too long to say what they want; their threads find out."""
         with self._lock:
-            for connection, _ in self._arriving.take_due(now_s):
+            for connection, _ in self._arriving.pop_due(now_s):
                 with suppress(OSError):  # it has gone by itself
                     connection.shutdown(socket.SHUT_RDWR)

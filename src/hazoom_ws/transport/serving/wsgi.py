@@ -246,11 +246,11 @@ class HttpServer:
             if not descriptors.admit(connection.fileno()):
                 connection.close()
             else:
-                self.take(BegunSocket(connection.fd.detach(), b"", self._engine), address)
+                self.serve_connection(BegunSocket(connection.fd.detach(), b"", self._engine), address)
             if descriptors.are_short:
                 eventlet.sleep(0)  # those who go for it have to find out
 
-    def take(self, connection: BegunSocket, address: Any) -> None:
+    def serve_connection(self, connection: BegunSocket, address: Any) -> None:
         """Serve a connection that somebody else has accepted, in a greenlet of its own; close it if there are too many."""
         if self._pool.free() <= 0:
             self._engine.refusals.note(f"more than {_CONNECTION_LIMIT} HTTP connections at once", level=logging.WARNING)

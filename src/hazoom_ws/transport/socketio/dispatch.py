@@ -26,7 +26,7 @@ _RESERVED_EVENTS = frozenset({"connect", "disconnect"})  # those that the librar
 
 
 class _Namespaces(dict[str, Any]):
-    """The namespace handlers of a server, by name. One with a method ``admit`` is ours, and stays in its place."""
+    """The namespace handlers of a server, by name. One with a method ``accept_client`` is ours, and stays in its place."""
 
     def __init__(self) -> None:
         self.ours: dict[str, Any] = {}
@@ -35,7 +35,7 @@ class _Namespaces(dict[str, Any]):
     def __setitem__(self, name: str, handler: Any) -> None:
         self.refuse_ours(name)
         super().__setitem__(name, handler)
-        if hasattr(handler, "admit"):
+        if hasattr(handler, "accept_client"):
             self.ours[name] = handler
         else:
             self.has_others = True
@@ -71,7 +71,7 @@ class Account(Protocol):
 class Dispatcher:
     """The engine's handler of sessions and messages, for a `socketio.Server` that has no namespaces yet.
 
-    A namespace with a method ``admit(client, account, auth, accept)`` is ours. That lets a client in by calling
+    A namespace with a method ``accept_client(client, account, auth, accept)`` is ours. That lets a client in by calling
     ``accept(**said)``, which returns a function of one argument that answers the client; or it raises `RefusedError`.
     ``auth`` is a `Problem` where it may not be what it is.
     """
@@ -105,12 +105,12 @@ class Dispatcher:
         self._library_connect = server._handle_connect
         self._library_open, self._library_close = server._handle_eio_connect, server._handle_eio_disconnect
         # For test clients, which come by the library's way, and for what the library handles in `close`:
-        server._handle_eio_message = partial(self.take, is_session=False)
+        server._handle_eio_message = partial(self.receive, is_session=False)
         server._handle_eio_disconnect = self.close
         server._handle_disconnect = self.leave
         server.disconnect = self.disconnect
         engine.on("connect", self.open)
-        engine.on("message", self.take)
+        engine.on("message", self.receive)
         engine.on("disconnect", self.close)
 
     # A session
@@ -131,7 +131,7 @@ class Dispatcher:
         self._accounts.pop(eio_sid, None)
         environ.pop("werkzeug.request", None)  # it refers back: parted, both are freed at once
 
-    def take(self, eio_sid: str, data: str | bytes, *, is_session: bool = True) -> None:
+    def receive(self, eio_sid: str, data: str | bytes, *, is_session: bool = True) -> None:
         """Act on one Socket.IO packet. ``is_session`` False: a test client's, which the engine does not know.
 
         Raises `MalformedPacket`.
@@ -152,7 +152,7 @@ class Dispatcher:
         else:
             received.refuse(body, problem)
         if received.packet_type != packet.EVENT:
-            self._take_other(eio_sid, account, received, is_session=is_session)
+            self._handle_other(eio_sid, account, received, is_session=is_session)
             return
         client = self._fan_out.client_of(eio_sid, received.namespace or "/")
         if client is None or not client.is_connected:
@@ -166,7 +166,7 @@ class Dispatcher:
         if received.id is not None:
             self._reply(partial(self._acknowledge, client, received.namespace, received.id), reply)
 
-    def _take_other(self, eio_sid: str, account: Account, received: Packet, *, is_session: bool) -> None:
+    def _handle_other(self, eio_sid: str, account: Account, received: Packet, *, is_session: bool) -> None:
         """Act on a packet that is no event."""
         if received.packet_type == packet.CONNECT:
             environ = self._server.environ.get(eio_sid, _NO_ENVIRON)
@@ -176,11 +176,11 @@ class Dispatcher:
                 self._server.environ[eio_sid] = environ
                 self.close(eio_sid, self._engine.reason.TRANSPORT_CLOSE)
         elif received.packet_type == packet.ACK:
-            self._take_acknowledgement(eio_sid, received)
+            self._handle_acknowledgement(eio_sid, received)
         else:
             self.leave(eio_sid, received.namespace, self._engine.reason.CLIENT_DISCONNECT)
 
-    def _take_acknowledgement(self, eio_sid: str, received: Packet) -> None:
+    def _handle_acknowledgement(self, eio_sid: str, received: Packet) -> None:
         """Call back whom an application wanted to be called: we ask clients for no acknowledgement."""
         if not received.id:
             return  # under which the library keeps its count
@@ -206,7 +206,7 @@ class Dispatcher:
         """Let a client into a namespace, or refuse it."""
         ours = self._ours.get(name)
         if ours is not None:
-            self._admit(ours, eio_sid, name, account, auth)
+            self._accept_ours(ours, eio_sid, name, account, auth)
         elif callable(auth):
             self._refuse(eio_sid, name, {"message": str(auth())})
         elif not self._server.environ.get(eio_sid):
@@ -215,13 +215,13 @@ class Dispatcher:
         else:
             self._connect_elsewhere(eio_sid, name, auth)
 
-    def _admit(self, ours: Any, eio_sid: str, name: str, account: Account, auth: object) -> None:
+    def _accept_ours(self, ours: Any, eio_sid: str, name: str, account: Account, auth: object) -> None:
         client = self._fan_out.register(eio_sid, name)
         if client is None:
             self._refuse(eio_sid, name, _UNABLE)  # it is here already
             return
         try:
-            ours.admit(client, account, auth or None, partial(self._accept, client))
+            ours.accept_client(client, account, auth or None, partial(self._accept, client))
         except RefusedError as refusal:
             self._refuse(eio_sid, name, refusal.error_args)
         finally:

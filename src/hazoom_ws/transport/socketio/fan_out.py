@@ -65,7 +65,7 @@ class _TestRecipient:
         self.pending: Collection[bytes] = ()
         self.backlog_bytes = 0
 
-    def deliver(self, framed: bytes) -> None:
+    def send_frame(self, framed: bytes) -> None:
         self._server._send_eio_packet(self._eio_sid, eio_packet.Packet(eio_packet.MESSAGE, frames.opened(framed).data[1:]))
 
 

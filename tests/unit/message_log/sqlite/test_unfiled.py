@@ -62,7 +62,7 @@ def test_a_page_is_whole_while_a_thread_files(tmp_path_factory: pytest.TempPathF
     by_guest: list[NewMessage] = []
     for number in range(data.draw(st.integers(0, 20))):
         for _ in range(data.draw(st.integers(0, 3))):
-            log.take_place()
+            log.next_offset()
         room = data.draw(st.sampled_from("ab"))
         said.append(log.append(room=room, user="Ann", message=str(number % 10), timestamp=1.0, client_id=f"c{number}"))
         namesake = "guest:1" if data.draw(st.booleans()) else UNSET
@@ -73,7 +73,7 @@ def test_a_page_is_whole_while_a_thread_files(tmp_path_factory: pytest.TempPathF
         if data.draw(st.booleans()):
             log.save_session("k", None)
         if data.draw(st.booleans()):
-            log.write(log.take_batch())
+            log.write(log.pop_batch())
         if data.draw(st.integers(0, 5)) == 0:
             writer._file(data.draw(st.integers(1, 4)), 10**6)
     for _ in range(4):

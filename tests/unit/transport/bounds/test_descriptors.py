@@ -70,7 +70,7 @@ def test_then_goes_the_session_that_has_joined_nothing_and_then_nobody(descripto
     sessions = [engine.open() for _ in range(2)]
     for session in sessions:
         session.start_polling()
-    engine.joined(sessions[1].sid)
+    engine.joined(sessions[1].id)
     assert descriptors.admit(399)
     assert not descriptors.admit(399)
     assert [session.is_open for session in sessions] == [False, True]

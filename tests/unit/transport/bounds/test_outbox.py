@@ -38,7 +38,7 @@ def test_over_the_bound_a_droppable_frame_is_lost_without_a_word():
     full = outbox(10)
     full.add(b"x" * 10)
     assert full.add(DroppableFrame(b"typing"))
-    assert full.take_frames() == [b"x" * 10]
+    assert full.pop_all() == [b"x" * 10]
 
 
 def test_over_the_bound_droppable_frames_make_room_for_the_others_which_keep_their_order():
@@ -49,7 +49,7 @@ def test_over_the_bound_droppable_frames_make_room_for_the_others_which_keep_the
     assert full.size_bytes == 9
     assert full.add(b"d")
     assert not full.add(b"e")
-    assert full.take_frames() == [b"aaa", b"bbb", b"ccc", b"d"]
+    assert full.pop_all() == [b"aaa", b"bbb", b"ccc", b"d"]
 
 
 def test_under_the_bound_a_droppable_frame_keeps_its_place():
@@ -57,37 +57,37 @@ def test_under_the_bound_a_droppable_frame_keeps_its_place():
     frames = [b"a", DroppableFrame(b"typing"), b"b"]
     for framed in frames:
         calm.add(framed)
-    assert calm.take_frames() == frames
+    assert calm.pop_all() == frames
 
 
 def test_what_is_put_back_comes_first_again_whatever_the_bound():
     full = outbox(10)
     full.add(b"aaaaaa")
     full.add(b"bbbbbb")
-    taken = full.take(6)
+    taken = full.pop(6)
     full.put_back(taken, 2)
     assert full.size_bytes == 10
     full.put_back(b"xx", 0)
     assert full.size_bytes == 12
-    assert full.take(PLENTY) == b"xxaaaabbbbbb"
+    assert full.pop(PLENTY) == b"xxaaaabbbbbb"
 
 
 def test_half_a_droppable_frame_that_is_put_back_is_not_dropped():
     full = outbox(10)
     full.add(DroppableFrame(b"0123456789"))
-    full.put_back(full.take(PLENTY), 4)
+    full.put_back(full.pop(PLENTY), 4)
     full.add(b"xxxx")
     assert not full.add(b"y")
-    assert full.take(PLENTY) == b"456789xxxx"
+    assert full.pop(PLENTY) == b"456789xxxx"
 
 
 def test_taking_joins_whole_frames_up_to_the_limit_and_at_least_one():
     some = outbox()
     for framed in (b"aaaa", b"bb", b"cc", b"d"):
         some.add(framed)
-    assert some.take(3) == b"aaaa"
-    assert some.take(4) == b"bbcc"
-    assert some.take(4) == b"d"
+    assert some.pop(3) == b"aaaa"
+    assert some.pop(4) == b"bbcc"
+    assert some.pop(4) == b"d"
     assert not some
 
 
@@ -131,7 +131,7 @@ def test_a_polling_session_that_ends_with_unsent_frames_gives_its_bytes_back_to_
     engine = polling_engine()
     session = engine.open()
     session.start_polling()
-    session.deliver(b"unsent")
+    session.send_frame(b"unsent")
     assert engine._outbox_total.size_bytes == 6
     engine.close(session, "gone")
     assert engine._outbox_total.size_bytes == 0
@@ -143,7 +143,7 @@ def test_what_is_delivered_to_a_session_after_its_end_is_lost_and_counted_nowher
     polling.start_polling()
     for session in (polling, never_set_up):
         engine.close(session, "gone")
-        session.deliver(b"too late")
+        session.send_frame(b"too late")
     assert engine._outbox_total.size_bytes == 0
 
 
@@ -166,7 +166,7 @@ def slow_outbox() -> Outbox:
 
 
 def taken_tokens(box: Outbox) -> list[object]:
-    return [json.loads(framed) if framed.startswith(b"[") else framed for framed in box.take_frames() if framed != FILLER]
+    return [json.loads(framed) if framed.startswith(b"[") else framed for framed in box.pop_all() if framed != FILLER]
 
 
 def test_a_reader_that_is_hardly_slow_gets_each_token_by_itself():
@@ -207,10 +207,10 @@ def test_tokens_are_joined_with_the_one_before_them_only():
 def test_tokens_after_what_was_taken_begin_anew_and_half_a_frame_is_never_joined():
     box = outbox()
     box.add(token(0, "x" * 5000))
-    data = box.take(PLENTY)
+    data = box.pop(PLENTY)
     box.put_back(data, 5)
     box.add(token(1))
-    assert box.take(PLENTY) == data[5:] + bytes(token(1))
+    assert box.pop(PLENTY) == data[5:] + bytes(token(1))
     assert not box
 
 
@@ -220,11 +220,11 @@ def test_a_reader_is_not_called_slow_for_an_answer_of_any_length_but_for_what_el
     assert box.add(PatientFrame(b"y" * 30_000))
     assert box.add(b"z" * 5000)
     assert not box.add(b"z")
-    taken = box.take(1)
+    taken = box.pop(1)
     assert taken == b"x" * 30_000
     box.put_back(taken, 10_000)
     assert not box.add(b"z")
-    assert [len(framed) for framed in box.take_frames()] == [20_000, 30_000, 5000]
+    assert [len(framed) for framed in box.pop_all()] == [20_000, 30_000, 5000]
     assert box.add(PatientFrame(b"x" * 85_000))
     assert not box.add(b"z"), "there is a bound to that too"
 
@@ -296,7 +296,7 @@ class SeveralOutboxes(RuleBasedStateMachine):
         assert bool(box) is bool(model)
         if not model:
             return
-        taken = box.take(limit_bytes)
+        taken = box.pop(limit_bytes)
         expected = [model.popleft()]
         while model and len(b"".join([*expected, model[0]])) <= limit_bytes:
             expected.append(model.popleft())
@@ -308,7 +308,7 @@ class SeveralOutboxes(RuleBasedStateMachine):
 
     @rule(index=st.integers(0, 2))
     def take_all(self, index):
-        assert self.outboxes[index].take_frames() == list(self.models[index])
+        assert self.outboxes[index].pop_all() == list(self.models[index])
         self.models[index].clear()
 
     @rule(index=st.integers(0, 2))
@@ -324,7 +324,7 @@ class SeveralOutboxes(RuleBasedStateMachine):
     def teardown(self):
         for box in self.outboxes:
             while box:
-                box.take(7)
+                box.pop(7)
         assert self.total.size_bytes == 0
 
 
@@ -340,7 +340,7 @@ def test_bytes_leave_in_the_order_in_which_frames_came_however_little_is_sent_at
         assert box.add(framed)
     left = b""
     while box:
-        taken = box.take(limit_bytes)
+        taken = box.pop(limit_bytes)
         left += taken[:sent]
         if taken[sent:]:
             box.put_back(taken, sent)

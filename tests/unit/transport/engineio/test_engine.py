@@ -8,7 +8,7 @@ from hazoom_ws.transport.bounds.outbox import DroppableFrame
 from hazoom_ws.transport.engineio import requests as handshake
 from hazoom_ws.transport.engineio.engine import BAD_PACKET, NO_NAMESPACE, Engine, message_frame
 from hazoom_ws.transport.engineio.requests import Refused
-from hazoom_ws.transport.engineio.session import SLOW_READER, Carrier, Session
+from hazoom_ws.transport.engineio.session import SLOW_READER, EngineSession, WebSocket
 from hazoom_ws.transport.websocket import frames
 from hazoom_ws.transport.websocket.frames import CloseCode, FrameError, opened
 
@@ -59,15 +59,15 @@ class StillEngine(Engine):
         return not self.sessions and all(one.next_due_at_s() is None for one in deadlines)
 
 
-class MemoryCarrier(Carrier):
+class MemoryCarrier(WebSocket):
     """A WebSocket whose client takes everything."""
 
-    def __init__(self, engine: Engine, session: Session) -> None:
+    def __init__(self, engine: Engine, session: EngineSession) -> None:
         super().__init__(engine, session)
         self.framed: list[bytes] = []
         self.codes: list[CloseCode] = []
 
-    def deliver(self, framed: bytes) -> None:
+    def send_frame(self, framed: bytes) -> None:
         self.framed.append(framed)
 
     def close(self, code: CloseCode) -> None:
@@ -84,40 +84,40 @@ def engine() -> StillEngine:
     return StillEngine()
 
 
-def open_polling(engine: Engine) -> Session:
+def open_polling(engine: Engine) -> EngineSession:
     session = engine.open()
     session.start_polling()
-    engine.joined(session.sid)
+    engine.joined(session.id)
     return session
 
 
-def open_websocket(engine: Engine) -> tuple[Session, MemoryCarrier]:
+def open_websocket(engine: Engine) -> tuple[EngineSession, MemoryCarrier]:
     session = engine.open()
-    carrier = MemoryCarrier(engine, session)
-    session.carrier = carrier
-    engine.joined(session.sid)
-    return session, carrier
+    websocket = MemoryCarrier(engine, session)
+    session.websocket = websocket
+    engine.joined(session.id)
+    return session, websocket
 
 
-def polled(session: Session) -> list[str | bytes]:
+def polled(session: EngineSession) -> list[str | bytes]:
     assert session.outbox is not None
-    return [opened(framed).data for framed in session.outbox.take_frames()]
+    return [opened(framed).data for framed in session.outbox.pop_all()]
 
 
 @pytest.fixture(params=["polling", "websocket"])
-def open_session(request: pytest.FixtureRequest, engine: StillEngine) -> Callable[[], Session]:
+def open_session(request: pytest.FixtureRequest, engine: StillEngine) -> Callable[[], EngineSession]:
     return (lambda: open_polling(engine)) if request.param == "polling" else (lambda: open_websocket(engine)[0])
 
 
-def taken(session: Session) -> list[str | bytes]:
+def taken(session: EngineSession) -> list[str | bytes]:
     """Return the packets that a session was sent since the last call, over either transport."""
-    return session.carrier.taken() if isinstance(session.carrier, MemoryCarrier) else polled(session)
+    return session.websocket.taken() if isinstance(session.websocket, MemoryCarrier) else polled(session)
 
 
 # Heartbeat
 
 
-def test_a_ping_is_sent_when_the_interval_is_over(engine: StillEngine, open_session: Callable[[], Session]) -> None:
+def test_a_ping_is_sent_when_the_interval_is_over(engine: StillEngine, open_session: Callable[[], EngineSession]) -> None:
     session = open_session()
     engine.pass_time(INTERVAL_S - 1)
     assert taken(session) == []
@@ -128,7 +128,7 @@ def test_a_ping_is_sent_when_the_interval_is_over(engine: StillEngine, open_sess
     assert session.is_open
 
 
-def test_the_next_interval_begins_with_the_answer(engine: StillEngine, open_session: Callable[[], Session]) -> None:
+def test_the_next_interval_begins_with_the_answer(engine: StillEngine, open_session: Callable[[], EngineSession]) -> None:
     session = open_session()
     for _ in range(3):
         engine.pass_time(INTERVAL_S)
@@ -141,17 +141,17 @@ def test_the_next_interval_begins_with_the_answer(engine: StillEngine, open_sess
     assert session.is_open
 
 
-def test_without_an_answer_the_session_ends(engine: StillEngine, open_session: Callable[[], Session]) -> None:
+def test_without_an_answer_the_session_ends(engine: StillEngine, open_session: Callable[[], EngineSession]) -> None:
     session = open_session()
     engine.pass_time(INTERVAL_S)
     engine.receive(session, "4a message is no answer")
     engine.pass_time(TIMEOUT_S)
     assert not session.is_open
-    assert engine.disconnects == [(session.sid, engine.reason.PING_TIMEOUT)]
+    assert engine.disconnects == [(session.id, engine.reason.PING_TIMEOUT)]
     assert engine.knows_nobody()
 
 
-def test_an_answer_to_nothing_changes_nothing(engine: StillEngine, open_session: Callable[[], Session]) -> None:
+def test_an_answer_to_nothing_changes_nothing(engine: StillEngine, open_session: Callable[[], EngineSession]) -> None:
     session = open_session()
     engine.pass_time(INTERVAL_S - 1)
     engine.receive(session, "3")
@@ -159,7 +159,9 @@ def test_an_answer_to_nothing_changes_nothing(engine: StillEngine, open_session:
     assert taken(session) == ["2"]
 
 
-def test_a_sweep_that_comes_late_gives_no_extra_time(engine: StillEngine, open_session: Callable[[], Session]) -> None:
+def test_a_sweep_that_comes_late_gives_no_extra_time(
+    engine: StillEngine, open_session: Callable[[], EngineSession]
+) -> None:
     session = open_session()
     engine.pass_time(INTERVAL_S + TIMEOUT_S)
     assert not session.is_open
@@ -176,7 +178,7 @@ def test_each_session_has_its_own_time(engine: StillEngine) -> None:
 
 
 def test_a_session_is_overdue_before_any_sweep_has_seen_it(
-    engine: StillEngine, open_session: Callable[[], Session]
+    engine: StillEngine, open_session: Callable[[], EngineSession]
 ) -> None:
     session = open_session()
     engine.time.now_s += INTERVAL_S + TIMEOUT_S - 1
@@ -184,8 +186,8 @@ def test_a_session_is_overdue_before_any_sweep_has_seen_it(
     engine.time.now_s += 1
     assert engine.is_overdue(session)
     with pytest.raises(Refused):
-        handshake.find_session(engine, {"transport": "polling", "sid": session.sid})
-    assert engine.disconnects == [(session.sid, engine.reason.PING_TIMEOUT)]
+        handshake.find_session(engine, {"transport": "polling", "sid": session.id})
+    assert engine.disconnects == [(session.id, engine.reason.PING_TIMEOUT)]
 
 
 def test_a_session_that_was_asked_is_overdue_when_its_answer_is(engine: StillEngine) -> None:
@@ -206,7 +208,7 @@ def test_a_session_that_joins_no_namespace_ends(engine: StillEngine) -> None:
     engine.pass_time(CONNECT_TIMEOUT_S - 1)
     assert session.is_open
     engine.pass_time(1)
-    assert engine.disconnects == [(session.sid, NO_NAMESPACE)]
+    assert engine.disconnects == [(session.id, NO_NAMESPACE)]
     assert engine.knows_nobody()
 
 
@@ -214,7 +216,7 @@ def test_a_session_in_a_namespace_stays_and_begins_anew_when_it_has_left_the_las
     session = open_polling(engine)
     engine.pass_time(CONNECT_TIMEOUT_S)
     assert session.is_open
-    engine.unjoined(session.sid)
+    engine.unjoined(session.id)
     engine.pass_time(CONNECT_TIMEOUT_S - 1)
     assert session.is_open
     engine.pass_time(1)
@@ -233,56 +235,56 @@ def test_leaving_the_last_namespace_because_of_the_end_leaves_nothing_behind(eng
 
 def test_an_upgrade_takes_along_what_was_not_polled(engine: StillEngine) -> None:
     session = open_polling(engine)
-    carrier = MemoryCarrier(engine, session)
-    engine.send(session.sid, "one")
-    engine.start_upgrade(carrier)
-    engine.take_probe(carrier, "2probe")
-    assert carrier.taken() == ["3probe"]
-    engine.send(session.sid, b"two")
-    assert engine.transport(session.sid) == "polling"
-    engine.take_probe(carrier, "5")
-    engine.send(session.sid, "three")
-    assert carrier.taken() == ["4one", b"two", "4three"]
-    assert engine.transport(session.sid) == "websocket"
+    websocket = MemoryCarrier(engine, session)
+    engine.send(session.id, "one")
+    engine.start_upgrade(websocket)
+    engine.handle_probe(websocket, "2probe")
+    assert websocket.taken() == ["3probe"]
+    engine.send(session.id, b"two")
+    assert engine.transport(session.id) == "polling"
+    engine.handle_probe(websocket, "5")
+    engine.send(session.id, "three")
+    assert websocket.taken() == ["4one", b"two", "4three"]
+    assert engine.transport(session.id) == "websocket"
     engine.pass_time(UPGRADE_TIMEOUT_S)
-    assert carrier.codes == []
+    assert websocket.codes == []
 
 
 @pytest.mark.parametrize("packets", [[], ["2probe"]], ids=["before the probe", "after the probe"])
 def test_an_upgrade_that_takes_too_long_ends_and_the_session_goes_on(engine: StillEngine, packets: list[str]) -> None:
     session = open_polling(engine)
-    carrier = MemoryCarrier(engine, session)
-    engine.start_upgrade(carrier)
+    websocket = MemoryCarrier(engine, session)
+    engine.start_upgrade(websocket)
     for packet in packets:
-        engine.take_probe(carrier, packet)
+        engine.handle_probe(websocket, packet)
     engine.pass_time(UPGRADE_TIMEOUT_S - 1)
-    assert carrier.codes == []
+    assert websocket.codes == []
     engine.pass_time(1)
-    assert carrier.codes == [CloseCode.POLICY_VIOLATION]
-    assert (session.is_open, session.carrier, session.candidate) == (True, None, None)
-    engine.send(session.sid, "x")
+    assert websocket.codes == [CloseCode.POLICY_VIOLATION]
+    assert (session.is_open, session.websocket, session.candidate) == (True, None, None)
+    engine.send(session.id, "x")
     assert polled(session) == ["4x"]
 
 
 @pytest.mark.parametrize("packets", [["5"], ["4x"], [b"2probe"], ["2probe", "4x"], ["2"], [""]])
 def test_an_upgrade_is_done_in_one_way_only(engine: StillEngine, packets: list[str | bytes]) -> None:
-    carrier = MemoryCarrier(engine, open_polling(engine))
-    engine.start_upgrade(carrier)
+    websocket = MemoryCarrier(engine, open_polling(engine))
+    engine.start_upgrade(websocket)
     for packet in packets[:-1]:
-        engine.take_probe(carrier, packet)
+        engine.handle_probe(websocket, packet)
     with pytest.raises(FrameError):
-        engine.take_probe(carrier, packets[-1])
+        engine.handle_probe(websocket, packets[-1])
 
 
 def test_a_websocket_whose_session_has_ended_cannot_take_it_over(engine: StillEngine) -> None:
     session = open_polling(engine)
-    carrier = MemoryCarrier(engine, session)
-    engine.start_upgrade(carrier)
-    engine.take_probe(carrier, "2probe")
+    websocket = MemoryCarrier(engine, session)
+    engine.start_upgrade(websocket)
+    engine.handle_probe(websocket, "2probe")
     engine.close(session, "over")
-    assert carrier.codes == [CloseCode.GOING_AWAY]
+    assert websocket.codes == [CloseCode.GOING_AWAY]
     with pytest.raises(FrameError):
-        engine.take_probe(carrier, "5")
+        engine.handle_probe(websocket, "5")
     assert engine.knows_nobody()
 
 
@@ -293,34 +295,34 @@ def test_one_websocket_at_a_time_tries_to_take_a_session_over(engine: StillEngin
     assert not engine.start_upgrade(second)
     first.lost("transport close")
     assert engine.start_upgrade(second)
-    engine.take_probe(second, "2probe")
-    engine.take_probe(second, "5")
+    engine.handle_probe(second, "2probe")
+    engine.handle_probe(second, "5")
     assert not engine.start_upgrade(third)
 
 
 def test_a_candidate_that_is_lost_leaves_the_session(engine: StillEngine) -> None:
     session = open_polling(engine)
-    carrier = MemoryCarrier(engine, session)
-    engine.start_upgrade(carrier)
-    carrier.lost("transport close")
+    websocket = MemoryCarrier(engine, session)
+    engine.start_upgrade(websocket)
+    websocket.lost("transport close")
     assert (session.is_open, session.candidate, engine.disconnects) == (True, None, [])
 
 
 # Close
 
 
-def test_closing_twice_is_closing_once(engine: StillEngine, open_session: Callable[[], Session]) -> None:
+def test_closing_twice_is_closing_once(engine: StillEngine, open_session: Callable[[], EngineSession]) -> None:
     session = open_session()
     engine.close(session, "first")
     engine.close(session, "second")
-    engine.disconnect(session.sid)
-    assert engine.disconnects == [(session.sid, "first")]
+    engine.disconnect(session.id)
+    assert engine.disconnects == [(session.id, "first")]
     assert engine.closed_by_reason == {"first": 1}
     assert engine.knows_nobody()
 
 
 def test_closing_from_the_disconnect_handler_is_closing_once(engine: StillEngine) -> None:
-    session, carrier = open_websocket(engine)
+    session, websocket = open_websocket(engine)
     calls: list[str] = []
 
     def close_again(sid: str, reason: str) -> None:
@@ -330,18 +332,18 @@ def test_closing_from_the_disconnect_handler_is_closing_once(engine: StillEngine
 
     engine.on("disconnect", close_again)
     engine.close(session, "first")
-    assert (calls, carrier.codes, carrier.taken()) == (["first"], [CloseCode.GOING_AWAY], [])
+    assert (calls, websocket.codes, websocket.taken()) == (["first"], [CloseCode.GOING_AWAY], [])
 
 
 def test_a_websocket_that_is_lost_ends_its_session(engine: StillEngine) -> None:
-    session, carrier = open_websocket(engine)
-    carrier.lost(engine.reason.TRANSPORT_CLOSE)
-    assert engine.disconnects == [(session.sid, engine.reason.TRANSPORT_CLOSE)]
+    session, websocket = open_websocket(engine)
+    websocket.lost(engine.reason.TRANSPORT_CLOSE)
+    assert engine.disconnects == [(session.id, engine.reason.TRANSPORT_CLOSE)]
 
 
 def test_disconnect_ends_one_or_all(engine: StillEngine) -> None:
     sessions = [open_polling(engine) for _ in range(3)]
-    engine.disconnect(sessions[1].sid)
+    engine.disconnect(sessions[1].id)
     assert [session.is_open for session in sessions] == [True, False, True]
     engine.disconnect()
     assert engine.knows_nobody()
@@ -352,13 +354,13 @@ def test_a_session_that_is_closed_takes_and_gets_nothing(engine: StillEngine) ->
     session = open_polling(engine)
     engine.close(session, "over")
     engine.receive(session, "4x")
-    engine.send(session.sid, "x")
-    engine.joined(session.sid)
-    engine.unjoined(session.sid)
+    engine.send(session.id, "x")
+    engine.joined(session.id)
+    engine.unjoined(session.id)
     assert engine.messages == []
     assert engine.knows_nobody()
     with pytest.raises(KeyError):
-        engine.get_session(session.sid)
+        engine.get_session(session.id)
 
 
 # Packets
@@ -368,34 +370,34 @@ def test_a_session_that_is_closed_takes_and_gets_nothing(engine: StillEngine) ->
 def test_a_message_reaches_the_handler(engine: StillEngine, packet: str | bytes, message: str | bytes) -> None:
     session = open_polling(engine)
     engine.receive(session, packet)
-    assert engine.messages == [(session.sid, message)]
+    assert engine.messages == [(session.id, message)]
 
 
 @pytest.mark.parametrize("packet", ["", "0", "2", "2probe", "5", "7", "abc", "6x"])
 def test_a_packet_that_is_none_ends_the_session(engine: StillEngine, packet: str) -> None:
-    session, carrier = open_websocket(engine)
+    session, websocket = open_websocket(engine)
     engine.receive(session, packet)
-    assert engine.disconnects == [(session.sid, BAD_PACKET)]
-    assert carrier.codes == [CloseCode.PROTOCOL_ERROR]
+    assert engine.disconnects == [(session.id, BAD_PACKET)]
+    assert websocket.codes == [CloseCode.PROTOCOL_ERROR]
 
 
 def test_a_handler_that_crashes_ends_the_session_and_is_logged(
     engine: StillEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
-    session, carrier = open_websocket(engine)
+    session, websocket = open_websocket(engine)
     engine.on("message", lambda *_: 1 // 0)
     engine.receive(session, "4x")
-    assert engine.disconnects == [(session.sid, engine.reason.TRANSPORT_ERROR)]
-    assert carrier.codes == [CloseCode.GOING_AWAY]
+    assert engine.disconnects == [(session.id, engine.reason.TRANSPORT_ERROR)]
+    assert websocket.codes == [CloseCode.GOING_AWAY]
     assert "ZeroDivisionError" in caplog.text
 
 
 def test_the_state_of_a_session_is_kept_for_the_application(engine: StillEngine) -> None:
     session = open_polling(engine)
-    engine.get_session(session.sid)["name"] = "Ada"
-    assert engine.get_session(session.sid) == {"name": "Ada"}
-    engine.save_session(session.sid, {"name": "Bob"})
-    assert engine.get_session(session.sid) == {"name": "Bob"}
+    engine.get_session(session.id)["name"] = "Ada"
+    assert engine.get_session(session.id) == {"name": "Ada"}
+    engine.save_session(session.id, {"name": "Bob"})
+    assert engine.get_session(session.id) == {"name": "Bob"}
 
 
 # Slow readers
@@ -410,7 +412,7 @@ TYPING = DroppableFrame(frames.frame(frames.TEXT, b"4" + b"t" * 97))
 assert len(FRAME) == len(TYPING) == 100
 
 
-def push(engine: Engine, session: Session, *framed: bytes) -> None:
+def push(engine: Engine, session: EngineSession, *framed: bytes) -> None:
     for one in framed:
         engine.outlet.push(session, one)
 
@@ -421,8 +423,8 @@ def test_who_polls_too_slowly_is_closed_at_the_bound(caplog: pytest.LogCaptureFi
     push(engine, session, FRAME, FRAME, FRAME)
     assert session.is_open
     push(engine, session, FRAME)
-    assert engine.disconnects == [(session.sid, SLOW_READER)]
-    assert f"session {session.sid} is closed: it reads too slowly" in caplog.text
+    assert engine.disconnects == [(session.id, SLOW_READER)]
+    assert f"session {session.id} is closed: it reads too slowly" in caplog.text
 
 
 def test_who_polls_in_time_is_not_closed() -> None:
@@ -468,7 +470,7 @@ def test_all_outboxes_together_have_a_bound_too() -> None:
     assert (early.is_open, late.is_open) == (True, False)
     polled(early)
     push(engine, open_polling(engine), FRAME, FRAME, FRAME)
-    assert engine.disconnects == [(late.sid, SLOW_READER)]
+    assert engine.disconnects == [(late.id, SLOW_READER)]
 
 
 def test_what_was_kept_for_a_session_that_ends_counts_no_more() -> None:

@@ -40,7 +40,7 @@ def test_after_every_sixteenth_packet_everybody_else_has_a_turn(engine):
     happened: list[str] = []
     engine.on("message", lambda _sid, text: happened.append(text))
     engine.give_way = lambda: happened.append("turn")
-    assert post(engine, open_session(engine).sid, b"\x1e".join([b"4x"] * 100)) == "200 OK"
+    assert post(engine, open_session(engine).id, b"\x1e".join([b"4x"] * 100)) == "200 OK"
     assert happened.count("x") == 100
     runs = "".join(happened).split("turn")
     assert max(map(len, runs)) <= 16
@@ -57,7 +57,7 @@ def test_after_two_milliseconds_everybody_else_has_a_turn(engine):
     engine.clock = lambda: now_s
     engine.on("message", take)
     engine.give_way = lambda: turns.append(now_s)
-    assert post(engine, open_session(engine).sid, b"\x1e".join([b"4x"] * 12)) == "200 OK"
+    assert post(engine, open_session(engine).id, b"\x1e".join([b"4x"] * 12)) == "200 OK"
     assert len(turns) == 3
 
 
@@ -66,14 +66,14 @@ def test_who_closes_the_session_in_the_middle_ends_the_payload(engine):
     session = open_session(engine)
     engine.on("message", lambda _sid, text: taken.append(text))
     engine.give_way = lambda: engine.close(session, "over")
-    assert post(engine, session.sid, b"\x1e".join([b"4x"] * 100)) == "400 Bad Request"
+    assert post(engine, session.id, b"\x1e".join([b"4x"] * 100)) == "400 Bad Request"
     assert len(taken) == 15
 
 
 @pytest.mark.parametrize(("count", "status"), [(10_000, "200 OK"), (10_001, "400 Bad Request")])
 def test_ten_thousand_packets_are_taken_and_one_more_closes_the_session(engine, count, status):
     session = open_session(engine)
-    assert post(engine, session.sid, b"\x1e" * (count - 1) if count > 10_000 else b"\x1e".join([b"6"] * count)) == status
+    assert post(engine, session.id, b"\x1e" * (count - 1) if count > 10_000 else b"\x1e".join([b"6"] * count)) == status
     assert session.is_open is (status == "200 OK")
 
 
@@ -82,5 +82,5 @@ def test_ten_thousand_packets_are_taken_and_one_more_closes_the_session(engine, 
 )
 def test_a_payload_of_no_clear_length_closes_the_session(engine, more):
     session = open_session(engine)
-    assert post(engine, session.sid, b"6", **more) == "400 Bad Request"
+    assert post(engine, session.id, b"6", **more) == "400 Bad Request"
     assert not session.is_open

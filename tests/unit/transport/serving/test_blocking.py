@@ -1,4 +1,4 @@
-"""`BlockingCarrier` over real sockets and threads."""
+"""`BlockingWebSocket` over real sockets and threads."""
 
 import socket
 import threading
@@ -8,7 +8,7 @@ from websockets.frames import Frame, Opcode
 
 from hazoom_ws.transport.engineio.engine import Engine
 from hazoom_ws.transport.engineio.session import SLOW_READER
-from hazoom_ws.transport.serving.blocking import BlockingCarrier
+from hazoom_ws.transport.serving.blocking import BlockingWebSocket
 from hazoom_ws.transport.websocket.frames import TEXT, frame
 
 LIMIT_BYTES = 1000
@@ -28,15 +28,15 @@ def test_nothing_more_is_taken_from_who_is_too_slow():
     def answer_at_length(_sid: str, text: str) -> None:
         taken.append(text)
         for _ in range(100):
-            carrier.deliver(frame(TEXT, b"4" + b"x" * 100_000))
+            websocket.send_frame(frame(TEXT, b"4" + b"x" * 100_000))
 
     engine.on("message", answer_at_length)
     session = engine.open()
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        session.carrier = carrier = BlockingCarrier(engine, session, ours)
+        session.websocket = websocket = BlockingWebSocket(engine, session, ours)
         theirs.sendall(client_frame("41") + client_frame("42") * 100)
-        carrier.serve(b"")
+        websocket.serve(b"")
     assert taken == ["1"]
     assert engine.closed_by_reason == {SLOW_READER: 1}
 
@@ -56,16 +56,16 @@ def test_who_upgrades_with_too_much_is_ended_by_its_reader_and_not_under_the_loc
     session.start_polling()
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        carrier = BlockingCarrier(engine, session, ours)
-        assert engine.start_upgrade(carrier)
-        engine.take_probe(carrier, "2probe")
+        websocket = BlockingWebSocket(engine, session, ours)
+        assert engine.start_upgrade(websocket)
+        engine.handle_probe(websocket, "2probe")
         framed = frame(TEXT, b"4" + b"x" * 97)
         while session.outbox.add(framed):
             pass
-        carrier.deliver(framed)  # takes the room of the last one
-        engine.take_probe(carrier, "5")
+        websocket.send_frame(framed)  # takes the room of the last one
+        engine.handle_probe(websocket, "5")
         assert not ended
-        reader = threading.Thread(target=carrier.serve, args=(b"",), daemon=True)
+        reader = threading.Thread(target=websocket.serve, args=(b"",), daemon=True)
         reader.start()
         reader.join(PATIENCE_S)
         assert ended == [(SLOW_READER, reader)]
@@ -88,8 +88,8 @@ def test_between_two_messages_the_part_of_the_next_has_its_own_time():
         assert engine.unfinished.total_bytes == size_bytes
 
     with ours, theirs:
-        session.carrier = carrier = BlockingCarrier(engine, session, ours)
-        reader = threading.Thread(target=carrier.serve, args=(b"",), daemon=True)
+        session.websocket = websocket = BlockingWebSocket(engine, session, ours)
+        reader = threading.Thread(target=websocket.serve, args=(b"",), daemon=True)
         reader.start()
         sent = 3
         theirs.sendall(message[:sent])

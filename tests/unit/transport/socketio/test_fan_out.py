@@ -10,20 +10,20 @@ from flask_socketio import Namespace, SocketIO
 from hazoom_ws.events.base import ServerEvent
 from hazoom_ws.transport.bounds.outbox import DroppableFrame
 from hazoom_ws.transport.engineio.engine import Engine
-from hazoom_ws.transport.engineio.session import Carrier, Session
+from hazoom_ws.transport.engineio.session import EngineSession, WebSocket
 from hazoom_ws.transport.socketio.fan_out import FanOut
 from hazoom_ws.transport.socketio.packet import Packet
 from hazoom_ws.transport.websocket.frames import CloseCode, opened
 
 
-class RecordingCarrier(Carrier):
+class RecordingCarrier(WebSocket):
     """A WebSocket that keeps what is delivered to it."""
 
-    def __init__(self, engine: Engine, session: Session) -> None:
+    def __init__(self, engine: Engine, session: EngineSession) -> None:
         super().__init__(engine, session)
         self.framed: list[bytes] = []
 
-    def deliver(self, framed: bytes) -> None:
+    def send_frame(self, framed: bytes) -> None:
         self.framed.append(framed)
 
     def close(self, code: CloseCode) -> None:
@@ -88,14 +88,14 @@ class Server:
     def connect(self, *rooms: str, namespace: str = "/") -> tuple[str, RecordingCarrier]:
         """Return the sid and the WebSocket of a new client that is in ``rooms``."""
         session = self.engine.open()
-        carrier = RecordingCarrier(self.engine, session)
-        session.carrier = carrier
+        websocket = RecordingCarrier(self.engine, session)
+        session.websocket = websocket
         self.engine.receive(session, "40" if namespace == "/" else f"40{namespace},")
-        sid = self.fan_out.sid_from_eio_sid(session.sid, namespace)
+        sid = self.fan_out.sid_from_eio_sid(session.id, namespace)
         for room in rooms:
             self.fan_out.enter_room(sid, namespace, room)
-        carrier.framed.clear()
-        return sid, carrier
+        websocket.framed.clear()
+        return sid, websocket
 
 
 @pytest.fixture
@@ -128,37 +128,37 @@ def test_an_event_for_nobody_is_not_even_encoded(server):
 
 
 def test_when_everybody_is_skipped_nothing_is_encoded(server):
-    sid, carrier = server.connect("room")
+    sid, websocket = server.connect("room")
     server.socketio.server.emit("said", object(), to="room", skip_sid=sid)
     server.fan_out.send(Said(text=object()), "/", "room", [sid])
-    assert carrier.framed == []
+    assert websocket.framed == []
 
 
 def test_a_broadcast_is_encoded_once_and_everybody_gets_the_same_bytes(server):
-    carriers = [server.connect("room")[1] for _ in range(40)]
+    websockets = [server.connect("room")[1] for _ in range(40)]
     CountingPacket.encoded_count = 0
     server.socketio.server.emit("said", {"text": "hi"}, to="room")
     assert CountingPacket.encoded_count == 1
     server.fan_out.send(Said(text="hi"), "/", "room")
     for number in range(2):
-        assert len({id(carrier.framed[number]) for carrier in carriers}) == 1
-    assert carriers[0].texts() == ['2["said",{"text":"hi"}]'] * 2
+        assert len({id(websocket.framed[number]) for websocket in websockets}) == 1
+    assert websockets[0].texts() == ['2["said",{"text":"hi"}]'] * 2
 
 
 def test_what_is_sent_quickly_is_what_emit_sends(server):
     for namespace in ("/", "/other"):
-        _, carrier = server.connect("room", namespace=namespace)
+        _, websocket = server.connect("room", namespace=namespace)
         server.socketio.server.emit("said", {"text": 'ü"😀'}, to="room", namespace=namespace)
         server.fan_out.send(Said(text='ü"😀'), namespace, "room")
-        first, second = carrier.texts()
+        first, second = websocket.texts()
         assert first == second
 
 
 def test_only_an_event_that_says_so_may_be_dropped(server):
-    _, carrier = server.connect("room")
+    _, websocket = server.connect("room")
     server.fan_out.send(Said(text="hi"), "/", "room")
     server.fan_out.send(Seen(text="hi"), "/", "room")
-    assert [type(framed) for framed in carrier.framed] == [bytes, DroppableFrame]
+    assert [type(framed) for framed in websocket.framed] == [bytes, DroppableFrame]
 
 
 def test_one_or_several_can_be_skipped(server):
@@ -167,17 +167,17 @@ def test_one_or_several_can_be_skipped(server):
     server.socketio.server.emit("said", 1, to="room", skip_sid=sids[0])
     server.socketio.server.emit("said", 2, to="room", skip_sid=sids[:2])
     server.fan_out.send(Said(text=3), "/", "room", [sids[2], None])
-    received = [carrier.texts() for _, carrier in clients]
+    received = [websocket.texts() for _, websocket in clients]
     one, two, three = '2["said",1]', '2["said",2]', '2["said",{"text":3}]'
     assert received == [[three], [one, three], [one, two], [one, two, three]]
 
 
 def test_a_name_that_is_a_clients_sid_means_this_client(server):
-    sid, carrier = server.connect("room")
+    sid, websocket = server.connect("room")
     _, other = server.connect("room")
     server.socketio.server.emit("said", 1, to=sid)
     server.fan_out.send(Said(text=2), "/", sid)
-    assert len(carrier.texts()) == 2
+    assert len(websocket.texts()) == 2
     assert other.texts() == []
 
 
@@ -211,13 +211,13 @@ def test_entering_leaving_and_going_cost_the_clients_own_rooms_however_many_ther
     for number in range(50):
         server.connect(f"room {number}")
     session = server.engine.open()
-    session.carrier = RecordingCarrier(server.engine, session)
+    session.websocket = RecordingCarrier(server.engine, session)
     walkable = {name: getattr(server.fan_out, name) for name in ("_clients", "_by_session", "rooms")}
     for name, mapping in walkable.items():
         setattr(server.fan_out, name, NoWalk(mapping))
     dict.__setitem__(server.fan_out.rooms, "/", NoWalk(server.fan_out.rooms["/"]))
     server.engine.receive(session, "40")
-    sid = server.fan_out.sid_from_eio_sid(session.sid, "/")
+    sid = server.fan_out.sid_from_eio_sid(session.id, "/")
     for room in ("room 1", "room 2", "mine"):
         server.fan_out.enter_room(sid, "/", room)
     server.fan_out.send(Said(text=1), "/", "room 1")
@@ -232,21 +232,21 @@ def test_entering_leaving_and_going_cost_the_clients_own_rooms_however_many_ther
 
 
 def test_who_leaves_a_room_gets_nothing_of_it_and_keeps_the_others(server):
-    sid, carrier = server.connect("a", "b")
+    sid, websocket = server.connect("a", "b")
     server.fan_out.leave_room(sid, "/", "a")
     server.fan_out.leave_room(sid, "/", "a")
     server.fan_out.leave_room(sid, "/", "never entered")
     assert server.fan_out.get_rooms(sid, "/") == [sid, "b"]
     server.fan_out.send(Said(text=1), "/", "a")
-    assert carrier.texts() == []
+    assert websocket.texts() == []
     server.fan_out.send(Said(text=2), "/", "b")
-    assert len(carrier.texts()) == 1
+    assert len(websocket.texts()) == 1
 
 
 def test_entering_twice_is_being_there_once(server):
-    sid, carrier = server.connect("room", "room")
+    sid, websocket = server.connect("room", "room")
     server.fan_out.send(Said(text=1), "/", "room")
-    assert len(carrier.texts()) == 1
+    assert len(websocket.texts()) == 1
     server.fan_out.leave_room(sid, "/", "room")
     assert not server.fan_out.rooms
 
@@ -281,50 +281,50 @@ def test_a_callback_gets_the_acknowledgement_of_each_client_and_is_then_forgotte
     _, bob = server.connect("room")
     answers = []
     server.socketio.server.emit("asked", {"x": 1}, to="room", callback=lambda *args: answers.append(args))
-    for carrier, text in ((ann, "yes"), (bob, "no")):
-        assert carrier.texts() == ['21["asked",{"x":1}]']
+    for websocket, text in ((ann, "yes"), (bob, "no")):
+        assert websocket.texts() == ['21["asked",{"x":1}]']
         for _ in range(2):  # the second is an acknowledgement of nothing
-            server.engine.receive(carrier.session, f'431["{text}"]')
+            server.engine.receive(websocket.session, f'431["{text}"]')
     assert answers == [("yes",), ("no",)]
 
 
 def test_whoever_goes_takes_his_callbacks_along(server):
-    sid, carrier = server.connect("room")
+    sid, websocket = server.connect("room")
     server.socketio.server.emit("asked", 1, to=sid, callback=lambda *_: None)
     assert sid in server.fan_out.callbacks
-    server.engine.close(carrier.session, "gone")
+    server.engine.close(websocket.session, "gone")
     assert not server.fan_out.callbacks
 
 
 def test_a_second_connect_to_the_same_namespace_changes_nothing(server):
-    sid, carrier = server.connect("room")
-    server.engine.receive(carrier.session, "40")
-    assert server.fan_out.sid_from_eio_sid(carrier.session.sid, "/") == sid
+    sid, websocket = server.connect("room")
+    server.engine.receive(websocket.session, "40")
+    assert server.fan_out.sid_from_eio_sid(websocket.session.id, "/") == sid
     assert list(server.fan_out._clients) == [sid]
 
 
 def test_a_client_that_leaves_one_namespace_stays_in_the_other(server):
-    sid, carrier = server.connect("room")
-    server.engine.receive(carrier.session, "40/other,")
-    server.engine.receive(carrier.session, "41")
+    sid, websocket = server.connect("room")
+    server.engine.receive(websocket.session, "40/other,")
+    server.engine.receive(websocket.session, "41")
     assert not server.fan_out.is_connected(sid, "/")
     assert list(server.fan_out.get_namespaces()) == ["/other"]
     assert not server.fan_out.rooms
-    assert carrier.session.is_open
+    assert websocket.session.is_open
 
 
 def test_flask_socketios_test_client_works_with_it(server):
     client = server.socketio.test_client(server.app)
     sid = server.fan_out.sid_from_eio_sid(client.eio_sid, "/")
     server.fan_out.enter_room(sid, "/", "room")
-    _, carrier = server.connect("room")
+    _, websocket = server.connect("room")
     server.socketio.server.emit("said", {"text": 1}, to="room")
     server.fan_out.send(Said(text=2), "/", "room")
     assert [(event["name"], event["args"][0]) for event in client.get_received()] == [
         ("said", {"text": 1}),
         ("said", {"text": 2}),
     ]
-    assert len(carrier.texts()) == 2
+    assert len(websocket.texts()) == 2
     client.disconnect()
     assert not server.fan_out.is_connected(sid, "/")
     server.socketio.server._handle_eio_disconnect(client.eio_sid, "gone")
