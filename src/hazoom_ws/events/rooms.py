@@ -44,6 +44,9 @@ class NewMessage(ServerEvent, frozen=True, kw_only=True, gc=False):
 
     An answer of the AI (``kind`` "assistant") is kept however it ended, with what there was of it, "" if there was nothing:
     ``finish_reason``, and ``code`` if it failed. What earlier versions have kept has neither.
+
+    ``event_name``: this is the record of an event that a feature keeps, and ``message`` its JSON. Such a record is in a log
+    only: its event is sent instead.
     """
 
     event = "new_message"
@@ -59,6 +62,7 @@ class NewMessage(ServerEvent, frozen=True, kw_only=True, gc=False):
     request_id: str | UnsetType = UNSET
     finish_reason: FinishReason | UnsetType = UNSET
     code: str | UnsetType = UNSET
+    event_name: str | UnsetType = UNSET
 
 
 class RoomJoined(ServerEvent, frozen=True, kw_only=True):
