@@ -3,6 +3,8 @@
 import logging
 import threading
 import time
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,13 @@ from hazoom_ws.llm_bridge.bridge import LlmBridge
 from hazoom_ws.message_log.opening import open_log
 from hazoom_ws.metrics.statistics import Statistics
 from hazoom_ws.namespaces.application import FromApplication
-from hazoom_ws.namespaces.door import Parts
+from hazoom_ws.namespaces.chat import Chat
+from hazoom_ws.namespaces.features import Feature
+from hazoom_ws.namespaces.parts import Parts
 from hazoom_ws.namespaces.programs import takes_offsets
-from hazoom_ws.namespaces.root import build_namespaces
+from hazoom_ws.namespaces.registry import Registry
+from hazoom_ws.namespaces.root import OWN_FEATURES, build_namespaces
+from hazoom_ws.namespaces.tasks import Tasks
 from hazoom_ws.settings import Settings
 from hazoom_ws.settings.checks import checked
 from hazoom_ws.settings.sources import load_settings
@@ -36,7 +42,9 @@ from hazoom_ws.web.development import Application, SocketIO, is_only_looked_at
 from hazoom_ws.web.routes import create_blueprint
 
 
-def create_app(settings: Settings | None = None, *, async_mode: str = "threading") -> Flask:
+def create_app(
+    settings: Settings | None = None, *, async_mode: str = "threading", features: Sequence[type[Feature]] = ()
+) -> Flask:
     """Build an application that shares nothing with any other.
 
     In one process the default file of messages is the first one's; each further one gets its own beside it, and says so.
@@ -46,9 +54,12 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
     The Socket.IO side is ``app.extensions["socketio"]``, whose ``test_client(app)`` works as Flask-SocketIO documents it;
     its ``emit`` and ``send`` reach who is in our rooms. ``app.extensions["hazoom_ws"].publish(...)`` says something in one
     (`FromApplication`), ``.close()`` ends the application and gives back what it holds of the system.
-    Raises `SettingsError` for a bad environment, or a message log that cannot be used.
+    ``features`` are classes of the application's own (`hazoom_ws.features`), served on ``/`` beside ours.
+    Raises `SettingsError` for a bad environment, or a message log that cannot be used; TypeError and ValueError for
+    features that cannot be, such as one with a name of ours.
     """
     settings = load_settings() if settings is None else checked(settings)
+    registry = Registry(OWN_FEATURES, features)
     app = Application("hazoom_ws", template_folder="web/templates", static_folder="web/static")
     CORS(app, origins=cors_origins(settings.cors_origins), always_send=False)
     fan_out = FanOut()
@@ -92,6 +103,7 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
         sleep=sleep,
         worker=worker,
         outbox_limit_bytes=settings.outbox_limit_bytes,
+        namespaces_of=registry.namespaces_of,
     )
     with delivery.turn():
         pass  # a log that was not well when it was opened is tried again from now on
@@ -138,6 +150,7 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
     statistics = Statistics(hub, answers, bridge)
 
     def close() -> None:
+        registry.close()
         timers.close()
         bridge.close()
         engine.stop()
@@ -157,7 +170,19 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
         may_wait=lambda: engine.loop is None or not engine.loop.is_current(),
     )
     parts = Parts(settings, hub, answers, statistics, delivery, log, close, outside.publish)
-    for namespace in build_namespaces(parts):
+    tasks = Tasks(delivery, start_task)
+    chat = Chat(
+        hub,
+        log,
+        outside,
+        registry.added_events,
+        tasks=tasks,
+        kept_limit_bytes=settings.message_limit_bytes,
+        wall_clock=time.time,
+    )
+    if features:
+        hub.on_left = partial(chat.handle, registry.left)
+    for namespace in build_namespaces(registry, parts, chat, tasks):
         socketio.on_namespace(namespace)
         outside.ours.add(namespace.namespace)
     socketio.server.emit = outside.emit

@@ -25,7 +25,7 @@ from hazoom_ws.errors import LogUnavailable, NotInRoom, TooManyRooms
 from hazoom_ws.events.base import FinishReason, ServerEvent
 from hazoom_ws.events.rooms import HistoryPage, NewMessage, Published, RoomJoined, RoomLeft, UserJoined, UserLeft
 from hazoom_ws.events.typing import UserTyping
-from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, MessageLog, Page
+from hazoom_ws.message_log.contract import EVERYTHING, PAGE_LIMIT_BYTES, MessageLog, Page
 from hazoom_ws.settings import Settings
 
 LISTED_USERS = 200  # names that a room tells; over it everybody's coming and going is not told to everybody
@@ -53,6 +53,7 @@ class Hub:
         ``wake`` is called when there is something that `run_due` has to do later.
         """
         self.deliver = deliver
+        self.on_left: Callable[[str, User], None] | None = None  # told when a user has left a room
         self._settings = settings
         self._log = log
         self._clock = clock
@@ -81,6 +82,11 @@ class Hub:
 
     def connections_of(self, user: User) -> tuple[Connection, ...]:
         return self._users.connections_of(user)
+
+    def members(self, room: str) -> tuple[User, ...]:
+        """Return the users in a room, longest there first, those who may be back in a moment among them."""
+        members = self._rooms.get(room)
+        return tuple(members.users()) if members else ()
 
     @property
     def room_count(self) -> int:
@@ -164,7 +170,9 @@ class Hub:
 
         def read(room: str, limit_count: int, limit_bytes: int) -> Page:
             try:
-                return self._log.read(room, after=offset, limit=limit_count, newest=True, limit_bytes=limit_bytes)
+                return self._log.read(
+                    room, after=offset, limit=limit_count, newest=True, limit_bytes=limit_bytes, event_name=EVERYTHING
+                )
             except LogUnavailable:
                 return Page([], more=True, gap=False)
 
@@ -370,6 +378,8 @@ class Hub:
         if not members:
             del self._rooms[room]
             self._notices.forget(room)
+        if self.on_left is not None:
+            self.on_left(room, user)
 
     def _room_joined(self, room: str, page: Page) -> RoomJoined:
         members = self._rooms[room]

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from msgspec import UNSET
+
 from hazoom_ws.events.rooms import NewMessage
 from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, RECORD_BYTES, Page, size_bytes
 
@@ -12,7 +14,7 @@ REPLAY_LIMIT_COUNT = 500  # messages of one room
 class Missed(NamedTuple):
     """``replayed``: in the order of ``seq``, all that was missed but for the rooms in ``incomplete``.
 
-    Those have the newest messages there is room for, and more was said.
+    Those have the newest messages there is room for, and more was said. Events that features keep are replayed anyway.
     """
 
     replayed: list[NewMessage]
@@ -35,7 +37,8 @@ def missed(rooms: Iterable[str], read: Callable[[str, int, int], Page], limit_by
         messages = page.messages if page_bytes <= left_bytes else []
         left_bytes -= page_bytes if messages else 0
         if page.more or page.gap or len(messages) < len(page.messages):
-            incomplete[room] = messages
+            incomplete[room] = [entry for entry in messages if entry.event_name is UNSET]
+            replayed += [entry for entry in messages if entry.event_name is not UNSET]
         else:
             replayed += messages
     replayed.sort(key=lambda entry: entry.seq)
