@@ -174,14 +174,15 @@ def create_app(
     chat = Chat(
         hub,
         log,
+        delivery,
         outside,
-        registry.added_events,
+        declared=registry.added_events,
         tasks=tasks,
         kept_limit_bytes=settings.message_limit_bytes,
         wall_clock=time.time,
     )
     if features:
-        hub.on_left = partial(chat.handle, registry.left)
+        hub.on_left = partial(chat.in_turn, registry.left)
     for namespace in build_namespaces(registry, parts, chat, tasks):
         socketio.on_namespace(namespace)
         outside.ours.add(namespace.namespace)

@@ -39,6 +39,12 @@ class Playing(Struct, frozen=True):
     against: str
 
 
+class Waiting(ServerEvent, frozen=True):
+    event = "waiting"
+    if_slow = "dropped"
+    room: str
+
+
 class YourTurn(ServerEvent, frozen=True):
     event = "your_turn"
     room: str
@@ -66,7 +72,7 @@ class Match:
 
 class Game(Feature):
     name = "game"
-    events = (YourTurn, GameOver)
+    events = (Waiting, YourTurn, GameOver)
 
     def __init__(self, chat: Chat) -> None:
         super().__init__(chat)
@@ -83,6 +89,7 @@ class Game(Feature):
             match.users.append(sender.user)
             is_first = len(match.users) == 1
         if is_first:
+            self.chat.push(sender, Waiting(room))
             if not match.has_begun.get():
                 raise Refused("nobody_there", "nobody came")
         else:

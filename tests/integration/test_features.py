@@ -156,6 +156,7 @@ def players(client: OfficialClient, url: str, room: str) -> tuple[Socket, Socket
     """Return two who play, the first to move before the second."""
     ann, bob = (member(client, url, name, room) for name in ("Ann", "Bob"))
     waiting = ann.start_to_emit("play", {"room": room})
+    ann.wait_for("waiting", lambda event: event == {"room": room})
     # What its sender says meanwhile is handled: the task holds nobody.
     assert ann.emit("message", {"room": room, "message": "anybody?"})["ok"]
     assert waiting not in client.replies()
@@ -193,6 +194,7 @@ def test_a_game_is_over_when_somebody_leaves(server: Hazoom, client: OfficialCli
 def test_who_waits_for_a_game_and_leaves_hears_that_nobody_came(server: Hazoom, client: OfficialClient, room: str) -> None:
     ann = member(client, server.url, "Ann", room)
     waiting = ann.start_to_emit("play", {"room": room})
+    ann.wait_for("waiting")
     assert ann.emit("leave_room", {"room": room})["ok"]
     client.wait(lambda: waiting in client.replies(), "the reply")
     assert client.replies()[waiting]["error"]["code"] == "nobody_there"
@@ -236,7 +238,7 @@ def test_features_are_closed_with_the_application(async_mode: str, client: Offic
     with feature_server(async_mode) as server:
         ann = member(client, server.url, "Ann", "a", reconnection=False)
         ann.start_to_emit("play", {"room": "a"})
-        assert ann.emit("get_stats")["ok"]
+        ann.wait_for("waiting")
         assert requests.post(f"{server.url}/close", timeout=DEADLINE_S).ok
         ann.wait_for("disconnect")
         wait_until(lambda: "feature broken was not closed" in server.log, "it is in the log")

@@ -163,9 +163,10 @@ class Delivery:
         """Return an acknowledgement's argument, or a refusal if what it acknowledges could not be kept."""
         if not self._revoked:
             return reply
-        if reply.get("seq") in self._revoked:
+        seq = reply.get("seq")
+        if type(seq) is int and seq in self._revoked:
             return {"ok": False, "error": report_of(LogUnavailable(""), SendMessage.event)}
-        if "messages" in reply:
+        if type(reply.get("messages")) is list:
             return reply | {"messages": self._kept(reply["messages"])}
         return reply
 
@@ -262,7 +263,7 @@ class Delivery:
             self.is_sending = False
 
     def _kept(self, messages: list[NewMessage]) -> list[NewMessage]:
-        return [entry for entry in messages if entry.seq not in self._revoked]
+        return [entry for entry in messages if type(entry) is not NewMessage or entry.seq not in self._revoked]
 
     def _send(self, effect: Effect | Greet | Later) -> None:
         if type(effect) is Broadcast:

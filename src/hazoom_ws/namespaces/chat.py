@@ -15,17 +15,19 @@ from msgspec import UNSET, MsgspecError, Struct, UnsetType
 from hazoom_ws.chat.effects import Broadcast, Push
 from hazoom_ws.chat.hub import Hub
 from hazoom_ws.chat.presence import Connection, User
-from hazoom_ws.delivery.delivery import ClientSet
+from hazoom_ws.delivery.delivery import ClientSet, Delivery
 from hazoom_ws.errors import TooLarge
-from hazoom_ws.events.base import ServerEvent
+from hazoom_ws.events.base import ClientPayload, ServerEvent
 from hazoom_ws.events.rooms import NewMessage, Published
 from hazoom_ws.message_log.contract import MessageLog
 from hazoom_ws.namespaces.application import FromApplication
 from hazoom_ws.namespaces.replies import fields_of
 from hazoom_ws.namespaces.tasks import Tasks
+from hazoom_ws.transport.socketio.dispatch import Deferred
 
 KEPT_LIMIT_COUNT = 500  # of one page, as of the history
 E = TypeVar("E", bound=ServerEvent)
+R = TypeVar("R")
 
 
 class Sender(Protocol):
@@ -75,9 +77,10 @@ class Chat:
         self,
         hub: Hub,
         log: MessageLog,
+        delivery: Delivery,
         outside: FromApplication,
-        declared: Container[type[ServerEvent]],
         *,
+        declared: Container[type[ServerEvent]],
         tasks: Tasks,
         kept_limit_bytes: int,
         wall_clock: Callable[[], float],
@@ -86,6 +89,7 @@ class Chat:
         self._kept_limit_bytes = kept_limit_bytes
         self._hub = hub
         self._log = log
+        self._delivery = delivery
         self._outside = outside
         self._declared = declared
         self._tasks = tasks
@@ -210,15 +214,24 @@ class Chat:
             self._tasks.reserve()
         self._tasks.start(partial(function, *arguments))
 
-    def handle(self, method: Callable[..., Any], sender: Sender, payload: Any) -> Any:
-        """Call a handler within a turn; return what it returned, as a dictionary with the ``seq`` of what it has kept."""
+    def handle(
+        self, method: Callable[..., Struct | None], sender: ClientSet, payload: ClientPayload
+    ) -> Struct | Deferred | None:
+        """Call a handler within a turn; what it has kept is to be kept before it is answered."""
+        result = self.in_turn(method, sender, payload)
+        if not self._kept_seq:
+            return result
+        reply = {"ok": True, **({} if result is None else fields_of(result)), "seq": self._kept_seq}
+        return Deferred(lambda send: self._delivery.reply(partial(_send_about, payload.event, send), reply))
+
+    def in_turn(self, function: Callable[..., R], *arguments: Any) -> R:
+        """Call what is of a feature within a turn that somebody else has begun."""
         before = self._in_turn
         self._in_turn, self._kept_seq = threading.get_ident(), 0
         try:
-            result = method(sender, payload)
+            return function(*arguments)
         finally:
             self._in_turn = before
-        return result if not self._kept_seq else {**({} if result is None else fields_of(result)), "seq": self._kept_seq}
 
     # Inside
 
@@ -261,6 +274,13 @@ def _decoded(entry: NewMessage, event_type: type[E]) -> Kept[E] | None:
         return Kept(msgspec.json.decode(entry.message, type=event_type), entry.seq, entry.timestamp)
     except MsgspecError:
         return None
+
+
+def _send_about(event: str, send: Callable[[Any], None], reply: dict[str, Any]) -> None:
+    """Send a reply to an event, of which `Delivery` knows only what it has kept."""
+    if "error" in reply:
+        reply = {**reply, "error": msgspec.structs.replace(reply["error"], event=event)}
+    send(reply)
 
 
 def _clients(sender: Sender) -> ClientSet:

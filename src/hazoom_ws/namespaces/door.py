@@ -40,8 +40,8 @@ _OFFSET_DIGITS = 16  # of 2**53
 _QUOTED_CHARS = 64  # of an event's name: it is the client's choice and comes back in the refusal
 
 
-Result = Struct | dict[str, Any] | Deferred | None
-# By event: its payload, and what handles it. A dictionary that is returned has the ``seq`` of something that was kept.
+Result = Struct | Deferred | None
+# By event: its payload, and what handles it.
 Calls = Mapping[str, tuple[type[ClientPayload], Callable[[ClientSet, Any], Result]]]
 
 
@@ -90,11 +90,9 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
         if isinstance(result, Deferred):
             return self._go_on(event, sid, result)
         if event.wants_acknowledgement:
-            fields = {} if result is None else result if isinstance(result, dict) else fields_of(result)
-            return parts.delivery.checked({"ok": True, **fields})
-        if type(result) is Published or isinstance(result, dict):
-            seq = result["seq"] if isinstance(result, dict) else result.seq
-            parts.delivery.reply(lambda reply: self._tell_failure(sid, reply), {"seq": seq})
+            return parts.delivery.checked({"ok": True, **({} if result is None else fields_of(result))})
+        if type(result) is Published:
+            parts.delivery.reply(lambda reply: self._tell_failure(sid, reply), {"seq": result.seq})
         return None
 
     def _go_on(self, event: ClientEvent, sid: str, result: Deferred) -> Deferred | None:

@@ -25,7 +25,7 @@ from hazoom_ws.llm_bridge.wire import Prompt
 from hazoom_ws.namespaces.features import Greeting, Numbered, handles
 
 
-class Llm(Greeting):
+class LlmFeature(Greeting):
     name = "llm"
     events = (LlmStarted, LlmQueued, LlmToken, LlmTokens, LlmResponse, LlmComplete, LlmError)
 

@@ -28,6 +28,7 @@ _RESERVED_EVENTS = frozenset(
     {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener", "error", "status"}
 )
 _OUR_FIELDS = ("room", "user_name", "message")  # which have limits of ours wherever they are
+_IF_SLOW = {False: ("kept", "dropped"), True: ("kept",)}  # of an event of an application: whether it is kept
 Direction = Literal["handles", "sends"]
 
 
@@ -59,6 +60,12 @@ class Registry:
             ):
                 raise TypeError(f"features: {feature_type!r} is no subclass of hazoom_ws.features.Feature")
             self._add(feature_type)
+            for event_type in feature_type.events:
+                if event_type.if_slow not in _IF_SLOW[event_type.is_kept]:
+                    raise ValueError(
+                        f"feature {feature_type.__name__}: {event_type.__name__}.if_slow is {event_type.if_slow!r}; "
+                        f"it is one of {', '.join(_IF_SLOW[event_type.is_kept])}"
+                    )
             self.added_types.append(feature_type)
             self.added_events.update(feature_type.events)
 

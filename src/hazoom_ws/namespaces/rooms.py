@@ -21,7 +21,7 @@ from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES
 from hazoom_ws.namespaces.features import OwnFeature, handles
 
 
-class Rooms(OwnFeature):
+class RoomsFeature(OwnFeature):
     name = "rooms"
     events = (NewMessage, RoomJoined, RoomLeft, UserJoined, UserLeft)
 

@@ -8,22 +8,30 @@ from typing import Any
 from hazoom_ws.namespaces.chat import Chat
 from hazoom_ws.namespaces.door import FeatureNamespace
 from hazoom_ws.namespaces.features import Feature, OwnFeature
-from hazoom_ws.namespaces.llm import Llm
+from hazoom_ws.namespaces.llm import LlmFeature
 from hazoom_ws.namespaces.parts import Parts
 from hazoom_ws.namespaces.registry import ROOT, Registry, marked
-from hazoom_ws.namespaces.rooms import Rooms
-from hazoom_ws.namespaces.stats import Statistics
+from hazoom_ws.namespaces.rooms import RoomsFeature
+from hazoom_ws.namespaces.stats import StatsFeature
 from hazoom_ws.namespaces.tasks import Tasks, Waiting
-from hazoom_ws.namespaces.typing import TypingIndicators
+from hazoom_ws.namespaces.typing import TypingFeature
 
-OWN_FEATURES: tuple[type[OwnFeature], ...] = (Rooms, TypingIndicators, Statistics, Llm)
+OWN_FEATURES: tuple[type[OwnFeature], ...] = (RoomsFeature, TypingFeature, StatsFeature, LlmFeature)
 
 
 def build_namespaces(registry: Registry, parts: Parts, chat: Chat, tasks: Tasks) -> list[FeatureNamespace]:
-    """Make the features of one application, ours with its ``parts``; return the namespaces that serve them."""
+    """Make the features of one application, ours with its ``parts``; return the namespaces that serve them.
+
+    If one that was added raises, the application is closed, and that is raised again.
+    """
     features = registry.features
     features += [own_type(parts) for own_type in registry.own_types]
-    features += [added_type(chat) for added_type in registry.added_types]
+    try:
+        for added_type in registry.added_types:
+            features.append(added_type(chat))
+    except BaseException:
+        parts.close()
+        raise
     calls = {feature.name: dict(_calls_of(feature, chat, tasks)) for feature in features}
     everything = {event: call for of_one in calls.values() for event, call in of_one.items()}
     return [

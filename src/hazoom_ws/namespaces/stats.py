@@ -6,7 +6,7 @@ from hazoom_ws.events.stats import GetStats, Stats
 from hazoom_ws.namespaces.features import OwnFeature, handles
 
 
-class Statistics(OwnFeature):
+class StatsFeature(OwnFeature):
     name = "stats"
     events = (Stats,)
 

@@ -5,7 +5,7 @@ from hazoom_ws.events.typing import Typing, UserTyping
 from hazoom_ws.namespaces.features import OwnFeature, handles
 
 
-class TypingIndicators(OwnFeature):
+class TypingFeature(OwnFeature):
     name = "typing"
     events = (UserTyping,)
 
