@@ -1,8 +1,9 @@
-"""The one place where the parts are joined."""
+"""The one place where the parts are joined, each after those that it needs."""
 
-import logging
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,7 @@ from flask import Flask
 from flask_cors import CORS
 from werkzeug.test import create_environ
 
-from hazoom_ws.access.addresses import address_reader
-from hazoom_ws.access.limits import Account
+from hazoom_ws.access.accounts import Accounts
 from hazoom_ws.access.origins import OriginCheck, cors_origins
 from hazoom_ws.chat.hub import Hub
 from hazoom_ws.delivery.delivery import Delivery
@@ -22,7 +22,6 @@ from hazoom_ws.message_log.opening import open_log
 from hazoom_ws.metrics.statistics import Statistics
 from hazoom_ws.namespaces.application import FromApplication
 from hazoom_ws.namespaces.door import Parts
-from hazoom_ws.namespaces.programs import takes_offsets
 from hazoom_ws.namespaces.root import build_namespaces
 from hazoom_ws.settings import Settings
 from hazoom_ws.settings.checks import checked
@@ -32,6 +31,7 @@ from hazoom_ws.transport.serving.http_requests import handle_request
 from hazoom_ws.transport.socketio.dispatch import Dispatcher
 from hazoom_ws.transport.socketio.fan_out import FanOut
 from hazoom_ws.transport.socketio.packet import limited_packet_type
+from hazoom_ws.transport.socketio.quiet import quiet_logger
 from hazoom_ws.web.development import Application, SocketIO, is_only_looked_at
 from hazoom_ws.web.routes import create_blueprint
 
@@ -51,12 +51,14 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
     settings = load_settings() if settings is None else checked(settings)
     app = Application("hazoom_ws", template_folder="web/templates", static_folder="web/static")
     CORS(app, origins=cors_origins(settings.cors_origins), always_send=False)
+
+    # The transport: bytes to events, and back.
     fan_out = FanOut()
     socketio = SocketIO(
         app,
         async_mode=async_mode,
         async_handlers=False,  # one client's events in the order sent
-        logger=_quiet_logger("socketio"),
+        logger=quiet_logger("socketio"),
         manage_session=False,
         serializer=limited_packet_type(settings.event_limit_bytes),
         client_manager=fan_out,
@@ -65,7 +67,7 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
     engine = Engine(
         async_mode=async_mode,
         async_handlers=False,
-        logger=_quiet_logger("engineio"),
+        logger=quiet_logger("engineio"),
         monitor_clients=False,
         cors_allowed_origins=OriginCheck(settings.cors_origins, settings.host),
         ping_interval=settings.ping_interval_s,
@@ -78,74 +80,44 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
         handle_request=handle_request,
     )
     engine.install(socketio.server)
-    # Greenlets change places only where they wait, and nothing in a turn does; eventlet's lock costs more than a turn.
-    lock = threading.RLock() if async_mode == "threading" else None
+
+    # What was said, and the turns in which it is.
     log = open_log(settings, Path(app.instance_path), is_kept=not is_only_looked_at())
-    # The task of the timers is to know nothing of an application that is not used any more.
+    # Tasks are to know nothing of an application that is not used any more.
     start_task, sleep = socketio.start_background_task, time.sleep if async_mode == "threading" else socketio.sleep
     worker = _worker(engine) if async_mode == "eventlet" else None
     delivery = Delivery(
         fan_out,
         log,
-        lock,
+        # Greenlets change places only where they wait, and nothing in a turn does; eventlet's lock costs more than a turn.
+        threading.RLock() if async_mode == "threading" else None,
         start_task=start_task,
         sleep=sleep,
         worker=worker,
         outbox_limit_bytes=settings.outbox_limit_bytes,
     )
-    with delivery.turn():
-        pass  # a log that was not well when it was opened is tried again from now on
-    # For handlers that others add, which find the client's request in Flask's.
-    environ = {**create_environ("/socket.io/"), "flask.app": app}
-    address_of = address_reader(settings.trusted_proxies)
-    Dispatcher(
-        socketio.server,
-        engine,
-        fan_out,
-        reply=delivery.reply,
-        environ=environ,
-        open_account=lambda request: Account(
-            settings, address_of(request), time.monotonic, takes_offsets=takes_offsets(request)
-        ),
-    )
-    hub = Hub(
-        settings,
-        log,
-        delivery.add,
-        wake=lambda: timers.ensure_running(),  # noqa: PLW0108 - it does not exist yet
-        clock=time.monotonic,
-        wall_clock=time.time,
-    )
     timers = Timers(delivery, start_task=start_task, sleep=sleep)
-    bridge = LlmBridge(
-        settings,
-        start_task=start_task,
-        read=lambda: engine.loop and engine.loop.read,
-        give_way=lambda: engine.give_way(),  # noqa: PLW0108 - whoever serves changes it
-    )
+
+    # Chat, and the AI's answers.
+    hub = Hub(settings, log, delivery.add, wake=timers.ensure_running, clock=time.monotonic, wall_clock=time.time)
+    bridge = LlmBridge(settings, start_task=start_task, read=engine.loop_reader, give_way=engine.let_others)
     answers = Answers(
         settings,
         hub,
         log,
         bridge,
         turn=delivery.turn,
-        keeps_up=lambda room, connections: delivery.keeps_up(room, connections, settings.outbox_limit_bytes // 2),
+        keeps_up=partial(delivery.keeps_up, limit_bytes=settings.outbox_limit_bytes // 2),
         wake=timers.ensure_running,
     )
-    with delivery.turn():
-        answers.keep_died()
-    timers.serve(hub.run_due, answers.run_due, bridge.run_due)
     statistics = Statistics(hub, answers, bridge)
 
-    def close() -> None:
-        timers.close()
-        bridge.close()
-        engine.stop()
-        delivery.close_log()
-        if worker is not None:
-            worker.close()
-
-    app.let_go = close
+    # Who calls all that: clients, the application around us, HTTP.
+    # Handlers that others add find the client's request in Flask's.
+    environ = {**create_environ("/socket.io/"), "flask.app": app}
+    Dispatcher(
+        socketio.server, engine, fan_out, reply=delivery.reply, environ=environ, open_account=Accounts(settings).open
+    )
     outside = FromApplication(
         settings,
         hub,
@@ -154,33 +126,49 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
         fan_out=fan_out,
         emit=socketio.server.emit,
         is_one_thread=async_mode == "eventlet",
-        may_wait=lambda: engine.loop is None or not engine.loop.is_current(),
+        may_wait=engine.may_wait,
     )
-    parts = Parts(settings, hub, answers, statistics, delivery, log, close, outside.publish)
+    running = _Running(delivery=delivery, timers=timers, answers=answers, bridge=bridge, engine=engine, worker=worker)
+    parts = Parts(settings, hub, answers, statistics, delivery, log, running.close, outside.publish)
     for namespace in build_namespaces(parts):
         socketio.on_namespace(namespace)
         outside.ours.add(namespace.namespace)
     socketio.server.emit = outside.emit
     app.extensions["hazoom_ws"] = parts
-    app.register_blueprint(create_blueprint(parts.hub, parts.statistics, parts.delivery, log))
+    app.let_go = running.close
+    app.register_blueprint(create_blueprint(hub, statistics, delivery, log))
+
+    timers.serve(hub.run_due, answers.run_due, bridge.run_due)
+    running.start()
     return app
+
+
+class _Running:
+    """What an application has of the system: tasks, threads, connections, the file of its log."""
+
+    def __init__(
+        self, *, delivery: Delivery, timers: Timers, answers: Answers, bridge: LlmBridge, engine: Engine, worker: Any
+    ) -> None:
+        self._delivery = delivery
+        self._answers = answers
+        # In this order: nothing is asked any more, the last words are sent and kept, what they needed is given back.
+        self._closes: list[Callable[[], object]] = [timers.close, bridge.close, engine.stop, delivery.close_log]
+        if worker is not None:
+            self._closes.append(worker.close)
+
+    def start(self) -> None:
+        """End the answers that died with an earlier process; a log that is not well is tried again from now on."""
+        with self._delivery.turn():
+            self._answers.keep_died()
+
+    def close(self) -> None:
+        """Give all of it back; calling it again changes nothing."""
+        for close in self._closes:
+            close()
 
 
 def _worker(engine: Engine) -> Any:
     """Return what calls functions that may block: greenlets must not wait for them."""
-    from hazoom_ws.transport.serving.offload import Worker
+    from hazoom_ws.transport.serving.offload import Worker  # which imports eventlet
 
-    return Worker(lambda: engine.loop)
-
-
-def _quiet_logger(name: str) -> logging.Logger:
-    """Return a logger for a library that passes on crashes only.
-
-    Below that level the libraries log whole packets, which hold messages and tokens; their refused requests are ours to
-    report (`OriginCheck`) or nobody's concern.
-    """
-    logger = logging.getLogger(f"hazoom_ws.{name}")
-    logger.setLevel(logging.ERROR)
-    if not logger.filters:
-        logger.addFilter(lambda record: record.exc_info is not None)
-    return logger
+    return Worker(engine.current_loop)

@@ -158,6 +158,24 @@ class Engine(engineio.Server):  # type: ignore[misc]
         for session in list(self.sessions.values()) if sid is None else filter(None, [self.sessions.get(sid)]):
             self.close(session, self.reason.SERVER_DISCONNECT)
 
+    # What depends on who serves, which is known only when it does
+
+    def current_loop(self) -> Any:
+        """Return the `Loop` that serves, None where there is none."""
+        return self.loop
+
+    def loop_reader(self) -> Callable[..., Any] | None:
+        """Return how to let the loop read a connection (`Loop.read`), None where there is no loop."""
+        return None if self.loop is None else self.loop.read
+
+    def let_others(self) -> None:
+        """Let others have their turn, in the middle of something long."""
+        self.give_way()
+
+    def may_wait(self) -> bool:
+        """Return whether the caller may wait: nothing in a turn of the loop may."""
+        return self.loop is None or not self.loop.is_current()
+
     def generate_id(self) -> str:
         """Return an id that nobody can guess."""
         return os.urandom(_ID_BYTES).hex()

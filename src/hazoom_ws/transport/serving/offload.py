@@ -35,6 +35,7 @@ class Worker:
         self._is_started = False
         self._threads: list[Any] = []
         self._listener: Any = None  # of the hub, where there is no loop
+        self._watched: _Wakes | None = None  # by the loop
         self._calls = _queue.SimpleQueue()
         self._done: deque[tuple[Done, Exception | None]] = deque()
         self._wake_up, self._wakes = _socket.socketpair()
@@ -74,7 +75,8 @@ class Worker:
             hub = hubs.get_hub()
             self._listener = hub.add(hub.READ, self._wakes.fileno(), self._on_wake_up, hub.squelch_exception, lambda: None)
         else:
-            loop.watch(_Wakes(self._wakes, self._call_back))
+            self._watched = _Wakes(self._wakes, self._call_back)
+            loop.watch(self._watched)
         for _ in range(_THREADS):
             thread = _threading.Thread(target=self._work, name="hazoom_ws worker", daemon=True)
             thread.start()
@@ -89,9 +91,11 @@ class Worker:
         if self._listener is not None:
             hubs.get_hub().remove(self._listener)
             self._listener = None
-        if self._loop() is None:  # else it goes on to look at them
-            self._wakes.close()
-            self._wake_up.close()
+        if self._watched is not None:
+            self._loop().unwatch(self._watched)
+            self._watched = None
+        self._wakes.close()
+        self._wake_up.close()
 
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
@@ -134,4 +138,4 @@ class _Wakes:
         """Nothing is ever sent here."""
 
     def forget(self) -> None:
-        """It lives as long as the process."""
+        """It lives as long as its `Worker`."""
