@@ -17,9 +17,10 @@ from msgspec import UNSET, UnsetType
 from hazoom_ws.chat.effects import Broadcast, Close, Effect, Enter, Leave, Push
 from hazoom_ws.chat.identity import identify, is_same
 from hazoom_ws.chat.notices import Notices
-from hazoom_ws.chat.presence import Connection, Members, TypingIndicators, TypingKey, User, name_in, sizes_of
+from hazoom_ws.chat.presence import Connection, Members, User, name_in, sizes_of
 from hazoom_ws.chat.recovery import RecoverableSessions
 from hazoom_ws.chat.replay import missed
+from hazoom_ws.chat.typing import TypingIndicators, TypingKey
 from hazoom_ws.deadlines import Deadlines
 from hazoom_ws.errors import LogUnavailable, NotInRoom, TooManyRooms
 from hazoom_ws.events.base import FinishReason, ServerEvent
@@ -70,6 +71,11 @@ class Hub:
         self.recoverable = RecoverableSessions(window_s, log, wall_clock(), clock(), limit_bytes=limit_bytes)
 
     # Who is where
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is held of anybody: no connection, room, name or indicator."""
+        return not (self._connections or self._rooms or self._guest_names or self._typing)
 
     @property
     def connection_count(self) -> int:
@@ -320,7 +326,7 @@ class Hub:
         for user in self.recoverable.expire(now_s, DUE_AT_ONCE):
             self._guest_names.discard(user.name)
         self._notices.tell_due(now_s, lambda room: len(self._rooms[room]))
-        due_at_s = [self._typing.next_end_s(), self._absences.next_due_at_s(), self.recoverable.next_due_at_s()]
+        due_at_s = [self._typing.next_due_at_s(), self._absences.next_due_at_s(), self.recoverable.next_due_at_s()]
         due_at_s.append(self._notices.due_at_s)
         next_due_at_s = [at_s for at_s in due_at_s if at_s is not None]
         return min(next_due_at_s) - now_s if next_due_at_s else None

@@ -13,7 +13,6 @@ import math
 import os
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
@@ -83,7 +82,6 @@ class Engine(engineio.Server):  # type: ignore[misc]
         self._handle_request = handle_request
         self.sessions: dict[str, EngineSession] = {}
         self._ending: dict[str, EngineSession] = {}  # closed, but their disconnect handlers may still ask for them
-        self.closed_by_reason: Counter[str] = Counter()
         self._outbox_limit_bytes = outbox_limit_bytes
         self._outbox_total = OutboxTotal(outbox_total_limit_bytes)
         # Greenlets change places only where they wait, and nothing under the lock does; eventlet's lock costs much.
@@ -268,7 +266,6 @@ class Engine(engineio.Server):  # type: ignore[misc]
                 return
             session.is_open = False
             self.sessions.pop(session.id, None)
-            self.closed_by_reason[reason] += 1
             for deadlines in (self._pings, self._pongs, self._unjoined):
                 deadlines.stop(session)
             if session.candidate is not None:

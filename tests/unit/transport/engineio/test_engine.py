@@ -317,7 +317,6 @@ def test_closing_twice_is_closing_once(engine: StillEngine, open_session: Callab
     engine.close(session, "second")
     engine.disconnect(session.id)
     assert engine.disconnects == [(session.id, "first")]
-    assert engine.closed_by_reason == {"first": 1}
     assert engine.knows_nobody()
 
 
