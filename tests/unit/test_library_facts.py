@@ -247,6 +247,20 @@ def test_the_server_registers_three_handlers_with_its_engine_which_are_those_tha
     assert list(inspect.signature(server._handle_eio_disconnect).parameters) == ["eio_sid", "reason"]
 
 
+def test_the_server_has_what_we_replace():
+    def names(function):
+        return list(inspect.signature(function).parameters)
+
+    server = socketio.Server(async_mode="threading")
+    assert (server.namespace_handlers, server.handlers, server.environ) == ({}, {}, {})
+    assert names(server._handle_disconnect) == ["eio_sid", "namespace", "reason"]
+    assert names(server.disconnect) == ["sid", "namespace", "ignore_queue"]
+    assert names(server._handle_connect) == ["eio_sid", "namespace", "data"]
+    assert names(server._handle_ack) == ["eio_sid", "namespace", "id", "data"]
+    assert names(server._trigger_event) == ["event", "namespace", "args"]
+    assert names(server._send_packet) == ["eio_sid", "pkt"]
+
+
 @given(data=st.binary(max_size=300), mask=st.binary(min_size=4, max_size=4))
 def test_masking_is_an_exclusive_or_whatever_holds_the_bytes(data, mask):
     expected = bytes(byte ^ mask[position % 4] for position, byte in enumerate(data))
