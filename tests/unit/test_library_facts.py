@@ -247,6 +247,31 @@ def test_the_server_registers_three_handlers_with_its_engine_which_are_those_tha
     assert list(inspect.signature(server._handle_eio_disconnect).parameters) == ["eio_sid", "reason"]
 
 
+def test_the_engine_has_what_we_use_and_replace():
+    def names(function):
+        return list(inspect.signature(function).parameters)
+
+    engine = engineio.Server(async_mode="threading")
+    assert names(engine.handle_request) == ["environ", "start_response"]
+    assert names(engine.send) == ["sid", "data"]
+    assert names(engine.send_packet) == ["sid", "pkt"]
+    assert names(engine.save_session) == ["sid", "session"]
+    for method in (engine.get_session, engine.transport, engine.disconnect):
+        assert names(method) == ["sid"]
+    for method in (engine._cors_allowed_origins, engine._cors_headers):
+        assert names(method) == ["environ"]
+    assert engine.handlers == {}
+    assert callable(engine._async["sleep"])
+    words = {name: text for name, text in vars(engine.reason).items() if name.isupper()}
+    assert words == {
+        "CLIENT_DISCONNECT": "client disconnect",
+        "SERVER_DISCONNECT": "server disconnect",
+        "PING_TIMEOUT": "ping timeout",
+        "TRANSPORT_CLOSE": "transport close",
+        "TRANSPORT_ERROR": "transport error",
+    }
+
+
 def test_the_server_has_what_we_replace():
     def names(function):
         return list(inspect.signature(function).parameters)

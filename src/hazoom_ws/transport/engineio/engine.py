@@ -13,13 +13,12 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
 from typing import Any
 from weakref import ref
 
-import engineio
 import msgspec
 
 from hazoom_ws.deadlines import Deadlines
@@ -28,6 +27,7 @@ from hazoom_ws.transport.bounds.heap import Heap
 from hazoom_ws.transport.bounds.outbox import Outbox, OutboxTotal
 from hazoom_ws.transport.bounds.refusals import Refusals
 from hazoom_ws.transport.bounds.unfinished import Unfinished
+from hazoom_ws.transport.engineio.python_engineio_overrides import HandleRequest, LibraryFace
 from hazoom_ws.transport.engineio.session import (
     SLOW_READER,
     DirectOutlet,
@@ -45,19 +45,13 @@ PING = frame(frames.TEXT, b"2")
 PROBE_ANSWER = frame(frames.TEXT, b"3probe")
 NO_NAMESPACE = "no namespace"
 BAD_PACKET = "parse error"
-HandleRequest = Callable[[Any, dict[str, Any], Callable[..., Any]], Collection[bytes]]  # of an engine, as WSGI asks
 _UPGRADE_TIMEOUT_S = 10.0
 _ID_BYTES = 15
 _LONGEST_TICK_S = 0.5
 
 
-class Engine(engineio.Server):  # type: ignore[misc]
+class Engine(LibraryFace):
     """The sessions of one application. Safe to call from threads; handlers run in the caller's."""
-
-    max_http_buffer_size: int
-    ping_interval: float
-    ping_timeout: float
-    handlers: dict[str, Callable[..., Any]]
 
     def __init__(
         self,
@@ -75,13 +69,10 @@ class Engine(engineio.Server):  # type: ignore[misc]
 
         ``handle_request(engine, environ, start_response)`` serves HTTP; None: there is none.
         """
-        super().__init__(**options)
+        super().__init__(handle_request, **options)
         self.outlet: Outlet = DirectOutlet()
         self.loop: Any = None  # the `Loop` that is the outlet, where there is one
         self.clock = clock
-        self._handle_request = handle_request
-        self.sessions: dict[str, EngineSession] = {}
-        self._ending: dict[str, EngineSession] = {}  # closed, but their disconnect handlers may still ask for them
         self._outbox_limit_bytes = outbox_limit_bytes
         self._outbox_total = OutboxTotal(outbox_total_limit_bytes)
         # Greenlets change places only where they wait, and nothing under the lock does; eventlet's lock costs much.
@@ -105,46 +96,6 @@ class Engine(engineio.Server):  # type: ignore[misc]
         self._upgrades_until: Deadlines[WebSocket] = Deadlines(_UPGRADE_TIMEOUT_S)
         self._tick_s = min(_LONGEST_TICK_S, self.ping_interval, self.ping_timeout, connect_timeout_s)
         self._is_sweeping = self._is_stopped = False
-
-    def install(self, server: Any) -> None:
-        """Take the place of the Engine.IO server below ``server``, a `socketio.Server` that nobody uses yet."""
-        self.on("connect", server._handle_eio_connect)
-        self.on("message", server._handle_eio_message)
-        self.on("disconnect", server._handle_eio_disconnect)
-        server.eio = self
-
-    # What python-socketio asks of its Engine.IO server
-
-    def handle_request(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Collection[bytes]:
-        """Serve one HTTP request, a WebSocket's included."""
-        assert self._handle_request is not None
-        return self._handle_request(self, environ, start_response)
-
-    def send(self, sid: str, data: str | bytes) -> None:
-        """Send a message to a session; one that is closed loses it."""
-        session = self.sessions.get(sid)
-        if session is not None:
-            self.outlet.push(session, message_frame(data))
-
-    def send_packet(self, sid: str, pkt: Any) -> None:
-        """Send an `engineio.packet.Packet` of type MESSAGE."""
-        self.send(sid, pkt.data)
-
-    def get_session(self, sid: str) -> dict[str, Any]:
-        """Return the dictionary that the application keeps with a session. Raises KeyError for one that has ended."""
-        session = self._session(sid)
-        if session.state is None:
-            session.state = {}
-        return session.state
-
-    def save_session(self, sid: str, session: dict[str, Any]) -> None:
-        self._session(sid).state = session
-
-    def transport(self, sid: str) -> str:
-        return "polling" if self._session(sid).websocket is None else "websocket"
-
-    def _session(self, sid: str) -> EngineSession:
-        return self.sessions.get(sid) or self._ending[sid]
 
     def stop(self) -> None:
         """Close every session, and watch no time-outs from now on: there will be no more sessions."""
@@ -385,13 +336,3 @@ def _run_sweeps(reference: "ref[Engine]", sleep: Callable[[float], Any]) -> None
     while (engine := reference()) is not None and (delay_s := engine.run_sweeps()) is not None:
         del engine
         sleep(delay_s)
-
-
-def message_frame(data: str | bytes) -> bytes:
-    """Return the frame of a message packet."""
-    return text_message_frame(data.encode()) if isinstance(data, str) else frame(frames.BINARY, data)
-
-
-def text_message_frame(utf8: bytes) -> bytes:
-    """Return the frame of a message packet whose text is given in UTF-8."""
-    return frame(frames.TEXT, b"4" + utf8)

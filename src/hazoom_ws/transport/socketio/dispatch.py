@@ -13,7 +13,8 @@ from typing import Any, Protocol
 from socketio import packet
 from socketio.exceptions import ConnectionRefusedError as RefusedError
 
-from hazoom_ws.transport.engineio.engine import Engine, text_message_frame
+from hazoom_ws.transport.engineio.engine import Engine
+from hazoom_ws.transport.engineio.python_engineio_overrides import text_message_frame
 from hazoom_ws.transport.engineio.session import MalformedPacket
 from hazoom_ws.transport.socketio.fan_out import Client, FanOut
 from hazoom_ws.transport.socketio.packet import ClientEvent, Packet, Problem, encoded, utf8_bytes

@@ -18,8 +18,9 @@ from engineio import packet as eio_packet
 from socketio import packet
 
 from hazoom_ws.transport.bounds.outbox import DroppableFrame, PatientFrame, Piece, TokenFrame
-from hazoom_ws.transport.engineio.engine import Engine, message_frame
+from hazoom_ws.transport.engineio.engine import Engine
 from hazoom_ws.transport.engineio.pending import EMPTY, Pending
+from hazoom_ws.transport.engineio.python_engineio_overrides import message_frame
 from hazoom_ws.transport.engineio.session import Recipient
 from hazoom_ws.transport.websocket import frames
 

@@ -6,7 +6,8 @@ import pytest
 
 from hazoom_ws.transport.bounds.outbox import DroppableFrame
 from hazoom_ws.transport.engineio import requests as handshake
-from hazoom_ws.transport.engineio.engine import BAD_PACKET, NO_NAMESPACE, Engine, message_frame
+from hazoom_ws.transport.engineio.engine import BAD_PACKET, NO_NAMESPACE, Engine
+from hazoom_ws.transport.engineio.python_engineio_overrides import message_frame
 from hazoom_ws.transport.engineio.requests import Refused
 from hazoom_ws.transport.engineio.session import SLOW_READER, EngineSession, WebSocket
 from hazoom_ws.transport.websocket import frames
