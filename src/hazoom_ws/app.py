@@ -91,6 +91,7 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
         worker=worker,
         outbox_limit_bytes=settings.outbox_limit_bytes,
     )
+    engine.sweeps.append(delivery.look_at_log)
     with delivery.turn():
         pass  # a log that was not well when it was opened is tried again from now on
     # For handlers that others add, which find the client's request in Flask's.

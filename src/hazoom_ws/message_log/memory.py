@@ -17,6 +17,7 @@ from msgspec import UNSET, UnsetType
 from hazoom_ws.message_log.contract import (
     PAGE_LIMIT_BYTES,
     Batch,
+    KnownSessions,
     Page,
     ResentKey,
     SessionChange,
@@ -265,6 +266,9 @@ class MemoryLog:
 
     def change_session(self, key: str, change: SessionChange, *, can_wait: bool = False) -> None:
         """Nothing is kept here either."""
+
+    def restore_from(self, known: KnownSessions) -> None:
+        """Nothing is lost that was kept."""
 
     def press(self) -> None:
         """Nothing waits."""

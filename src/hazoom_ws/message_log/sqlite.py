@@ -20,9 +20,17 @@ from typing import Literal
 from msgspec import UNSET, UnsetType
 
 from hazoom_ws.errors import LogUnavailable
-from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, Batch, Page, SessionChange, StoredSession, take_page
-from hazoom_ws.message_log.damage import DAMAGED, FILE_ERRORS, GONE, LOCKED, READ_ONLY, is_header_damaged, problem_of
-from hazoom_ws.message_log.database_file import FileWatch, lock_file, make_private, put_remains_aside, set_aside
+from hazoom_ws.message_log.contract import (
+    PAGE_LIMIT_BYTES,
+    Batch,
+    KnownSessions,
+    Page,
+    SessionChange,
+    StoredSession,
+    take_page,
+)
+from hazoom_ws.message_log.damage import DAMAGED, FILE_ERRORS, GONE, LOCKED, NEWER, problem_of
+from hazoom_ws.message_log.database_file import FileWatch, lock_file, make_private, opening_problem, set_aside
 from hazoom_ws.message_log.memory import MemoryLog
 from hazoom_ws.message_log.places import last_given
 from hazoom_ws.message_log.retention import Retention
@@ -70,7 +78,7 @@ class SqliteLog:
         self._reader: SqliteReader | None = None
         self._unfiled = Unfiled()
         try:
-            self.reopen()
+            self._open()
         except SettingsError:
             self.close()
             raise
@@ -96,7 +104,7 @@ class SqliteLog:
     def is_dirty(self) -> bool:
         if self.problem is not None:
             return False
-        return bool(self._pending or self._sessions.pressing or self._sessions.waiting) or self._is_mark_near
+        return bool(self._pending) or self._sessions.is_dirty or self._is_mark_near
 
     @property
     def _is_mark_near(self) -> bool:
@@ -209,6 +217,9 @@ class SqliteLog:
     def change_session(self, key: str, change: SessionChange, *, can_wait: bool = False) -> None:
         self._sessions.add(key, change, can_wait=can_wait)
 
+    def restore_from(self, known: KnownSessions) -> None:
+        self._sessions.restore_from(known)
+
     def press(self) -> None:
         self._sessions.press()
 
@@ -289,15 +300,23 @@ class SqliteLog:
     # The file
 
     def reopen(self) -> None:
+        try:
+            self._open()
+        except SettingsError:
+            self.problem = NEWER  # it was put here meanwhile
+
+    def _open(self) -> None:
+        """Open the file, or a new one. Raises `SettingsError` for one that is left alone."""
         problem = self.problem
         is_first = self._watch is None
         self._is_lost |= problem == DAMAGED or (self._watch is not None and self._watch.has_changed())
         self._disconnect()
         try:
             if self._watch is not None:
-                put_remains_aside(self._watch.remains())
-            if problem != DAMAGED:
-                problem = self._try_to_connect()
+                self._watch.put_remains_aside()
+            cannot_lock = self._lock.renew()
+            if cannot_lock or problem != DAMAGED:
+                problem = cannot_lock or self._try_to_connect()
             if problem == DAMAGED:
                 self._disconnect()
                 if is_first:
@@ -319,8 +338,7 @@ class SqliteLog:
             raise
         except Exception as error:
             self._disconnect()
-            problem = problem_of(error, is_opening=True)
-            return DAMAGED if problem == READ_ONLY and is_header_damaged(self._path) else problem
+            return opening_problem(error, self._path)
         return None
 
     def _connect(self) -> None:
@@ -354,6 +372,7 @@ class SqliteLog:
         pending = {entry.seq for entry in self._pending}
         held = [entry for entry in self._recent.newer_than(writer.written_seq) if entry.seq not in pending]
         writer.restore(held, self._recent.senders_of(held))
+        self._sessions.lose()
         self._is_lost = False
         if held:
             logger.error("the message log's file was lost; the %d messages that memory has are in a file again", len(held))
