@@ -1,12 +1,14 @@
 """A file that is damaged: every start succeeds, what can be read is there, and nothing of its contents is told."""
 
 import logging
+import resource
+import shutil
 import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -660,6 +662,41 @@ def test_a_lost_file_that_another_process_has_taken_is_left_to_it(open_file, fil
     log.reopen()
     assert log.problem is None
     assert texts(log) == ["1"]
+
+
+@contextmanager
+def full_disk(file: Path) -> Iterator[None]:
+    """Let no file of this process grow in the body; the system says so like a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    largest_bytes = max(path.stat().st_size for path in file.parent.iterdir())
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_start_on_a_full_disk_refuses_messages_until_there_is_room(open_file, file):
+    log = open_file()
+    said = [f"{number} {'x' * 20_000}" for number in range(10)]
+    say(log, *said)
+    shutil.copytree(file.parent, file.parent / "copy")  # as a process that was killed leaves it
+    log.close()
+    for suffix in ("", "-wal", "-shm"):
+        (file.parent / "copy" / f"{file.name}{suffix}").replace(f"{file}{suffix}")
+    with full_disk(file):
+        log = open_file()
+        assert log.problem == "the disk fails, or is full"
+        with pytest.raises(LogUnavailable):
+            say(log, "refused")
+        log.reopen()
+        assert log.problem == "the disk fails, or is full"
+    log.reopen()
+    assert log.problem is None
+    say(log, "after")
+    log.close()
+    assert texts(open_file()) == [*said, "after"]
+    assert not damaged_names(file)
 
 
 def restored(log: SqliteLog) -> int:
