@@ -1,7 +1,6 @@
 """A file that is damaged: every start succeeds, what can be read is there, and nothing of its contents is told."""
 
 import logging
-import resource
 import shutil
 import sqlite3
 import subprocess
@@ -667,6 +666,7 @@ def test_a_lost_file_that_another_process_has_taken_is_left_to_it(open_file, fil
 @contextmanager
 def full_disk(file: Path) -> Iterator[None]:
     """Let no file of this process grow in the body; the system says so like a full disk."""
+    resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     largest_bytes = max(path.stat().st_size for path in file.parent.iterdir())
     resource.setrlimit(resource.RLIMIT_FSIZE, (largest_bytes, hard))
