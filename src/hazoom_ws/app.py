@@ -96,6 +96,7 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
         worker=worker,
         outbox_limit_bytes=settings.outbox_limit_bytes,
     )
+    engine.sweeps.append(delivery.look_at_log)
     timers = Timers(delivery, start_task=start_task, sleep=sleep)
 
     # Chat, and the AI's answers.

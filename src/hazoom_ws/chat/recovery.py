@@ -80,9 +80,12 @@ class RecoverableSession:
             if self.kept is not None:  # it was saved, and has the same rooms
                 self.kept = msgspec.structs.replace(self.kept, rooms=[])
 
+    def unpacked_rooms(self) -> list[str]:
+        return self.rooms if self.packed_rooms is None else _decode_rooms(self.packed_rooms)
+
     def unpack(self) -> None:
         if self.packed_rooms is not None:
-            self.rooms, self.packed_rooms = _decode_rooms(self.packed_rooms), None
+            self.rooms, self.packed_rooms = self.unpacked_rooms(), None
             if self.kept is not None:
                 self.kept = msgspec.structs.replace(self.kept, rooms=self.rooms)
 
@@ -104,6 +107,7 @@ class RecoverableSessions:
         self._limit_bytes = limit_bytes
         self._evicted: list[User] = []
         self._numbers = count(int(wall_now_s * 1000))
+        self._shared_answers: dict[str, str] = {}  # those of rooms that have not ended, the room of each by id
         died: defaultdict[str, dict[str, str]] = defaultdict(dict)  # with the earlier process, by room
         left_at: list[tuple[float, str, int]] = []
         for key, stored in log.sessions():
@@ -133,6 +137,7 @@ class RecoverableSessions:
                 self._store(session, wall_now_s + window_s)
             session.ends_at = wall_now_s + window_s
             self._begin_to_wait(session, now_s)
+        log.restore_from(self._states)
 
     def start(self, connection: Connection, guest_key: str = "") -> None:
         """Give a new connection a session and its pid, which ends in a guest's key."""
@@ -190,13 +195,12 @@ class RecoverableSessions:
 
     def save_shared_answer(self, request_id: str, room: str) -> None:
         """Keep that an answer in a room has not ended, whoever asked: it belongs to nobody's session."""
-        state = StoredSession(
-            user_id="", user_name="", conversation_id="", since=0, rooms=[], ends_at=0.0, answers={request_id: room}
-        )
-        self._log.save_session(_ANSWER_PREFIX + request_id, state)
+        self._shared_answers[request_id] = room
+        self._log.save_session(_ANSWER_PREFIX + request_id, _state_of_answer(request_id, room))
 
     def forget_shared_answer(self, request_id: str) -> None:
         """Note that it has ended, and is kept."""
+        self._shared_answers.pop(request_id, None)
         self._log.save_session(_ANSWER_PREFIX + request_id, None)
 
     def drop(self, connection: Connection, *, may_return: bool, wall_now_s: float, now_s: float) -> bool:
@@ -255,16 +259,7 @@ class RecoverableSessions:
             session.pack()
             return
         session.ends_at = ends_at
-        stored = StoredSession(
-            user_id=session.user.id,
-            user_name=session.user.name,
-            conversation_id=session.conversation_id,
-            since=session.since,
-            rooms=session.rooms,
-            ends_at=ends_at,
-            answers=session.answers.copy(),
-            died_answers=session.died_answers.copy(),
-        )
+        stored = _state_of(session, session.rooms)
         if session.kept is not None:
             change = change_between(session.kept, stored)
             session.changes_bytes += len(msgspec.json.encode(change))
@@ -280,9 +275,38 @@ class RecoverableSessions:
         session.kept = stored if session.whole_bytes >= _LARGE_BYTES else None
         self._log.save_session(session.key, stored, can_wait=can_wait)
 
+    def _states(self) -> Iterator[tuple[str, StoredSession]]:
+        """Yield what the log is to have, by key; of each session as it is when it is asked for."""
+        for key in list(self._by_key):
+            session = self._by_key.get(key)
+            # What an earlier process has left is kept too, and its clients are away.
+            if session is not None and (session.is_kept or session.connection is None):
+                yield key, _state_of(session, session.unpacked_rooms())
+        for request_id in list(self._shared_answers):
+            if request_id in self._shared_answers:
+                yield _ANSWER_PREFIX + request_id, _state_of_answer(request_id, self._shared_answers[request_id])
+
     def _end(self, session: RecoverableSession) -> None:
         del self._by_key[session.key]
         self._log.save_session(session.key, None, can_wait=True)
+
+
+def _state_of(session: RecoverableSession, rooms: list[str]) -> StoredSession:
+    return StoredSession(
+        user_id=session.user.id,
+        user_name=session.user.name,
+        conversation_id=session.conversation_id,
+        since=session.since,
+        rooms=rooms,
+        ends_at=session.ends_at,
+        answers=session.answers.copy(),
+        died_answers=session.died_answers.copy(),
+    )
+
+
+def _state_of_answer(request_id: str, room: str) -> StoredSession:
+    answers = {request_id: room}
+    return StoredSession(user_id="", user_name="", conversation_id="", since=0, rooms=[], ends_at=0.0, answers=answers)
 
 
 def _held_bytes(rooms: list[str], *answers: dict[str, str]) -> int:

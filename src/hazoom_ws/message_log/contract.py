@@ -13,7 +13,7 @@ and are called beside turns, one at a time and none during `write_at_once`, but 
 `write` and `tidy`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol
 
@@ -94,6 +94,7 @@ class SessionChange(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 SessionState = StoredSession | SessionChange | None  # None: it has ended
+KnownSessions = Callable[[], Iterator[tuple[str, StoredSession]]]
 
 
 class Batch(NamedTuple):
@@ -183,6 +184,12 @@ class MessageLog(Protocol):
 
     def change_session(self, key: str, change: SessionChange, *, can_wait: bool = False) -> None:
         """Keep what has changed in a session since it was last saved or changed."""
+
+    def restore_from(self, known: KnownSessions) -> None:
+        """Save what ``known()`` yields whenever what keeps the log has lost the sessions it had: all that are to be kept.
+
+        It is called, and asked for more, within turns; a session is yielded as it is then.
+        """
 
     def press(self) -> None:
         """Let the next batch hold what has waited too."""

@@ -19,6 +19,7 @@ from hazoom_ws.events.rooms import NewMessage
 from hazoom_ws.message_log.contract import (
     PAGE_LIMIT_BYTES,
     Batch,
+    KnownSessions,
     Page,
     ResentKey,
     SessionChange,
@@ -266,6 +267,9 @@ class MemoryLog:
 
     def change_session(self, key: str, change: SessionChange, *, can_wait: bool = False) -> None:
         """Nothing is kept here either."""
+
+    def restore_from(self, known: KnownSessions) -> None:
+        """Nothing is lost that was kept."""
 
     def press(self) -> None:
         """Nothing waits."""

@@ -186,6 +186,12 @@ class FileWorld(World):
         self.write()
         return (self.folder / "log.sqlite3-wal").stat().st_size
 
+    def lose_file(self) -> None:
+        for suffix in ("", "-wal", "-shm"):
+            (self.folder / f"log.sqlite3{suffix}").unlink()
+        self.log.reopen()
+        assert self.log.problem is None
+
     def restart(self) -> None:
         self.write()
         self.log.close()
@@ -236,13 +242,30 @@ def test_coming_and_going_writes_what_has_changed_and_not_all_rooms(tmp_path: Pa
     world.log.close()
 
 
+def test_when_the_file_is_lost_the_new_one_has_whoever_is_there_or_away_and_answers_that_go_on(tmp_path: Path) -> None:
+    """It had nothing but what changed after that."""
+    world = FileWorld(tmp_path, rooms_per_connection_limit=128, recovery_window_s=100.0)
+    for room in LONG_NAMES[:100]:
+        world.hub.join(world.ann, room, since=None, history=0)
+    world.hub.recoverable.save_shared_answer("over", "a")
+    world.hub.recoverable.save_shared_answer("on", "a")
+    rooms = list(world.ann.rooms)
+    world.cut()
+    world.write()
+    world.lose_file()
+    world.hub.recoverable.forget_shared_answer("over")
+    assert world.recovered_rooms() == rooms
+    assert world.hub.recoverable.died_answers == {"on": "a"}
+    world.log.close()
+
+
 @given(st.data())
 @hypothesis_settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_restart_finds_sessions_large_and_small_as_they_were(tmp_path_factory: pytest.TempPathFactory, data) -> None:
     world = FileWorld(tmp_path_factory.mktemp("log"), rooms_per_connection_limit=128)
     names = LONG_NAMES[:12]
     for _ in range(data.draw(st.integers(1, 30))):
-        action = data.draw(st.sampled_from(["join", "join", "leave", "ask", "cut", "write", "restart"]))
+        action = data.draw(st.sampled_from(["join", "join", "leave", "ask", "cut", "write", "lose", "restart"]))
         if action in ("join", "leave"):
             for room in data.draw(st.lists(st.sampled_from(names), max_size=6)):
                 if action == "join":
@@ -259,6 +282,8 @@ def test_a_restart_finds_sessions_large_and_small_as_they_were(tmp_path_factory:
             assert world.come_back()
         elif action == "write":
             world.write()
+        elif action == "lose":
+            world.lose_file()
         else:
             rooms, asked = list(world.ann.rooms), set(world.ann.answers) | set(world.ann.died_answers)
             assert world.recovered_rooms() == rooms

@@ -22,11 +22,19 @@ from msgspec import UNSET, UnsetType
 from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.events.base import FinishReason
 from hazoom_ws.events.rooms import NewMessage
-from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, Batch, Page, SessionChange, StoredSession, page_of
+from hazoom_ws.message_log.contract import (
+    PAGE_LIMIT_BYTES,
+    Batch,
+    KnownSessions,
+    Page,
+    SessionChange,
+    StoredSession,
+    page_of,
+)
 from hazoom_ws.message_log.memory import MemoryLog
 from hazoom_ws.message_log.session_states import PendingSessions
-from hazoom_ws.message_log.sqlite.damage import DAMAGED, FILE_ERRORS, GONE, LOCKED, READ_ONLY, is_header_damaged, problem_of
-from hazoom_ws.message_log.sqlite.file import FileWatch, lock_file, make_private, put_remains_aside, set_aside
+from hazoom_ws.message_log.sqlite.damage import DAMAGED, FILE_ERRORS, GONE, LOCKED, NEWER, problem_of
+from hazoom_ws.message_log.sqlite.file import FileWatch, lock_file, make_private, opening_problem, set_aside
 from hazoom_ws.message_log.sqlite.marks import last_given
 from hazoom_ws.message_log.sqlite.reader import SqliteReader
 from hazoom_ws.message_log.sqlite.retention import Retention
@@ -71,7 +79,7 @@ class SqliteLog:
         self._reader: SqliteReader | None = None
         self._unfiled = Unfiled()
         try:
-            self.reopen()
+            self._open()
         except SettingsError:
             self.close()
             raise
@@ -97,11 +105,8 @@ class SqliteLog:
     def is_dirty(self) -> bool:
         if self.problem is not None:
             return False
-        return bool(self._pending or self._sessions.pressing or self._sessions.waiting) or self._is_mark_near
-
-    @property
-    def _is_mark_near(self) -> bool:
-        return self._writer is not None and self._writer.mark.is_near(self._recent.last_seq)
+        is_mark_near = self._writer is not None and self._writer.mark.is_near(self._recent.last_seq)
+        return bool(self._pending) or self._sessions.is_dirty or is_mark_near
 
     @property
     def is_pressing(self) -> bool:
@@ -210,6 +215,9 @@ class SqliteLog:
     def change_session(self, key: str, change: SessionChange, *, can_wait: bool = False) -> None:
         self._sessions.add(key, change, can_wait=can_wait)
 
+    def restore_from(self, known: KnownSessions) -> None:
+        self._sessions.restore_from(known)
+
     def press(self) -> None:
         self._sessions.press()
 
@@ -279,9 +287,7 @@ class SqliteLog:
         try:
             self._writer.checkpoint()
         except FILE_ERRORS as error:
-            logger.warning(
-                "there was no checkpoint: %s", problem_of(error)
-            )  # whether the file is well, the next batch finds out
+            logger.warning("there was no checkpoint: %s", problem_of(error))  # if it is not well, the next batch says so
 
     def forget(self, batch: Batch) -> None:
         self._recent.forget(batch)
@@ -290,15 +296,23 @@ class SqliteLog:
     # The file
 
     def reopen(self) -> None:
+        try:
+            self._open()
+        except SettingsError:
+            self.problem = NEWER  # it was put here meanwhile
+
+    def _open(self) -> None:
+        """Open the file, or a new one. Raises `SettingsError` for one that is left alone."""
         problem = self.problem
         is_first = self._watch is None
         self._is_lost |= problem == DAMAGED or (self._watch is not None and self._watch.has_changed())
         self._disconnect()
         try:
             if self._watch is not None:
-                put_remains_aside(self._watch.remains())
-            if problem != DAMAGED:
-                problem = self._try_to_connect()
+                self._watch.put_remains_aside()
+            cannot_lock = self._lock.renew()
+            if cannot_lock or problem != DAMAGED:
+                problem = cannot_lock or self._try_to_connect()
             if problem == DAMAGED:
                 self._disconnect()
                 if is_first:
@@ -320,8 +334,7 @@ class SqliteLog:
             raise
         except Exception as error:
             self._disconnect()
-            problem = problem_of(error, is_opening=True)
-            return DAMAGED if problem == READ_ONLY and is_header_damaged(self._path) else problem
+            return opening_problem(error, self._path)
         return None
 
     def _connect(self) -> None:
@@ -355,6 +368,7 @@ class SqliteLog:
         pending = {entry.seq for entry in self._pending}
         held = [entry for entry in self._recent.newer_than(writer.written_seq) if entry.seq not in pending]
         writer.restore(held, self._recent.senders_of(held))
+        self._sessions.lose()
         self._is_lost = False
         if held:
             logger.error("the message log's file was lost; the %d messages that memory has are in a file again", len(held))
