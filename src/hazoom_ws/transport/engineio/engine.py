@@ -183,8 +183,10 @@ class Engine(LibraryFace):
                 if self._pongs.stop(session):
                     self._pings.start(session, self.clock())
         elif kind == "1":
+            # No goodbye: the official client sends it too when a poll of its own has failed, and comes back. Who goes for
+            # good says so in Socket.IO's words before.
             session.farewell = b"6"
-            self.close(session, self.reason.CLIENT_DISCONNECT)
+            self.close(session, self.reason.TRANSPORT_CLOSE)
         elif packet != "6":
             raise MalformedPacket("its type is not one that a client may send now", repr(kind))
 
