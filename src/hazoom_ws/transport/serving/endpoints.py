@@ -4,6 +4,7 @@ Everything here runs in a turn of the `Loop`, or in a greenlet between two turns
 """
 
 import socket
+from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, Protocol, cast
 
@@ -17,6 +18,7 @@ _FRAMES_PER_CLIENT = 16  # in one turn, so that a flood from one keeps nobody wa
 _WRITE_BYTES = 262_144
 _BACKEND_READ_BYTES = 4096  # at once: about fifty tokens, after which the others have their share
 _HEAD_LIMIT_BYTES = 8192
+_LEAVING_S = 0.001  # of a turn
 
 
 class Endpoint(Protocol):
@@ -205,7 +207,7 @@ class LoopWebSocket(WebSocket):
                 size_bytes = 0
             if not size_bytes:
                 self.forget()
-                self.lost(self.engine.reason.TRANSPORT_CLOSE)
+                self.loop.leaving.add(self)
                 return False
             data = bytes(self.loop.inbox[:size_bytes])
             if reader is None:
@@ -334,6 +336,37 @@ class LoopWebSocket(WebSocket):
         """Close without a word: nothing more fits, and a client whose connection just ends comes back."""
         self.forget()
         self.lost(SLOW_READER)
+
+
+class Leaving:
+    """WebSockets whose clients have ended them, a few of which are ended in each turn.
+
+    To leave all rooms takes longer than most events: where hundreds go at once, nobody else waits for all of them.
+    """
+
+    __slots__ = ("_carriers", "_clock")
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._carriers: deque[LoopWebSocket] = deque()
+        self._clock = clock
+
+    def __bool__(self) -> bool:
+        return bool(self._carriers)
+
+    def add(self, websocket: LoopWebSocket) -> None:
+        """Let one go soon; its connection is closed already."""
+        self._carriers.append(websocket)
+
+    def end_some(self) -> None:
+        """End as many as a turn has time for, and at least one if there is any."""
+        if not self._carriers:
+            return
+        ends_at_s = self._clock() + _LEAVING_S
+        while self._carriers:
+            websocket = self._carriers.popleft()
+            websocket.lost(websocket.engine.reason.TRANSPORT_CLOSE)
+            if self._clock() > ends_at_s:
+                return
 
 
 def flush(sessions: Iterable[EngineSession], broken: list[LoopWebSocket]) -> None:
