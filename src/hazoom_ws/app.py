@@ -19,6 +19,7 @@ from hazoom_ws.delivery.delivery import Delivery
 from hazoom_ws.delivery.timers import Timers
 from hazoom_ws.llm_bridge.answers import Answers
 from hazoom_ws.llm_bridge.bridge import LlmBridge
+from hazoom_ws.llm_bridge.proxies import check_proxy
 from hazoom_ws.message_log.opening import open_log
 from hazoom_ws.metrics.statistics import Statistics
 from hazoom_ws.namespaces.application import FromApplication
@@ -49,10 +50,12 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
     The Socket.IO side is ``app.extensions["socketio"]``, whose ``test_client(app)`` works as Flask-SocketIO documents it;
     its ``emit`` and ``send`` reach who is in our rooms. ``app.extensions["hazoom_ws"].publish(...)`` says something in one
     (`FromApplication`), ``.close()`` ends the application and gives back what it holds of the system.
-    Raises `SettingsError` for a bad environment, or a message log that cannot be used.
+    Raises `SettingsError` for a bad environment, a message log or a proxy that cannot be used, or a way to be served that
+    cannot work (several workers of gunicorn's, its ``--preload``).
     """
     settings = load_settings() if settings is None else checked(settings)
     gunicorn_worker = gunicorn.checked_worker()
+    check_proxy(settings.llm_url)
     app = Application("hazoom_ws", template_folder="web/templates", static_folder="web/static")
     CORS(app, origins=cors_origins(settings.cors_origins), always_send=False)
 
