@@ -12,10 +12,11 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from servers import ROOT, OfficialClient, clean_environment, command_of_hazoom, free_port, hazoom, wait_until
+from servers import ROOT, OfficialClient, Socket, clean_environment, command_of_hazoom, free_port, hazoom, wait_until
 
 USERS = 8
 ROOMS = ("one", "two", "three")
@@ -103,7 +104,7 @@ def kill_at_random(*, async_mode: str, log_fsync: str, kills: int, seed: int, fo
 
     ``async_mode`` is one of `servers.ASYNC_MODES`. The same ``seed`` chooses the same moments, which meet another load.
     """
-    chance = random.Random(seed)
+    chance = random.Random(seed)  # the clients have their own: how often they need it depends on the load
     port = free_port()
     env = {
         "HAZOOM_LOG_URL": f"sqlite:///{folder}/messages.sqlite3",
@@ -123,7 +124,9 @@ def kill_at_random(*, async_mode: str, log_fsync: str, kills: int, seed: int, fo
         all_doubled.update(doubled(found))
 
     with OfficialClient() as client:
-        talkers = [Talker(client, f"http://127.0.0.1:{port}", f"user {number}", chance) for number in range(USERS)]
+        talkers = [
+            Talker(client, f"http://127.0.0.1:{port}", f"user {number}", random.Random(number)) for number in range(USERS)
+        ]
         for number in range(kills):
             if number and chance.random() < STARTING_SHARE:
                 kill_while_starting(async_mode, port, env, chance.uniform(*STARTING_S))
@@ -181,7 +184,7 @@ def everything(client: OfficialClient, url: str) -> list[Message]:
         assert reader.emit("join_room", {"room": room, "history": 0})["ok"] is True
         after = 0
         while True:
-            page = reader.emit("get_history", {"room": room, "after": after, "limit": 500})
+            page = wait_until(partial(page_after, reader, room, after), "there is a page")
             messages += page["messages"]
             assert [entry["seq"] for entry in page["messages"]] == sorted({entry["seq"] for entry in page["messages"]})
             if page["complete"]:
@@ -190,6 +193,13 @@ def everything(client: OfficialClient, url: str) -> list[Message]:
     reader.disconnect()
     assert len({entry["seq"] for entry in messages}) == len({entry["id"] for entry in messages}) == len(messages)
     return [(entry["message"], entry["id"]) for entry in messages]
+
+
+def page_after(reader: Socket, room: str, after: int) -> dict | None:
+    """Return a page, None if it has to be asked for again: what was sent before has not arrived."""
+    page = reader.emit("get_history", {"room": room, "after": after, "limit": 500})
+    assert page["ok"] or page["error"]["code"] == "rate_limited", page
+    return page if page["ok"] else None
 
 
 def kill_while_starting(async_mode: str, port: int, env: dict[str, str], after_s: float) -> None:
