@@ -132,7 +132,7 @@ def test_deep_json_is_a_recursion_error_for_msgspec_so_the_depth_is_checked_firs
 
 @pytest.mark.parametrize("connection", ["close", "keep-alive"])
 def test_the_socket_is_where_the_bridge_looks_for_it_and_read1_gives_what_arrived(connection):
-    from hazoom_ws.llm_bridge.http_client import socket_of
+    from hazoom_ws.llm_bridge.urllib3_overrides import socket_of
 
     more = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -21,7 +21,7 @@ from hazoom_ws.events.base import ServerEvent
 from hazoom_ws.events.llm import LlmComplete, LlmResponse
 from hazoom_ws.llm_bridge.circuit_breaker import CircuitBreaker
 from hazoom_ws.llm_bridge.http_chunks import ChunkDecoder, MalformedChunk
-from hazoom_ws.llm_bridge.http_client import HttpClient, RawBody, beginning_of, raw_body, socket_of, telling_connection
+from hazoom_ws.llm_bridge.http_client import HttpClient, RawBody, beginning_of, raw_body, telling_connection
 from hazoom_ws.llm_bridge.refusal import (
     BUSY_STATUSES,
     UNAVAILABLE_STATUSES,
@@ -30,6 +30,7 @@ from hazoom_ws.llm_bridge.refusal import (
     refusal,
     retry_after_s,
 )
+from hazoom_ws.llm_bridge.urllib3_overrides import socket_of
 from hazoom_ws.llm_bridge.wire import Prompt, TokenStream, WholeAnswer, completion, connection_lost, cut_off, decode
 from hazoom_ws.settings import Settings
 

@@ -4,14 +4,15 @@ Found out at the start: later each question would fail, as if the backend were d
 reads (``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY``, ``NO_PROXY``, each in small letters too).
 """
 
+import ipaddress
 import os
+import socket
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 import urllib3
 
-from hazoom_ws.llm_bridge.http_client import is_loopback
 from hazoom_ws.settings import SettingsError
 
 _USABLE = ("http", "https")
@@ -53,3 +54,20 @@ def _name_of(proxy: str) -> str:
     """Return what the variable is called that holds it; on Windows and macOS the system's settings may."""
     names = [name for name, value in os.environ.items() if name.lower().endswith("_proxy") and value == proxy]
     return min(names, key=lambda name: (name.lower() == "all_proxy", name)) if names else "the system's proxy"
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this machine by its name or address alone; names are not looked up."""
+    host = host.rstrip(".").lower()
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        try:
+            address = ipaddress.ip_address(socket.inet_aton(host))  # 127.1 is one too
+        except OSError:
+            return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    address = mapped or address
+    return address.is_loopback or address.is_unspecified
