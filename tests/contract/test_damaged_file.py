@@ -640,7 +640,7 @@ def test_a_file_whose_folder_was_moved_is_made_anew_and_locked(open_file, file, 
     command = "from pathlib import Path; from hazoom_ws.message_log.sqlite.file import lock_file; "
     command += f"lock_file(Path({str(folder / file.name)!r}))"
     ended = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=False)
-    assert "SettingsError: log_url: another hazoom_ws uses" in ended.stderr
+    assert "log_url: another hazoom_ws uses" in ended.stderr
     log.close()
     log = open_log(Settings(log_url=f"sqlite:///{folder / file.name}"), folder, clock=clock)
     assert texts(log) == ["1", "2"]

@@ -1,6 +1,7 @@
 """What our code relies on or guards against in the libraries below it, so that an upgrade that changes it is noticed."""
 
 import http.client
+import http.server
 import inspect
 import os
 import select
@@ -183,6 +184,19 @@ def test_werkzeug_reads_over_its_own_file_after_an_answer_and_takes_the_body_fro
     assert "self.rfile.read(" in source
     assert source.index("self.make_environ()") < source.index("self.rfile.read(")
     assert "handle_one_request" not in vars(handler)
+
+
+def test_the_methods_of_werkzeug_that_we_replace_are_there():
+    server, handler = werkzeug.serving.ThreadedWSGIServer, werkzeug.serving.WSGIRequestHandler
+    assert {name for name in ("get_request", "handle_error", "log") if hasattr(server, name)} == {
+        "get_request",
+        "handle_error",
+        "log",
+    }
+    replaced = {"setup", "handle_one_request", "parse_request", "make_environ", "finish", "log_request"}
+    assert {name for name in replaced if hasattr(handler, name)} == replaced
+    assert "parse_request" in inspect.getsource(http.server.BaseHTTPRequestHandler.handle_one_request)
+    assert "self.run_wsgi" in inspect.getsource(handler.__getattr__)
 
 
 def test_the_methods_of_the_manager_that_the_fan_out_overrides_are_those_we_know():
