@@ -1,6 +1,6 @@
 """What is said between us and the Django chat API, no I/O: the request's body, the bytes of an answer as tokens, its end.
 
-Source: contract.md, "The Django chat API".
+Source: web/guides/events.md, "The Django chat API".
 """
 
 import json
