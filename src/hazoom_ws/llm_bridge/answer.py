@@ -81,7 +81,7 @@ class Answer:
         self.prompt = prompt
         self.asker = asker
         self.user: User = asker.user
-        self.address = asker.address  # whose place it takes; "" for none
+        self.address = asker.address  # whose slot it has; "" for none
         self.watchers: list[Connection] = [asker] if prompt.room is UNSET else []
         self.asked_s = asked_s
         self.exchange: Exchange | None = None  # None while it waits
@@ -104,7 +104,7 @@ class Answer:
         self.prompt = msgspec.structs.replace(self.prompt, message="")
         self.tokens.pack()
         texts = [getattr(event, "response", "") for event, _ in self.outcome]
-        # The objects around the texts, and the places of the tokens, count as well.
+        # The objects around the texts, and the offsets of the tokens, count as well.
         self.size_bytes = self.tokens.size_bytes + 8 * len(self.offsets) + sum(map(getsizeof, texts)) + 1500
 
     def joined(self, first: int, end: int | None = None, *, snapshot: bool = False) -> LlmTokens:

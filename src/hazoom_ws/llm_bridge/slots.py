@@ -1,4 +1,4 @@
-"""The places of the AI's answers, running and waiting: who holds how many, and who may have one more. Pure bookkeeping."""
+"""The slots of the AI's answers, running and waiting: who holds how many, and who may have one more. Pure bookkeeping."""
 
 from collections import Counter
 
@@ -31,9 +31,9 @@ class _Taken:
 
 
 class Slots:
-    """An address may hold as many places as it leaves free.
+    """An address may hold as many slots as it leaves free.
 
-    So alone it gets half of them, and however many addresses somebody has, who comes from another one finds a place.
+    So alone it gets half of them, and however many addresses somebody has, who comes from another one finds a slot.
     """
 
     def __init__(self, settings: Settings) -> None:

@@ -85,7 +85,7 @@ class TokenStream:
         self._sse = SseDecoder(event_limit_bytes=limit_bytes)
 
     def feed(self, content: bytes) -> None:
-        """Take the next bytes. Raises `LlmFailed`; what came before the failure has been taken then."""
+        """Handle the next bytes. Raises `LlmFailed`; what came before the failure has been handled then."""
         self.count(content)
         try:
             for event in self._sse.feed(content):
