@@ -112,3 +112,12 @@ def test_the_application_that_it_shows_sends_into_a_room(tmp_path: Path, client:
         assert ann.wait_for("orders") == {"open": 3}
         [shown] = ann.received("new_message")
         assert (shown["user"], shown["message"], shown["room"]) == ("Shop", "A new order has come in", "lobby")
+
+
+def test_the_application_that_it_shows_first_works(tmp_path: Path) -> None:
+    guide = (GUIDES / "operating.md").read_text(encoding="utf-8")
+    [snippet] = re.findall(r"## In your own application\n+```python\n(.*?)```", guide, re.DOTALL)
+    assert "Settings(" in snippet
+    script = tmp_path / "application.py"
+    script.write_text(snippet.replace("Settings(", 'Settings(log_url="memory://", '), encoding="utf-8")
+    subprocess.run([sys.executable, str(script)], timeout=DEADLINE_S, check=True)
