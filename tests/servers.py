@@ -245,6 +245,26 @@ def hazoom(
 
 
 @contextmanager
+def gunicorn(*arguments: str, script: Path | None = None, is_ready: bool = True, **variables: str) -> Iterator[Hazoom]:
+    """Run hazoom_ws under gunicorn, as README says; yield it once it answers, or at once where it is not to be ready.
+
+    ``script`` is a program that does so itself. Workers have longer to end than any test waits: one that does not end by
+    itself fails the test.
+    """
+    command = [sys.executable, "-m", "gunicorn", "--worker-class", "gthread", "--threads", "100", "--no-control-socket"]
+    command += ["--bind", "127.0.0.1:0", "--graceful-timeout", "600", *arguments, "hazoom_ws:create_app()"]
+    command = command if script is None else [sys.executable, str(script)]
+    env = clean_environment(**{"HAZOOM_LOG_URL": "memory://"} | variables)
+    with _child("gunicorn with hazoom_ws", command, env=env) as child:
+        if not is_ready:
+            yield Hazoom(child, "http://127.0.0.1:0")
+            return
+        server = Hazoom(child, child.wait_for_output(r"Listening at: (http://127\.0\.0\.1:\d+)")[1])
+        wait_until(server.is_ready, "it answers")
+        yield server
+
+
+@contextmanager
 def flask_tool(command: list[str], port: int, **variables: str) -> Iterator[Hazoom]:
     """Run a development server of Flask's, which is to listen on ``port``; yield it once it answers."""
     with _child(f"{command[1:3]}", command, env=clean_environment(**variables)) as child:

@@ -1,5 +1,6 @@
 """The one place where the parts are joined, each after those that it needs."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from hazoom_ws.delivery.delivery import Delivery
 from hazoom_ws.delivery.timers import Timers
 from hazoom_ws.llm_bridge.answers import Answers
 from hazoom_ws.llm_bridge.bridge import LlmBridge
+from hazoom_ws.llm_bridge.proxies import check_proxy
 from hazoom_ws.message_log.opening import open_log
 from hazoom_ws.metrics.statistics import Statistics
 from hazoom_ws.namespaces.application import FromApplication
@@ -32,10 +34,12 @@ from hazoom_ws.transport.socketio.dispatch import Dispatcher
 from hazoom_ws.transport.socketio.fan_out import FanOut
 from hazoom_ws.transport.socketio.packet import limited_packet_type
 from hazoom_ws.transport.socketio.quiet import quiet_logger
+from hazoom_ws.web import gunicorn
 from hazoom_ws.web.development import Application, SocketIO, is_only_looked_at
 from hazoom_ws.web.routes import create_blueprint
 
 
+@gunicorn.in_one_line()
 def create_app(settings: Settings | None = None, *, async_mode: str = "threading") -> Flask:
     """Build an application that shares nothing with any other.
 
@@ -46,9 +50,12 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
     The Socket.IO side is ``app.extensions["socketio"]``, whose ``test_client(app)`` works as Flask-SocketIO documents it;
     its ``emit`` and ``send`` reach who is in our rooms. ``app.extensions["hazoom_ws"].publish(...)`` says something in one
     (`FromApplication`), ``.close()`` ends the application and gives back what it holds of the system.
-    Raises `SettingsError` for a bad environment, or a message log that cannot be used.
+    Raises `SettingsError` for a bad environment, a message log or a proxy that cannot be used, or a way to be served that
+    cannot work (several workers of gunicorn's, its ``--preload``).
     """
     settings = load_settings() if settings is None else checked(settings)
+    gunicorn_worker = gunicorn.checked_worker()
+    check_proxy(settings.llm_url)
     app = Application("hazoom_ws", template_folder="web/templates", static_folder="web/static")
     CORS(app, origins=cors_origins(settings.cors_origins), always_send=False)
 
@@ -82,7 +89,8 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
     engine.install(socketio.server)
 
     # What was said, and the turns in which it is.
-    log = open_log(settings, Path(app.instance_path), is_kept=not is_only_looked_at())
+    folder = Path(app.instance_path)
+    log = gunicorn.when_free(gunicorn_worker, lambda: open_log(settings, folder, is_kept=not is_only_looked_at()))
     # Tasks are to know nothing of an application that is not used any more.
     start_task, sleep = socketio.start_background_task, time.sleep if async_mode == "threading" else socketio.sleep
     worker = _worker(engine) if async_mode == "eventlet" else None
@@ -141,6 +149,9 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
 
     timers.serve(hub.run_due, answers.run_due, bridge.run_due)
     running.start()
+    if gunicorn_worker is not None:
+        warn = partial(engine.refusals.note, level=logging.WARNING)
+        engine.sweeps.append(gunicorn.end_watch(gunicorn_worker, running.stop, engine.sessions.__len__, warn))
     return app
 
 
@@ -152,6 +163,7 @@ class _Running:
     ) -> None:
         self._delivery = delivery
         self._answers = answers
+        self._engine = engine
         # In this order: nothing is asked any more, the last words are sent and kept, what they needed is given back.
         self._closes: list[Callable[[], object]] = [timers.close, bridge.close, engine.stop, delivery.close_log]
         if worker is not None:
@@ -161,6 +173,11 @@ class _Running:
         """End the answers that died with an earlier process; a log that is not well is tried again from now on."""
         with self._delivery.turn():
             self._answers.keep_died()
+
+    def stop(self) -> None:
+        """Let every client go, to come back, and keep what was said: the process is about to end."""
+        self._engine.stop()
+        self._delivery.settle()
 
     def close(self) -> None:
         """Give all of it back; calling it again changes nothing."""

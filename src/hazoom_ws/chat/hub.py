@@ -5,7 +5,6 @@ given to ``deliver`` in the order in which they became true; it does not know ho
 is made within a turn (`hazoom_ws.delivery.delivery`).
 """
 
-import math
 import secrets
 from collections.abc import Callable
 from itertools import islice
@@ -14,6 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from hazoom_ws.chat.absences import Absences
 from hazoom_ws.chat.effects import Broadcast, Close, Effect, Enter, Leave, Push
 from hazoom_ws.chat.identity import identify, is_same
 from hazoom_ws.chat.notices import Notices
@@ -21,7 +21,6 @@ from hazoom_ws.chat.presence import Connection, Members, User, name_in, sizes_of
 from hazoom_ws.chat.recovery import RecoverableSessions
 from hazoom_ws.chat.replay import missed
 from hazoom_ws.chat.typing import TypingIndicators, TypingKey
-from hazoom_ws.deadlines import Deadlines
 from hazoom_ws.errors import LogUnavailable, NotInRoom, TooManyRooms
 from hazoom_ws.events.base import FinishReason, ServerEvent
 from hazoom_ws.events.rooms import HistoryPage, NewMessage, Published, RoomJoined, RoomLeft, UserJoined, UserLeft
@@ -31,7 +30,6 @@ from hazoom_ws.settings import Settings
 
 LISTED_USERS = 200  # names that a room tells; over it everybody's coming and going is not told to everybody
 NOTICE_INTERVAL_S = 1.0
-ABSENCES_LIMIT_COUNT = 12_000  # users of rooms that are waited for; over it the first are not any longer
 DUE_AT_ONCE = 500  # in one turn, so that a crowd which left at once keeps nobody waiting
 FALLBACK_ROOM = "general"
 
@@ -66,7 +64,7 @@ class Hub:
         self._typing = TypingIndicators(settings.typing_expiry_s)
         self._wake = wake
         self._notices = Notices(deliver, wake, crowd_count=LISTED_USERS, interval_s=NOTICE_INTERVAL_S)
-        self._absences: Deadlines[tuple[str, User]] = Deadlines(settings.presence_grace_s)
+        self._absences = Absences(settings.presence_grace_s)
         window_s, limit_bytes = settings.recovery_window_s, settings.recovery_limit_bytes
         self.recoverable = RecoverableSessions(window_s, log, wall_clock(), clock(), limit_bytes=limit_bytes)
 
@@ -321,7 +319,7 @@ class Hub:
         now_s = self._clock()
         for key in self._typing.expire(now_s):
             self._broadcast_typing(key, is_typing=False)
-        for (room, user), _ in islice(self._absences.pop_due(now_s), DUE_AT_ONCE):
+        for room, user in self._absences.pop_due(now_s, DUE_AT_ONCE):
             self._leave_absent(room, user)
         for user in self.recoverable.expire(now_s, DUE_AT_ONCE):
             self._guest_names.discard(user.name)
@@ -343,7 +341,7 @@ class Hub:
         members = self._rooms.setdefault(room, Members())
         is_new = members.add(connection)
         self._room_sizes = None
-        self._absences.stop((room, connection.user))
+        self._absences.stop(room, connection.user)
         if is_new:
             event = UserJoined(room=room, user=connection.user.name, user_count=len(members))
             self._notices.announce(room, event, self._clock(), connection)
@@ -357,9 +355,9 @@ class Hub:
         if not self._rooms[room].remove_connection(connection):
             return
         if has_dropped and self._settings.presence_grace_s:
-            self._absences.start((room, connection.user), self._clock())
-            if len(self._absences) > ABSENCES_LIMIT_COUNT:
-                self._leave_absent(*next(self._absences.pop_due(math.inf))[0])
+            self._absences.start(room, connection.user, self._clock())
+            for missed_room, missed_user in self._absences.take_excess():
+                self._leave_absent(missed_room, missed_user)
         else:
             self._rooms[room].remove_user(connection.user)
             self._announce_left(room, connection.user)

@@ -24,8 +24,13 @@ _SECRET_BYTES = 18
 _NUMBER_DIGITS = 11
 _FEW_ROOMS = 3  # which take less than this:
 _LARGE_BYTES = 2048  # from here on a session costs more to save than finding out what has changed
-_HELD_BYTES, _HELD_ANSWER_BYTES = 1200, 300  # in memory, beside the names of rooms
+_HELD_BYTES, _HELD_ANSWER_BYTES = 1080, 300  # in memory, beside the names of rooms
+# A session that holds more than this, of very many rooms or long names, is rare; all of them together get a share of the
+# space, so that a few who leave such sessions behind push none of the usual ones out.
+_RARE_BYTES = 4096
+_RARE_SHARE = 4
 _NO_CHANGE = SessionChange()
+_NO_ANSWERS: dict[str, str] = {}  # shared, and never changed
 _decode_rooms = msgspec.json.Decoder(list[str]).decode
 _ANSWER_PREFIX = "answer "  # of the key under which one of a room is kept; those of sessions begin with a digit
 
@@ -72,6 +77,10 @@ class RecoverableSession:
         self.changes_bytes = 0
         self.packed_rooms: bytes | None = None  # instead of rooms
 
+    @property
+    def is_rare(self) -> bool:
+        return self.held_bytes > _RARE_BYTES
+
     def pack(self) -> None:
         """Hold the rooms as one text, while nobody asks for them: names by themselves take several times as much."""
         if self.packed_rooms is None:
@@ -79,12 +88,15 @@ class RecoverableSession:
             self.packed_rooms, self.rooms = bytes(memoryview(msgspec.json.encode(self.rooms))), []
             if self.kept is not None:  # it was saved, and has the same rooms
                 self.kept = msgspec.structs.replace(self.kept, rooms=[])
+            # None can be added while nobody holds the session, and most have none.
+            self.answers, self.died_answers = self.answers or _NO_ANSWERS, self.died_answers or _NO_ANSWERS
 
     def unpacked_rooms(self) -> list[str]:
         return self.rooms if self.packed_rooms is None else _decode_rooms(self.packed_rooms)
 
     def unpack(self) -> None:
         if self.packed_rooms is not None:
+            self.answers, self.died_answers = self.answers or {}, self.died_answers or {}
             self.rooms, self.packed_rooms = self.unpacked_rooms(), None
             if self.kept is not None:
                 self.kept = msgspec.structs.replace(self.kept, rooms=self.rooms)
@@ -103,6 +115,8 @@ class RecoverableSessions:
         self._by_key: dict[str, RecoverableSession] = {}
         self._away: Deadlines[RecoverableSession] = Deadlines(window_s)
         self._away_bytes = 0
+        self._rare: Deadlines[RecoverableSession] = Deadlines(window_s)  # those of them that are
+        self._rare_bytes = 0
         self._away_counts: Counter[str] = Counter()  # by user
         self._limit_bytes = limit_bytes
         self._evicted: list[User] = []
@@ -164,9 +178,9 @@ class RecoverableSessions:
     def resume(self, session: RecoverableSession, pid: str, connection: Connection) -> None:
         """Let a new connection hold a session."""
         connection.pid, connection.recovery_key = pid, session.key
+        session.unpack()
         connection.answers, connection.died_answers = session.answers, session.died_answers
         session.connection = connection
-        session.unpack()
         if self._away.stop(session):
             self._no_longer_waits(session)
 
@@ -224,14 +238,26 @@ class RecoverableSessions:
         self._away_bytes += session.held_bytes
         self._away_counts[session.user.id] += 1
         self._away.start(session, now_s)
+        if session.is_rare:
+            self._rare_bytes += session.held_bytes
+            self._rare.start(session, now_s)
+        while self._rare_bytes > self._limit_bytes // _RARE_SHARE and len(self._rare) > 1:
+            self._evict_first_of(self._rare)
         while self._away and (len(self._away) > AWAY_LIMIT_COUNT or self._away_bytes > self._limit_bytes):
-            first, _ = next(self._away.pop_due(math.inf))
-            self._no_longer_waits(first)
-            self._end(first)
-            self._evicted.append(first.user)
+            self._evict_first_of(self._away)
+
+    def _evict_first_of(self, waiting: Deadlines[RecoverableSession]) -> None:
+        first, _ = next(waiting.pop_due(math.inf))
+        self._no_longer_waits(first)
+        self._end(first)
+        self._evicted.append(first.user)
 
     def _no_longer_waits(self, session: RecoverableSession) -> None:
+        self._away.stop(session)
         self._away_bytes -= session.held_bytes
+        if session.is_rare:
+            self._rare.stop(session)
+            self._rare_bytes -= session.held_bytes
         self._away_counts[session.user.id] -= 1
         if not self._away_counts[session.user.id]:
             del self._away_counts[session.user.id]
@@ -322,7 +348,12 @@ def _held_bytes(rooms: list[str], *answers: dict[str, str]) -> int:
 
 def _newest(left_at: list[tuple[float, str, int]], limit_bytes: int) -> Iterator[str]:
     """Yield the keys of those who left last, as long as they fit, of who has left when, its key and what it holds."""
+    rare_bytes, rare_limit_bytes = 0, limit_bytes // _RARE_SHARE
     for _, key, held_bytes in sorted(left_at, reverse=True):
+        if held_bytes > _RARE_BYTES:
+            is_first, rare_bytes = not rare_bytes, rare_bytes + held_bytes
+            if rare_bytes > rare_limit_bytes and not is_first:
+                continue
         limit_bytes -= held_bytes
         if limit_bytes < 0:
             return

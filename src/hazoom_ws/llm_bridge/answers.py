@@ -295,12 +295,9 @@ class Answers:
             self._send(answer, started, offset)
 
     def _start_waiting(self) -> None:
-        for answer in list(self._waiting):
-            if self._slots.are_all_taken:
-                return
-            if self._slots.may_run(answer.user, answer.address):
-                self._unqueue(answer)
-                self._start(answer)
+        for answer in self._slots.admitted(list(self._waiting)):
+            self._unqueue(answer)
+            self._start(answer)
 
     def _release(self, answer: Answer) -> None:
         self._slots.running.remove(answer.user, answer.address)

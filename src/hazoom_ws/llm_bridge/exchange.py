@@ -97,7 +97,7 @@ class Exchange:
         self._backend = backend
         self._clock = backend.clock
         self._sink = sink
-        self._relayed_count = self._checked_bytes = 0
+        self._checked_bytes = 0
         self._is_cancelled = False
         self._timeout: LlmTimeout | None = None  # what `expire` has found
         self._retry_at_s: float | None = None  # when the backend, which refused, wants to be asked again
@@ -232,7 +232,10 @@ class Exchange:
         try:
             if body.first:
                 self._on_data(body.first)
-            self._wait_for_end()
+            try:
+                self._wait_for_end()
+            finally:
+                self._backend.give_way()  # a backend that goes ends hundreds at once: each waits for its turn
             end()
             if chunks is not None and self.stream.text is not None and not chunks.is_whole:
                 self._changed.clear()
@@ -352,9 +355,7 @@ class Exchange:
         try:
             stream.feed(content)
         finally:
-            if len(stream.tokens) > self._relayed_count:
-                tokens = stream.tokens[self._relayed_count :]
-                self._relayed_count = len(stream.tokens)
+            if tokens := stream.take_tokens():
                 self._sink.add_tokens(tokens)
                 stream.last_piece_s = self._clock()  # the time that this took is not the backend's
 

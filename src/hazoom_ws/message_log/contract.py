@@ -22,11 +22,16 @@ from msgspec import UNSET, Struct, UnsetType
 
 from hazoom_ws.events.base import FinishReason
 from hazoom_ws.events.rooms import NewMessage
+from hazoom_ws.settings import SettingsError
 
 PAGE_LIMIT_BYTES = 262_144  # a page goes out twice on joining, and an outbox has 1 MB
 RECORD_BYTES = 500  # what a message counts for beside its text
 _RECORD_AND_NO_QUOTES_BYTES = RECORD_BYTES - len('""')
 _encode = msgspec.json.Encoder().encode
+
+
+class UsedElsewhere(SettingsError):
+    """What is to keep a log is used by another process."""
 
 
 class Page(NamedTuple):

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from weakref import WeakValueDictionary
 
+from hazoom_ws.message_log.contract import UsedElsewhere
 from hazoom_ws.message_log.sqlite.damage import DAMAGED, LOCKED, NOT_OPENED, READ_ONLY, is_header_damaged, problem_of
 from hazoom_ws.settings import SettingsError
 
@@ -38,7 +39,7 @@ class FileLock:
             self._connection = _locked(path)
         except (sqlite3.Error, OSError) as error:
             if problem_of(error) == LOCKED:
-                raise SettingsError(f"log_url: another hazoom_ws uses {path}; stop it, or choose another file") from None
+                raise UsedElsewhere(f"log_url: another hazoom_ws uses {path}; stop it, or choose another file") from None
             raise SettingsError(f"log_url: cannot use {path}: {error}; choose a file in a folder of yours") from None
         self._identity = _identity_of(f"{path}.lock")
         _held_here[self._path] = self

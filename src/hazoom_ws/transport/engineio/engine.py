@@ -95,17 +95,24 @@ class Engine(LibraryFace):
         self._unjoined: Deadlines[EngineSession] = Deadlines(connect_timeout_s)
         self._upgrades_until: Deadlines[WebSocket] = Deadlines(_UPGRADE_TIMEOUT_S)
         self._tick_s = min(_LONGEST_TICK_S, self.ping_interval, self.ping_timeout, connect_timeout_s)
-        self._is_sweeping = self._is_stopped = False
+        self._is_sweeping = False
+        self.is_stopped = False  # then there are no new sessions
 
     def stop(self) -> None:
         """Close every session, and watch no time-outs from now on: there will be no more sessions."""
-        self._is_stopped = True
+        with self.lock:
+            self.is_stopped = True
         self.disconnect()
 
     def disconnect(self, sid: str | None = None) -> None:
         """Close a session, or all, such that its client comes back."""
-        for session in list(self.sessions.values()) if sid is None else filter(None, [self.sessions.get(sid)]):
-            self.close(session, self.reason.SERVER_DISCONNECT)
+        with self.lock:
+            sessions = list(self.sessions.values()) if sid is None else list(filter(None, [self.sessions.get(sid)]))
+        for session in sessions:
+            try:
+                self.close(session, self.reason.SERVER_DISCONNECT)
+            except Exception:
+                logger.exception("closing session %s failed", session.id)
 
     # What depends on who serves, which is known only when it does
 
@@ -134,6 +141,7 @@ class Engine(LibraryFace):
     def open(self, environ: Mapping[str, Any] = MappingProxyType({})) -> EngineSession:
         """Start a session, for which polling or a WebSocket must be set up at once, and then `send_open_packet`.
 
+        It may be closed when this returns: when the engine is being stopped.
         ``environ``: what the request says that asked for it, in the keys of WSGI.
         """
         session = EngineSession(self, self.generate_id())
@@ -144,6 +152,8 @@ class Engine(LibraryFace):
             self._unjoined.start(session, now_s)
             self.start_sweeping()
         self.handlers["connect"](session.id, environ)
+        if self.is_stopped:
+            self.close(session, self.reason.SERVER_DISCONNECT)
         return session
 
     def send_open_packet(self, session: EngineSession) -> None:
@@ -183,8 +193,10 @@ class Engine(LibraryFace):
                 if self._pongs.stop(session):
                     self._pings.start(session, self.clock())
         elif kind == "1":
+            # No goodbye: the official client sends it too when a poll of its own has failed, and comes back. Who goes for
+            # good says so in Socket.IO's words before.
             session.farewell = b"6"
-            self.close(session, self.reason.CLIENT_DISCONNECT)
+            self.close(session, self.reason.TRANSPORT_CLOSE)
         elif packet != "6":
             raise MalformedPacket("its type is not one that a client may send now", repr(kind))
 
@@ -254,10 +266,10 @@ class Engine(LibraryFace):
     # Upgrade
 
     def start_upgrade(self, websocket: WebSocket) -> bool:
-        """Let ``websocket`` try to take over its polling session; return False if another does, or has done it."""
+        """Let ``websocket`` try to take over its polling session; return False if another does or has, or it is closed."""
         session = websocket.session
         with self.lock:
-            if session.candidate is not None or session.websocket is not None:
+            if session.candidate is not None or session.websocket is not None or not session.is_open:
                 return False
             session.candidate = websocket
             self._upgrades_until.start(websocket, self.clock())
@@ -295,13 +307,13 @@ class Engine(LibraryFace):
 
     def start_sweeping(self) -> None:
         """Start the one task that watches every time-out, unless it runs."""
-        if not self._is_sweeping and not self._is_stopped:
+        if not self._is_sweeping and not self.is_stopped:
             self._is_sweeping = True
             self.start_background_task(_run_sweeps, ref(self), self._async["sleep"])
 
     def run_sweeps(self) -> float | None:
         """Look at every time-out; return the seconds until the next time, None when there is none."""
-        if self._is_stopped:
+        if self.is_stopped:
             return None
         now_s = self.clock()
         for sweep in self.sweeps:

@@ -4,15 +4,16 @@ Everything here runs in a turn of the `Loop`, or in a greenlet between two turns
 """
 
 import socket
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 from hazoom_ws.transport.engineio.engine import Engine
+from hazoom_ws.transport.engineio.session import WebSocket
 
-_FRAMES_PER_CLIENT = 16  # in one turn, so that a flood from one keeps nobody waiting
-_WRITE_BYTES = 262_144
 _BACKEND_READ_BYTES = 4096  # at once: about fifty tokens, after which the others have their share
 _HEAD_LIMIT_BYTES = 8192
+_LEAVING_S = 0.001  # of a turn
 
 
 class Endpoint(Protocol):
@@ -36,6 +37,7 @@ class Watcher(Protocol):
 
     engine: Engine
     inbox: memoryview
+    leaving: "Leaving"
 
     def clock(self) -> float: ...
 
@@ -171,3 +173,34 @@ class BackendStream:
     def forget(self) -> None:
         """Its owner closes it."""
         self.pause()
+
+
+class Leaving:
+    """WebSockets whose clients have ended them, a few of which are ended in each turn.
+
+    To leave all rooms takes longer than most events: where hundreds go at once, nobody else waits for all of them.
+    """
+
+    __slots__ = ("_clock", "_websockets")
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._websockets: deque[WebSocket] = deque()
+        self._clock = clock
+
+    def __bool__(self) -> bool:
+        return bool(self._websockets)
+
+    def add(self, websocket: WebSocket) -> None:
+        """Let one go soon; its connection is closed already."""
+        self._websockets.append(websocket)
+
+    def end_some(self) -> None:
+        """End as many as a turn has time for, and at least one if there is any."""
+        if not self._websockets:
+            return
+        ends_at_s = self._clock() + _LEAVING_S
+        while self._websockets:
+            websocket = self._websockets.popleft()
+            websocket.lost(websocket.engine.reason.TRANSPORT_CLOSE)
+            if self._clock() > ends_at_s:
+                return

@@ -25,7 +25,7 @@ from hazoom_ws.transport.engineio.pending import EMPTY, Pending, with_own
 from hazoom_ws.transport.engineio.requests import Refused
 from hazoom_ws.transport.engineio.session import EngineSession
 from hazoom_ws.transport.http import heads as http_heads
-from hazoom_ws.transport.serving.endpoints import BackendStream, Endpoint, Lingerer, Newcomer
+from hazoom_ws.transport.serving.endpoints import BackendStream, Endpoint, Leaving, Lingerer, Newcomer
 from hazoom_ws.transport.serving.loop_websocket import LoopWebSocket, flush
 from hazoom_ws.transport.serving.wsgi import BegunSocket
 from hazoom_ws.transport.websocket.frames import CloseCode
@@ -80,6 +80,7 @@ class Loop:
         self._urgent: list[EngineSession] = []
         self._bulk: deque[EngineSession] = deque()
         self._broken: list[LoopWebSocket] = []
+        self.leaving = Leaving(clock)
         self._soon: list[Callable[[], object]] = []
         self._newcomers: Deadlines[Endpoint] = Deadlines(request_timeout_s)
         self._lingering: Deadlines[Endpoint] = Deadlines(_LINGER_S)
@@ -232,7 +233,8 @@ class Loop:
         self._send()
         while self._broken:
             self._broken.pop().lost(self.engine.reason.TRANSPORT_ERROR)
-        return bool(ready or self._urgent or self._bulk or self._soon)
+        self.leaving.end_some()
+        return bool(ready or self._urgent or self._bulk or self._soon or self.leaving)
 
     def _call_back(self) -> None:
         soon, self._soon = self._soon, []

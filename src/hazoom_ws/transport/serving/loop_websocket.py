@@ -50,7 +50,7 @@ class LoopWebSocket(WebSocket):
                 size_bytes = 0
             if not size_bytes:
                 self.forget()
-                self.lost(self.engine.reason.TRANSPORT_CLOSE)
+                self.loop.leaving.add(self)
                 return False
             data = bytes(self.loop.inbox[:size_bytes])
             if reader is None:

@@ -53,7 +53,7 @@ class Worker:
         hubs.get_hub().schedule_call_global(delay_s, self.soon, callback)
 
     def submit(self, done: Done, function: Callable[..., object], *args: Any) -> None:
-        """Call ``function`` in a thread, then ``done`` with what it raised."""
+        """Call ``function`` in a thread, then ``done`` with what it raised. Raises RuntimeError if there is no thread."""
         if not self._is_started:
             self._start()
         self._calls.put((done, function, args))
@@ -67,7 +67,17 @@ class Worker:
             raise error
 
     def _start(self) -> None:
-        self._is_started = True
+        """Start the threads; one is enough. Raises RuntimeError if the system gives none; the next call tries again."""
+        for _ in range(_THREADS):
+            thread = _threading.Thread(target=self._work, name="hazoom_ws worker", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                if not self._threads:
+                    raise
+                logger.warning("one thread does what %d should: %s", _THREADS, error)
+                break
+            self._threads.append(thread)
         # By default a thread that is ready waits 5 ms for one that computes: several times in each call.
         sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_INTERVAL_S))
         loop = self._loop()
@@ -77,10 +87,7 @@ class Worker:
         else:
             self._watched = _Wakes(self._wakes, self._call_back)
             loop.watch(self._watched)
-        for _ in range(_THREADS):
-            thread = _threading.Thread(target=self._work, name="hazoom_ws worker", daemon=True)
-            thread.start()
-            self._threads.append(thread)
+        self._is_started = True
 
     def close(self) -> None:
         """End the threads when they have done what there is to do; nothing is called back any more."""
