@@ -1,4 +1,4 @@
-"""The codes of the contract and the exceptions behind them.
+"""The codes of the contract (web/guides/events.md, "Errors") and the exceptions behind them.
 
 An exception carries data (the field, the limit, the actual value); its text is made here, at the edge, and is safe to
 show to a user.

@@ -161,7 +161,7 @@ class Hub:
         return connection
 
     def catch_up(self, connection: Connection, offset: int) -> list[tuple[ServerEvent, int]]:
-        """Return what was said in a recovered client's rooms after ``offset``, each with its place.
+        """Return what was said in a recovered client's rooms after ``offset``, each with its offset.
 
         First the messages in their order, then for each room who is there.
         """

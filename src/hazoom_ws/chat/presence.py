@@ -68,7 +68,7 @@ class Connection:
 
 
 class Members:
-    """The users of one place (a room, or the whole server), each with the connections it is there with."""
+    """The users of a room, or of the whole server, each with the connections it is there with."""
 
     __slots__ = ("_connections",)
 

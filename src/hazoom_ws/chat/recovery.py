@@ -361,7 +361,7 @@ def _newest(left_at: list[tuple[float, str, int]], limit_bytes: int) -> Iterator
 
 
 def _key_of(pid: str) -> str:
-    """Return what a session is kept under: who reads the file cannot take it over.
+    """Return what a session is kept under: who reads the file cannot come back with it.
 
     It begins with the pid's number: what is kept at the same time is kept in the same place, which is cheaper.
     """

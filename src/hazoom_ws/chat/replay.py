@@ -23,7 +23,7 @@ def missed(rooms: Iterable[str], read: Callable[[str, int, int], Page], limit_by
     """Decide what to replay of ``rooms``: the newest page of each since the client was last seen.
 
     ``read(room, limit_count, limit_bytes)`` returns a page. ``limit_bytes`` is for all rooms together: what is replayed has
-    to fit into the client's outbox. When there is no more place, a room costs one message read: whether there is any.
+    to fit into the client's outbox. When there is no more space, a room costs one message read: whether there is any.
     """
     replayed: list[NewMessage] = []
     incomplete: dict[str, list[NewMessage]] = {}

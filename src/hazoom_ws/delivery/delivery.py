@@ -203,7 +203,7 @@ class Delivery:
         return self._clients.get(connection_id)
 
     def clients_of_sid(self, sid: str) -> ClientSet | None:
-        """Return the link of a client that has entered a namespace as ``sid``."""
+        """Return the client set of a client that has entered a namespace as ``sid``."""
         return self._clients_by_sid.get(sid)
 
     def plain_sids(self, namespace: str) -> set[str]:

@@ -44,7 +44,7 @@ class Answer:
         self.prompt = prompt
         self.asker = asker
         self.user: User = asker.user
-        self.address = asker.address  # whose place it takes; "" for none
+        self.address = asker.address  # whose slot it has; "" for none
         self.watchers: list[Connection] = [asker] if prompt.room is UNSET else []
         self.asked_s = asked_s
         self.exchange: Exchange | None = None  # None while it waits

@@ -36,7 +36,7 @@ from hazoom_ws.settings import Settings
 
 _READ_BYTES = 4096  # at once, then others have a turn
 _EXPIRY_GRACE_S = 0.5
-_CHECK_BYTES = 16_384  # so often it is asked whether anybody can take more
+_CHECK_BYTES = 16_384  # so often it is asked whether anybody keeps up
 _PAUSE_S = 0.05
 _DRAIN_S = 1.0  # for the end of a body whose last event has come
 _REASON_BYTES, _REASON_S = 16_384, 1.0  # for the body of a refusal, which only the log has
@@ -46,13 +46,13 @@ class AnswerSink(Protocol):
     """Who gets an answer. Called in the order of what happens, by one caller at a time."""
 
     def add_tokens(self, tokens: list[str]) -> None:
-        """Take the next tokens."""
+        """Send the next tokens on."""
 
     def respond(self, response: LlmResponse) -> None:
-        """Take the answer of a request that asked for no stream; `LlmComplete` follows."""
+        """Send on the answer of a request that asked for no stream; `LlmComplete` follows."""
 
     def end(self, event: ServerEvent) -> None:
-        """Take the `LlmComplete` or `LlmError` that ends the request."""
+        """Send on the `LlmComplete` or `LlmError` that ends the request."""
 
     def keeps_up(self) -> bool:
         """Return whether anybody who gets this answer keeps up; reading pauses while nobody does."""
@@ -143,7 +143,7 @@ class Exchange:
         return not self._is_cancelled and self._timeout is None
 
     def _use(self, connection: socket.socket) -> None:
-        """Take note of the connection that this request was sent on. Raises OSError if nobody waits for it any more."""
+        """Note the connection that this request was sent on. Raises OSError if nobody waits for it any more."""
         self._connection = connection
         if not self._is_wanted():
             raise ConnectionAbortedError("nobody waits for this request any more")
@@ -265,7 +265,7 @@ class Exchange:
                 self._reading.resume()
 
     def _on_data(self, data: bytes) -> None:
-        """Take what a loop has read; what goes wrong is the waiting task's to tell."""
+        """Handle what a loop has read; what goes wrong is the waiting task's to tell."""
         if self._error is not None:
             return
         try:

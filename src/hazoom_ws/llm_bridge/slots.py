@@ -1,4 +1,4 @@
-"""The places of the AI's answers, running and waiting: who holds how many, and who may have one more. Pure bookkeeping."""
+"""The slots of the AI's answers, running and waiting: who holds how many, and who may have one more. Pure bookkeeping."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -10,7 +10,7 @@ from hazoom_ws.settings import Settings
 
 
 class Question(Protocol):
-    """What waits for a place."""
+    """What waits for a slot."""
 
     @property
     def user(self) -> User: ...
@@ -46,9 +46,9 @@ class _Taken:
 
 
 class Slots:
-    """An address may hold as many places as it leaves free.
+    """An address may hold as many slots as it leaves free.
 
-    So alone it gets half of them, and however many addresses somebody has, who comes from another one finds a place.
+    So alone it gets half of them, and however many addresses somebody has, who comes from another one finds a slot.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -64,9 +64,9 @@ class Slots:
         return self.running.of_user.get(user.id, 0) < self._settings.llm_streams_per_user_limit
 
     def admitted(self, waiting: Iterable[Q]) -> Iterator[Q]:
-        """Yield which of those that wait may run, in their order. Each is to take its place before the next is asked for.
+        """Yield which of those that wait may run, in their order. Each is to get its slot before the next is asked for.
 
-        Where an address has no place left, none of its questions is looked at: there may be hundreds at each answer's end.
+        Where an address has no slot left, none of its questions is looked at: there may be hundreds at each answer's end.
         """
         full: set[str] = set()
         for question in waiting:
@@ -81,7 +81,7 @@ class Slots:
                 yield question
 
     def _is_full(self, address: str) -> bool:
-        """Return whether an address holds as many places as are free."""
+        """Return whether an address holds as many slots as are free."""
         free_count = self._settings.llm_streams_limit - self.running.count
         return bool(address) and self.running.of_address.get(address, 0) >= free_count
 

@@ -1,6 +1,6 @@
 """What is said between us and the Django chat API, no I/O: the request's body, the bytes of an answer as tokens, its end.
 
-Source: contract.md, "The Django chat API".
+Source: web/guides/events.md, "The Django chat API".
 """
 
 import json
@@ -87,7 +87,7 @@ class TokenStream:
         self._sse = SseDecoder(event_limit_bytes=limit_bytes)
 
     def feed(self, content: bytes) -> None:
-        """Take the next bytes. Raises `LlmFailed`; what came before the failure has been taken then."""
+        """Handle the next bytes. Raises `LlmFailed`; what came before the failure has been handled then."""
         self.count(content)
         try:
             for event in self._sse.feed(content):

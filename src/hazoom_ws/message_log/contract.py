@@ -1,8 +1,8 @@
 """What a message log promises, whatever keeps it. Siblings: `memory`, `sqlite`.
 
 Order. ``seq`` is one order over all rooms and only grows, across restarts too: it starts at the microseconds since the
-epoch, so that a log which has lost its past goes on above it. A message has its place from `append` on, and `read` shows it
-at once.
+epoch, so that a log which has lost its past goes on above it. A message has its number from `append` on, and `read` shows
+it at once.
 
 Crashes. What `append` returned may be shown to nobody until `write` has kept the batch that holds it: then it is in every
 later `read`, whatever dies. A batch is kept whole or not at all; one that could not be kept is taken back by `forget`, and
@@ -105,7 +105,7 @@ KnownSessions = Callable[[], Iterator[tuple[str, StoredSession]]]
 class Batch(NamedTuple):
     """What is to be written at once: messages, and by key sessions (None: it has ended) and what has changed in others.
 
-    ``number``: its place in the order of messages, that of the first one or, if it has none, one of its own.
+    ``number``: its number in the order of messages, that of the first one or, if it has none, one of its own.
     ``senders``: of some of the messages, by seq, who sent them (`MessageLog.append`).
     """
 
@@ -151,14 +151,14 @@ class MessageLog(Protocol):
         finish_reason: FinishReason | UnsetType = UNSET,
         code: str | UnsetType = UNSET,
     ) -> NewMessage:
-        """Give one message its place and return it. Raises `LogUnavailable`.
+        """Give one message its number and return it. Raises `LogUnavailable`.
 
         ``sender`` is the id of who sent it where the name shown does not say that: two may show one name. It is kept beside
         a ``client_id``, for `find_resent`, and never read back.
         """
 
     def next_offset(self) -> int:
-        """Return a place in the order of messages for something that is not kept: no message gets this ``seq``."""
+        """Return a number in the order of messages for something that is not kept: no message gets this ``seq``."""
 
     def find_resent(
         self, room: str, user: str, client_id: str | UnsetType, sender: str | UnsetType = UNSET
@@ -219,7 +219,7 @@ class MessageLog(Protocol):
         """Whether `tidy` has something to do."""
 
     def tidy(self) -> None:
-        """Do a share of what can wait until there is nothing to write: put messages in their places, trim."""
+        """Do a share of what can wait until there is nothing to write: put messages in their tables, trim."""
 
     @property
     def is_checkpoint_due(self) -> bool:

@@ -228,7 +228,7 @@ class MemoryLog:
         newest: bool,
         limit_bytes: int = PAGE_LIMIT_BYTES,
     ) -> Page:
-        """See the contract. An ``after`` that this log has not reached yet is none of its numbers: all of it is a gap."""
+        """See `MessageLog`. An ``after`` that this log has not reached yet is none of its numbers: all of it is a gap."""
         gap = after is not None and self._has_gap(room, after)
         if after is not None and after > self.last_seq:
             after, newest = None, True

@@ -10,7 +10,7 @@ from hazoom_ws.namespaces.typing import TypingNamespace
 
 
 class RootNamespace(RoomsNamespace, TypingNamespace, StatsNamespace, LlmNamespace):
-    """Every event of the contract."""
+    """Every event (web/guides/events.md)."""
 
 
 _FEATURE_NAMESPACES: dict[Feature, type[FeatureNamespace]] = {

@@ -14,7 +14,7 @@ CHAT_PATH = "/quantum-goose-app/api/llm/chat/"
 # Sockets take no time-out that is longer, in milliseconds, than 2 ** 31: for ever is not a number of seconds.
 _LONGEST_S = 2_000_000.0
 _LARGEST = 2**53  # SQLite and JavaScript know no larger numbers, or not exactly
-_MOST_STREAMS = 65_536  # each needs a file; the pool of connections makes their places when it begins
+_MOST_STREAMS = 65_536  # each needs a file; the pool of connections makes a slot for each when it begins
 
 
 class SettingsError(ValueError):

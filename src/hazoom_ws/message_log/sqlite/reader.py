@@ -51,7 +51,7 @@ class SqliteReader:
     def read(self, room: str, after: int, before: int, unfiled: Unfiled, *, newest: bool) -> Iterator[NewMessage]:
         """Yield a room's messages with ``after < seq < before`` that have left memory, from either end.
 
-        A thread may file meanwhile. What is filed above what this turn knows of is left out there, and found by its place.
+        A thread may file meanwhile. What is filed above what this turn knows of is left out there, and found by its number.
         """
         order = "DESC" if newest else "ASC"
         condition = f"room = ? AND seq > ? AND seq < ? AND message IS NOT NULL ORDER BY seq {order}"

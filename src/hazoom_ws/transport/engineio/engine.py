@@ -1,8 +1,8 @@
-"""Engine.IO v4: sessions, heartbeats, upgrade, close. Decides, and leaves the bytes to carriers and to HTTP.
+"""Engine.IO v4: sessions, heartbeats, upgrade, close. Decides, and leaves the bytes to WebSockets and to HTTP.
 
 Takes the place of the stock Engine.IO server below python-socketio (`Engine.install`), which departs from the protocol in
 many places and spends a reader, a writer and a pinger on every client. A session is carried by long polling (`polling`) or
-by a WebSocket, whose carrier is a socket in the event loop (`loop`) or one that blocks in a thread or greenlet
+by a WebSocket, which is a socket in the event loop (`loop_websocket`) or one that blocks in a thread or greenlet
 (`blocking`).
 
 Source: Engine.IO protocol revision 4, https://socket.io/docs/v4/engine-io-protocol/.
@@ -139,7 +139,7 @@ class Engine(LibraryFace):
     # A session
 
     def open(self, environ: Mapping[str, Any] = MappingProxyType({})) -> EngineSession:
-        """Start a session, for which polling or a carrier must be set up at once, and then `send_open_packet`.
+        """Start a session, for which polling or a WebSocket must be set up at once, and then `send_open_packet`.
 
         It may be closed when this returns: when the engine is being stopped.
         ``environ``: what the request says that asked for it, in the keys of WSGI.
@@ -248,7 +248,7 @@ class Engine(LibraryFace):
             self.handlers["disconnect"](session.id, reason)
         finally:
             del self._ending[session.id]
-        # A session and its carriers refer to each other: parted, they are freed at once and not by the garbage collector.
+        # A session and its WebSockets refer to each other: parted, they are freed at once and not by the garbage collector.
         session.websocket = session.candidate = None
 
     def is_overdue(self, session: EngineSession) -> bool:

@@ -33,7 +33,7 @@ class Recipient(Protocol):
 
     @property
     def backlog_bytes(self) -> int:
-        """What waits because the client has not taken it yet."""
+        """What waits because the client has not read it yet."""
 
     def send_frame(self, framed: bytes) -> None:
         """Send ``framed`` soon and after what was delivered before."""
@@ -118,7 +118,7 @@ class EngineSession:
 
     @property
     def backlog_bytes(self) -> int:
-        """Return what waits because the client has not taken it yet."""
+        """Return what waits because the client has not read it yet."""
         if self.websocket is not None:
             return self.websocket.backlog_bytes
         return 0 if self.outbox is None else self.outbox.size_bytes
@@ -165,7 +165,7 @@ class WebSocket:
 
     @property
     def backlog_bytes(self) -> int:
-        """Return what waits because the client has not taken it yet."""
+        """Return what waits because the client has not read it yet."""
         raise NotImplementedError
 
     def close(self, code: CloseCode) -> None:
@@ -196,7 +196,7 @@ class WebSocket:
         self.fail(FrameError(CloseCode.POLICY_VIOLATION, why))
 
     def lost(self, reason: str, code: CloseCode = CloseCode.GOING_AWAY) -> None:
-        """End the connection, and with it the session if this is its carrier, else the attempt to upgrade it."""
+        """End the connection, and with it the session if this carries it, else the attempt to upgrade it."""
         if self.session.websocket is self:
             self.engine.close(self.session, reason, code=code)
         elif self.session.candidate is self:
