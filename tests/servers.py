@@ -24,6 +24,8 @@ from typing import Any, TypeVar
 import pytest
 import requests
 
+from file_modes import bound_by_modes
+
 ROOT = Path(__file__).resolve().parent.parent
 DEADLINE_S = 20.0
 _POLL_INTERVAL_S = 0.01
@@ -197,11 +199,17 @@ def _without_epoll(command: list[str]) -> list[str]:
 
 @contextmanager
 def _server(
-    name: str, async_mode: str, command: list[str], *arguments: str, env: dict[str, str]
+    name: str,
+    async_mode: str,
+    command: list[str],
+    *arguments: str,
+    env: dict[str, str],
+    is_bound_by_modes: bool = False,
 ) -> Iterator[tuple[Child, str]]:
     """Run a server of ours; yield it with its URL once it is ready."""
     command = [*command, "--async-mode", async_mode.partition(" ")[0], *arguments]
     command = _without_epoll(command) if async_mode == "eventlet without epoll" else command
+    command = bound_by_modes(command) if is_bound_by_modes else command
     with _child(f"{name} ({async_mode})", command, env=env) as child:
         ready = child.wait_for_output(rf"\A{name} ready on (http://\S+:\d+)\n")
         yield child, ready[1]
@@ -217,19 +225,43 @@ def hazoom(
     port: int | None = 0,
     env: dict[str, str] | None = None,
     args: tuple[object, ...] = (),
+    is_bound_by_modes: bool = False,
 ) -> Iterator[Hazoom]:
     """Run ``python -m hazoom_ws``. A server that the test leaves running must end with status 0 and log no traceback.
 
-    ``async_mode`` is one of `ASYNC_MODES`.
+    ``async_mode`` is one of `ASYNC_MODES`. ``is_bound_by_modes``: it may not write what is read-only, even if it is root's.
     """
     own = {"HAZOOM_LOG_URL": "memory://", "HAZOOM_PRESENCE_GRACE_S": "0"} | ({"HAZOOM_LLM_URL": llm_url} if llm_url else {})
     variables = clean_environment(**own | (env or {}))
     flags = [] if port is None else ["--port", str(port)]
     flags += ["--demo"] if demo else []
-    with _server("hazoom_ws", async_mode, command_of_hazoom(), *flags, *map(str, args), env=variables) as (child, url):
+    command = [*flags, *map(str, args)]
+    with _server(
+        "hazoom_ws", async_mode, command_of_hazoom(), *command, env=variables, is_bound_by_modes=is_bound_by_modes
+    ) as (child, url):
         yield Hazoom(child, url)
         if child.process.poll() is None:
             assert child.stop() == 0
+
+
+@contextmanager
+def gunicorn(*arguments: str, script: Path | None = None, is_ready: bool = True, **variables: str) -> Iterator[Hazoom]:
+    """Run hazoom_ws under gunicorn, as README says; yield it once it answers, or at once where it is not to be ready.
+
+    ``script`` is a program that does so itself. Workers have longer to end than any test waits: one that does not end by
+    itself fails the test.
+    """
+    command = [sys.executable, "-m", "gunicorn", "--worker-class", "gthread", "--threads", "100", "--no-control-socket"]
+    command += ["--bind", "127.0.0.1:0", "--graceful-timeout", "600", *arguments, "hazoom_ws:create_app()"]
+    command = command if script is None else [sys.executable, str(script)]
+    env = clean_environment(**{"HAZOOM_LOG_URL": "memory://"} | variables)
+    with _child("gunicorn with hazoom_ws", command, env=env) as child:
+        if not is_ready:
+            yield Hazoom(child, "http://127.0.0.1:0")
+            return
+        server = Hazoom(child, child.wait_for_output(r"Listening at: (http://127\.0\.0\.1:\d+)")[1])
+        wait_until(server.is_ready, "it answers")
+        yield server
 
 
 @contextmanager

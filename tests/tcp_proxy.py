@@ -62,7 +62,8 @@ class TcpProxy:
 
     def close(self) -> None:
         """Cut every connection and end every thread."""
-        self._is_closing.set()
+        with self._lock:
+            self._is_closing.set()  # who is accepted after that is refused
         self.resume()
         for one in (self._listener, *self._sockets):
             with suppress(OSError):
@@ -83,10 +84,10 @@ class TcpProxy:
                 client, _ = self._listener.accept()
                 server = socket.socket()
                 server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER_BYTES)
-                self._sockets += [client, server]
                 try:
                     with self._lock:
-                        if self._is_down:
+                        self._sockets += [client, server]
+                        if self._is_down or self._is_closing.is_set():
                             raise ConnectionRefusedError
                         server.connect(("127.0.0.1", self.server_port))
                         self._pairs.append((client, server))

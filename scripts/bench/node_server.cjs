@@ -1,4 +1,4 @@
-// The reference: socket.io on Node with its default options, speaking what the benchmark needs of the wire contract.
+// The reference: socket.io on Node with its default options, speaking what the benchmark needs of our events.
 "use strict";
 
 const { createServer } = require("node:http");

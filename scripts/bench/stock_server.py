@@ -1,4 +1,4 @@
-"""Flask-SocketIO on eventlet as its documentation shows it, speaking what the benchmark needs of the wire contract.
+"""Flask-SocketIO on eventlet as its documentation shows it, speaking what the benchmark needs of our events.
 
 ``python stock_server.py PORT``. One option is not as it comes: ``max_size``, without which eventlet serves 1,024
 connections and then goes silent.

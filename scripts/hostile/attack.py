@@ -51,8 +51,8 @@ class Context:
     def line(self, *, keeps: bool = False) -> Line:
         return Line(self.port, self.ends_at_s, keeps=keeps)
 
-    def websocket(self, *, joins: bool = True, auth: str = "") -> WebSocket:
-        return WebSocket(self.port, self.ends_at_s, joins=joins, auth=auth)
+    def websocket(self, *, joins: bool = True, auth: str = "", forwarded_for: str = "") -> WebSocket:
+        return WebSocket(self.port, self.ends_at_s, joins=joins, auth=auth, forwarded_for=forwarded_for)
 
     def polling(self, *, joins: bool = True) -> Polling:
         return Polling(self.port, self.ends_at_s, joins=joins)

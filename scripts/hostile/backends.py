@@ -7,13 +7,17 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 
 from hostile.attack import Attack, Context
-from hostile.wire import SERVER_ADDRESS, Closed, TimeIsUp, WebSocket
+from hostile.wire import Closed, TimeIsUp, WebSocket
 
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
 _CHUNKED = _HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 _TOKEN = b'event: token\ndata: {"token": "a"}\n\n'
 _GUESTS = 690
 _PATIENCE_S = 2.0
+_BETWEEN_S = 0.05
+# Loopback is never limited by its address: these two stand behind a proxy, which the server is told to trust.
+_PROXIED = {"HAZOOM_TRUSTED_PROXIES": "127.0.0.0/8"}
+_GUESTS_ADDRESS, _HONEST_ADDRESS = "203.0.113.2", "203.0.113.3"  # of RFC 5737: nobody's
 
 
 def _chunk(content: bytes) -> bytes:
@@ -86,7 +90,7 @@ def take_all_places(context: Context) -> None:
     with ExitStack() as stack, suppress(TimeIsUp):
         for _ in range(_GUESTS):
             with suppress(Closed):
-                guest = context.websocket()
+                guest = context.websocket(forwarded_for=_GUESTS_ADDRESS)
                 stack.callback(guest.close)
                 for _ in range(3):
                     guest.say('42["llm_request",{"message":"?"}]')
@@ -94,18 +98,21 @@ def take_all_places(context: Context) -> None:
         end_s = context.ends_at_s = max(context.ends_at_s, time.monotonic() + 2 * _PATIENCE_S)
         while time.monotonic() < end_s:
             waited += 1
-            served += _is_served(context)
+            served += _is_served(context, f"honest-{waited}")
+            time.sleep(_BETWEEN_S)
     context.counts["honest_asked"], context.counts["honest_served"] = waited, served
     if served < waited or not waited:
         context.broken.append(f"the AI served {served} of {waited} questions from another address")
 
 
-def _is_served(context: Context) -> bool:
-    """Return whether somebody from another address gets a token in time."""
-    honest = WebSocket(context.port, time.monotonic() + _PATIENCE_S, source=SERVER_ADDRESS)
+def _is_served(context: Context, request_id: str) -> bool:
+    """Return whether somebody from another address gets a token in time; the place is given back then."""
+    honest = WebSocket(context.port, time.monotonic() + _PATIENCE_S, forwarded_for=_HONEST_ADDRESS)
     try:
-        honest.say('427["llm_request",{"message":"?"}]')
+        honest.say(f'427["llm_request",{{"message":"?","request_id":"{request_id}"}}]')
         honest.wait_for('42["llm_token"')
+        honest.say(f'428["llm_cancel",{{"request_id":"{request_id}"}}]')
+        honest.wait_for('42["llm_complete"')
     except (Closed, TimeIsUp):
         return False
     finally:
@@ -146,5 +153,12 @@ ATTACKS = (
     ),
     Attack("backend-comment", "2+", "a backend's comment without end", endless(_CHUNKED, _chunk(b":" * 16_000)), **_HTTP),
     Attack("backend-tokens", "2+", "a backend's tokens without end", endless(_CHUNKED, _chunk(_TOKEN * 400)), **_HTTP),
-    Attack("ai-places", "16", "690 guests of one address take every place of the AI", take_all_places, **_HTTP),
+    Attack(
+        "ai-places",
+        "16",
+        "690 guests of one address take every place of the AI",
+        take_all_places,
+        has_backend=True,
+        variables=_PROXIED,
+    ),
 )

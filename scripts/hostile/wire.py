@@ -43,12 +43,13 @@ def begun_frame(size_bytes: int, sent_bytes: int) -> bytes:
     return b"\x81\xff" + struct.pack("!Q", size_bytes) + bytes(4) + b"4" * sent_bytes
 
 
-def handshake() -> bytes:
-    """Return the request that opens a WebSocket."""
+def handshake(forwarded_for: str = "") -> bytes:
+    """Return the request that opens a WebSocket. ``forwarded_for``: whose it is, if a proxy were to send it; "" if none."""
     key = base64.b64encode(os.urandom(16)).decode()
+    told = f"X-Forwarded-For: {forwarded_for}\r\n" if forwarded_for else ""
     return (
         "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\n"
-        f"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
+        f"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n{told}\r\n"
     ).encode()
 
 
@@ -165,12 +166,14 @@ class WebSocket(Line):
         joins: bool = True,
         auth: str = "",
         source: str = ATTACKER_ADDRESS,
+        forwarded_for: str = "",
         receive_buffer_bytes: int = 0,
     ) -> None:
+        """``forwarded_for`` is as in `handshake`."""
         super().__init__(port, ends_at_s, source=source, receive_buffer_bytes=receive_buffer_bytes)
         self.connected: dict[str, str] = {}
         try:
-            self.send(handshake())
+            self.send(handshake(forwarded_for))
             while b"\r\n\r\n" not in self.received:
                 self.read(self._remaining_s())
                 if len(self.received) > _HANDSHAKE_LIMIT_BYTES:

@@ -1,9 +1,9 @@
-"""The one place where the parts are joined."""
+"""The one place where the parts are joined, each after those that it needs."""
 
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,21 +12,20 @@ from flask import Flask
 from flask_cors import CORS
 from werkzeug.test import create_environ
 
-from hazoom_ws.access.addresses import address_reader
-from hazoom_ws.access.limits import Account
+from hazoom_ws.access.accounts import Accounts
 from hazoom_ws.access.origins import OriginCheck, cors_origins
 from hazoom_ws.chat.hub import Hub
 from hazoom_ws.delivery.delivery import Delivery
 from hazoom_ws.delivery.timers import Timers
 from hazoom_ws.llm_bridge.answers import Answers
 from hazoom_ws.llm_bridge.bridge import LlmBridge
+from hazoom_ws.llm_bridge.proxies import check_proxy
 from hazoom_ws.message_log.opening import open_log
 from hazoom_ws.metrics.statistics import Statistics
 from hazoom_ws.namespaces.application import FromApplication
 from hazoom_ws.namespaces.chat import Chat
 from hazoom_ws.namespaces.features import Feature
 from hazoom_ws.namespaces.parts import Parts
-from hazoom_ws.namespaces.programs import takes_offsets
 from hazoom_ws.namespaces.registry import Registry
 from hazoom_ws.namespaces.root import OWN_FEATURES, build_namespaces
 from hazoom_ws.namespaces.tasks import Tasks
@@ -38,10 +37,13 @@ from hazoom_ws.transport.serving.http_requests import handle_request
 from hazoom_ws.transport.socketio.dispatch import Dispatcher
 from hazoom_ws.transport.socketio.fan_out import FanOut
 from hazoom_ws.transport.socketio.packet import limited_packet_type
+from hazoom_ws.transport.socketio.quiet import quiet_logger
+from hazoom_ws.web import gunicorn
 from hazoom_ws.web.development import Application, SocketIO, is_only_looked_at
 from hazoom_ws.web.routes import create_blueprint
 
 
+@gunicorn.in_one_line()
 def create_app(
     settings: Settings | None = None, *, async_mode: str = "threading", features: Sequence[type[Feature]] = ()
 ) -> Flask:
@@ -55,19 +57,24 @@ def create_app(
     its ``emit`` and ``send`` reach who is in our rooms. ``app.extensions["hazoom_ws"].publish(...)`` says something in one
     (`FromApplication`), ``.close()`` ends the application and gives back what it holds of the system.
     ``features`` are classes of the application's own (`hazoom_ws.features`), served on ``/`` beside ours.
-    Raises `SettingsError` for a bad environment, or a message log that cannot be used; TypeError and ValueError for
-    features that cannot be, such as one with a name of ours.
+    Raises `SettingsError` for a bad environment, a message log or a proxy that cannot be used, or a way to be served that
+    cannot work (several workers of gunicorn's, its ``--preload``); TypeError and ValueError for features that cannot be,
+    such as one with a name of ours.
     """
     settings = load_settings() if settings is None else checked(settings)
     registry = Registry(OWN_FEATURES, features)
+    gunicorn_worker = gunicorn.checked_worker()
+    check_proxy(settings.llm_url)
     app = Application("hazoom_ws", template_folder="web/templates", static_folder="web/static")
     CORS(app, origins=cors_origins(settings.cors_origins), always_send=False)
+
+    # The transport: bytes to events, and back.
     fan_out = FanOut()
     socketio = SocketIO(
         app,
         async_mode=async_mode,
         async_handlers=False,  # one client's events in the order sent
-        logger=_quiet_logger("socketio"),
+        logger=quiet_logger("socketio"),
         manage_session=False,
         serializer=limited_packet_type(settings.event_limit_bytes),
         client_manager=fan_out,
@@ -76,7 +83,7 @@ def create_app(
     engine = Engine(
         async_mode=async_mode,
         async_handlers=False,
-        logger=_quiet_logger("engineio"),
+        logger=quiet_logger("engineio"),
         monitor_clients=False,
         cors_allowed_origins=OriginCheck(settings.cors_origins, settings.host),
         ping_interval=settings.ping_interval_s,
@@ -89,76 +96,47 @@ def create_app(
         handle_request=handle_request,
     )
     engine.install(socketio.server)
-    # Greenlets change places only where they wait, and nothing in a turn does; eventlet's lock costs more than a turn.
-    lock = threading.RLock() if async_mode == "threading" else None
-    log = open_log(settings, Path(app.instance_path), is_kept=not is_only_looked_at())
-    # The task of the timers is to know nothing of an application that is not used any more.
+
+    # What was said, and the turns in which it is.
+    folder = Path(app.instance_path)
+    log = gunicorn.when_free(gunicorn_worker, lambda: open_log(settings, folder, is_kept=not is_only_looked_at()))
+    # Tasks are to know nothing of an application that is not used any more.
     start_task, sleep = socketio.start_background_task, time.sleep if async_mode == "threading" else socketio.sleep
     worker = _worker(engine) if async_mode == "eventlet" else None
     delivery = Delivery(
         fan_out,
         log,
-        lock,
+        # Greenlets change places only where they wait, and nothing in a turn does; eventlet's lock costs more than a turn.
+        threading.RLock() if async_mode == "threading" else None,
         start_task=start_task,
         sleep=sleep,
         worker=worker,
         outbox_limit_bytes=settings.outbox_limit_bytes,
         namespaces_of=registry.namespaces_of,
     )
-    with delivery.turn():
-        pass  # a log that was not well when it was opened is tried again from now on
-    # For handlers that others add, which find the client's request in Flask's.
-    environ = {**create_environ("/socket.io/"), "flask.app": app}
-    address_of = address_reader(settings.trusted_proxies)
-    Dispatcher(
-        socketio.server,
-        engine,
-        fan_out,
-        reply=delivery.reply,
-        environ=environ,
-        open_account=lambda request: Account(
-            settings, address_of(request), time.monotonic, takes_offsets=takes_offsets(request)
-        ),
-    )
-    hub = Hub(
-        settings,
-        log,
-        delivery.add,
-        wake=lambda: timers.ensure_running(),  # noqa: PLW0108 - it does not exist yet
-        clock=time.monotonic,
-        wall_clock=time.time,
-    )
+    engine.sweeps.append(delivery.look_at_log)
     timers = Timers(delivery, start_task=start_task, sleep=sleep)
-    bridge = LlmBridge(
-        settings,
-        start_task=start_task,
-        read=lambda: engine.loop and engine.loop.read,
-        give_way=lambda: engine.give_way(),  # noqa: PLW0108 - whoever serves changes it
-    )
+
+    # Chat, and the AI's answers.
+    hub = Hub(settings, log, delivery.add, wake=timers.ensure_running, clock=time.monotonic, wall_clock=time.time)
+    bridge = LlmBridge(settings, start_task=start_task, read=engine.loop_reader, give_way=engine.let_others)
     answers = Answers(
         settings,
         hub,
         log,
         bridge,
         turn=delivery.turn,
-        keeps_up=lambda room, connections: delivery.keeps_up(room, connections, settings.outbox_limit_bytes // 2),
+        keeps_up=partial(delivery.keeps_up, limit_bytes=settings.outbox_limit_bytes // 2),
         wake=timers.ensure_running,
     )
-    with delivery.turn():
-        answers.keep_died()
-    timers.serve(hub.run_due, answers.run_due, bridge.run_due)
     statistics = Statistics(hub, answers, bridge)
 
-    def close() -> None:
-        registry.close()
-        timers.close()
-        bridge.close()
-        engine.stop()
-        delivery.close_log()
-        if worker is not None:
-            worker.close()
-
-    app.let_go = close
+    # Who calls all that: clients, the application around us, HTTP.
+    # Handlers that others add find the client's request in Flask's.
+    environ = {**create_environ("/socket.io/"), "flask.app": app}
+    Dispatcher(
+        socketio.server, engine, fan_out, reply=delivery.reply, environ=environ, open_account=Accounts(settings).open
+    )
     outside = FromApplication(
         settings,
         hub,
@@ -167,9 +145,18 @@ def create_app(
         fan_out=fan_out,
         emit=socketio.server.emit,
         is_one_thread=async_mode == "eventlet",
-        may_wait=lambda: engine.loop is None or not engine.loop.is_current(),
+        may_wait=engine.may_wait,
     )
-    parts = Parts(settings, hub, answers, statistics, delivery, log, close, outside.publish)
+    running = _Running(
+        registry=registry,
+        delivery=delivery,
+        timers=timers,
+        answers=answers,
+        bridge=bridge,
+        engine=engine,
+        worker=worker,
+    )
+    parts = Parts(settings, hub, answers, statistics, delivery, log, running.close, outside.publish)
     tasks = Tasks(delivery, start_task)
     chat = Chat(
         hub,
@@ -188,25 +175,58 @@ def create_app(
         outside.ours.add(namespace.namespace)
     socketio.server.emit = outside.emit
     app.extensions["hazoom_ws"] = parts
-    app.register_blueprint(create_blueprint(parts.hub, parts.statistics, parts.delivery, log))
+    app.let_go = running.close
+    app.register_blueprint(create_blueprint(hub, statistics, delivery, log))
+
+    timers.serve(hub.run_due, answers.run_due, bridge.run_due)
+    running.start()
+    if gunicorn_worker is not None:
+        warn = partial(engine.refusals.note, level=logging.WARNING)
+        engine.sweeps.append(gunicorn.end_watch(gunicorn_worker, running.stop, engine.sessions.__len__, warn))
     return app
+
+
+class _Running:
+    """What an application has of the system: tasks, threads, connections, the file of its log."""
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        delivery: Delivery,
+        timers: Timers,
+        answers: Answers,
+        bridge: LlmBridge,
+        engine: Engine,
+        worker: Any,
+    ) -> None:
+        self._delivery = delivery
+        self._answers = answers
+        self._engine = engine
+        # In this order: nothing is asked any more, the last words are sent and kept, what they needed is given back.
+        self._closes: list[Callable[[], object]] = [registry.close, timers.close, bridge.close, engine.stop]
+        self._closes.append(delivery.close_log)
+        if worker is not None:
+            self._closes.append(worker.close)
+
+    def start(self) -> None:
+        """End the answers that died with an earlier process; a log that is not well is tried again from now on."""
+        with self._delivery.turn():
+            self._answers.keep_died()
+
+    def stop(self) -> None:
+        """Let every client go, to come back, and keep what was said: the process is about to end."""
+        self._engine.stop()
+        self._delivery.settle()
+
+    def close(self) -> None:
+        """Give all of it back; calling it again changes nothing."""
+        for close in self._closes:
+            close()
 
 
 def _worker(engine: Engine) -> Any:
     """Return what calls functions that may block: greenlets must not wait for them."""
-    from hazoom_ws.transport.serving.offload import Worker
+    from hazoom_ws.transport.serving.offload import Worker  # which imports eventlet
 
-    return Worker(lambda: engine.loop)
-
-
-def _quiet_logger(name: str) -> logging.Logger:
-    """Return a logger for a library that passes on crashes only.
-
-    Below that level the libraries log whole packets, which hold messages and tokens; their refused requests are ours to
-    report (`OriginCheck`) or nobody's concern.
-    """
-    logger = logging.getLogger(f"hazoom_ws.{name}")
-    logger.setLevel(logging.ERROR)
-    if not logger.filters:
-        logger.addFilter(lambda record: record.exc_info is not None)
-    return logger
+    return Worker(engine.current_loop)

@@ -1,8 +1,7 @@
-"""The codes of the contract and the exceptions behind them.
+"""The codes of the contract (web/guides/events.md, "Errors") and the exceptions behind them.
 
 An exception carries data (the field, the limit, the actual value); its text is made here, at the edge, and is safe to
-show to a user. Three roots say who is to blame: the client, the AI backend (upstream), or we. Log level and, later,
-metrics follow the root.
+show to a user.
 """
 
 from typing import ClassVar
@@ -36,19 +35,11 @@ class HazoomError(Exception):
     retry_after_s: float | None = None  # when ``retry`` makes sense, where that is known
 
 
-class ClientFault(HazoomError):
-    """The client sent what it may not send."""
-
-
 class UpstreamFault(HazoomError):
     """The AI backend did not do its part. The text never holds the backend's own words: they may name addresses."""
 
 
-class OurFault(HazoomError):
-    """We failed; the log has the reason under a reference that the user can quote."""
-
-
-class BadPayload(ClientFault):
+class BadPayload(HazoomError):
     code = "bad_payload"
 
     def __init__(self, field: str, problem: str) -> None:
@@ -57,28 +48,28 @@ class BadPayload(ClientFault):
         self.field = field
 
 
-class UnknownEvent(ClientFault):
+class UnknownEvent(HazoomError):
     code = "unknown_event"
 
     def __init__(self, name: str, namespace: str) -> None:
         super().__init__(f"there is no event {name!r} on namespace {namespace}")
 
 
-class NotInRoom(ClientFault):
+class NotInRoom(HazoomError):
     code = "not_in_room"
 
     def __init__(self, room: str) -> None:
         super().__init__(f"you are not in room {room!r}; send join_room first")
 
 
-class TooLarge(ClientFault):
+class TooLarge(HazoomError):
     code = "too_large"
 
     def __init__(self, field: str, limit_bytes: int, actual_bytes: int) -> None:
         super().__init__(f"{field}: {actual_bytes} bytes of UTF-8, the limit is {limit_bytes}")
 
 
-class RateLimited(ClientFault):
+class RateLimited(HazoomError):
     code = "rate_limited"
     retry = True
 
@@ -88,7 +79,7 @@ class RateLimited(ClientFault):
         self.retry_after_s = retry_after_s
 
 
-class TooMuchHistory(ClientFault):
+class TooMuchHistory(HazoomError):
     code = "rate_limited"
     retry = True
 
@@ -99,14 +90,14 @@ class TooMuchHistory(ClientFault):
         )
 
 
-class TooManyRooms(ClientFault):
+class TooManyRooms(HazoomError):
     code = "too_many_rooms"
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"a connection can be in {limit} rooms at most; leave one first")
 
 
-class TooManyStreams(ClientFault):
+class TooManyStreams(HazoomError):
     code = "too_many_streams"
     retry = True
 
@@ -118,7 +109,7 @@ class TooManyStreams(ClientFault):
         )
 
 
-class TooManyTasks(ClientFault):
+class TooManyTasks(HazoomError):
     code = "rate_limited"
     retry = True
 
@@ -127,7 +118,7 @@ class TooManyTasks(ClientFault):
         super().__init__(f"{whose} waiting for {limit} events to be handled, which is the limit; try again later")
 
 
-class Refused(ClientFault):
+class Refused(HazoomError):
     """What a feature of an application refuses, with a code of its own."""
 
     def __init__(self, code: str, message: str, *, retry: bool = False) -> None:
@@ -137,14 +128,14 @@ class Refused(ClientFault):
         self.retry = retry
 
 
-class Forbidden(ClientFault):
+class Forbidden(HazoomError):
     code = "forbidden"
 
     def __init__(self, what: str) -> None:
         super().__init__(f"{what} is not yours")
 
 
-class NotFound(ClientFault):
+class NotFound(HazoomError):
     code = "not_found"
 
     def __init__(self, what: str) -> None:
@@ -179,7 +170,7 @@ class LlmTimeout(UpstreamFault):
         super().__init__(f"the AI service took longer than {limit_s:g} s for {waited_for}")
 
 
-class Internal(OurFault):
+class Internal(HazoomError):
     code = "internal"
 
     def __init__(self, reference: str) -> None:
@@ -187,7 +178,7 @@ class Internal(OurFault):
         self.reference = reference
 
 
-class LogUnavailable(OurFault):
+class LogUnavailable(HazoomError):
     code = "internal"
     retry = True
 

@@ -1,21 +1,27 @@
 """A file that is damaged: every start succeeds, what can be read is there, and nothing of its contents is told."""
 
 import logging
+import shutil
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from file_modes import modes_hold
 from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.message_log.contract import SessionChange, StoredSession
 from hazoom_ws.message_log.opening import open_log
-from hazoom_ws.message_log.sqlite.damage import DAMAGED, GONE
+from hazoom_ws.message_log.sqlite.damage import DAMAGED, GONE, LOCKED, NEWER
 from hazoom_ws.message_log.sqlite.log import SqliteLog
 from hazoom_ws.message_log.sqlite.marks import MARGIN
-from hazoom_ws.settings import Settings
+from hazoom_ws.message_log.sqlite.migrations import MIGRATIONS
+from hazoom_ws.settings import Settings, SettingsError
 
 OpenFile = Callable[..., SqliteLog]
 SESSION = StoredSession(user_id="u", user_name="Ann", conversation_id="s", since=1, rooms=["a"])
@@ -250,21 +256,95 @@ def test_a_damaged_file_that_cannot_be_renamed_refuses_messages_and_names_no_pat
     say(log, "2")
 
 
-@pytest.mark.parametrize(
-    ("at", "value"), [(18, b"\x09"), (19, b"\x09"), (56, b"\x00\x00\x00\x02"), (60, b"\x7f\x00\x00\x04"), (63, b"\x00")]
-)
-def test_a_damaged_header_is_damage(open_file, file, at, value):
-    """A file that says that it is read-only, or of another version, was taken at its word."""
-    log = open_file()
-    say(log, "1")
-    log.close()
+def overwrite(file: Path, at: int, value: bytes) -> None:
     with file.open("r+b") as opened:
         opened.seek(at)
         opened.write(value)
+
+
+@pytest.mark.parametrize(("at", "value"), [(18, b"\x09"), (19, b"\x09"), (56, b"\x00\x00\x00\x02")])
+def test_a_damaged_header_is_damage(open_file, file, at, value):
+    """A file that says that it is read-only, or in another encoding, was taken at its word."""
+    log = open_file()
+    say(log, "1")
+    log.close()
+    overwrite(file, at, value)
     log = open_file()
     assert log.problem is None
     say(log, "2")
     assert damaged_names(file)
+
+
+VERSION_AT, MARK_AT = 60, 68  # PRAGMA user_version and application_id, four bytes each
+
+
+@pytest.mark.parametrize("at", [*range(VERSION_AT, VERSION_AT + 4), *range(MARK_AT, MARK_AT + 4)])
+@pytest.mark.parametrize("value", [0, 1, 5, 0x80, 0xFF])
+def test_a_damaged_byte_of_the_version_costs_nothing(open_file, file, at, value):
+    """With some of them the start was refused, as if the file were one of a newer version."""
+    log = open_file()
+    say(log, "1")
+    log.close()
+    overwrite(file, at, bytes([value]))
+    log = open_file()
+    assert log.problem is None
+    assert texts(log) == ["1"]
+    log.close()
+    assert not damaged_names(file)
+    header = file.read_bytes()
+    assert [int.from_bytes(header[start : start + 4]) for start in (VERSION_AT, MARK_AT)] == [
+        len(MIGRATIONS),
+        0x687A0000 + len(MIGRATIONS),
+    ]
+
+
+def newer(version: int, mark: int) -> bytes:
+    """Return what a file of that version has from `VERSION_AT` on."""
+    return version.to_bytes(4) + bytes(4) + mark.to_bytes(4)
+
+
+@pytest.mark.parametrize("mark", [0x687A0000 + 5, 0, 0x68010000 + 5], ids=["marked", "never marked", "mark damaged"])
+def test_a_file_of_a_newer_version_is_left_alone(open_file, file, mark):
+    open_file().close()
+    overwrite(file, VERSION_AT, newer(5, mark))
+    before = file.read_bytes()
+    with pytest.raises(SettingsError, match="schema version 5"):
+        open_file()
+    assert file.read_bytes() == before
+    assert not damaged_names(file)
+
+
+def test_a_file_of_a_newer_version_put_in_place_meanwhile_is_left_alone(open_file, file, clock, caplog):
+    """It was a traceback each second."""
+    log = open_file()
+    say(log, "1")
+    other = file.with_name("other")
+    with closing(sqlite3.connect(other)) as connection:
+        mark = 0x687A0000 + 99
+        connection.executescript(f"PRAGMA journal_mode = WAL; PRAGMA user_version = 99; PRAGMA application_id = {mark};")
+    other.replace(file)
+    before = file.read_bytes()
+    notice(log, clock)
+    log.reopen()
+    assert log.problem == NEWER
+    assert file.read_bytes() == before
+    file.unlink()
+    log.reopen()
+    assert log.problem is None
+    log.close()
+    assert texts(open_file()) == ["1"], "what memory has waits for a file of ours"
+
+
+def test_a_file_of_an_earlier_release_is_marked(open_file, file, caplog):
+    log = open_file()
+    say(log, "1")
+    log.close()
+    overwrite(file, MARK_AT, bytes(4))
+    log = open_file()
+    assert texts(log) == ["1"]
+    log.close()
+    assert file.read_bytes()[MARK_AT : MARK_AT + 2] == b"hz"
+    assert caplog.text == ""
 
 
 def test_a_damaged_schema_is_damage(open_file, file, caplog):
@@ -451,3 +531,223 @@ def test_opening_a_file_many_times_hardly_leaves_the_clock_behind(open_file, clo
         clock.now_s += 60
         log.close()
     assert log.last_seq < before + 20 * 60e6
+
+
+def modes(file: Path) -> set[int]:
+    """Return the modes of a file and of what SQLite keeps beside it."""
+    return {path.stat().st_mode & 0o777 for path in file.parent.glob(f"{file.name}*") if path.is_file()}
+
+
+@pytest.fixture
+def read_only_file(open_file: OpenFile, file: Path) -> Iterator[Path]:
+    """Return a file that says "1" and may not be written, though root runs the test."""
+    log = open_file()
+    say(log, "1")
+    log.close()
+    file.chmod(0o400)
+    with modes_hold():
+        yield file
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_a_read_only_file_is_used_as_soon_as_it_may_be_written(open_file, read_only_file, is_restarted):
+    """SQLite had made what it keeps beside the file read-only too, and for that it stayed so, across restarts."""
+    log = open_file()
+    assert log.problem == "log.sqlite3 is read-only"
+    with pytest.raises(LogUnavailable):
+        say(log, "refused")
+    log.reopen()
+    assert log.problem == "log.sqlite3 is read-only"
+    read_only_file.chmod(0o600)
+    if is_restarted:
+        log.close()
+        log = open_file()
+    else:
+        log.reopen()
+    assert log.problem is None
+    say(log, "2")
+    assert modes(read_only_file) == {0o600}
+    log.close()
+    assert texts(open_file()) == ["1", "2"]
+
+
+def test_what_is_beside_the_file_and_stays_read_only_is_named(open_file, read_only_file, monkeypatch, caplog):
+    """As where somebody else owns it."""
+    log = open_file()
+    read_only_file.chmod(0o600)
+
+    def refuse(path: Path, _mode: int) -> None:
+        raise PermissionError(1, "Operation not permitted", str(path))
+
+    with monkeypatch.context() as foreign:
+        foreign.setattr(Path, "chmod", refuse)
+        log.reopen()
+    assert log.problem in ("log.sqlite3-shm is read-only", "log.sqlite3-wal is read-only")
+    assert str(read_only_file.parent) not in caplog.text
+    log.reopen()
+    assert log.problem is None
+
+
+def test_a_file_that_becomes_read_only_while_it_is_open_is_written_on(open_file, file):
+    log = open_file()
+    say(log, "1")
+    with modes_hold():
+        file.chmod(0o400)
+        say(log, "2")
+        log.reopen()
+        assert log.problem == "log.sqlite3 is read-only"
+        file.chmod(0o600)
+        log.reopen()
+        say(log, "3")
+    log.close()
+    assert texts(open_file()) == ["1", "2", "3"]
+
+
+def test_a_file_in_a_folder_that_is_read_only_is_used_when_it_can_be(open_file, file, clock):
+    log = open_file()
+    say(log, "1")
+    with modes_hold():
+        file.parent.chmod(0o500)
+        try:
+            say(log, "2")
+            log.close()  # which takes away what SQLite keeps beside the file
+            file.parent.chmod(0o700)
+            for suffix in ("-wal", "-shm"):
+                Path(f"{file}{suffix}").unlink(missing_ok=True)
+            file.parent.chmod(0o500)
+            log = open_file()
+            assert log.problem == "the folder of the file is read-only"
+            log.reopen()
+            assert log.problem == "the folder of the file is read-only"
+        finally:
+            file.parent.chmod(0o700)
+        log.reopen()
+        say(log, "3")
+    log.close()
+    assert texts(open_file()) == ["1", "2", "3"]
+
+
+def test_a_file_whose_folder_was_moved_is_made_anew_and_locked(open_file, file, clock):
+    """The lock went with the folder: a second process would have found none, and used the new file too."""
+    folder = file.parent / "folder"
+    log = open_log(Settings(log_url=f"sqlite:///{folder / file.name}"), folder, clock=clock)
+    say(log, "1")
+    folder.rename(file.parent / "elsewhere")
+    notice(log, clock)
+    log.reopen()
+    assert log.problem is None
+    say(log, "2")
+    command = "from pathlib import Path; from hazoom_ws.message_log.sqlite.file import lock_file; "
+    command += f"lock_file(Path({str(folder / file.name)!r}))"
+    ended = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=False)
+    assert "log_url: another hazoom_ws uses" in ended.stderr
+    log.close()
+    log = open_log(Settings(log_url=f"sqlite:///{folder / file.name}"), folder, clock=clock)
+    assert texts(log) == ["1", "2"]
+    log.close()
+
+
+def test_a_lost_file_that_another_process_has_taken_is_left_to_it(open_file, file, clock):
+    log = open_file()
+    say(log, "1")
+    for path in list(file.parent.iterdir()):
+        path.unlink()
+    notice(log, clock)
+    with closing(sqlite3.connect(f"{file}.lock", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        log.reopen()
+        assert log.problem == LOCKED
+        assert not file.exists()
+    log.reopen()
+    assert log.problem is None
+    assert texts(log) == ["1"]
+
+
+@contextmanager
+def full_disk(file: Path) -> Iterator[None]:
+    """Let no file of this process grow in the body; the system says so like a full disk."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    largest_bytes = max(path.stat().st_size for path in file.parent.iterdir())
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_start_on_a_full_disk_refuses_messages_until_there_is_room(open_file, file):
+    log = open_file()
+    said = [f"{number} {'x' * 20_000}" for number in range(10)]
+    say(log, *said)
+    shutil.copytree(file.parent, file.parent / "copy")  # as a process that was killed leaves it
+    log.close()
+    for suffix in ("", "-wal", "-shm"):
+        (file.parent / "copy" / f"{file.name}{suffix}").replace(f"{file}{suffix}")
+    with full_disk(file):
+        log = open_file()
+        assert log.problem == "the disk fails, or is full"
+        with pytest.raises(LogUnavailable):
+            say(log, "refused")
+        log.reopen()
+        assert log.problem == "the disk fails, or is full"
+    log.reopen()
+    assert log.problem is None
+    say(log, "after")
+    log.close()
+    assert texts(open_file()) == [*said, "after"]
+    assert not damaged_names(file)
+
+
+def restored(log: SqliteLog) -> int:
+    """Write all that the log has to write; return how many batches those were."""
+    batches_count = 0
+    while log.is_dirty:
+        log.write(log.pop_batch())
+        batches_count += 1
+    return batches_count
+
+
+@pytest.mark.parametrize("how", ["deleted", "damaged"])
+def test_sessions_are_saved_anew_in_a_file_that_is_made_anew(open_file, file, clock, how):
+    """Who was connected when the file was lost could not come back after a restart."""
+    log = open_file()
+    known = {str(number): SESSION for number in range(1500)}
+    for key, session in known.items():
+        log.save_session(key, session)
+    log.restore_from(lambda: iter(known.items()))
+    say(log, "1")
+    if how == "deleted":
+        file.unlink()
+        notice(log, clock)
+    else:
+        log.problem = DAMAGED
+    log.reopen()
+    assert log.is_dirty
+    assert not log.is_pressing, "nobody waits for that"
+    log.change_session("7", SessionChange(joined=["b"]))  # it is in no file yet
+    known["7"] = replace(SESSION, rooms=["a", "b"])
+    log.save_session("8", None)
+    del known["8"]
+    assert restored(log) > 1, "not all at once"
+    log.close()
+    assert dict(open_file().sessions()) == known
+
+
+def test_sessions_are_saved_anew_once(open_file, file, clock):
+    log = open_file()
+    asked: list[int] = []
+    log.restore_from(lambda: iter([asked.append(1) or ("key", SESSION)]))
+    say(log, "1")
+    log.reopen()
+    assert not log.is_dirty
+    assert asked == []
+    file.unlink()
+    notice(log, clock)
+    log.reopen()
+    restored(log)
+    log.save_session("key", None)
+    restored(log)
+    assert asked == [1]
+    log.close()
+    assert dict(open_file().sessions()) == {}

@@ -554,11 +554,14 @@ class TestFile:
     def test_a_file_of_a_later_version_is_refused(self, open_store, tmp_path):
         open_store(self.URL).close()
         connection = sqlite3.connect(tmp_path / "log.sqlite3")
-        connection.execute("PRAGMA user_version = 99")
+        connection.executescript(f"PRAGMA user_version = 99; PRAGMA application_id = {0x687A0000 + 99};")
         connection.close()
+        before = (tmp_path / "log.sqlite3").read_bytes()
         for _ in range(2):  # the first refusal leaves nothing locked
             with pytest.raises(SettingsError, match="schema version 99"):
                 open_store(self.URL)
+        assert (tmp_path / "log.sqlite3").read_bytes() == before
+        assert not [path.name for path in tmp_path.iterdir() if "damaged" in path.name]
 
     def test_a_locked_file_refuses_messages_until_it_is_free(self, open_store, tmp_path, monkeypatch):
         monkeypatch.setattr("hazoom_ws.message_log.sqlite.writer._BUSY_TIMEOUT_S", 0)

@@ -10,14 +10,17 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import requests
 
 from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.message_log.contract import SessionChange, StoredSession
 from hazoom_ws.message_log.opening import open_log
 from hazoom_ws.message_log.sqlite.log import SqliteLog
 from hazoom_ws.settings import Settings
+from servers import DEADLINE_S, OfficialClient, hazoom, wait_until
 
 FILES_COUNT = int(os.environ.get("HAZOOM_TEST_DAMAGED_FILES", "40"))
+SERVERS_COUNT = FILES_COUNT // 10
 ROOMS = ("first", "second", "third")
 FILED_COUNT, TAIL_COUNT = 300, 60
 TEXT = re.compile(r"text-\d+-[x\u00e4]+")
@@ -82,7 +85,7 @@ def harmed(content: bytes, places: list[tuple[int, int]]) -> set[str]:
 
 @pytest.mark.parametrize("seed", range(FILES_COUNT))
 def test_a_file_with_random_bytes_changed_starts(tmp_path, original, caplog, seed):
-    content, said = original
+    content, _ = original
     damaged, places = changed(content, random.Random(seed))
     (tmp_path / "log.sqlite3").write_bytes(damaged)
     log = open_file(tmp_path)
@@ -104,9 +107,44 @@ def test_a_file_with_random_bytes_changed_starts(tmp_path, original, caplog, see
     assert not TEXT.search(told)
     assert "client-" not in told
     if not is_set_aside:
-        hit = harmed(content, places)
-        missing = [text[:12] for _, text in said if text not in found and text.split("-")[1] not in hit]
-        assert not missing
+        assert not missing(original, found, places)
+
+
+def missing(original: tuple[bytes, list[tuple[str, str]]], found: set[str], places: list[tuple[int, int]]) -> list[str]:
+    """Return the beginnings of the messages that nothing was changed near, and that were not found."""
+    content, said = original
+    hit = harmed(content, places)
+    return [text[:12] for _, text in said if text not in found and text.split("-")[1] not in hit]
+
+
+@pytest.mark.parametrize("seed", range(10_000, 10_000 + SERVERS_COUNT))
+def test_a_server_starts_with_such_a_file_and_tells_nothing_of_it(tmp_path, original, seed):
+    damaged, places = changed(original[0], random.Random(seed))
+    (tmp_path / "log.sqlite3").write_bytes(damaged)
+    env = {"HAZOOM_LOG_URL": f"sqlite:///{tmp_path / 'log.sqlite3'}", "HAZOOM_RATE_LIMIT_PER_S": "0"}
+    told, found = [], set()
+    with hazoom(env=env) as server, OfficialClient() as client:
+
+        def is_ready() -> bool:
+            ready = requests.get(f"{server.url}/ready", timeout=DEADLINE_S)
+            told.append(ready.text)
+            return ready.ok
+
+        wait_until(is_ready, "it is ready")
+        ann = client.connect(server.url, auth={"user_name": "Ann"})
+        for room in ROOMS:
+            ann.emit("join_room", {"room": room, "history": 0})
+            page = ann.emit("get_history", {"room": room, "after": 0, "limit": 500})
+            found |= {entry["message"] for entry in page.get("messages", ())}
+        is_ready()
+        wait_until(lambda: ann.emit("message", {"message": "after", "room": "first"})["ok"], "a message is kept")
+        wait_until(is_ready, "it is ready")
+        assert server.child.stop() == 0
+        told.append(server.child.output)
+    assert not TEXT.search("".join(told))
+    assert "client-" not in "".join(told)
+    if not any(".damaged-" in path.name for path in tmp_path.iterdir()):
+        assert not missing(original, found, places)
 
 
 def read(log: SqliteLog, room: str, problems: list[str | None]) -> list:

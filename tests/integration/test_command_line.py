@@ -107,6 +107,16 @@ def test_a_host_that_is_none_is_named(host: str) -> None:
     assert f"cannot listen on {host!r}: " in refused("--host", host)
 
 
+def test_a_proxy_that_cannot_be_used_is_named_without_its_password() -> None:
+    """Each question failed as if the backend were down, and the log spoke of missing dependencies."""
+    variables = {"HAZOOM_LLM_URL": "http://llm.example.com:9001", "NO_PROXY": "", "no_proxy": ""}
+    line = refused("--port", 0, ALL_PROXY="socks5://ann:secret@proxy.example.com:1080", **variables)
+    assert line == (
+        "hazoom_ws: ALL_PROXY is a SOCKS proxy, and the AI backend is asked through HTTP proxies only; "
+        "set HTTP_PROXY to one, or add the backend's host to NO_PROXY\n"
+    )
+
+
 def test_a_backend_that_cannot_be_called_is_explained() -> None:
     assert "HAZOOM_LLM_URL cannot be used: its port" in refused(HAZOOM_LLM_URL="http://localhost:99999")
 

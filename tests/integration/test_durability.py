@@ -11,7 +11,7 @@ import requests
 
 from servers import Hazoom, OfficialClient, free_port, hazoom, wait_until
 
-Run = Callable[[], AbstractContextManager[Hazoom]]
+Run = Callable[..., AbstractContextManager[Hazoom]]
 BURST = 1000
 FILED_AT_ONCE = 512
 
@@ -31,7 +31,7 @@ def run(async_mode: str, file: Path, log_fsync: str) -> Run:
     """Return a function that runs the server on one port with one file."""
     port = free_port()
     env = {"HAZOOM_RATE_LIMIT_PER_S": "0", "HAZOOM_LOG_URL": f"sqlite:///{file}", "HAZOOM_LOG_FSYNC": log_fsync}
-    return lambda: hazoom(async_mode=async_mode, port=port, env=env)
+    return lambda **options: hazoom(async_mode=async_mode, port=port, env=env, **options)
 
 
 def everything(url: str, client: OfficialClient) -> list[dict]:
@@ -185,3 +185,72 @@ def test_a_deleted_file_is_made_anew_with_what_was_acknowledged(run: Run, file: 
         server.child.kill()
     with run() as server:
         assert [entry["message"] for entry in everything(server.url, client)] == [*acknowledged, "after"]
+
+
+def reason(server: Hazoom) -> str:
+    """Return why a server is not ready, "" if it is."""
+    ready = requests.get(f"{server.url}/ready", timeout=20)
+    return "" if ready.ok else ready.json()["reason"]
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_a_file_that_was_read_only_is_used_when_it_is_not(
+    run: Run, file: Path, client: OfficialClient, is_restarted: bool
+) -> None:
+    """It stayed unusable after `chmod u+w`, across restarts."""
+    with run() as server:
+        ann = client.connect(server.url, auth={"user_name": "Ann"}, reconnectionDelay=20, reconnectionDelayMax=100)
+        assert ann.emit("message", {"message": "before"})["ok"] is True
+    file.chmod(0o400)
+    with run(is_bound_by_modes=True) as server:
+        ann.wait_until_connected()
+        assert reason(server) == f"message log: {file.name} is read-only"
+        refused = ann.emit("message", {"message": "meanwhile"})
+        assert (refused["ok"], refused["error"]["code"], refused["error"]["retry"]) == (False, "internal", True)
+        file.chmod(0o600)
+        if not is_restarted:
+            wait_until(lambda: not reason(server), "the log is well again")
+            assert ann.emit("message", {"message": "after"})["ok"] is True
+    with run(is_bound_by_modes=True) as server:
+        assert not reason(server)
+        kept = [entry["message"] for entry in everything(server.url, client)]
+        assert kept == (["before"] if is_restarted else ["before", "after"])
+
+
+@pytest.mark.parametrize("how", ["deleted", "replaced", "folder moved"])
+def test_a_server_that_nobody_asks_misses_its_file(run: Run, file: Path, how: str) -> None:
+    """It was noticed by the next message, which was refused for it, or by who asked `/ready`."""
+    with run() as server:
+        if how == "deleted":
+            file.unlink()
+        elif how == "replaced":
+            file.with_name("empty").touch(0o600)
+            file.with_name("empty").replace(file)
+        else:
+            file.parent.rename(file.parent.with_name(f"{file.parent.name} elsewhere"))
+        wait_until(lambda: "the file was deleted or replaced" in server.log, "the file is missed")
+        wait_until(lambda: "messages are kept again" in server.log, "the file is made anew")
+        assert file.stat().st_size > 0
+
+
+def test_who_is_connected_when_the_file_is_lost_comes_back_after_a_restart(
+    run: Run, file: Path, client: OfficialClient
+) -> None:
+    """Sessions were saved into the new file only when they changed: others could not be recovered."""
+    with run() as server:
+        ann = client.connect(server.url, auth={"user_name": "Ann"}, reconnectionDelay=20, reconnectionDelayMax=100)
+        assert ann.emit("join_room", {"room": "team"})["ok"] is True
+        assert ann.emit("message", {"message": "before", "room": "team"})["ok"] is True
+        file.unlink()
+        wait_until(lambda: "messages are kept again" in server.log, "the file is made anew")
+
+        def is_saved() -> bool:
+            with closing(sqlite3.connect(file)) as kept:
+                rows = kept.execute("SELECT sessions FROM tail").fetchall()
+                return _count(kept, "sessions") > 0 or any("Ann" in sessions for (sessions,) in rows)
+
+        wait_until(is_saved, "the session is saved anew")
+        server.child.kill()
+    with run():
+        assert ann.wait_for("status")["recovered"] is True
+        assert ann.emit("message", {"message": "after", "room": "team"})["ok"] is True, "it is in its room"

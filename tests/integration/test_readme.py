@@ -1,5 +1,6 @@
-"""What the README shows works as it stands."""
+"""What the README and the guides show works as it stands."""
 
+import json
 import re
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import requests
 
-from servers import DEADLINE_S, ROOT, OfficialClient, flask_tool, free_port, hazoom, program
+from servers import DEADLINE_S, ROOT, Hazoom, OfficialClient, flask_tool, free_port, hazoom, program
 
 APPLICATION = """
 {patch}
@@ -20,27 +21,85 @@ app.extensions["socketio"].run(app, port={port}{options})
 """
 
 
-def test_the_client_that_it_shows_chats_and_sees_an_answer(tmp_path: Path) -> None:
-    [snippet] = re.findall(r"```js\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    with hazoom(demo=True) as server:
-        assert "http://localhost:5000" in snippet
-        ending = 'socket.on("llm_complete", ({ response }) => { console.log(`\\nall: ${response}`); process.exit(); });'
-        script = tmp_path / "client.mjs"
-        script.write_text(snippet.replace("http://localhost:5000", server.url) + ending, encoding="utf-8")
-        (tmp_path / "node_modules").symlink_to(ROOT / "scripts" / "npm" / "node_modules", target_is_directory=True)
-        command = [program("TEST_NODE", "node"), str(script)]
-        done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=DEADLINE_S, check=True)
-    assert "I am Ann, in general" in done.stdout
-    assert "Ann: hello" in done.stdout
-    answer = done.stdout.rpartition("all: ")[2].strip()
-    assert answer
-    assert answer in "".join(done.stdout.split("all: ")[:-1])  # token by token, before it was there as a whole
+GUIDES = ROOT / "src" / "hazoom_ws" / "web" / "guides"
+# What the hook of the guide needs of React, which is not installed here: a state that stays, effects that run once.
+REACT = """
+const cells = [];
+export const seen = () => cells;
+export function useState(first) {
+  const at = cells.push(first) - 1;
+  return [first, (next) => { cells[at] = typeof next === "function" ? next(cells[at]) : next; }];
+}
+export function useEffect(effect) { effect(); }
+"""
+HOOK = """
+import { seen } from "react";
+import { say, ask, socket } from "./chat.js";
+import { useRoom } from "./room.js";
+
+useRoom("general");
+const isOver = new Promise((end) => socket.on("llm_complete", end));
+await new Promise((connected) => socket.on("status", connected));
+if (!(await say("general", "hello")).ok || !(await ask("general", "Why?")).ok) throw new Error("refused");
+const { request_id, response } = await isOver;
+const [messages, answers] = seen();
+console.log(JSON.stringify({ shown: messages.map(({ message }) => message), streamed: answers[request_id], response }));
+process.exit();
+"""
+
+
+def run_node(folder: Path, files: dict[str, str], *, also: dict[str, str] | None = None) -> str:
+    """Run the last of ``files`` beside the others and the packages of npm; return what it printed."""
+    modules = folder / "node_modules"
+    modules.mkdir()
+    for package in (ROOT / "scripts" / "npm" / "node_modules").iterdir():
+        (modules / package.name).symlink_to(package, target_is_directory=package.is_dir())
+    for name, text in {"package.json": '{"type": "module"}', **(also or {}), **files}.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    command = [program("TEST_NODE", "node"), str(folder / list(files)[-1])]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=DEADLINE_S, check=True)
     assert done.stderr == ""
+    return done.stdout
+
+
+def snippets(page: Path, server: Hazoom) -> list[str]:
+    """Return the JavaScript that a page shows, for this server."""
+    found = re.findall(r"```js\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    return [snippet.replace("http://localhost:5000", server.url) for snippet in found]
+
+
+def test_the_client_that_it_shows_chats_and_sees_an_answer(tmp_path: Path) -> None:
+    with hazoom(demo=True) as server:
+        [snippet] = snippets(ROOT / "README.md", server)
+        assert server.url in snippet
+        ending = 'socket.on("llm_complete", ({ response }) => { console.log(`all: ${response}`); process.exit(); });'
+        said = run_node(tmp_path, {"client.js": snippet + ending})
+    assert "I am Ann, in general" in said
+    assert "Ann: hello" in said
+    streamed, _, answer = said.partition("all: ")
+    assert answer.strip()
+    assert answer.split()[0] in streamed  # token by token, before it was there as a whole
+
+
+def test_the_hook_of_the_guide_shows_a_room_and_an_answer_as_it_comes(tmp_path: Path) -> None:
+    with hazoom(demo=True) as server:
+        chat, room = snippets(GUIDES / "react.md", server)
+        assert server.url in chat
+        files = {"chat.js": chat, "room.js": room, "page.js": HOOK}
+        react = {
+            "node_modules/react/index.js": REACT,
+            "node_modules/react/package.json": '{"type": "module", "main": "index.js"}',
+        }
+        told = json.loads(run_node(tmp_path, files, also=react))
+    assert told["shown"][:2] == ["hello", "Why?"]
+    assert told["response"]
+    assert told["streamed"] == told["response"]
 
 
 def test_the_application_that_it_shows_sends_into_a_room(tmp_path: Path, client: OfficialClient, async_mode: str) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    [snippet] = re.findall(r"### Sending from the application\n.*?```python\n(.*?)```", readme, re.DOTALL)
+    guide = (GUIDES / "operating.md").read_text(encoding="utf-8")
+    [snippet] = re.findall(r"### Sending from the application\n.*?```python\n(.*?)```", guide, re.DOTALL)
     port, script = free_port(), tmp_path / "application.py"
     is_patched = async_mode == "eventlet"
     patch = "import eventlet; eventlet.monkey_patch()" if is_patched else ""
@@ -53,3 +112,12 @@ def test_the_application_that_it_shows_sends_into_a_room(tmp_path: Path, client:
         assert ann.wait_for("orders") == {"open": 3}
         [shown] = ann.received("new_message")
         assert (shown["user"], shown["message"], shown["room"]) == ("Shop", "A new order has come in", "lobby")
+
+
+def test_the_application_that_it_shows_first_works(tmp_path: Path) -> None:
+    guide = (GUIDES / "operating.md").read_text(encoding="utf-8")
+    [snippet] = re.findall(r"## In your own application\n+```python\n(.*?)```", guide, re.DOTALL)
+    assert "Settings(" in snippet
+    script = tmp_path / "application.py"
+    script.write_text(snippet.replace("Settings(", 'Settings(log_url="memory://", '), encoding="utf-8")
+    subprocess.run([sys.executable, str(script)], timeout=DEADLINE_S, check=True)

@@ -1,5 +1,6 @@
 """Who drops comes back as who it was, and gets what it missed: the official client, with no code of its own."""
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hazoom_ws.chat.replay import REPLAY_LIMIT_COUNT
+from protocol_client import Polling
 from servers import Hazoom, OfficialClient, Socket, free_port, hazoom, unique, wait_until
 from tcp_proxy import TcpProxy, tcp_proxy
 
@@ -165,6 +167,20 @@ def test_who_said_goodbye_does_not_come_back_as_who_it_was(server, client, room)
     ann.disconnect()
     again = client.connect(server.url, auth={"user_name": "Ann", **session})
     assert again.received("status")[0]["recovered"] is False
+
+
+@pytest.mark.parametrize(("goodbye", "may_return"), [([], True), (["41"], False)])
+def test_a_connection_that_is_closed_is_no_goodbye(server: Hazoom, goodbye: list[str], may_return: bool) -> None:
+    """The official client closes a connection over which a poll has failed, and comes back."""
+    first = Polling(server.url)
+    first.send('40{"recover":true}')
+    pid = json.loads(first.poll().packets[0].removeprefix("40"))["pid"]
+    first.send(*goodbye, "1")
+    again = Polling(server.url)
+    again.send(f'40{{"recover":true,"pid":"{pid}","offset":"0"}}')
+    answer, status, *_ = again.poll().packets
+    assert (json.loads(answer.removeprefix("40"))["pid"] == pid) is may_return
+    assert json.loads(status.removeprefix("42"))[1]["recovered"] is may_return
 
 
 @pytest.mark.parametrize(

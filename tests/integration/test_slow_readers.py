@@ -182,7 +182,7 @@ def test_who_polls_no_more_is_closed_too(server: Hazoom, ann: Socket) -> None:
         assert ann.emit("join_room", {"room": room})["user_count"] == 2
         before = closed_count(server)
         sent = chat_until_closed(ann, server, room)
-        assert len(sent) <= 3
+        assert len(sent) <= 5  # the second is too much, and the log is read beside that
         assert ann.wait_for("user_left", lambda left: left["room"] == room)["user"] == "Snail"
         answer = http.get(url, params=parameters, timeout=DEADLINE_S)
         assert (answer.status_code, answer.json()["message"]) == (400, "Session ID unknown")

@@ -28,9 +28,7 @@ def make_app() -> Iterator[MakeApp]:
             socketio.server._handle_eio_disconnect(eio_sid, "test is over")
         hub = app.extensions["hazoom_ws"].hub
         assert (hub.connection_count, hub.user_count, hub.room_count) == (0, 0, 0)
-        assert not hub._typing._ends_at_s
-        assert not hub._typing._of
-        assert not hub._guest_names
+        assert hub.is_empty
         assert not app.extensions["hazoom_ws"].delivery._clients
         assert not socketio.server.manager.rooms
         app.extensions["hazoom_ws"].close()

@@ -1,4 +1,4 @@
-"""The rules of the house (README, "Architecture"): who may import whom, and what may not exist."""
+"""The rules of the house (web/guides/architecture.md): who may import whom, and what may not exist."""
 
 import ast
 import subprocess

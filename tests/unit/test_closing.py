@@ -83,6 +83,11 @@ def close(app: Flask) -> None:
     app.extensions["hazoom_ws"].close()
 
 
+def test_two_hundred_applications_leave_nothing(instance: Path, nothing_left: None) -> None:
+    for _ in range(200):
+        close(create_app())
+
+
 def test_twenty_applications_leave_nothing(instance: Path, nothing_left: None) -> None:
     for number in range(20):
         app = create_app()
@@ -245,6 +250,8 @@ from hazoom_ws import create_app
 threads = lambda: [thread for thread in patcher.original("threading").enumerate() if "hazoom" in thread.name]
 count = lambda: len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else 0
 was_started, counts = False, []
+for _ in range(200):
+    create_app(async_mode="eventlet").extensions["hazoom_ws"].close()
 for number in range(6):
     app = create_app(async_mode="eventlet")
     parts = app.extensions["hazoom_ws"]

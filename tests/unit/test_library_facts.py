@@ -1,6 +1,7 @@
 """What our code relies on or guards against in the libraries below it, so that an upgrade that changes it is noticed."""
 
 import http.client
+import http.server
 import inspect
 import os
 import select
@@ -132,7 +133,7 @@ def test_deep_json_is_a_recursion_error_for_msgspec_so_the_depth_is_checked_firs
 
 @pytest.mark.parametrize("connection", ["close", "keep-alive"])
 def test_the_socket_is_where_the_bridge_looks_for_it_and_read1_gives_what_arrived(connection):
-    from hazoom_ws.llm_bridge.http_client import socket_of
+    from hazoom_ws.llm_bridge.urllib3_overrides import socket_of
 
     more = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -183,6 +184,19 @@ def test_werkzeug_reads_over_its_own_file_after_an_answer_and_takes_the_body_fro
     assert "self.rfile.read(" in source
     assert source.index("self.make_environ()") < source.index("self.rfile.read(")
     assert "handle_one_request" not in vars(handler)
+
+
+def test_the_methods_of_werkzeug_that_we_replace_are_there():
+    server, handler = werkzeug.serving.ThreadedWSGIServer, werkzeug.serving.WSGIRequestHandler
+    assert {name for name in ("get_request", "handle_error", "log") if hasattr(server, name)} == {
+        "get_request",
+        "handle_error",
+        "log",
+    }
+    replaced = {"setup", "handle_one_request", "parse_request", "make_environ", "finish", "log_request"}
+    assert {name for name in replaced if hasattr(handler, name)} == replaced
+    assert "parse_request" in inspect.getsource(http.server.BaseHTTPRequestHandler.handle_one_request)
+    assert "self.run_wsgi" in inspect.getsource(handler.__getattr__)
 
 
 def test_the_methods_of_the_manager_that_the_fan_out_overrides_are_those_we_know():
@@ -245,6 +259,45 @@ def test_the_server_registers_three_handlers_with_its_engine_which_are_those_tha
     assert list(inspect.signature(server._handle_eio_connect).parameters) == ["eio_sid", "environ"]
     assert list(inspect.signature(server._handle_eio_message).parameters) == ["eio_sid", "data"]
     assert list(inspect.signature(server._handle_eio_disconnect).parameters) == ["eio_sid", "reason"]
+
+
+def test_the_engine_has_what_we_use_and_replace():
+    def names(function):
+        return list(inspect.signature(function).parameters)
+
+    engine = engineio.Server(async_mode="threading")
+    assert names(engine.handle_request) == ["environ", "start_response"]
+    assert names(engine.send) == ["sid", "data"]
+    assert names(engine.send_packet) == ["sid", "pkt"]
+    assert names(engine.save_session) == ["sid", "session"]
+    for method in (engine.get_session, engine.transport, engine.disconnect):
+        assert names(method) == ["sid"]
+    for method in (engine._cors_allowed_origins, engine._cors_headers):
+        assert names(method) == ["environ"]
+    assert engine.handlers == {}
+    assert callable(engine._async["sleep"])
+    words = {name: text for name, text in vars(engine.reason).items() if name.isupper()}
+    assert words == {
+        "CLIENT_DISCONNECT": "client disconnect",
+        "SERVER_DISCONNECT": "server disconnect",
+        "PING_TIMEOUT": "ping timeout",
+        "TRANSPORT_CLOSE": "transport close",
+        "TRANSPORT_ERROR": "transport error",
+    }
+
+
+def test_the_server_has_what_we_replace():
+    def names(function):
+        return list(inspect.signature(function).parameters)
+
+    server = socketio.Server(async_mode="threading")
+    assert (server.namespace_handlers, server.handlers, server.environ) == ({}, {}, {})
+    assert names(server._handle_disconnect) == ["eio_sid", "namespace", "reason"]
+    assert names(server.disconnect) == ["sid", "namespace", "ignore_queue"]
+    assert names(server._handle_connect) == ["eio_sid", "namespace", "data"]
+    assert names(server._handle_ack) == ["eio_sid", "namespace", "id", "data"]
+    assert names(server._trigger_event) == ["event", "namespace", "args"]
+    assert names(server._send_packet) == ["eio_sid", "pkt"]
 
 
 @given(data=st.binary(max_size=300), mask=st.binary(min_size=4, max_size=4))

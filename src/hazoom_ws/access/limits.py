@@ -21,7 +21,7 @@ class TokenBucket:
         self._updated_s = now_s
 
     def spend(self, now_s: float, cost: float = 1) -> float:
-        """Take ``cost`` tokens and return 0, or take none and return the seconds until there are so many.
+        """Spend ``cost`` tokens and return 0, or none and return the seconds until there are so many.
 
         What costs more than the bucket holds is allowed when it is full, and owes the rest.
         """
@@ -39,7 +39,7 @@ class TokenBucket:
 class Account:
     """What a session may still do and who it is, for as long as it lasts, whatever namespaces it enters and leaves.
 
-    ``user`` is None before it has said who it is. ``address`` is whom places are counted for, "" for who is not limited
+    ``user`` is None before it has said who it is. ``address`` is whom slots are counted for, "" for who is not limited
     by address. ``takes_offsets``: the client's handlers can take an argument more, unless it says so itself.
     """
 

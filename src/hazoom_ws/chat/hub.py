@@ -5,7 +5,6 @@ given to ``deliver`` in the order in which they became true; it does not know ho
 is made within a turn (`hazoom_ws.delivery.delivery`).
 """
 
-import math
 import secrets
 from collections.abc import Callable
 from itertools import islice
@@ -14,23 +13,23 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from hazoom_ws.chat.absences import Absences
 from hazoom_ws.chat.effects import Broadcast, Close, Effect, Enter, Leave, Push
 from hazoom_ws.chat.identity import identify, is_same
 from hazoom_ws.chat.notices import Notices
-from hazoom_ws.chat.presence import Connection, Members, TypingIndicators, TypingKey, User, name_in, sizes_of
+from hazoom_ws.chat.presence import Connection, Members, User, name_in, sizes_of
 from hazoom_ws.chat.recovery import RecoverableSessions
-from hazoom_ws.chat.replay import missed
-from hazoom_ws.deadlines import Deadlines
-from hazoom_ws.errors import LogUnavailable, NotInRoom, TooManyRooms
+from hazoom_ws.chat.replay import missed, newest_after
+from hazoom_ws.chat.typing import TypingIndicators, TypingKey
+from hazoom_ws.errors import NotInRoom, TooManyRooms
 from hazoom_ws.events.base import FinishReason, ServerEvent
 from hazoom_ws.events.rooms import HistoryPage, NewMessage, Published, RoomJoined, RoomLeft, UserJoined, UserLeft
 from hazoom_ws.events.typing import UserTyping
-from hazoom_ws.message_log.contract import EVERYTHING, PAGE_LIMIT_BYTES, MessageLog, Page
+from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, MessageLog, Page
 from hazoom_ws.settings import Settings
 
 LISTED_USERS = 200  # names that a room tells; over it everybody's coming and going is not told to everybody
 NOTICE_INTERVAL_S = 1.0
-ABSENCES_LIMIT_COUNT = 12_000  # users of rooms that are waited for; over it the first are not any longer
 DUE_AT_ONCE = 500  # in one turn, so that a crowd which left at once keeps nobody waiting
 FALLBACK_ROOM = "general"
 
@@ -53,7 +52,7 @@ class Hub:
         ``wake`` is called when there is something that `run_due` has to do later.
         """
         self.deliver = deliver
-        self.on_left: Callable[[str, User], None] | None = None  # told when a user has left a room
+        self.on_left: Callable[[str, User], object] = lambda *_: None  # told when a user has left a room
         self._settings = settings
         self._log = log
         self._clock = clock
@@ -66,11 +65,16 @@ class Hub:
         self._typing = TypingIndicators(settings.typing_expiry_s)
         self._wake = wake
         self._notices = Notices(deliver, wake, crowd_count=LISTED_USERS, interval_s=NOTICE_INTERVAL_S)
-        self._absences: Deadlines[tuple[str, User]] = Deadlines(settings.presence_grace_s)
+        self._absences = Absences(settings.presence_grace_s)
         window_s, limit_bytes = settings.recovery_window_s, settings.recovery_limit_bytes
         self.recoverable = RecoverableSessions(window_s, log, wall_clock(), clock(), limit_bytes=limit_bytes)
 
     # Who is where
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is held of anybody: no connection, room, name or indicator."""
+        return not (self._connections or self._rooms or self._guest_names or self._typing)
 
     @property
     def connection_count(self) -> int:
@@ -83,10 +87,9 @@ class Hub:
     def connections_of(self, user: User) -> tuple[Connection, ...]:
         return self._users.connections_of(user)
 
-    def members(self, room: str) -> tuple[User, ...]:
+    def members(self, room: str) -> list[User]:
         """Return the users in a room, longest there first, those who may be back in a moment among them."""
-        members = self._rooms.get(room)
-        return tuple(members.users()) if members else ()
+        return self._rooms[room].users() if room in self._rooms else []
 
     @property
     def room_count(self) -> int:
@@ -163,20 +166,14 @@ class Hub:
         return connection
 
     def catch_up(self, connection: Connection, offset: int) -> list[tuple[ServerEvent, int]]:
-        """Return what was said in a recovered client's rooms after ``offset``, each with its place.
+        """Return what was said in a recovered client's rooms after ``offset``, each with its offset.
 
         First the messages in their order, then for each room who is there.
         """
 
-        def read(room: str, limit_count: int, limit_bytes: int) -> Page:
-            try:
-                return self._log.read(
-                    room, after=offset, limit=limit_count, newest=True, limit_bytes=limit_bytes, event_name=EVERYTHING
-                )
-            except LogUnavailable:
-                return Page([], more=True, gap=False)
-
-        replayed, incomplete = missed(connection.rooms, read, self._settings.outbox_limit_bytes // 2)
+        replayed, incomplete = missed(
+            connection.rooms, newest_after(self._log, offset), self._settings.outbox_limit_bytes // 2
+        )
         events: list[tuple[ServerEvent, int]] = [(entry, entry.seq) for entry in replayed]
         for room in connection.rooms:
             page = Page(incomplete.get(room, []), more=room in incomplete, gap=False)
@@ -323,12 +320,12 @@ class Hub:
         now_s = self._clock()
         for key in self._typing.expire(now_s):
             self._broadcast_typing(key, is_typing=False)
-        for (room, user), _ in islice(self._absences.pop_due(now_s), DUE_AT_ONCE):
+        for room, user in self._absences.pop_due(now_s, DUE_AT_ONCE):
             self._leave_absent(room, user)
         for user in self.recoverable.expire(now_s, DUE_AT_ONCE):
             self._guest_names.discard(user.name)
         self._notices.tell_due(now_s, lambda room: len(self._rooms[room]))
-        due_at_s = [self._typing.next_end_s(), self._absences.next_due_at_s(), self.recoverable.next_due_at_s()]
+        due_at_s = [self._typing.next_due_at_s(), self._absences.next_due_at_s(), self.recoverable.next_due_at_s()]
         due_at_s.append(self._notices.due_at_s)
         next_due_at_s = [at_s for at_s in due_at_s if at_s is not None]
         return min(next_due_at_s) - now_s if next_due_at_s else None
@@ -345,7 +342,7 @@ class Hub:
         members = self._rooms.setdefault(room, Members())
         is_new = members.add(connection)
         self._room_sizes = None
-        self._absences.stop((room, connection.user))
+        self._absences.stop(room, connection.user)
         if is_new:
             event = UserJoined(room=room, user=connection.user.name, user_count=len(members))
             self._notices.announce(room, event, self._clock(), connection)
@@ -359,9 +356,9 @@ class Hub:
         if not self._rooms[room].remove_connection(connection):
             return
         if has_dropped and self._settings.presence_grace_s:
-            self._absences.start((room, connection.user), self._clock())
-            if len(self._absences) > ABSENCES_LIMIT_COUNT:
-                self._leave_absent(*next(self._absences.pop_due(math.inf))[0])
+            self._absences.start(room, connection.user, self._clock())
+            for missed_room, missed_user in self._absences.take_excess():
+                self._leave_absent(missed_room, missed_user)
         else:
             self._rooms[room].remove_user(connection.user)
             self._announce_left(room, connection.user)
@@ -378,8 +375,7 @@ class Hub:
         if not members:
             del self._rooms[room]
             self._notices.forget(room)
-        if self.on_left is not None:
-            self.on_left(room, user)
+        self.on_left(room, user)
 
     def _room_joined(self, room: str, page: Page) -> RoomJoined:
         members = self._rooms[room]

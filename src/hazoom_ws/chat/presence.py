@@ -2,7 +2,6 @@
 
 import secrets
 import string
-from collections import OrderedDict
 from collections.abc import Collection
 from itertools import islice
 from typing import NamedTuple
@@ -69,7 +68,7 @@ class Connection:
 
 
 class Members:
-    """The users of one place (a room, or the whole server), each with the connections it is there with."""
+    """The users of a room, or of the whole server, each with the connections it is there with."""
 
     __slots__ = ("_connections",)
 
@@ -138,62 +137,3 @@ def sizes_of(rooms: dict[str, Members]) -> dict[str, int]:
             break
         sizes[name] = len(members)
     return sizes
-
-
-class TypingKey(NamedTuple):
-    """One indicator: a connection may name different senders in its payloads."""
-
-    connection: Connection
-    room: str
-    user_name: str
-
-
-class TypingIndicators:
-    """Who is typing where, until a moment of the monotonic clock. All last equally long, so the first one ends first."""
-
-    def __init__(self, expiry_s: float) -> None:
-        self._expiry_s = expiry_s
-        self._ends_at_s: OrderedDict[TypingKey, float] = OrderedDict()
-        self._of: dict[Connection, set[TypingKey]] = {}
-
-    def start(self, key: TypingKey, now_s: float) -> None:
-        """Start or renew an indicator."""
-        self._ends_at_s[key] = now_s + self._expiry_s
-        self._ends_at_s.move_to_end(key)
-        self._of.setdefault(key.connection, set()).add(key)
-
-    def has_any(self, connection: Connection) -> bool:
-        """Return whether a connection types anywhere."""
-        return connection in self._of
-
-    def stop(self, key: TypingKey) -> bool:
-        """End an indicator and return whether it was on."""
-        if self._ends_at_s.pop(key, None) is None:
-            return False
-        keys = self._of[key.connection]
-        keys.remove(key)
-        if not keys:
-            del self._of[key.connection]
-        return True
-
-    def stop_all(self, connection: Connection, room: str) -> list[TypingKey]:
-        """End every indicator of ``connection`` in ``room`` and return them."""
-        ended = [key for key in self._of.get(connection, ()) if key.room == room]
-        for key in ended:
-            self.stop(key)
-        return ended
-
-    def expire(self, now_s: float) -> list[TypingKey]:
-        """End the indicators whose time is over and return them."""
-        ended = []
-        while self._ends_at_s:
-            key, ends_at_s = next(iter(self._ends_at_s.items()))
-            if ends_at_s > now_s:
-                break
-            self.stop(key)
-            ended.append(key)
-        return ended
-
-    def next_end_s(self) -> float | None:
-        """Return the moment at which the next indicator ends, None if there is none."""
-        return next(iter(self._ends_at_s.values()), None)

@@ -24,8 +24,13 @@ _SECRET_BYTES = 18
 _NUMBER_DIGITS = 11
 _FEW_ROOMS = 3  # which take less than this:
 _LARGE_BYTES = 2048  # from here on a session costs more to save than finding out what has changed
-_HELD_BYTES, _HELD_ANSWER_BYTES = 1200, 300  # in memory, beside the names of rooms
+_HELD_BYTES, _HELD_ANSWER_BYTES = 1080, 300  # in memory, beside the names of rooms
+# A session that holds more than this, of very many rooms or long names, is rare; all of them together get a share of the
+# space, so that a few who leave such sessions behind push none of the usual ones out.
+_RARE_BYTES = 4096
+_RARE_SHARE = 4
 _NO_CHANGE = SessionChange()
+_NO_ANSWERS: dict[str, str] = {}  # shared, and never changed
 _decode_rooms = msgspec.json.Decoder(list[str]).decode
 _ANSWER_PREFIX = "answer "  # of the key under which one of a room is kept; those of sessions begin with a digit
 
@@ -72,6 +77,10 @@ class RecoverableSession:
         self.changes_bytes = 0
         self.packed_rooms: bytes | None = None  # instead of rooms
 
+    @property
+    def is_rare(self) -> bool:
+        return self.held_bytes > _RARE_BYTES
+
     def pack(self) -> None:
         """Hold the rooms as one text, while nobody asks for them: names by themselves take several times as much."""
         if self.packed_rooms is None:
@@ -79,10 +88,16 @@ class RecoverableSession:
             self.packed_rooms, self.rooms = bytes(memoryview(msgspec.json.encode(self.rooms))), []
             if self.kept is not None:  # it was saved, and has the same rooms
                 self.kept = msgspec.structs.replace(self.kept, rooms=[])
+            # None can be added while nobody holds the session, and most have none.
+            self.answers, self.died_answers = self.answers or _NO_ANSWERS, self.died_answers or _NO_ANSWERS
+
+    def unpacked_rooms(self) -> list[str]:
+        return self.rooms if self.packed_rooms is None else _decode_rooms(self.packed_rooms)
 
     def unpack(self) -> None:
         if self.packed_rooms is not None:
-            self.rooms, self.packed_rooms = _decode_rooms(self.packed_rooms), None
+            self.answers, self.died_answers = self.answers or {}, self.died_answers or {}
+            self.rooms, self.packed_rooms = self.unpacked_rooms(), None
             if self.kept is not None:
                 self.kept = msgspec.structs.replace(self.kept, rooms=self.rooms)
 
@@ -100,10 +115,13 @@ class RecoverableSessions:
         self._by_key: dict[str, RecoverableSession] = {}
         self._away: Deadlines[RecoverableSession] = Deadlines(window_s)
         self._away_bytes = 0
+        self._rare: Deadlines[RecoverableSession] = Deadlines(window_s)  # those of them that are
+        self._rare_bytes = 0
         self._away_counts: Counter[str] = Counter()  # by user
         self._limit_bytes = limit_bytes
         self._evicted: list[User] = []
         self._numbers = count(int(wall_now_s * 1000))
+        self._shared_answers: dict[str, str] = {}  # those of rooms that have not ended, the room of each by id
         died: defaultdict[str, dict[str, str]] = defaultdict(dict)  # with the earlier process, by room
         left_at: list[tuple[float, str, int]] = []
         for key, stored in log.sessions():
@@ -133,6 +151,7 @@ class RecoverableSessions:
                 self._store(session, wall_now_s + window_s)
             session.ends_at = wall_now_s + window_s
             self._begin_to_wait(session, now_s)
+        log.restore_from(self._states)
 
     def start(self, connection: Connection, guest_key: str = "") -> None:
         """Give a new connection a session and its pid, which ends in a guest's key."""
@@ -159,9 +178,9 @@ class RecoverableSessions:
     def resume(self, session: RecoverableSession, pid: str, connection: Connection) -> None:
         """Let a new connection hold a session."""
         connection.pid, connection.recovery_key = pid, session.key
+        session.unpack()
         connection.answers, connection.died_answers = session.answers, session.died_answers
         session.connection = connection
-        session.unpack()
         if self._away.stop(session):
             self._no_longer_waits(session)
 
@@ -190,13 +209,12 @@ class RecoverableSessions:
 
     def save_shared_answer(self, request_id: str, room: str) -> None:
         """Keep that an answer in a room has not ended, whoever asked: it belongs to nobody's session."""
-        state = StoredSession(
-            user_id="", user_name="", conversation_id="", since=0, rooms=[], ends_at=0.0, answers={request_id: room}
-        )
-        self._log.save_session(_ANSWER_PREFIX + request_id, state)
+        self._shared_answers[request_id] = room
+        self._log.save_session(_ANSWER_PREFIX + request_id, _state_of_answer(request_id, room))
 
     def forget_shared_answer(self, request_id: str) -> None:
         """Note that it has ended, and is kept."""
+        self._shared_answers.pop(request_id, None)
         self._log.save_session(_ANSWER_PREFIX + request_id, None)
 
     def drop(self, connection: Connection, *, may_return: bool, wall_now_s: float, now_s: float) -> bool:
@@ -220,14 +238,26 @@ class RecoverableSessions:
         self._away_bytes += session.held_bytes
         self._away_counts[session.user.id] += 1
         self._away.start(session, now_s)
+        if session.is_rare:
+            self._rare_bytes += session.held_bytes
+            self._rare.start(session, now_s)
+        while self._rare_bytes > self._limit_bytes // _RARE_SHARE and len(self._rare) > 1:
+            self._evict_first_of(self._rare)
         while self._away and (len(self._away) > AWAY_LIMIT_COUNT or self._away_bytes > self._limit_bytes):
-            first, _ = next(self._away.pop_due(math.inf))
-            self._no_longer_waits(first)
-            self._end(first)
-            self._evicted.append(first.user)
+            self._evict_first_of(self._away)
+
+    def _evict_first_of(self, waiting: Deadlines[RecoverableSession]) -> None:
+        first, _ = next(waiting.pop_due(math.inf))
+        self._no_longer_waits(first)
+        self._end(first)
+        self._evicted.append(first.user)
 
     def _no_longer_waits(self, session: RecoverableSession) -> None:
+        self._away.stop(session)
         self._away_bytes -= session.held_bytes
+        if session.is_rare:
+            self._rare.stop(session)
+            self._rare_bytes -= session.held_bytes
         self._away_counts[session.user.id] -= 1
         if not self._away_counts[session.user.id]:
             del self._away_counts[session.user.id]
@@ -255,16 +285,7 @@ class RecoverableSessions:
             session.pack()
             return
         session.ends_at = ends_at
-        stored = StoredSession(
-            user_id=session.user.id,
-            user_name=session.user.name,
-            conversation_id=session.conversation_id,
-            since=session.since,
-            rooms=session.rooms,
-            ends_at=ends_at,
-            answers=session.answers.copy(),
-            died_answers=session.died_answers.copy(),
-        )
+        stored = _state_of(session, session.rooms)
         if session.kept is not None:
             change = change_between(session.kept, stored)
             session.changes_bytes += len(msgspec.json.encode(change))
@@ -280,9 +301,38 @@ class RecoverableSessions:
         session.kept = stored if session.whole_bytes >= _LARGE_BYTES else None
         self._log.save_session(session.key, stored, can_wait=can_wait)
 
+    def _states(self) -> Iterator[tuple[str, StoredSession]]:
+        """Yield what the log is to have, by key; of each session as it is when it is asked for."""
+        for key in list(self._by_key):
+            session = self._by_key.get(key)
+            # What an earlier process has left is kept too, and its clients are away.
+            if session is not None and (session.is_kept or session.connection is None):
+                yield key, _state_of(session, session.unpacked_rooms())
+        for request_id in list(self._shared_answers):
+            if request_id in self._shared_answers:
+                yield _ANSWER_PREFIX + request_id, _state_of_answer(request_id, self._shared_answers[request_id])
+
     def _end(self, session: RecoverableSession) -> None:
         del self._by_key[session.key]
         self._log.save_session(session.key, None, can_wait=True)
+
+
+def _state_of(session: RecoverableSession, rooms: list[str]) -> StoredSession:
+    return StoredSession(
+        user_id=session.user.id,
+        user_name=session.user.name,
+        conversation_id=session.conversation_id,
+        since=session.since,
+        rooms=rooms,
+        ends_at=session.ends_at,
+        answers=session.answers.copy(),
+        died_answers=session.died_answers.copy(),
+    )
+
+
+def _state_of_answer(request_id: str, room: str) -> StoredSession:
+    answers = {request_id: room}
+    return StoredSession(user_id="", user_name="", conversation_id="", since=0, rooms=[], ends_at=0.0, answers=answers)
 
 
 def _held_bytes(rooms: list[str], *answers: dict[str, str]) -> int:
@@ -298,7 +348,12 @@ def _held_bytes(rooms: list[str], *answers: dict[str, str]) -> int:
 
 def _newest(left_at: list[tuple[float, str, int]], limit_bytes: int) -> Iterator[str]:
     """Yield the keys of those who left last, as long as they fit, of who has left when, its key and what it holds."""
+    rare_bytes, rare_limit_bytes = 0, limit_bytes // _RARE_SHARE
     for _, key, held_bytes in sorted(left_at, reverse=True):
+        if held_bytes > _RARE_BYTES:
+            is_first, rare_bytes = not rare_bytes, rare_bytes + held_bytes
+            if rare_bytes > rare_limit_bytes and not is_first:
+                continue
         limit_bytes -= held_bytes
         if limit_bytes < 0:
             return
@@ -306,7 +361,7 @@ def _newest(left_at: list[tuple[float, str, int]], limit_bytes: int) -> Iterator
 
 
 def _key_of(pid: str) -> str:
-    """Return what a session is kept under: who reads the file cannot take it over.
+    """Return what a session is kept under: who reads the file cannot come back with it.
 
     It begins with the pid's number: what is kept at the same time is kept in the same place, which is cheaper.
     """

@@ -1,12 +1,13 @@
-"""What a client that comes back has missed: which of it is replayed, and which rooms are incomplete. Pure deciding."""
+"""What a client that comes back has missed: which of it is replayed, and which rooms are incomplete."""
 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from msgspec import UNSET
 
+from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.events.rooms import NewMessage
-from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, RECORD_BYTES, Page, size_bytes
+from hazoom_ws.message_log.contract import EVERYTHING, PAGE_LIMIT_BYTES, RECORD_BYTES, MessageLog, Page, size_bytes
 
 REPLAY_LIMIT_COUNT = 500  # messages of one room
 
@@ -21,11 +22,25 @@ class Missed(NamedTuple):
     incomplete: dict[str, list[NewMessage]]
 
 
+def newest_after(log: MessageLog, offset: int) -> Callable[[str, int, int], Page]:
+    """Return the ``read`` of `missed` for who was last seen at ``offset``; what cannot be read is incomplete."""
+
+    def read(room: str, limit_count: int, limit_bytes: int) -> Page:
+        try:
+            return log.read(
+                room, after=offset, limit=limit_count, newest=True, limit_bytes=limit_bytes, event_name=EVERYTHING
+            )
+        except LogUnavailable:
+            return Page([], more=True, gap=False)
+
+    return read
+
+
 def missed(rooms: Iterable[str], read: Callable[[str, int, int], Page], limit_bytes: int) -> Missed:
     """Decide what to replay of ``rooms``: the newest page of each since the client was last seen.
 
     ``read(room, limit_count, limit_bytes)`` returns a page. ``limit_bytes`` is for all rooms together: what is replayed has
-    to fit into the client's outbox. When there is no more place, a room costs one message read: whether there is any.
+    to fit into the client's outbox. When there is no more space, a room costs one message read: whether there is any.
     """
     replayed: list[NewMessage] = []
     incomplete: dict[str, list[NewMessage]] = {}

@@ -96,6 +96,11 @@ class GroupCommit:
                 self._is_mending = False
                 raise
 
+    def look(self) -> None:
+        """Miss what keeps the log, as a turn that writes does."""
+        self._log.look()
+        self.end_turn()
+
     def settle(self) -> None:
         """Write what is left, within this call: the process is about to end. A thread that writes is waited for a while."""
         for _ in range(_SETTLE_TRIES):

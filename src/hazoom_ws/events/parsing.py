@@ -1,4 +1,4 @@
-"""Decoded JSON in, a payload of `schemas` out, or an error that names the field and its limit."""
+"""Decoded JSON in, a payload of `events` out, or an error that names the field and its limit."""
 
 from typing import Any, TypeVar
 

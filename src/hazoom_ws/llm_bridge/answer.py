@@ -3,7 +3,6 @@
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable
-from itertools import accumulate
 from sys import getsizeof
 
 import msgspec
@@ -13,48 +12,12 @@ from hazoom_ws.chat.presence import Connection, User
 from hazoom_ws.events.base import ServerEvent
 from hazoom_ws.events.llm import LlmTokens
 from hazoom_ws.llm_bridge.exchange import Exchange
+from hazoom_ws.llm_bridge.tokens import Tokens, packed
 from hazoom_ws.llm_bridge.wire import Prompt
 
 Numbered = tuple[ServerEvent, int]
 
-
-class Tokens:
-    """The texts of an answer's tokens. `pack` them when no more come: most have a few letters, and take ten times that."""
-
-    __slots__ = ("_ends", "_text", "_texts")
-
-    def __init__(self) -> None:
-        self._texts: list[str] = []
-        self._text = ""
-        self._ends: array[int] | None = None  # in the text, of each token; None before they are packed
-
-    def __len__(self) -> int:
-        return len(self._texts) if self._ends is None else len(self._ends)
-
-    def append(self, token: str) -> None:
-        self._texts.append(token)
-
-    def joined(self, first: int = 0, end: int | None = None) -> str:
-        """Return the text of a range of tokens, to the last there is by default."""
-        if self._ends is None:
-            return "".join(self._texts[first:end])
-        end = len(self._ends) if end is None else end
-        return self._text[self._ends[first - 1] if first else 0 : self._ends[end - 1] if end else 0]
-
-    def clear(self) -> None:
-        """Forget the texts, but not what is packed."""
-        self._texts.clear()
-
-    def pack(self) -> None:
-        """Keep the texts as one, and where each ends; none can be appended after that."""
-        self._ends = array("Q", accumulate(map(len, self._texts)))
-        self._text = "".join(self._texts)
-        self.clear()
-
-    @property
-    def size_bytes(self) -> int:
-        """Return about how much they take when they are packed."""
-        return getsizeof(self._text) + 8 * len(self)
+_HELD_BYTES = 1500  # of one that has ended, beside texts and numbers
 
 
 class Answer:
@@ -81,7 +44,7 @@ class Answer:
         self.prompt = prompt
         self.asker = asker
         self.user: User = asker.user
-        self.address = asker.address  # whose place it takes; "" for none
+        self.address = asker.address  # whose slot it has; "" for none
         self.watchers: list[Connection] = [asker] if prompt.room is UNSET else []
         self.asked_s = asked_s
         self.exchange: Exchange | None = None  # None while it waits
@@ -102,10 +65,12 @@ class Answer:
         self.is_ended = True
         self.exchange = None
         self.prompt = msgspec.structs.replace(self.prompt, message="")
-        self.tokens.pack()
         texts = [getattr(event, "response", "") for event, _ in self.outcome]
-        # The objects around the texts, and the places of the tokens, count as well.
-        self.size_bytes = self.tokens.size_bytes + 8 * len(self.offsets) + sum(map(getsizeof, texts)) + 1500
+        held = self.tokens.pack(texts[-1] if texts else "")
+        self.offsets = packed(self.offsets)
+        others = {id(text): getsizeof(text) for text in texts if text is not held}
+        # The objects around the texts count as well.
+        self.size_bytes = self.tokens.size_bytes + getsizeof(self.offsets) + sum(others.values()) + _HELD_BYTES
 
     def joined(self, first: int, end: int | None = None, *, snapshot: bool = False) -> LlmTokens:
         """Return a range of its tokens, to the last there is by default, as one event."""

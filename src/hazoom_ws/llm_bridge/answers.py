@@ -1,8 +1,8 @@
 """The AI's answers, each an object of its own: asked, queued, watched, stopped, resumed, and kept for a while.
 
 A connection never owns an answer: it belongs to its user, or to the room that it was asked in, and ends by finishing,
-failing or being stopped. Everything that is sent of it has a place in the one order that the message log gives, which goes
-along as the event's offset: so a client that has dropped gets what came after the last thing it heard. Not thread-safe:
+failing or being stopped. Everything that is sent of it has a number in the one order of the message log, which goes along
+as the event's offset: so a client that has dropped gets what came after the last thing it heard. Not thread-safe:
 what is not said to be called from outside is called within a turn.
 """
 
@@ -264,7 +264,7 @@ class Answers:
             self._conclude(answer, response)
 
     def end(self, answer: Answer, event: ServerEvent) -> None:
-        """Send the event that ends an answer, and start those that waited for its place."""
+        """Send the event that ends an answer, and start those that waited for its slot."""
         with self.turn():
             self._release(answer)
             if not answer.is_ended:
@@ -295,12 +295,9 @@ class Answers:
             self._send(answer, started, offset)
 
     def _start_waiting(self) -> None:
-        for answer in list(self._waiting):
-            if self._slots.are_all_taken:
-                return
-            if self._slots.may_run(answer.user, answer.address):
-                self._unqueue(answer)
-                self._start(answer)
+        for answer in self._slots.admitted(list(self._waiting)):
+            self._unqueue(answer)
+            self._start(answer)
 
     def _release(self, answer: Answer) -> None:
         self._slots.running.remove(answer.user, answer.address)
@@ -323,7 +320,7 @@ class Answers:
             self._bridge.note_cancelled(answer.prompt, answer.asked_s)
             self._end(answer, completion(answer.prompt, None, asked_s=answer.asked_s, now_s=self._clock()))
             return
-        exchange.cancel()  # its task ends it, and gives its place back
+        exchange.cancel()  # its task ends it, and gives its slot back
         if not exchange.is_connected:
             # Nothing wakes the task from making the connection, for which the asker need not wait.
             self._end(answer, exchange.completion())

@@ -139,7 +139,7 @@ class LlmBridge:
         sink.end(error_event(exchange.prompt.request_id, error, exchange.prompt.room))
 
     def _note_end(self, exchange: Exchange, outcome: str, *, level: int = logging.INFO) -> None:
-        """Count and log; the place is free before the asker hears of the end, so that the next question may come."""
+        """Count and log; the slot is free before the asker hears of the end, so that the next question may come."""
         self._active.discard(exchange)
         prompt, first_s, now_s = exchange.prompt, exchange.stream.first_token_s, self.clock()
         token_count = len(exchange.stream.tokens)

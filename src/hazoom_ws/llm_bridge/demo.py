@@ -1,8 +1,8 @@
 """``--demo``: a stand-in for the Django chat API, over real HTTP on a free loopback port.
 
-Speaks the exact wire format of contract.md, "The Django chat API", as Django's ``runserver`` sends it: no Content-Length,
-no chunks, one token at a time, ended by closing. Its answers say what it is. For trying the product, not for tests: those
-run against a real Django.
+Speaks the exact wire format of web/guides/events.md, "The Django chat API", as Django's ``runserver`` sends it: no
+Content-Length, no chunks, one token at a time, ended by closing. Its answers say what it is. For trying the product, not
+for tests: those run against a real Django.
 """
 
 import json

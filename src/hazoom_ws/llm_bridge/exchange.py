@@ -21,7 +21,7 @@ from hazoom_ws.events.base import ServerEvent
 from hazoom_ws.events.llm import LlmComplete, LlmResponse
 from hazoom_ws.llm_bridge.circuit_breaker import CircuitBreaker
 from hazoom_ws.llm_bridge.http_chunks import ChunkDecoder, MalformedChunk
-from hazoom_ws.llm_bridge.http_client import HttpClient, RawBody, beginning_of, raw_body, socket_of, telling_connection
+from hazoom_ws.llm_bridge.http_client import HttpClient, RawBody, beginning_of, raw_body, telling_connection
 from hazoom_ws.llm_bridge.refusal import (
     BUSY_STATUSES,
     UNAVAILABLE_STATUSES,
@@ -30,12 +30,13 @@ from hazoom_ws.llm_bridge.refusal import (
     refusal,
     retry_after_s,
 )
+from hazoom_ws.llm_bridge.urllib3_overrides import socket_of
 from hazoom_ws.llm_bridge.wire import Prompt, TokenStream, WholeAnswer, completion, connection_lost, cut_off, decode
 from hazoom_ws.settings import Settings
 
 _READ_BYTES = 4096  # at once, then others have a turn
 _EXPIRY_GRACE_S = 0.5
-_CHECK_BYTES = 16_384  # so often it is asked whether anybody can take more
+_CHECK_BYTES = 16_384  # so often it is asked whether anybody keeps up
 _PAUSE_S = 0.05
 _DRAIN_S = 1.0  # for the end of a body whose last event has come
 _REASON_BYTES, _REASON_S = 16_384, 1.0  # for the body of a refusal, which only the log has
@@ -45,13 +46,13 @@ class AnswerSink(Protocol):
     """Who gets an answer. Called in the order of what happens, by one caller at a time."""
 
     def add_tokens(self, tokens: list[str]) -> None:
-        """Take the next tokens."""
+        """Send the next tokens on."""
 
     def respond(self, response: LlmResponse) -> None:
-        """Take the answer of a request that asked for no stream; `LlmComplete` follows."""
+        """Send on the answer of a request that asked for no stream; `LlmComplete` follows."""
 
     def end(self, event: ServerEvent) -> None:
-        """Take the `LlmComplete` or `LlmError` that ends the request."""
+        """Send on the `LlmComplete` or `LlmError` that ends the request."""
 
     def keeps_up(self) -> bool:
         """Return whether anybody who gets this answer keeps up; reading pauses while nobody does."""
@@ -97,7 +98,7 @@ class Exchange:
         self._backend = backend
         self._clock = backend.clock
         self._sink = sink
-        self._relayed_count = self._checked_bytes = 0
+        self._checked_bytes = 0
         self._is_cancelled = False
         self._timeout: LlmTimeout | None = None  # what `expire` has found
         self._retry_at_s: float | None = None  # when the backend, which refused, wants to be asked again
@@ -142,7 +143,7 @@ class Exchange:
         return not self._is_cancelled and self._timeout is None
 
     def _use(self, connection: socket.socket) -> None:
-        """Take note of the connection that this request was sent on. Raises OSError if nobody waits for it any more."""
+        """Note the connection that this request was sent on. Raises OSError if nobody waits for it any more."""
         self._connection = connection
         if not self._is_wanted():
             raise ConnectionAbortedError("nobody waits for this request any more")
@@ -232,7 +233,10 @@ class Exchange:
         try:
             if body.first:
                 self._on_data(body.first)
-            self._wait_for_end()
+            try:
+                self._wait_for_end()
+            finally:
+                self._backend.give_way()  # a backend that goes ends hundreds at once: each waits for its turn
             end()
             if chunks is not None and self.stream.text is not None and not chunks.is_whole:
                 self._changed.clear()
@@ -261,7 +265,7 @@ class Exchange:
                 self._reading.resume()
 
     def _on_data(self, data: bytes) -> None:
-        """Take what a loop has read; what goes wrong is the waiting task's to tell."""
+        """Handle what a loop has read; what goes wrong is the waiting task's to tell."""
         if self._error is not None:
             return
         try:
@@ -352,9 +356,7 @@ class Exchange:
         try:
             stream.feed(content)
         finally:
-            if len(stream.tokens) > self._relayed_count:
-                tokens = stream.tokens[self._relayed_count :]
-                self._relayed_count = len(stream.tokens)
+            if tokens := stream.take_tokens():
                 self._sink.add_tokens(tokens)
                 stream.last_piece_s = self._clock()  # the time that this took is not the backend's
 

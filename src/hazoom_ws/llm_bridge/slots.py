@@ -1,10 +1,25 @@
-"""The places of the AI's answers, running and waiting: who holds how many, and who may have one more. Pure bookkeeping."""
+"""The slots of the AI's answers, running and waiting: who holds how many, and who may have one more. Pure bookkeeping."""
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Protocol, TypeVar
 
 from hazoom_ws.chat.presence import User
 from hazoom_ws.errors import TooManyStreams
 from hazoom_ws.settings import Settings
+
+
+class Question(Protocol):
+    """What waits for a slot."""
+
+    @property
+    def user(self) -> User: ...
+
+    @property
+    def address(self) -> str: ...
+
+
+Q = TypeVar("Q", bound=Question)
 
 
 class _Taken:
@@ -31,9 +46,9 @@ class _Taken:
 
 
 class Slots:
-    """An address may hold as many places as it leaves free.
+    """An address may hold as many slots as it leaves free.
 
-    So alone it gets half of them, and however many addresses somebody has, who comes from another one finds a place.
+    So alone it gets half of them, and however many addresses somebody has, who comes from another one finds a slot.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -43,13 +58,32 @@ class Slots:
 
     def may_run(self, user: User, address: str) -> bool:
         """Return whether one more answer may run."""
-        settings, running = self._settings, self.running
-        free_count = settings.llm_streams_limit - running.count
-        return (
-            free_count > 0
-            and running.of_user[user.id] < settings.llm_streams_per_user_limit
-            and (not address or running.of_address[address] < free_count)
-        )
+        if self.are_all_taken or self._is_full(address):
+            return False
+        # A Counter is slow to say that there is none.
+        return self.running.of_user.get(user.id, 0) < self._settings.llm_streams_per_user_limit
+
+    def admitted(self, waiting: Iterable[Q]) -> Iterator[Q]:
+        """Yield which of those that wait may run, in their order. Each is to get its slot before the next is asked for.
+
+        Where an address has no slot left, none of its questions is looked at: there may be hundreds at each answer's end.
+        """
+        full: set[str] = set()
+        for question in waiting:
+            if self.are_all_taken:
+                return
+            address = question.address
+            if address in full:
+                continue
+            if self._is_full(address):
+                full.add(address)
+            elif self.may_run(question.user, address):
+                yield question
+
+    def _is_full(self, address: str) -> bool:
+        """Return whether an address holds as many slots as are free."""
+        free_count = self._settings.llm_streams_limit - self.running.count
+        return bool(address) and self.running.of_address.get(address, 0) >= free_count
 
     @property
     def are_all_taken(self) -> bool:

@@ -1,6 +1,6 @@
 """What is said between us and the Django chat API, no I/O: the request's body, the bytes of an answer as tokens, its end.
 
-Source: contract.md, "The Django chat API".
+Source: web/guides/events.md, "The Django chat API".
 """
 
 import json
@@ -17,6 +17,7 @@ from hazoom_ws.events.base import retry_at
 from hazoom_ws.events.llm import IntelligenceLevel, LlmComplete, LlmError
 from hazoom_ws.llm_bridge.refusal import error_in, reason_in
 from hazoom_ws.llm_bridge.sse import SseDecoder, SseEvent, SseTooLarge
+from hazoom_ws.llm_bridge.tokens import Tokens
 
 T = TypeVar("T", bound=Struct)
 
@@ -73,19 +74,20 @@ class TokenStream:
     """A streamed answer as far as it has come. ``text`` is the whole of it, once its end has come."""
 
     def __init__(self, session_id: str, *, limit_bytes: int, clock: Callable[[], float]) -> None:
-        self.tokens: list[str] = []
+        self.tokens = Tokens()
         self.text: str | None = None
         self.session_id = session_id
         self.size_bytes = 0
         self.first_token_s: float | None = None
         self.last_piece_s = self.last_line_s = clock()  # the latter until the first token
+        self._taken: list[str] = []
         self._half = ""  # the first half of a character, at the end of the last token
         self._limit_bytes = limit_bytes
         self._clock = clock
         self._sse = SseDecoder(event_limit_bytes=limit_bytes)
 
     def feed(self, content: bytes) -> None:
-        """Take the next bytes. Raises `LlmFailed`; what came before the failure has been taken then."""
+        """Handle the next bytes. Raises `LlmFailed`; what came before the failure has been handled then."""
         self.count(content)
         try:
             for event in self._sse.feed(content):
@@ -93,6 +95,11 @@ class TokenStream:
                     return
         except SseTooLarge as error:
             raise too_long() from error
+
+    def take_tokens(self) -> list[str]:
+        """Return the tokens that have come since this was last asked."""
+        taken, self._taken = self._taken, []
+        return taken
 
     def count(self, content: bytes) -> None:
         """Note that bytes have come. Raises `LlmFailed` if they are too many."""
@@ -116,17 +123,21 @@ class TokenStream:
                     token = self._joined(token)
             if self.first_token_s is None:
                 self.first_token_s = self.last_piece_s
-            self.tokens.append(token)
+            self._append(token)
         elif event.event == "end":
             end = decode(event.data, _EndData)
             self.session_id = end.session_id or self.session_id
             if self._half:
-                self.tokens.append(_REPLACEMENT)  # there is no token left that could have it
-            self.text = "".join(self.tokens) or end.full_response or ""
+                self._append(_REPLACEMENT)  # there is no token left that could have it
+            self.text = self.tokens.joined() or end.full_response or ""
             return True
         elif event.event == "error":
             raise LlmFailed from RuntimeError(f"error event: {reason_in(event.data)}")
         return False
+
+    def _append(self, token: str) -> None:
+        self.tokens.append(token)
+        self._taken.append(token)
 
     def _joined(self, token: str) -> str:
         """Return a token with what the last one has left of a character, and without what it leaves itself."""
@@ -187,12 +198,12 @@ def _no_answer() -> LlmFailed:
 def completion(prompt: Prompt, stream: TokenStream | None, *, asked_s: float, now_s: float) -> LlmComplete:
     """Return the event that ends a request with what there is of its answer; ``stream`` is None if it never ran."""
     text = None if stream is None else stream.text
-    tokens = [] if stream is None else stream.tokens
+    tokens = Tokens() if stream is None else stream.tokens
     first_token_s = None if stream is None else stream.first_token_s
     return LlmComplete(
         timestamp=time.time(),
         request_id=prompt.request_id,
-        response="".join(tokens) if text is None else text,
+        response=tokens.joined() if text is None else text,
         finish_reason="cancelled" if text is None else "stop",
         intelligence_level=prompt.intelligence_level,
         session_id=prompt.session_id if stream is None else stream.session_id,

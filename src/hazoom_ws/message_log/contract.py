@@ -1,8 +1,8 @@
 """What a message log promises, whatever keeps it. Siblings: `memory`, `sqlite`.
 
 Order. ``seq`` is one order over all rooms and only grows, across restarts too: it starts at the microseconds since the
-epoch, so that a log which has lost its past goes on above it. A message has its place from `append` on, and `read` shows it
-at once.
+epoch, so that a log which has lost its past goes on above it. A message has its number from `append` on, and `read` shows
+it at once.
 
 Crashes. What `append` returned may be shown to nobody until `write` has kept the batch that holds it: then it is in every
 later `read`, whatever dies. A batch is kept whole or not at all; one that could not be kept is taken back by `forget`, and
@@ -13,7 +13,7 @@ and are called beside turns, one at a time and none during `write_at_once`, but 
 `write` and `tidy`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol
 
@@ -22,6 +22,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from hazoom_ws.events.base import FinishReason
 from hazoom_ws.events.rooms import NewMessage
+from hazoom_ws.settings import SettingsError
 
 PAGE_LIMIT_BYTES = 262_144  # a page goes out twice on joining, and an outbox has 1 MB
 RECORD_BYTES = 500  # what a message counts for beside its text
@@ -32,6 +33,10 @@ _encode = msgspec.json.Encoder().encode
 # Which records `MessageLog.read` returns, beside the name of an event, for what was kept under that.
 MESSAGES = ""
 EVERYTHING = None
+
+
+class UsedElsewhere(SettingsError):
+    """What is to keep a log is used by another process."""
 
 
 class Page(NamedTuple):
@@ -105,12 +110,13 @@ class SessionChange(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 SessionState = StoredSession | SessionChange | None  # None: it has ended
+KnownSessions = Callable[[], Iterator[tuple[str, StoredSession]]]
 
 
 class Batch(NamedTuple):
     """What is to be written at once: messages, and by key sessions (None: it has ended) and what has changed in others.
 
-    ``number``: its place in the order of messages, that of the first one or, if it has none, one of its own.
+    ``number``: its number in the order of messages, that of the first one or, if it has none, one of its own.
     ``senders``: of some of the messages, by seq, who sent them (`MessageLog.append`).
     """
 
@@ -157,7 +163,7 @@ class MessageLog(Protocol):
         code: str | UnsetType = UNSET,
         event_name: str | UnsetType = UNSET,
     ) -> NewMessage:
-        """Give one message its place and return it. Raises `LogUnavailable`.
+        """Give one message its number and return it. Raises `LogUnavailable`.
 
         ``event_name``: it is an event that a feature keeps, and ``message`` the event's JSON. It has its place in the
         order, counts for the room's bounds as a message does, and `read` shows it only when asked.
@@ -167,7 +173,7 @@ class MessageLog(Protocol):
         """
 
     def next_offset(self) -> int:
-        """Return a place in the order of messages for something that is not kept: no message gets this ``seq``."""
+        """Return a number in the order of messages for something that is not kept: no message gets this ``seq``."""
 
     def find_resent(
         self, room: str, user: str, client_id: str | UnsetType, sender: str | UnsetType = UNSET
@@ -201,6 +207,12 @@ class MessageLog(Protocol):
     def change_session(self, key: str, change: SessionChange, *, can_wait: bool = False) -> None:
         """Keep what has changed in a session since it was last saved or changed."""
 
+    def restore_from(self, known: KnownSessions) -> None:
+        """Save what ``known()`` yields whenever what keeps the log has lost the sessions it had: all that are to be kept.
+
+        It is called, and asked for more, within turns; a session is yielded as it is then.
+        """
+
     def press(self) -> None:
         """Let the next batch hold what has waited too."""
 
@@ -224,7 +236,7 @@ class MessageLog(Protocol):
         """Whether `tidy` has something to do."""
 
     def tidy(self) -> None:
-        """Do a share of what can wait until there is nothing to write: put messages in their places, trim."""
+        """Do a share of what can wait until there is nothing to write: put messages in their tables, trim."""
 
     @property
     def is_checkpoint_due(self) -> bool:

@@ -20,6 +20,7 @@ from hazoom_ws.message_log.contract import (
     MESSAGES,
     PAGE_LIMIT_BYTES,
     Batch,
+    KnownSessions,
     Page,
     ResentKey,
     SessionChange,
@@ -236,7 +237,7 @@ class MemoryLog:
         limit_bytes: int = PAGE_LIMIT_BYTES,
         event_name: str | None = MESSAGES,
     ) -> Page:
-        """See the contract. An ``after`` that this log has not reached yet is none of its numbers: all of it is a gap."""
+        """See `MessageLog`. An ``after`` that this log has not reached yet is none of its numbers: all of it is a gap."""
         gap = after is not None and self._has_gap(room, after)
         if after is not None and after > self.last_seq:
             after, newest = None, True
@@ -282,6 +283,9 @@ class MemoryLog:
 
     def change_session(self, key: str, change: SessionChange, *, can_wait: bool = False) -> None:
         """Nothing is kept here either."""
+
+    def restore_from(self, known: KnownSessions) -> None:
+        """Nothing is lost that was kept."""
 
     def press(self) -> None:
         """Nothing waits."""

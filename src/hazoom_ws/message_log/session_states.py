@@ -4,12 +4,14 @@ A session of many rooms with long names takes a quarter of a megabyte, and joini
 written of a large one is what has changed. Changes are put together where they meet: in a batch, in the file, at loading.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from hazoom_ws.message_log.contract import SessionChange, SessionState, StoredSession
+from hazoom_ws.message_log.contract import KnownSessions, SessionChange, SessionState, StoredSession
+
+_PLACES_AT_ONCE = 2000  # sessions, rooms and answers that are saved anew at once: about a megabyte at most
 
 
 def applied(session: StoredSession, changes: Iterable[SessionChange]) -> StoredSession:
@@ -58,11 +60,30 @@ def change_between(before: StoredSession, after: StoredSession) -> SessionChange
 
 
 class PendingSessions:
-    """States that are to be written, by key: those that are `pressing`, and those that may wait for more."""
+    """States that are to be written, by key: those that are `pressing`, and those that may wait for more.
+
+    When what was written is lost, all that are known are to be written again: a share each time that the rest is pressed.
+    """
 
     def __init__(self) -> None:
         self.pressing: dict[str, SessionState] = {}
         self.waiting: dict[str, SessionState] = {}  # none of them is pressing too
+        self._known: KnownSessions | None = None
+        self._is_lost = False
+        self._left: Iterator[tuple[str, StoredSession]] | None = None  # of those that are known
+
+    @property
+    def is_dirty(self) -> bool:
+        """Whether there is anything to write."""
+        return bool(self.pressing or self.waiting) or self._is_lost or self._left is not None
+
+    def restore_from(self, known: KnownSessions) -> None:
+        """Ask ``known`` when they are lost from now on."""
+        self._known = known
+
+    def lose(self) -> None:
+        """Note that nothing is written any more of what was. Also for threads beside the turns."""
+        self._is_lost = self._known is not None
 
     def add(self, key: str, state: SessionState, *, can_wait: bool) -> None:
         """Add what comes after all that is here of a session."""
@@ -73,9 +94,22 @@ class PendingSessions:
         (self.waiting if can_wait else self.pressing)[key] = state
 
     def press(self) -> None:
-        """Let nothing wait any more."""
+        """Let nothing wait any more, but for what is saved anew."""
         self.pressing.update(self.waiting)
         self.waiting.clear()
+        if self._is_lost and self._known is not None:
+            self._is_lost, self._left = False, self._known()
+        if self._left is not None:
+            self._press_share(self._left)
+
+    def _press_share(self, known: Iterator[tuple[str, StoredSession]]) -> None:
+        places_count = 0
+        for key, session in known:
+            self.pressing[key] = session  # what was to be written of it is in it
+            places_count += 1 + len(session.rooms) + len(session.answers) + len(session.died_answers)
+            if places_count >= _PLACES_AT_ONCE:
+                return
+        self._left = None
 
     def pop(self) -> tuple[dict[str, StoredSession | None], dict[str, SessionChange]]:
         """Take out what is pressing: whole states, and changes."""

@@ -27,7 +27,7 @@ class Statistics:
         self._memory = _Memory()
 
     def snapshot(self) -> Stats:
-        """Return the ``stats`` object of the contract; call within a turn."""
+        """Return what the event ``stats`` tells; call within a turn."""
         hub = self._hub
         return Stats(
             active_users=hub.user_count,

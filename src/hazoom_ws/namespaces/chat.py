@@ -108,7 +108,7 @@ class Chat:
     def members(self, room: str) -> tuple[User, ...]:
         """Return the users in a room, longest there first; also who has dropped and may be back in a moment."""
         with self.turn():
-            return self._hub.members(room)
+            return tuple(self._hub.members(room))
 
     # Saying something
 

@@ -14,7 +14,7 @@ CHAT_PATH = "/quantum-goose-app/api/llm/chat/"
 # Sockets take no time-out that is longer, in milliseconds, than 2 ** 31: for ever is not a number of seconds.
 _LONGEST_S = 2_000_000.0
 _LARGEST = 2**53  # SQLite and JavaScript know no larger numbers, or not exactly
-_MOST_STREAMS = 65_536  # each needs a file; the pool of connections makes their places when it begins
+_MOST_STREAMS = 65_536  # each needs a file; the pool of connections makes a slot for each when it begins
 
 
 class SettingsError(ValueError):
@@ -139,8 +139,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     recovery_limit_bytes: Annotated[
         int,
         _count(
-            "Bytes that the clients which may come back hold in memory, most of it the names of their rooms; over it those "
-            "who left first may not."
+            "Bytes that the clients which may come back hold in memory, 1.1 KB each and the names of their rooms; over it "
+            "those who left first may not. A quarter is for those that take more than 4 KB."
         ),
     ] = 12582912
     log_url: Annotated[
@@ -267,8 +267,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         float, _seconds("An answer that has ended can be resumed for this long, by llm_resume or by a client that dropped.")
     ] = 300.0
     llm_resume_limit_bytes: Annotated[
-        int, _count("Bytes of text of all answers that have ended and can be resumed; the oldest go first.")
-    ] = 16777216
+        int,
+        _count(
+            "Bytes in memory of all answers that have ended and can be resumed, 9 a token included; the oldest go first."
+        ),
+    ] = 12582912
     llm_circuit_failures_count: Annotated[
         int,
         _count("Attempts in a row that cannot reach the backend, after which questions are refused at once for a while."),

@@ -1,11 +1,13 @@
-"""What Flask's tools for developers do with an application that they load and never serve.
+"""What is done with an application in processes that do not serve it, or that did not make it.
 
 The reloader (``flask run --debug``, ``app.run(debug=True)``, ``socketio.run(app, debug=True)``) loads it in two processes:
 one serves, and its parent only watches the files. ``flask routes`` looks at it. The file of messages is for one process, so
-these leave it alone.
+these leave it alone. Servers that fork after they have loaded it (uWSGI, as it comes) would share it: that is refused.
 """
 
-from collections.abc import Callable
+import logging
+import os
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import click
@@ -14,6 +16,10 @@ import flask_socketio
 from flask import Flask
 from flask.helpers import get_debug_flag
 from werkzeug.serving import is_running_from_reloader
+
+logger = logging.getLogger(__name__)
+
+_NOT_HERE = b"the server's log says why this application cannot be served\n"
 
 
 def is_only_looked_at() -> bool:
@@ -28,9 +34,36 @@ def is_only_looked_at() -> bool:
 
 
 class Application(Flask):
-    """A Flask application that calls ``let_go`` when this process turns out to be the reloader's parent."""
+    """A Flask application that calls ``let_go`` when this process turns out to be the reloader's parent.
+
+    It answers 503 in a process that was forked off the one that made it: threads are not there, and a file of SQLite's
+    that goes through a fork may be damaged.
+    """
 
     let_go: Callable[[], object] = staticmethod(lambda: None)
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._process_id = os.getpid()
+        self._is_told = False
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Serve a request, as WSGI asks."""
+        if os.getpid() != self._process_id:
+            return self._refuse_fork(start_response)
+        answer: Iterable[bytes] = super().__call__(environ, start_response)
+        return answer
+
+    def _refuse_fork(self, start_response: Any) -> Iterable[bytes]:
+        if not self._is_told:
+            self._is_told = True
+            logger.error(
+                "nothing is served: create_app was called before this process was forked; call it in the process that "
+                "serves (gunicorn: 'hazoom_ws:create_app()' without --preload; uWSGI: lazy-apps = true)"
+            )
+        headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(_NOT_HERE)))]
+        start_response("503 Service Unavailable", headers)
+        return [_NOT_HERE]
 
     def run(self, *args: Any, **options: Any) -> None:
         """Run Flask's development server. See `flask.Flask.run`."""

@@ -1,1 +1,1 @@
-"""A real Django chat API, as contract.md describes it, whose behaviour each message selects."""
+"""A real Django chat API, as the events guide describes it, whose behaviour each message selects."""

@@ -1,4 +1,5 @@
-from hazoom_ws.chat.presence import Connection, Members, TypingIndicators, TypingKey, User
+from hazoom_ws.chat.presence import Connection, Members, User
+from hazoom_ws.chat.typing import TypingIndicators, TypingKey
 
 ANN = User("name:Ann", "Ann")
 
@@ -21,10 +22,10 @@ def test_a_user_is_there_from_the_first_connection_to_the_last():
 def test_typing_ends_at_its_time_and_not_before():
     typing, key = TypingIndicators(5.0), TypingKey(connection("a"), "general", "Ann")
     typing.start(key, 100.0)
-    assert typing.next_end_s() == 105.0
+    assert typing.next_due_at_s() == 105.0
     assert typing.expire(104.99) == []
     assert typing.expire(105.0) == [key]
-    assert typing.next_end_s() is None
+    assert typing.next_due_at_s() is None
 
 
 def test_renewing_moves_the_end_behind_those_that_end_earlier():

@@ -186,6 +186,12 @@ class FileWorld(World):
         self.write()
         return (self.folder / "log.sqlite3-wal").stat().st_size
 
+    def lose_file(self) -> None:
+        for suffix in ("", "-wal", "-shm"):
+            (self.folder / f"log.sqlite3{suffix}").unlink()
+        self.log.reopen()
+        assert self.log.problem is None
+
     def restart(self) -> None:
         self.write()
         self.log.close()
@@ -236,13 +242,30 @@ def test_coming_and_going_writes_what_has_changed_and_not_all_rooms(tmp_path: Pa
     world.log.close()
 
 
+def test_when_the_file_is_lost_the_new_one_has_whoever_is_there_or_away_and_answers_that_go_on(tmp_path: Path) -> None:
+    """It had nothing but what changed after that."""
+    world = FileWorld(tmp_path, rooms_per_connection_limit=128, recovery_window_s=100.0)
+    for room in LONG_NAMES[:100]:
+        world.hub.join(world.ann, room, since=None, history=0)
+    world.hub.recoverable.save_shared_answer("over", "a")
+    world.hub.recoverable.save_shared_answer("on", "a")
+    rooms = list(world.ann.rooms)
+    world.cut()
+    world.write()
+    world.lose_file()
+    world.hub.recoverable.forget_shared_answer("over")
+    assert world.recovered_rooms() == rooms
+    assert world.hub.recoverable.died_answers == {"on": "a"}
+    world.log.close()
+
+
 @given(st.data())
 @hypothesis_settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_restart_finds_sessions_large_and_small_as_they_were(tmp_path_factory: pytest.TempPathFactory, data) -> None:
     world = FileWorld(tmp_path_factory.mktemp("log"), rooms_per_connection_limit=128)
     names = LONG_NAMES[:12]
     for _ in range(data.draw(st.integers(1, 30))):
-        action = data.draw(st.sampled_from(["join", "join", "leave", "ask", "cut", "write", "restart"]))
+        action = data.draw(st.sampled_from(["join", "join", "leave", "ask", "cut", "write", "lose", "restart"]))
         if action in ("join", "leave"):
             for room in data.draw(st.lists(st.sampled_from(names), max_size=6)):
                 if action == "join":
@@ -259,6 +282,8 @@ def test_a_restart_finds_sessions_large_and_small_as_they_were(tmp_path_factory:
             assert world.come_back()
         elif action == "write":
             world.write()
+        elif action == "lose":
+            world.lose_file()
         else:
             rooms, asked = list(world.ann.rooms), set(world.ann.answers) | set(world.ann.died_answers)
             assert world.recovered_rooms() == rooms
@@ -270,7 +295,7 @@ def test_a_restart_finds_sessions_large_and_small_as_they_were(tmp_path_factory:
 
 def test_clients_that_may_come_back_hold_a_bounded_number_of_bytes():
     """98 rooms of long names are 177 KB as they come, kept for two minutes for each connection that a stranger drops."""
-    world = World(rooms_per_connection_limit=128, recovery_limit_bytes=250_000)
+    world = World(rooms_per_connection_limit=128, recovery_limit_bytes=1_000_000)
     held, pids = [], []
     for number in range(6):
         connection = world.hub.connect(f"c{number}", f"user {number}", may_return=True)
@@ -280,11 +305,56 @@ def test_clients_that_may_come_back_hold_a_bounded_number_of_bytes():
         world.hub.disconnect(connection)
         world.effects.clear()
         held.append(world.hub.recoverable._away_bytes)
-    assert max(held) <= 250_000 < 6 * held[0]
+    assert max(held) <= 250_000 < 6 * held[0], "a quarter, for such sessions"
     kept = [bool(world.hub.recover(pid, pid, f"user {number}")) for number, pid in enumerate(pids)]
     assert kept == sorted(kept), "who left first may not come back"
     assert 2 <= sum(kept) <= 5
     assert world.hub.recoverable._away_bytes == 0
+
+
+def test_sessions_in_very_many_rooms_push_no_usual_ones_out() -> None:
+    """A stranger who dropped 250 of them took from everybody who was away the way back."""
+    world = World(rooms_per_connection_limit=128, recovery_limit_bytes=1_000_000)
+    pids = []
+    for number in range(100):
+        connection = world.hub.connect(f"c{number}", f"user {number}", may_return=True)
+        world.hub.join(connection, f"room {number}", since=None, history=0)
+        pids.append(connection.pid)
+        world.hub.disconnect(connection)
+    for number in range(20):
+        stranger = world.hub.connect(f"s{number}", f"stranger {number}", may_return=True)
+        for room in LONG_NAMES[:100]:
+            world.hub.join(stranger, f"{number}{room}"[:128], since=None, history=0)
+        world.hub.disconnect(stranger)
+        world.effects.clear()
+    assert world.hub.recoverable._rare_bytes <= 250_000
+    assert all(world.hub.recover(pid, pid, f"user {number}") for number, pid in enumerate(pids))
+    world.now_s += 121
+    while world.hub.run_due() == 0:
+        pass
+    assert world.hub.recoverable._away_bytes == world.hub.recoverable._rare_bytes == 0
+
+
+def test_ten_thousand_usual_users_may_all_come_back() -> None:
+    world = World(default_room="general", recovery_window_s=120.0)
+    connections, pids = [], []
+    for number in range(10_000):
+        connection = world.hub.connect(f"connection {number}", f"Somebody with a name {number}", may_return=True)
+        for room in range(2):
+            world.hub.join(connection, f"the room of project {(number * 7 + room) % 2000}", since=None, history=0)
+        world.effects.clear()
+        connections.append(connection)
+        pids.append(connection.pid or "")
+    while connections:
+        world.hub.disconnect(connections.pop())
+        world.effects.clear()
+    world.now_s += 10
+    for _ in range(100):
+        world.hub.run_due()
+        world.effects.clear()
+    assert all(
+        world.hub.recover(f"again {number}", pid, f"Somebody with a name {number}") for number, pid in enumerate(pids)
+    )
 
 
 def test_what_they_hold_is_bounded_after_a_restart_too(tmp_path: Path) -> None:
@@ -299,7 +369,7 @@ def test_what_they_hold_is_bounded_after_a_restart_too(tmp_path: Path) -> None:
             world.hub.disconnect(connection)
             world.now_s += 1
         world.effects.clear()
-    world.settings = structs.replace(world.settings, recovery_limit_bytes=170_000)
+    world.settings = structs.replace(world.settings, recovery_limit_bytes=680_000)
     world.restart()
     assert world.hub.recoverable._away_bytes <= 170_000
     kept = [bool(world.hub.recover(pid, pid, f"user {number}")) for number, pid in enumerate(pids)]

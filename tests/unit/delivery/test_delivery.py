@@ -64,3 +64,26 @@ def test_no_text_of_a_message_and_no_token_is_logged_at_any_level(make_app, capl
     client.emit("message", {"message": "s3cret-message"})
     client.emit("nope", {"message": "s3cret-message"})
     assert "s3cret" not in caplog.text
+
+
+def test_a_look_at_the_log_waits_for_no_turn(make_app) -> None:
+    """Whoever is in one may wait for a disk, and the look is in the task that sends heartbeats."""
+    delivery = make_app().extensions["hazoom_ws"].delivery
+    looks: list[int] = []
+    delivery._commit.look = lambda: looks.append(1)
+    is_in_turn, may_go = threading.Event(), threading.Event()
+
+    def take_turn() -> None:
+        with delivery.turn():
+            is_in_turn.set()
+            may_go.wait(20)
+
+    thread = threading.Thread(target=take_turn)
+    thread.start()
+    is_in_turn.wait(20)
+    delivery.look_at_log(0.0)
+    assert looks == []
+    may_go.set()
+    thread.join()
+    delivery.look_at_log(0.0)
+    assert looks == [1]

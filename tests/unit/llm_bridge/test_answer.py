@@ -2,12 +2,14 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from hazoom_ws.chat.presence import Connection, User
 from hazoom_ws.events.llm import LlmTokens
 from hazoom_ws.events.rooms import UserLeft
-from hazoom_ws.llm_bridge.answer import Answer, Tokens, weave
-from hazoom_ws.llm_bridge.wire import Prompt
+from hazoom_ws.llm_bridge.answer import Answer, weave
+from hazoom_ws.llm_bridge.tokens import Tokens
+from hazoom_ws.llm_bridge.wire import Prompt, completion
 
 
 def answer(request_id: str) -> Answer:
@@ -72,7 +74,7 @@ def test_whenever_it_drops_again_nothing_is_missed_and_an_index_tells_what_comes
             seen_events += 1
     for drop in [*drops, None]:
         for one in answers:
-            one.tokens.clear()
+            one.tokens = Tokens()
             del one.offsets[:]
         for arrived, place in woven(answers, happened, offset)[:drop]:
             offset = place
@@ -92,23 +94,23 @@ def test_whenever_it_drops_again_nothing_is_missed_and_an_index_tells_what_comes
     assert seen_events == happened.count(None)
 
 
-@given(texts=st.lists(st.text(max_size=3), max_size=8), first=st.integers(0, 9), end=st.none() | st.integers(0, 9))
-def test_packed_tokens_say_what_they_said_before(texts, first, end):
-    tokens = Tokens()
-    for text in texts:
-        tokens.append(text)
-    before = tokens.joined(first, end)
-    tokens.pack()
-    assert len(tokens) == len(texts)
-    if first <= len(texts) and (end is None or first <= end <= len(texts)):
-        assert tokens.joined(first, end) == before == "".join(texts[first:end])
-
-
 def test_an_answer_that_has_ended_takes_little_more_than_its_text():
     one = answer("r")
     for number in range(10_000):
         one.tokens.append(f"{number % 10}")
         one.offsets.append(number)
     one.finish()
-    assert one.size_bytes < 200_000
+    assert one.size_bytes < 100_000
     assert one.joined(9_995).token == "56789"
+
+
+def test_a_text_that_the_tokens_and_the_end_of_an_answer_share_is_held_and_counted_once():
+    one = answer("r")
+    for number in range(100):
+        one.tokens.append("x" * 1000)
+        one.offsets.append(number)
+    end = completion(one.prompt, None, asked_s=0.0, now_s=1.0)
+    one.outcome = [(structs.replace(end, response=one.tokens.joined()), 100)]
+    one.finish()
+    assert 100_000 < one.size_bytes < 105_000
+    assert one.tokens.joined() is one.outcome[0][0].response

@@ -3,6 +3,7 @@
 What a real Django sends is tested in tests/integration/test_bridge.py.
 """
 
+import queue
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -397,13 +398,62 @@ def test_a_question_of_a_room_has_a_conversation_of_its_own(make_app):
 
 def test_answers_that_were_kept_take_no_more_than_their_limit_whatever_was_asked(make_app):
     with backend(answer(JSON_HEAD, b'{"response": "%s"}' % (b"x" * 50_000))) as url:
-        app = make_app(llm_url=url, llm_resume_limit_bytes=120_000, rate_limit_per_s=0)
+        app = make_app(llm_url=url, llm_resume_limit_bytes=80_000, rate_limit_per_s=0)
         client = Client(app)
         for number in range(4):
             client.call("llm_request", {"message": "?", "request_id": str(number), "stream": False})
             client.wait_for("llm_complete")
         known = [client.call("llm_resume", {"request_id": str(number), "index": 0})["ok"] for number in range(4)]
     assert known == [False, False, False, True]
+
+
+def test_who_has_to_end_an_answer_lets_others_go_first_whatever_the_end():
+    """A backend that went ended 500 answers in one breath, for which everybody waited."""
+
+    class Reading:
+        def pause(self) -> None: ...
+
+        def resume(self) -> None: ...
+
+    readers: queue.Queue[Callable[[bytes], None]] = queue.Queue()
+
+    def read(_: socket.socket, on_data: Callable[[bytes], None]) -> Reading:
+        readers.put(on_data)
+        return Reading()
+
+    happened: list[str] = []
+    ended = threading.Event()
+
+    class Sink:
+        def add_tokens(self, tokens: list[str]) -> None:
+            happened.append("tokens")
+
+        def end(self, event: object) -> None:
+            happened.append(type(event).__name__)
+            ended.set()
+
+        def keeps_up(self) -> bool:
+            return True
+
+    for last, end in ((END, "LlmComplete"), (b"", "LlmError")):
+        with backend(stall(HEAD)) as url:
+            bridge = LlmBridge(
+                Settings(llm_url=url),
+                start_task=lambda run, *given: threading.Thread(target=run, args=given).start(),
+                read=lambda: read,
+                give_way=lambda: happened.append("others"),
+            )
+            happened.clear()
+            ended.clear()
+            prompt = Prompt(
+                request_id="r", user_identifier="Ann", message="?", intelligence_level="super", session_id="s", stream=True
+            )
+            bridge.start(prompt, Sink(), 0.0)
+            on_data = readers.get(timeout=10)
+            for data in (TOKEN, last):
+                on_data(data)
+            assert ended.wait(10)
+            assert happened == ["others", "tokens", "others", end]
 
 
 def test_a_request_whose_task_does_not_start_takes_no_place():

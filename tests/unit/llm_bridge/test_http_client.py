@@ -12,7 +12,8 @@ import requests
 import urllib3
 
 from hazoom_ws.llm_bridge.http_chunks import ChunkDecoder
-from hazoom_ws.llm_bridge.http_client import HttpClient, RawBody, beginning_of, is_loopback, raw_body
+from hazoom_ws.llm_bridge.http_client import HttpClient, RawBody, beginning_of, raw_body
+from hazoom_ws.llm_bridge.proxies import is_loopback
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nSet-Cookie: sessionid=secret\r\n\r\n"
 PIECES = [b"5\r\nhello\r\n", b"6\r\n world\r\n", b"0\r\n\r\n"]

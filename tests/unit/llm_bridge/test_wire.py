@@ -21,14 +21,18 @@ def fed(content: bytes, cuts: list[int]) -> tuple[list[str], str | None, bool]:
     """Feed ``content`` in pieces, as an exchange does; return the tokens, the text, and whether it failed."""
     stream = TokenStream("s", limit_bytes=LIMIT_BYTES, clock=lambda: 0.0)
     edges = sorted({0, len(content), *(cut % (len(content) + 1) for cut in cuts)})
-    try:
-        for start, end in itertools.pairwise(edges):
+    tokens: list[str] = []
+    failed = False
+    for start, end in itertools.pairwise(edges):
+        try:
             stream.feed(content[start:end])
-            if stream.text is not None:
-                break
-    except LlmFailed:
-        return stream.tokens, stream.text, True
-    return stream.tokens, stream.text, False
+        except LlmFailed:
+            failed = True
+        tokens += stream.take_tokens()
+        if failed or stream.text is not None:
+            break
+    assert (len(stream.tokens), stream.tokens.joined()) == (len(tokens), "".join(tokens))
+    return tokens, stream.text, failed
 
 
 good = st.builds(lambda text: event("token", {"token": text, "session_id": "x"}), st.text(max_size=20))

@@ -1,5 +1,6 @@
 """Sessions, whole and as changes: whatever is put together where, what comes out is what was said last."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
@@ -56,23 +57,33 @@ def test_a_change_leads_from_one_state_to_the_other_or_there_is_none(before, aft
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
 @given(data=st.data())
-def test_a_file_has_the_last_state_of_each_session_whatever_failed_meanwhile(tmp_path_factory, data):  # noqa: PLR0912
-    """Against a dict: histories of states, batches that are kept or not, filing, and restarts."""
+def test_a_file_has_the_last_state_of_each_session_whatever_failed_meanwhile(  # noqa: PLR0912, PLR0915
+    tmp_path_factory, monkeypatch, data
+):
+    """Against a dict: histories of states, batches that are kept or not, filing, files that are lost, and restarts."""
     folder: Path = tmp_path_factory.mktemp("log")
+    monkeypatch.setattr("hazoom_ws.message_log.session_states._PLACES_AT_ONCE", 3)
+
+    def known() -> Iterator[tuple[str, StoredSession]]:
+        for key in list(expected):
+            if key in expected:
+                yield key, expected[key]
 
     def open_file() -> MessageLog:
-        return open_log(Settings(log_url="sqlite:///log.sqlite3"), folder)
+        log = open_log(Settings(log_url="sqlite:///log.sqlite3"), folder)
+        log.restore_from(known)
+        return log
 
     def file_all() -> None:
         assert log._writer is not None
         while log._writer._file(2, 10**6):
             pass
 
-    log = open_file()
     expected: dict[str, StoredSession] = {}
+    log = open_file()
     for _ in range(data.draw(st.integers(1, 30))):
         action = data.draw(
-            st.sampled_from(["whole", "change", "change", "change", "end", "write", "fail", "file", "restart"])
+            st.sampled_from(["whole", "change", "change", "change", "end", "write", "fail", "file", "lose", "restart"])
         )
         key = data.draw(st.sampled_from("xyz"))
         can_wait = data.draw(st.booleans())
@@ -99,6 +110,11 @@ def test_a_file_has_the_last_state_of_each_session_whatever_failed_meanwhile(tmp
             log.forget(first)
         elif action == "file":
             file_all()
+        elif action == "lose":
+            for suffix in ("", "-wal", "-shm"):
+                (folder / f"log.sqlite3{suffix}").unlink()
+            log.reopen()
+            assert log.problem is None
         elif action == "restart":
             while log.is_dirty:
                 log.write(log.pop_batch())

@@ -14,6 +14,8 @@ logger = logging.getLogger(__name__)
 DAMAGED = "the file is damaged"
 GONE = "the file was deleted or replaced"
 LOCKED = "the file is locked by another process"
+NEWER = "the file is one of a newer hazoom_ws"
+NOT_OPENED = "the file cannot be opened"
 READ_ONLY = "the file, or what SQLite keeps beside it, is read-only"
 # Python's module also fails to decode what SQLite says of a damaged schema, which is no `sqlite3.Error`.
 FILE_ERRORS = (sqlite3.Error, UnicodeError)
@@ -24,7 +26,7 @@ _SENTENCES = {
     sqlite3.SQLITE_FULL: "the disk is full",
     sqlite3.SQLITE_IOERR: "the disk fails, or is full",
     sqlite3.SQLITE_READONLY: READ_ONLY,
-    sqlite3.SQLITE_CANTOPEN: "the file cannot be opened",
+    sqlite3.SQLITE_CANTOPEN: NOT_OPENED,
     sqlite3.SQLITE_PERM: "the file may not be used",
     sqlite3.SQLITE_AUTH: "the file may not be used",
     sqlite3.SQLITE_NOMEM: "there is not enough memory",

@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from weakref import WeakValueDictionary
 
+from hazoom_ws.message_log.contract import UsedElsewhere
+from hazoom_ws.message_log.sqlite.damage import DAMAGED, LOCKED, NOT_OPENED, READ_ONLY, is_header_damaged, problem_of
 from hazoom_ws.settings import SettingsError
 
 logger = logging.getLogger(__name__)
@@ -33,8 +35,26 @@ class FileLock:
     def __init__(self, path: Path) -> None:
         """Lock the file at ``path``, a real one. Raises `SettingsError`."""
         self._path = str(path)
-        self._connection = _locked(path)
+        try:
+            self._connection = _locked(path)
+        except (sqlite3.Error, OSError) as error:
+            if problem_of(error) == LOCKED:
+                raise UsedElsewhere(f"log_url: another hazoom_ws uses {path}; stop it, or choose another file") from None
+            raise SettingsError(f"log_url: cannot use {path}: {error}; choose a file in a folder of yours") from None
+        self._identity = _identity_of(f"{path}.lock")
         _held_here[self._path] = self
+
+    def renew(self) -> str | None:
+        """Lock the file again if what locked it is gone: another process would not find it. Return why that cannot be."""
+        if self._identity is not None and _identity_of(f"{self._path}.lock") == self._identity:
+            return None
+        try:
+            connection = _locked(Path(self._path))
+        except (sqlite3.Error, OSError) as error:
+            return problem_of(error)
+        self._connection.close()
+        self._connection, self._identity = connection, _identity_of(f"{self._path}.lock")
+        return None
 
     def close(self) -> None:
         """Let others use the file."""
@@ -62,27 +82,23 @@ def lock_file(path: Path) -> FileLock:
 
 
 def _locked(path: Path) -> sqlite3.Connection:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private(Path(f"{path}.lock"))
+    lock = sqlite3.connect(f"{path}.lock", timeout=0, isolation_level=None, check_same_thread=False)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        make_private(Path(f"{path}.lock"))
-        lock = sqlite3.connect(f"{path}.lock", timeout=0, isolation_level=None, check_same_thread=False)
-        try:
-            lock.execute("BEGIN EXCLUSIVE")
-        except sqlite3.Error:
-            lock.close()
-            raise
-    except (sqlite3.Error, OSError) as error:
-        if "locked" in str(error):
-            raise SettingsError(f"log_url: another hazoom_ws uses {path}; stop it, or choose another file") from None
-        raise SettingsError(f"log_url: cannot use {path}: {error}; choose a file in a folder of yours") from None
+        lock.execute("BEGIN EXCLUSIVE")
+    except sqlite3.Error:
+        lock.close()
+        raise
     return lock
 
 
 def make_private(path: Path) -> None:
     """See that only its owner may read and write a file, and what SQLite keeps beside it; call it before SQLite opens it.
 
-    It is made if it is not there: SQLite would make it one that everybody may read. What cannot be done here, SQLite will
-    say better. Where there are no such modes (Windows), nothing is done.
+    It is made if it is not there: SQLite would make it one that everybody may read. What SQLite has made beside a file that
+    was read-only then is read-only too, and stays so: where the file may be written now, so may that. What cannot be done
+    here, SQLite will say better. Where there are no such modes (Windows), nothing is done.
     """
     if os.name != "posix":
         return
@@ -90,16 +106,40 @@ def make_private(path: Path) -> None:
     with suppress(OSError):
         # Never open one that is there: closing it again would end the locks that this process has on it.
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _OWNERS_ONLY))
+    is_for_writing = False
     for suffix in ("", *_BESIDE):
         file = Path(f"{path}{suffix}")
         try:
             mode = file.stat().st_mode
-            if stat.S_ISREG(mode) and mode & _OTHERS:
+            is_left_read_only = is_for_writing and not mode & stat.S_IWUSR
+            if stat.S_ISREG(mode) and (mode & _OTHERS or is_left_read_only):
                 file.chmod(_OWNERS_ONLY)
+                mode = _OWNERS_ONLY
+            if not suffix:
+                is_for_writing = bool(mode & stat.S_IWUSR)
         except FileNotFoundError:
             pass
         except OSError as error:
-            logger.warning("others may be able to read %s: %s", file, error.strerror or error)
+            if mode & _OTHERS:
+                logger.warning("others may be able to read %s: %s", file, error.strerror or error)
+
+
+def opening_problem(error: BaseException, path: Path) -> str:
+    """Return what keeps a file from being opened; where it is known which part of it is read-only, with that one's name."""
+    problem = problem_of(error, is_opening=True)
+    if problem == READ_ONLY and is_header_damaged(path):
+        return DAMAGED
+    if problem not in (READ_ONLY, NOT_OPENED):
+        return problem
+    path = Path(os.path.realpath(path))
+    for suffix in ("", *_BESIDE):
+        if _is_read_only(f"{path}{suffix}"):
+            return f"{path.name}{suffix} is read-only"
+    return "the folder of the file is read-only" if _is_read_only(path.parent) else problem
+
+
+def _is_read_only(path: Path | str) -> bool:
+    return os.path.exists(path) and not os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def open_file(path: Path, *, timeout_s: float = 0) -> sqlite3.Connection:
@@ -133,31 +173,29 @@ class FileWatch:
     def has_changed(self) -> bool:
         return any(self._identity(suffix) != identity for suffix, identity in self._identities.items())
 
-    def remains(self) -> list[Path]:
-        """Return what is left beside a file that is not there any more: another file must not be read with it."""
+    def put_remains_aside(self) -> None:
+        """Rename what is left beside a file that is not there any more: another file must not be read with it."""
         if self._identity("") == self._identities[""]:
-            return []
-        return [
-            Path(f"{self._real_path}{suffix}")
-            for suffix in ("-wal", "-shm")
-            if self._identities[suffix] is not None and self._identity(suffix) == self._identities[suffix]
-        ]
+            return
+        mark = f"left-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+        for suffix in ("-wal", "-shm"):
+            if self._identities[suffix] is not None and self._identity(suffix) == self._identities[suffix]:
+                path = Path(f"{self._real_path}{suffix}")
+                with suppress(FileNotFoundError):
+                    path.rename(f"{path}.{mark}")
+                    logger.warning("what the deleted message log has left is kept as %s.%s", path.name, mark)
 
     def _identity(self, suffix: str) -> tuple[int, int] | None:
-        try:
-            found = os.stat(f"{self._real_path}{suffix}" if suffix else self._path)
-        except OSError:
-            return None
-        return found.st_dev, found.st_ino
+        return _identity_of(f"{self._real_path}{suffix}" if suffix else self._path)
 
 
-def put_remains_aside(paths: list[Path]) -> None:
-    """Rename what a deleted file has left beside it, such that nothing is ever overwritten."""
-    mark = f"left-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-    for path in paths:
-        with suppress(FileNotFoundError):
-            path.rename(f"{path}.{mark}")
-            logger.warning("what the deleted message log has left is kept as %s.%s", path.name, mark)
+def _identity_of(path: Path | str) -> tuple[int, int] | None:
+    """Return what a file is known by as long as it is open, None if there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def set_aside(path: Path) -> None:

@@ -15,17 +15,17 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from msgspec import UNSET, UnsetType
 
 from hazoom_ws.errors import LogUnavailable
-from hazoom_ws.events.base import FinishReason
 from hazoom_ws.events.rooms import NewMessage
 from hazoom_ws.message_log.contract import (
     MESSAGES,
     PAGE_LIMIT_BYTES,
     Batch,
+    KnownSessions,
     Page,
     SessionChange,
     StoredSession,
@@ -34,8 +34,8 @@ from hazoom_ws.message_log.contract import (
 )
 from hazoom_ws.message_log.memory import MemoryLog
 from hazoom_ws.message_log.session_states import PendingSessions
-from hazoom_ws.message_log.sqlite.damage import DAMAGED, FILE_ERRORS, GONE, LOCKED, READ_ONLY, is_header_damaged, problem_of
-from hazoom_ws.message_log.sqlite.file import FileWatch, lock_file, make_private, put_remains_aside, set_aside
+from hazoom_ws.message_log.sqlite.damage import DAMAGED, FILE_ERRORS, GONE, LOCKED, NEWER, problem_of
+from hazoom_ws.message_log.sqlite.file import FileWatch, lock_file, make_private, opening_problem, set_aside
 from hazoom_ws.message_log.sqlite.marks import last_given
 from hazoom_ws.message_log.sqlite.reader import SqliteReader
 from hazoom_ws.message_log.sqlite.retention import Retention
@@ -80,7 +80,7 @@ class SqliteLog:
         self._reader: SqliteReader | None = None
         self._unfiled = Unfiled()
         try:
-            self.reopen()
+            self._open()
         except SettingsError:
             self.close()
             raise
@@ -106,47 +106,19 @@ class SqliteLog:
     def is_dirty(self) -> bool:
         if self.problem is not None:
             return False
-        return bool(self._pending or self._sessions.pressing or self._sessions.waiting) or self._is_mark_near
-
-    @property
-    def _is_mark_near(self) -> bool:
-        return self._writer is not None and self._writer.mark.is_near(self._recent.last_seq)
+        is_mark_near = self._writer is not None and self._writer.mark.is_near(self._recent.last_seq)
+        return bool(self._pending) or self._sessions.is_dirty or is_mark_near
 
     @property
     def is_pressing(self) -> bool:
         # While the log is unwell there is nothing to wait for, but messages that came a moment before are to be refused.
         return bool(self._pending or (self._sessions.pressing and self.problem is None))
 
-    def append(
-        self,
-        *,
-        room: str,
-        user: str,
-        message: str,
-        timestamp: float,
-        client_id: str | UnsetType = UNSET,
-        sender: str | UnsetType = UNSET,
-        kind: Literal["prompt", "assistant"] | UnsetType = UNSET,
-        request_id: str | UnsetType = UNSET,
-        finish_reason: FinishReason | UnsetType = UNSET,
-        code: str | UnsetType = UNSET,
-        event_name: str | UnsetType = UNSET,
-    ) -> NewMessage:
+    def append(self, **fields: Any) -> NewMessage:
+        """Take the fields of `MessageLog.append`."""
         if self.problem is not None:
             raise LogUnavailable(self.problem)
-        entry = self._recent.append(
-            room=room,
-            user=user,
-            message=message,
-            timestamp=timestamp,
-            client_id=client_id,
-            sender=sender,
-            kind=kind,
-            request_id=request_id,
-            finish_reason=finish_reason,
-            code=code,
-            event_name=event_name,
-        )
+        entry = self._recent.append(**fields)
         self._pending.append(entry)
         return entry
 
@@ -225,6 +197,9 @@ class SqliteLog:
     def change_session(self, key: str, change: SessionChange, *, can_wait: bool = False) -> None:
         self._sessions.add(key, change, can_wait=can_wait)
 
+    def restore_from(self, known: KnownSessions) -> None:
+        self._sessions.restore_from(known)
+
     def press(self) -> None:
         self._sessions.press()
 
@@ -294,9 +269,7 @@ class SqliteLog:
         try:
             self._writer.checkpoint()
         except FILE_ERRORS as error:
-            logger.warning(
-                "there was no checkpoint: %s", problem_of(error)
-            )  # whether the file is well, the next batch finds out
+            logger.warning("there was no checkpoint: %s", problem_of(error))  # if it is not well, the next batch says so
 
     def forget(self, batch: Batch) -> None:
         self._recent.forget(batch)
@@ -305,15 +278,23 @@ class SqliteLog:
     # The file
 
     def reopen(self) -> None:
+        try:
+            self._open()
+        except SettingsError:
+            self.problem = NEWER  # it was put here meanwhile
+
+    def _open(self) -> None:
+        """Open the file, or a new one. Raises `SettingsError` for one that is left alone."""
         problem = self.problem
         is_first = self._watch is None
         self._is_lost |= problem == DAMAGED or (self._watch is not None and self._watch.has_changed())
         self._disconnect()
         try:
             if self._watch is not None:
-                put_remains_aside(self._watch.remains())
-            if problem != DAMAGED:
-                problem = self._try_to_connect()
+                self._watch.put_remains_aside()
+            cannot_lock = self._lock.renew()
+            if cannot_lock or problem != DAMAGED:
+                problem = cannot_lock or self._try_to_connect()
             if problem == DAMAGED:
                 self._disconnect()
                 if is_first:
@@ -335,8 +316,7 @@ class SqliteLog:
             raise
         except Exception as error:
             self._disconnect()
-            problem = problem_of(error, is_opening=True)
-            return DAMAGED if problem == READ_ONLY and is_header_damaged(self._path) else problem
+            return opening_problem(error, self._path)
         return None
 
     def _connect(self) -> None:
@@ -370,6 +350,7 @@ class SqliteLog:
         pending = {entry.seq for entry in self._pending}
         held = [entry for entry in self._recent.newer_than(writer.written_seq) if entry.seq not in pending]
         writer.restore(held, self._recent.senders_of(held))
+        self._sessions.lose()
         self._is_lost = False
         if held:
             logger.error("the message log's file was lost; the %d messages that memory has are in a file again", len(held))

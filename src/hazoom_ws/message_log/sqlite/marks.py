@@ -1,6 +1,6 @@
-"""Up to where places in the order of messages may have been given, kept in a log's file.
+"""Up to where numbers in the order of messages may have been given, kept in a log's file.
 
-Most places are given to what is not kept, such as tokens: nothing in the file tells how many there were. So it has a mark
+Most numbers are given to what is not kept, such as tokens: nothing in the file tells how many there were. So it has a mark
 that is always well above all of them, and a process that begins with a file goes on above it, whatever the clock says. The
 mark moves on in large steps, with what is written anyway.
 """

@@ -1,14 +1,20 @@
 """The schema of a log's file, and how a file of an earlier version gets it."""
 
+import logging
 import secrets
 import sqlite3
 
 from hazoom_ws.message_log.sqlite.damage import Damage
 from hazoom_ws.settings import SettingsError
 
+logger = logging.getLogger(__name__)
+
+# The version is in a file twice, that a damaged number can be told from a newer version's: as PRAGMA user_version, and
+# with this before it as PRAGMA application_id, which files of earlier releases have as 0.
+_OURS = 0x687A0000  # "hz"
 _VERSION_LIMIT = 1000  # there will not be as many
 
-# Each makes a file of the version before it one of its own version (PRAGMA user_version), counted from 1. Never change
+# Each makes a file of the version before it one of its own version, counted from 1. Never change
 # one that was released: add another.
 MIGRATIONS = (
     """
@@ -65,18 +71,41 @@ MIGRATIONS = (
 )
 
 
-def migrate(writer: sqlite3.Connection, *, start_seq: int) -> None:
-    """Give a file the schema of today; in a new one numbers begin after ``start_seq``. Raises `SettingsError`, `Damage`."""
-    version = writer.execute("PRAGMA user_version").fetchone()[0]
-    if not 0 <= version < _VERSION_LIMIT:
-        raise Damage
-    if version > len(MIGRATIONS):
-        raise SettingsError(
-            f"log_url: the file is of schema version {version}, this hazoom_ws knows {len(MIGRATIONS)}; "
-            "update it, or choose another file"
-        )
+def migrate(writer: sqlite3.Connection, *, start_seq: int) -> bool:
+    """Give a file the schema of today; in a new one numbers begin after ``start_seq``. Return whether it is new.
+
+    Raises `SettingsError` for a file of a newer version, `Damage`.
+    """
+    version = _version_of(writer)
     for number, statements in enumerate(MIGRATIONS[version:], version + 1):
         # One transaction: a process that dies in the middle leaves the version before.
-        writer.executescript(f"BEGIN IMMEDIATE; {statements} PRAGMA user_version = {number}; COMMIT")
+        writer.executescript(f"BEGIN IMMEDIATE; {statements} {_set_version(number)} COMMIT")
     if version == 0:
         writer.execute("INSERT INTO about VALUES (?, ?)", (secrets.token_hex(6), start_seq))
+    return version == 0
+
+
+def _version_of(writer: sqlite3.Connection) -> int:
+    """Return the version of a file, and mend its numbers if one of them is damaged."""
+    version, mark = (int(writer.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("user_version", "application_id"))
+    marked, newest = mark - _OURS, len(MIGRATIONS)
+    is_marked = 0 < marked <= newest
+    if (is_marked and version == marked) or (version == 0 and not is_marked):
+        return version
+    if newest < version < _VERSION_LIMIT and not is_marked:
+        raise SettingsError(
+            f"log_url: the file is of schema version {version}, this hazoom_ws knows {newest}; "
+            "update it, or choose another file"
+        )
+    # A file that was open is of the newest version: of two that may be, the lower one is the damaged one.
+    found = max((number for number in (version, marked) if 0 < number <= newest), default=0)
+    if not found:
+        raise Damage
+    writer.executescript(f"BEGIN IMMEDIATE; {_set_version(found)} COMMIT")
+    if mark != 0:
+        logger.error("the version of the message log was damaged; it is %d again, and nothing is missing for that", found)
+    return found
+
+
+def _set_version(number: int) -> str:
+    return f"PRAGMA user_version = {number}; PRAGMA application_id = {_OURS + number};"

@@ -57,7 +57,7 @@ class SqliteReader:
 
         ``event_name`` is that of `MessageLog.read`.
 
-        A thread may file meanwhile. What is filed above what this turn knows of is left out there, and found by its place.
+        A thread may file meanwhile. What is filed above what this turn knows of is left out there, and found by its number.
         """
         order = "DESC" if newest else "ASC"
         parameters: tuple[Any, ...] = (room, after, min(before, unfiled.filed_seq + 1))

@@ -131,7 +131,7 @@ class Retention:
             first_seq = rows[0][0]
 
     def _drop(self, writer: sqlite3.Connection, room: bytes, up_to_seq: int, resent_after_s: float) -> None:
-        """Delete a room's messages up to one; of those that may still be resent, the newer ones, the place stays."""
+        """Delete a room's messages up to one; of those that may still be resent, the newer ones, the number stays."""
         self.trimmed_seq = max(self.trimmed_seq, up_to_seq)  # before, so that nobody misses it afterwards
         writer.execute("BEGIN IMMEDIATE")
         writer.execute(

@@ -17,7 +17,7 @@ _decode_change = msgspec.json.Decoder(SessionChange).decode
 
 
 class SessionTable:
-    """Puts states of sessions in their places, in the transactions of its caller."""
+    """Puts states of sessions in their tables, in the transactions of its caller."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         # Those of which there are changes, and maybe others: most sessions never have any, and cost nothing here.
@@ -29,7 +29,7 @@ class SessionTable:
             connection.execute("DELETE FROM session_changes WHERE key NOT IN (SELECT key FROM sessions)")
 
     def file(self, connection: sqlite3.Connection, states: dict[str, SessionState]) -> None:
-        """Put states in their places, each of which follows those that are there."""
+        """Put states in their tables, each of which follows those that are there."""
         ended, kept, changed, unchanged = [], [], [], []
         for key, state in states.items():
             if isinstance(state, SessionChange):

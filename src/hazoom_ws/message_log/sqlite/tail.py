@@ -1,6 +1,6 @@
 """The table ``tail`` of a log's file: batches as they were written, each one row, until they are filed.
 
-A row's number is the place of its batch in the order of messages: so the row that holds a message is found by its ``seq``,
+A row's number is that of its batch in the order of messages: so the row that holds a message is found by its ``seq``,
 and nobody has to remember which that is.
 """
 

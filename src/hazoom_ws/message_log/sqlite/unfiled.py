@@ -63,7 +63,7 @@ class _Offsets:
 
 
 class _Part:
-    """The messages of 16,384 places, which are forgotten together. Rooms that have one here are ``single``, others not."""
+    """The messages of 16,384 numbers, which are forgotten together. Rooms that have one here are ``single``, others not."""
 
     __slots__ = ("client_ids", "rooms", "single")
 
@@ -121,7 +121,7 @@ class Unfiled:
             del self._parts[number]
 
     def seqs_of(self, room: str, after: int, before: int, *, newest: bool) -> Iterator[int]:
-        """Yield the places of a room's messages with ``after < seq < before``, from either end."""
+        """Yield the numbers of a room's messages with ``after < seq < before``, from either end."""
         after = max(after, self.filed_seq)
         key = _hash(room)
         for number in sorted(self._parts, reverse=newest):
@@ -131,7 +131,7 @@ class Unfiled:
             yield from (base + offset for offset in (reversed(found) if newest else found))
 
     def find(self, key: ResentKey) -> int | None:
-        """Return the place of a message by its `resent_key`, None if it is not known here."""
+        """Return the number of a message by its `resent_key`, None if it is not known here."""
         if self._parts:
             hashed = _hash(key)
             for number, part in self._parts.items():

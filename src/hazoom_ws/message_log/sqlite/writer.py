@@ -104,8 +104,7 @@ class SqliteWriter:
         execute(f"PRAGMA synchronous = {'FULL' if self._waits_for_disk else 'NORMAL'}")
         execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_AT_LAST_PAGES}")
         execute(f"PRAGMA cache_size = -{_CACHE_KB}")
-        is_new = execute("PRAGMA user_version").fetchone() == (0,)
-        migrate(self._connection, start_seq=start_seq)
+        is_new = migrate(self._connection, start_seq=start_seq)
         execute("BEGIN IMMEDIATE")  # whether it can be written at all
         execute("UPDATE about SET epoch = coalesce(?, epoch)", (epoch if is_new else None,))
         execute("COMMIT")

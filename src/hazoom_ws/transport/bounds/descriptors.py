@@ -34,7 +34,7 @@ class Descriptors:
         self._clock = clock
         self._refusals = refusals
         self._end_one = end_one
-        self.counts: list[Callable[[], int]] = []  # of connections that are open, from each place that has some
+        self.counts: list[Callable[[], int]] = []  # of connections that are open, from whoever has some
         self._reserved_from = math.inf
         self._room_count = math.inf  # for connections
         self._others_count = 0  # files, connections to the AI backend

@@ -1,8 +1,8 @@
-"""Engine.IO v4: sessions, heartbeats, upgrade, close. Decides, and leaves the bytes to carriers and to HTTP.
+"""Engine.IO v4: sessions, heartbeats, upgrade, close. Decides, and leaves the bytes to WebSockets and to HTTP.
 
 Takes the place of the stock Engine.IO server below python-socketio (`Engine.install`), which departs from the protocol in
 many places and spends a reader, a writer and a pinger on every client. A session is carried by long polling (`polling`) or
-by a WebSocket, whose carrier is a socket in the event loop (`loop`) or one that blocks in a thread or greenlet
+by a WebSocket, which is a socket in the event loop (`loop_websocket`) or one that blocks in a thread or greenlet
 (`blocking`).
 
 Source: Engine.IO protocol revision 4, https://socket.io/docs/v4/engine-io-protocol/.
@@ -13,14 +13,12 @@ import math
 import os
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
 from typing import Any
 from weakref import ref
 
-import engineio
 import msgspec
 
 from hazoom_ws.deadlines import Deadlines
@@ -29,6 +27,7 @@ from hazoom_ws.transport.bounds.heap import Heap
 from hazoom_ws.transport.bounds.outbox import Outbox, OutboxTotal
 from hazoom_ws.transport.bounds.refusals import Refusals
 from hazoom_ws.transport.bounds.unfinished import Unfinished
+from hazoom_ws.transport.engineio.python_engineio_overrides import HandleRequest, LibraryFace
 from hazoom_ws.transport.engineio.session import (
     SLOW_READER,
     DirectOutlet,
@@ -46,19 +45,13 @@ PING = frame(frames.TEXT, b"2")
 PROBE_ANSWER = frame(frames.TEXT, b"3probe")
 NO_NAMESPACE = "no namespace"
 BAD_PACKET = "parse error"
-HandleRequest = Callable[[Any, dict[str, Any], Callable[..., Any]], Collection[bytes]]  # of an engine, as WSGI asks
 _UPGRADE_TIMEOUT_S = 10.0
 _ID_BYTES = 15
 _LONGEST_TICK_S = 0.5
 
 
-class Engine(engineio.Server):  # type: ignore[misc]
+class Engine(LibraryFace):
     """The sessions of one application. Safe to call from threads; handlers run in the caller's."""
-
-    max_http_buffer_size: int
-    ping_interval: float
-    ping_timeout: float
-    handlers: dict[str, Callable[..., Any]]
 
     def __init__(
         self,
@@ -76,14 +69,10 @@ class Engine(engineio.Server):  # type: ignore[misc]
 
         ``handle_request(engine, environ, start_response)`` serves HTTP; None: there is none.
         """
-        super().__init__(**options)
+        super().__init__(handle_request, **options)
         self.outlet: Outlet = DirectOutlet()
         self.loop: Any = None  # the `Loop` that is the outlet, where there is one
         self.clock = clock
-        self._handle_request = handle_request
-        self.sessions: dict[str, EngineSession] = {}
-        self._ending: dict[str, EngineSession] = {}  # closed, but their disconnect handlers may still ask for them
-        self.closed_by_reason: Counter[str] = Counter()
         self._outbox_limit_bytes = outbox_limit_bytes
         self._outbox_total = OutboxTotal(outbox_total_limit_bytes)
         # Greenlets change places only where they wait, and nothing under the lock does; eventlet's lock costs much.
@@ -106,57 +95,42 @@ class Engine(engineio.Server):  # type: ignore[misc]
         self._unjoined: Deadlines[EngineSession] = Deadlines(connect_timeout_s)
         self._upgrades_until: Deadlines[WebSocket] = Deadlines(_UPGRADE_TIMEOUT_S)
         self._tick_s = min(_LONGEST_TICK_S, self.ping_interval, self.ping_timeout, connect_timeout_s)
-        self._is_sweeping = self._is_stopped = False
-
-    def install(self, server: Any) -> None:
-        """Take the place of the Engine.IO server below ``server``, a `socketio.Server` that nobody uses yet."""
-        self.on("connect", server._handle_eio_connect)
-        self.on("message", server._handle_eio_message)
-        self.on("disconnect", server._handle_eio_disconnect)
-        server.eio = self
-
-    # What python-socketio asks of its Engine.IO server
-
-    def handle_request(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Collection[bytes]:
-        """Serve one HTTP request, a WebSocket's included."""
-        assert self._handle_request is not None
-        return self._handle_request(self, environ, start_response)
-
-    def send(self, sid: str, data: str | bytes) -> None:
-        """Send a message to a session; one that is closed loses it."""
-        session = self.sessions.get(sid)
-        if session is not None:
-            self.outlet.push(session, message_frame(data))
-
-    def send_packet(self, sid: str, pkt: Any) -> None:
-        """Send an `engineio.packet.Packet` of type MESSAGE."""
-        self.send(sid, pkt.data)
-
-    def get_session(self, sid: str) -> dict[str, Any]:
-        """Return the dictionary that the application keeps with a session. Raises KeyError for one that has ended."""
-        session = self._session(sid)
-        if session.state is None:
-            session.state = {}
-        return session.state
-
-    def save_session(self, sid: str, session: dict[str, Any]) -> None:
-        self._session(sid).state = session
-
-    def transport(self, sid: str) -> str:
-        return "polling" if self._session(sid).websocket is None else "websocket"
-
-    def _session(self, sid: str) -> EngineSession:
-        return self.sessions.get(sid) or self._ending[sid]
+        self._is_sweeping = False
+        self.is_stopped = False  # then there are no new sessions
 
     def stop(self) -> None:
         """Close every session, and watch no time-outs from now on: there will be no more sessions."""
-        self._is_stopped = True
+        with self.lock:
+            self.is_stopped = True
         self.disconnect()
 
     def disconnect(self, sid: str | None = None) -> None:
         """Close a session, or all, such that its client comes back."""
-        for session in list(self.sessions.values()) if sid is None else filter(None, [self.sessions.get(sid)]):
-            self.close(session, self.reason.SERVER_DISCONNECT)
+        with self.lock:
+            sessions = list(self.sessions.values()) if sid is None else list(filter(None, [self.sessions.get(sid)]))
+        for session in sessions:
+            try:
+                self.close(session, self.reason.SERVER_DISCONNECT)
+            except Exception:
+                logger.exception("closing session %s failed", session.id)
+
+    # What depends on who serves, which is known only when it does
+
+    def current_loop(self) -> Any:
+        """Return the `Loop` that serves, None where there is none."""
+        return self.loop
+
+    def loop_reader(self) -> Callable[..., Any] | None:
+        """Return how to let the loop read a connection (`Loop.read`), None where there is no loop."""
+        return None if self.loop is None else self.loop.read
+
+    def let_others(self) -> None:
+        """Let others have their turn, in the middle of something long."""
+        self.give_way()
+
+    def may_wait(self) -> bool:
+        """Return whether the caller may wait: nothing in a turn of the loop may."""
+        return self.loop is None or not self.loop.is_current()
 
     def generate_id(self) -> str:
         """Return an id that nobody can guess."""
@@ -165,8 +139,9 @@ class Engine(engineio.Server):  # type: ignore[misc]
     # A session
 
     def open(self, environ: Mapping[str, Any] = MappingProxyType({})) -> EngineSession:
-        """Start a session, for which polling or a carrier must be set up at once, and then `send_open_packet`.
+        """Start a session, for which polling or a WebSocket must be set up at once, and then `send_open_packet`.
 
+        It may be closed when this returns: when the engine is being stopped.
         ``environ``: what the request says that asked for it, in the keys of WSGI.
         """
         session = EngineSession(self, self.generate_id())
@@ -177,6 +152,8 @@ class Engine(engineio.Server):  # type: ignore[misc]
             self._unjoined.start(session, now_s)
             self.start_sweeping()
         self.handlers["connect"](session.id, environ)
+        if self.is_stopped:
+            self.close(session, self.reason.SERVER_DISCONNECT)
         return session
 
     def send_open_packet(self, session: EngineSession) -> None:
@@ -216,8 +193,10 @@ class Engine(engineio.Server):  # type: ignore[misc]
                 if self._pongs.stop(session):
                     self._pings.start(session, self.clock())
         elif kind == "1":
+            # No goodbye: the official client sends it too when a poll of its own has failed, and comes back. Who goes for
+            # good says so in Socket.IO's words before.
             session.farewell = b"6"
-            self.close(session, self.reason.CLIENT_DISCONNECT)
+            self.close(session, self.reason.TRANSPORT_CLOSE)
         elif packet != "6":
             raise MalformedPacket("its type is not one that a client may send now", repr(kind))
 
@@ -250,7 +229,6 @@ class Engine(engineio.Server):  # type: ignore[misc]
                 return
             session.is_open = False
             self.sessions.pop(session.id, None)
-            self.closed_by_reason[reason] += 1
             for deadlines in (self._pings, self._pongs, self._unjoined):
                 deadlines.stop(session)
             if session.candidate is not None:
@@ -270,7 +248,7 @@ class Engine(engineio.Server):  # type: ignore[misc]
             self.handlers["disconnect"](session.id, reason)
         finally:
             del self._ending[session.id]
-        # A session and its carriers refer to each other: parted, they are freed at once and not by the garbage collector.
+        # A session and its WebSockets refer to each other: parted, they are freed at once and not by the garbage collector.
         session.websocket = session.candidate = None
 
     def is_overdue(self, session: EngineSession) -> bool:
@@ -288,10 +266,10 @@ class Engine(engineio.Server):  # type: ignore[misc]
     # Upgrade
 
     def start_upgrade(self, websocket: WebSocket) -> bool:
-        """Let ``websocket`` try to take over its polling session; return False if another does, or has done it."""
+        """Let ``websocket`` try to take over its polling session; return False if another does or has, or it is closed."""
         session = websocket.session
         with self.lock:
-            if session.candidate is not None or session.websocket is not None:
+            if session.candidate is not None or session.websocket is not None or not session.is_open:
                 return False
             session.candidate = websocket
             self._upgrades_until.start(websocket, self.clock())
@@ -329,13 +307,13 @@ class Engine(engineio.Server):  # type: ignore[misc]
 
     def start_sweeping(self) -> None:
         """Start the one task that watches every time-out, unless it runs."""
-        if not self._is_sweeping and not self._is_stopped:
+        if not self._is_sweeping and not self.is_stopped:
             self._is_sweeping = True
             self.start_background_task(_run_sweeps, ref(self), self._async["sleep"])
 
     def run_sweeps(self) -> float | None:
         """Look at every time-out; return the seconds until the next time, None when there is none."""
-        if self._is_stopped:
+        if self.is_stopped:
             return None
         now_s = self.clock()
         for sweep in self.sweeps:
@@ -370,13 +348,3 @@ def _run_sweeps(reference: "ref[Engine]", sleep: Callable[[float], Any]) -> None
     while (engine := reference()) is not None and (delay_s := engine.run_sweeps()) is not None:
         del engine
         sleep(delay_s)
-
-
-def message_frame(data: str | bytes) -> bytes:
-    """Return the frame of a message packet."""
-    return text_message_frame(data.encode()) if isinstance(data, str) else frame(frames.BINARY, data)
-
-
-def text_message_frame(utf8: bytes) -> bytes:
-    """Return the frame of a message packet whose text is given in UTF-8."""
-    return frame(frames.TEXT, b"4" + utf8)

@@ -33,6 +33,7 @@ BAD_METHOD = (2, "Bad handshake method")
 BAD_REQUEST = (3, "Bad request")
 FORBIDDEN = (4, "Forbidden")
 UNSUPPORTED_VERSION = (5, "Unsupported protocol version")
+STOPPING = (3, "The server is stopping")  # the reference server has no code of its own for that
 
 
 class Refused(Exception):
@@ -89,6 +90,8 @@ def find_session(engine: Engine, query: Mapping[str, str]) -> EngineSession | No
     if sid is None:
         if query.get("EIO") != "4":
             raise Refused(UNSUPPORTED_VERSION)
+        if engine.is_stopped:
+            raise Refused(STOPPING, HTTPStatus.SERVICE_UNAVAILABLE)
         return None
     session = engine.sessions.get(sid)
     if session is None or not session.is_open:

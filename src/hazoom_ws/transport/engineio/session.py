@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from hazoom_ws.transport.bounds.outbox import Outbox
 from hazoom_ws.transport.bounds.refusals import Refusals
+from hazoom_ws.transport.engineio.pending import EMPTY, Pending
 from hazoom_ws.transport.websocket import frames
 from hazoom_ws.transport.websocket.frames import CloseCode, FrameError, Message, frame
 
@@ -28,11 +29,11 @@ class MalformedPacket(ValueError):
 class Recipient(Protocol):
     """Who a frame can be sent to."""
 
-    pending: Collection[bytes]
+    pending: Pending
 
     @property
     def backlog_bytes(self) -> int:
-        """What waits because the client has not taken it yet."""
+        """What waits because the client has not read it yet."""
 
     def send_frame(self, framed: bytes) -> None:
         """Send ``framed`` soon and after what was delivered before."""
@@ -82,8 +83,8 @@ class SessionOwner(Protocol):
 class EngineSession:
     """One Engine.IO session. ``websocket`` is its WebSocket, None while it polls; ``candidate`` the one it upgrades to.
 
-    ``pending`` belongs to the loop: frames that leave at the end of the turn, a list of its own or a tuple that others have
-    too. A polling session keeps its frames in ``outbox`` until the next poll; ``changed`` guards them and wakes that poll.
+    ``pending`` belongs to the loop: what leaves at the end of its turn, see `hazoom_ws.transport.engineio.pending`. A
+    polling session keeps its frames in ``outbox`` until the next poll; ``changed`` guards them and wakes that poll.
     """
 
     __slots__ = (
@@ -107,7 +108,7 @@ class EngineSession:
         self.is_open = True
         self.websocket: WebSocket | None = None
         self.candidate: WebSocket | None = None
-        self.pending: Collection[bytes] = ()
+        self.pending: Pending = EMPTY
         self.state: dict[str, Any] | None = None  # what `Engine.get_session` returns
         # Of a session that polls, see `start_polling`:
         self.changed: threading.Condition | None = None
@@ -117,7 +118,7 @@ class EngineSession:
 
     @property
     def backlog_bytes(self) -> int:
-        """Return what waits because the client has not taken it yet."""
+        """Return what waits because the client has not read it yet."""
         if self.websocket is not None:
             return self.websocket.backlog_bytes
         return 0 if self.outbox is None else self.outbox.size_bytes
@@ -164,7 +165,7 @@ class WebSocket:
 
     @property
     def backlog_bytes(self) -> int:
-        """Return what waits because the client has not taken it yet."""
+        """Return what waits because the client has not read it yet."""
         raise NotImplementedError
 
     def close(self, code: CloseCode) -> None:
@@ -195,7 +196,7 @@ class WebSocket:
         self.fail(FrameError(CloseCode.POLICY_VIOLATION, why))
 
     def lost(self, reason: str, code: CloseCode = CloseCode.GOING_AWAY) -> None:
-        """End the connection, and with it the session if this is its carrier, else the attempt to upgrade it."""
+        """End the connection, and with it the session if this carries it, else the attempt to upgrade it."""
         if self.session.websocket is self:
             self.engine.close(self.session, reason, code=code)
         elif self.session.candidate is self:

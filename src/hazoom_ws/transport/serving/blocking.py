@@ -28,12 +28,13 @@ def carry(engine: Engine, session: EngineSession | None, answer: bytes, environ:
     """Accept a WebSocket that came through WSGI with ``answer`` and serve it, for ``session`` or a new one.
 
     Returns when it has ended, or at once if the engine has a loop, which adopts the socket. Raises `Refused` on a
-    WSGI server that does not give its socket away, and ConnectionError where the server expects that after a WebSocket.
+    WSGI server that does not give its socket away, and what the server expects after a WebSocket, instead of an answer:
+    StopIteration for gunicorn's, ConnectionError for werkzeug's.
     """
-    from_eventlet = environ.get("eventlet.input")
-    connection = (
-        from_eventlet.get_socket() if from_eventlet else environ.get("werkzeug.socket", environ.get("gunicorn.socket"))
-    )
+    from_gunicorn = environ.get("gunicorn.socket")
+    # Of gunicorn's socket python-engineio makes one that looks like eventlet's.
+    from_eventlet = environ.get("eventlet.input") if from_gunicorn is None else None
+    connection = from_eventlet.get_socket() if from_eventlet else environ.get("werkzeug.socket", from_gunicorn)
     if connection is None:
         raise Refused(BAD_REQUEST)
     if engine.loop is not None:
@@ -42,6 +43,8 @@ def carry(engine: Engine, session: EngineSession | None, answer: bytes, environ:
     elif session is None:
         session = engine.open(environ)
         session.websocket = websocket = BlockingWebSocket(engine, session, connection)
+        if not session.is_open:
+            websocket.close(CloseCode.GOING_AWAY)  # it was closed before it had a WebSocket
         engine.send_open_packet(session)
         websocket.serve(answer)
     else:
@@ -54,6 +57,8 @@ def carry(engine: Engine, session: EngineSession | None, answer: bytes, environ:
 
         WSGI_LOCAL.already_handled = True
         return []
+    if from_gunicorn is not None:
+        raise StopIteration  # it closes the connection, and logs nothing
     raise ConnectionError("the WebSocket has ended")
 
 

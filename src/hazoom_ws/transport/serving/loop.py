@@ -21,10 +21,12 @@ from eventlet import greenthread, hubs, patcher
 from hazoom_ws.deadlines import Deadlines
 from hazoom_ws.transport.engineio import requests as handshake
 from hazoom_ws.transport.engineio.engine import Engine
+from hazoom_ws.transport.engineio.pending import EMPTY, Pending, with_own
 from hazoom_ws.transport.engineio.requests import Refused
 from hazoom_ws.transport.engineio.session import EngineSession
 from hazoom_ws.transport.http import heads as http_heads
-from hazoom_ws.transport.serving.endpoints import BackendStream, Endpoint, Lingerer, LoopWebSocket, Newcomer, flush
+from hazoom_ws.transport.serving.endpoints import BackendStream, Endpoint, Leaving, Lingerer, Newcomer
+from hazoom_ws.transport.serving.loop_websocket import LoopWebSocket, flush
 from hazoom_ws.transport.serving.wsgi import BegunSocket
 from hazoom_ws.transport.websocket.frames import CloseCode
 
@@ -78,6 +80,7 @@ class Loop:
         self._urgent: list[EngineSession] = []
         self._bulk: deque[EngineSession] = deque()
         self._broken: list[LoopWebSocket] = []
+        self.leaving = Leaving(clock)
         self._soon: list[Callable[[], object]] = []
         self._newcomers: Deadlines[Endpoint] = Deadlines(request_timeout_s)
         self._lingering: Deadlines[Endpoint] = Deadlines(_LINGER_S)
@@ -116,11 +119,7 @@ class Loop:
 
     def push(self, recipient: Any, framed: bytes) -> None:
         """Send to one, at the end of this turn or in the next."""
-        pending = recipient.pending
-        if type(pending) is list:
-            pending.append(framed)
-        else:
-            recipient.pending = [*pending, framed]
+        recipient.pending = with_own(recipient.pending, framed)
         self._urgent.append(recipient)
         if self._is_idle:
             self._wake()
@@ -131,17 +130,15 @@ class Loop:
             self._urgent += recipients
         else:
             self._bulk += [recipient for recipient in recipients if not recipient.pending]
-        before: Collection[bytes] | None = None
-        after: Collection[bytes] = ()
+        before: Pending | None = None
+        after: Pending = EMPTY
         kinds = 0 if len(recipients) > 1 else _KINDS
         for recipient in recipients:
             pending = recipient.pending
             if pending is before:  # most have the same
                 recipient.pending = after
-            elif type(pending) is list:
-                pending.append(framed)
-            elif kinds == _KINDS:
-                recipient.pending = [*pending, framed]
+            elif kinds == _KINDS or type(pending) is list:
+                recipient.pending = with_own(pending, framed)
             else:
                 kinds += 1
                 before = pending
@@ -236,7 +233,8 @@ class Loop:
         self._send()
         while self._broken:
             self._broken.pop().lost(self.engine.reason.TRANSPORT_ERROR)
-        return bool(ready or self._urgent or self._bulk or self._soon)
+        self.leaving.end_some()
+        return bool(ready or self._urgent or self._bulk or self._soon or self.leaving)
 
     def _call_back(self) -> None:
         soon, self._soon = self._soon, []

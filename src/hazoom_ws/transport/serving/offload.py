@@ -35,6 +35,7 @@ class Worker:
         self._is_started = False
         self._threads: list[Any] = []
         self._listener: Any = None  # of the hub, where there is no loop
+        self._watched: _Wakes | None = None  # by the loop
         self._calls = _queue.SimpleQueue()
         self._done: deque[tuple[Done, Exception | None]] = deque()
         self._wake_up, self._wakes = _socket.socketpair()
@@ -52,7 +53,7 @@ class Worker:
         hubs.get_hub().schedule_call_global(delay_s, self.soon, callback)
 
     def submit(self, done: Done, function: Callable[..., object], *args: Any) -> None:
-        """Call ``function`` in a thread, then ``done`` with what it raised."""
+        """Call ``function`` in a thread, then ``done`` with what it raised. Raises RuntimeError if there is no thread."""
         if not self._is_started:
             self._start()
         self._calls.put((done, function, args))
@@ -66,7 +67,17 @@ class Worker:
             raise error
 
     def _start(self) -> None:
-        self._is_started = True
+        """Start the threads; one is enough. Raises RuntimeError if the system gives none; the next call tries again."""
+        for _ in range(_THREADS):
+            thread = _threading.Thread(target=self._work, name="hazoom_ws worker", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                if not self._threads:
+                    raise
+                logger.warning("one thread does what %d should: %s", _THREADS, error)
+                break
+            self._threads.append(thread)
         # By default a thread that is ready waits 5 ms for one that computes: several times in each call.
         sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_INTERVAL_S))
         loop = self._loop()
@@ -74,11 +85,9 @@ class Worker:
             hub = hubs.get_hub()
             self._listener = hub.add(hub.READ, self._wakes.fileno(), self._on_wake_up, hub.squelch_exception, lambda: None)
         else:
-            loop.watch(_Wakes(self._wakes, self._call_back))
-        for _ in range(_THREADS):
-            thread = _threading.Thread(target=self._work, name="hazoom_ws worker", daemon=True)
-            thread.start()
-            self._threads.append(thread)
+            self._watched = _Wakes(self._wakes, self._call_back)
+            loop.watch(self._watched)
+        self._is_started = True
 
     def close(self) -> None:
         """End the threads when they have done what there is to do; nothing is called back any more."""
@@ -89,9 +98,11 @@ class Worker:
         if self._listener is not None:
             hubs.get_hub().remove(self._listener)
             self._listener = None
-        if self._loop() is None:  # else it goes on to look at them
-            self._wakes.close()
-            self._wake_up.close()
+        if self._watched is not None:
+            self._loop().unwatch(self._watched)
+            self._watched = None
+        self._wakes.close()
+        self._wake_up.close()
 
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
@@ -134,4 +145,4 @@ class _Wakes:
         """Nothing is ever sent here."""
 
     def forget(self) -> None:
-        """It lives as long as the process."""
+        """It lives as long as its `Worker`."""

@@ -1,6 +1,11 @@
 """HTTP by werkzeug's server with a thread for each connection, which `blocking` uses for WebSockets; with finite limits.
 
 As it comes it waits for a request for ever, and each wait is a thread; and it reads on after an answer, up to 10 GB.
+
+Of werkzeug this replaces: in `ThreadedWSGIServer` ``get_request``, ``handle_error`` and ``log``; in `WSGIRequestHandler`
+``setup``, ``handle_one_request``, ``parse_request``, ``make_environ``, ``finish`` and ``log_request``. In
+tests/unit/test_library_facts.py `test_werkzeug_reads_over_its_own_file_after_an_answer...` and
+`test_the_methods_of_werkzeug_that_we_replace_are_there` notice when any of it moves.
 """
 
 import errno

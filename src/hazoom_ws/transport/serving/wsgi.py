@@ -2,6 +2,12 @@
 
 eventlet restarts its time-out with every byte, takes 1,024 connections as it comes, and then goes silent; a client whose
 bytes are always there already keeps everybody else waiting; a body that nobody reads is read over without end.
+
+Of eventlet this replaces: in `wsgi.HttpProtocol` ``setup``, ``_read_request_line``, ``parse_request``, ``get_environ``,
+``finish`` and ``log_request``; its ``Input`` by `_Input`, of which it asks what is there; in `greenio.GreenSocket`
+``recv_into``; it calls `wsgi.Server.process_request` for each connection. The other modules here call `hubs.get_hub()`:
+``add``, ``remove``, ``schedule_call_global`` and ``switch``, and take a socket from under a green one by ``fd.detach()``.
+In tests/unit/test_library_facts.py the tests that use ``of_eventlet`` notice when any of it moves.
 """
 
 import io

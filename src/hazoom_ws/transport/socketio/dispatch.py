@@ -13,50 +13,18 @@ from typing import Any, Protocol
 from socketio import packet
 from socketio.exceptions import ConnectionRefusedError as RefusedError
 
-from hazoom_ws.transport.engineio.engine import Engine, text_message_frame
+from hazoom_ws.transport.engineio.engine import Engine
+from hazoom_ws.transport.engineio.python_engineio_overrides import text_message_frame
 from hazoom_ws.transport.engineio.session import MalformedPacket
 from hazoom_ws.transport.socketio.fan_out import Client, FanOut
 from hazoom_ws.transport.socketio.packet import ClientEvent, Packet, Problem, encoded, utf8_bytes
+from hazoom_ws.transport.socketio.python_socketio_overrides import Library
 
 logger = logging.getLogger(__name__)
 
 _NO_ENVIRON: dict[str, Any] = {}  # shared by all sessions
 _UNABLE = "Unable to connect"  # which `Packet` says in the words of the reference server
 _RESERVED_EVENTS = frozenset({"connect", "disconnect"})  # those that the library itself tells a namespace
-
-
-class _Namespaces(dict[str, Any]):
-    """The namespace handlers of a server, by name. One with a method ``accept_client`` is ours, and stays in its place."""
-
-    def __init__(self) -> None:
-        self.ours: dict[str, Any] = {}
-        self.has_others = False
-
-    def __setitem__(self, name: str, handler: Any) -> None:
-        self.refuse_ours(name)
-        super().__setitem__(name, handler)
-        if hasattr(handler, "accept_client"):
-            self.ours[name] = handler
-        else:
-            self.has_others = True
-
-    def refuse_ours(self, name: str) -> None:
-        """Raise ValueError for the name of one of ours."""
-        if name in self.ours:
-            raise ValueError(f"the namespace {name} is one of hazoom_ws: choose another name for your own")
-
-
-class _Handlers(dict[str, Any]):
-    """The handlers of single events of a server, by namespace: of none of ours, which would never be asked."""
-
-    def __init__(self, namespaces: _Namespaces) -> None:
-        self._namespaces = namespaces
-
-    def __setitem__(self, name: str, handlers: Any) -> None:
-        if name == "*":
-            raise ValueError("handlers of all namespaces would get what is for those of hazoom_ws: name your own")
-        self._namespaces.refuse_ours(name)
-        super().__setitem__(name, handlers)
 
 
 class Deferred:
@@ -100,7 +68,6 @@ class Dispatcher:
         ``environ``: what others' handlers find in their WSGI environment where the client's request says nothing.
         ``open_account`` makes the account of a new session from its request, in the keys of WSGI.
         """
-        self._server = server
         self._engine = engine
         self._fan_out = fan_out
         self._reply = reply
@@ -108,16 +75,14 @@ class Dispatcher:
         self._open_account = open_account
         self._accounts: dict[str, Account] = {}
         self._packet_type: type[Packet] = server.packet_class
-        self._namespaces = server.namespace_handlers = _Namespaces()
-        self._ours = self._namespaces.ours
-        server.handlers = _Handlers(self._namespaces)
-        self._library_connect = server._handle_connect
-        self._library_open, self._library_close = server._handle_eio_connect, server._handle_eio_disconnect
-        # For test clients, which come by the library's way, and for what the library handles in `close`:
-        server._handle_eio_message = partial(self.receive, is_session=False)
-        server._handle_eio_disconnect = self.close
-        server._handle_disconnect = self.leave
-        server.disconnect = self.disconnect
+        self._library = Library(
+            server,
+            receive=partial(self.receive, is_session=False),
+            close=self.close,
+            leave=self.leave,
+            disconnect=self.disconnect,
+        )
+        self._ours = self._library.namespaces.ours
         engine.on("connect", self.open)
         engine.on("message", self.receive)
         engine.on("disconnect", self.close)
@@ -127,16 +92,16 @@ class Dispatcher:
     def open(self, eio_sid: str, environ: Mapping[str, Any]) -> None:
         """Note a new session, and what its request said if there is anybody who may ask for that: it takes memory."""
         kept = _NO_ENVIRON
-        if self._namespaces.has_others or self._server.handlers:
+        if self._library.has_others:
             texts = {name: value for name, value in environ.items() if isinstance(value, str)}  # no sockets, no streams
             kept = {**self._environ, **texts}
         self._accounts[eio_sid] = self._open_account(environ)
-        self._library_open(eio_sid, kept)
+        self._library.open(eio_sid, kept)
 
     def close(self, eio_sid: str, reason: str) -> None:
         """Dismiss the client of a session that has ended from all its namespaces."""
-        environ = self._server.environ.get(eio_sid, _NO_ENVIRON)
-        self._library_close(eio_sid, reason)
+        environ = self._library.environ.get(eio_sid, _NO_ENVIRON)
+        self._library.close(eio_sid, reason)
         self._accounts.pop(eio_sid, None)
         environ.pop("werkzeug.request", None)  # it refers back: parted, both are freed at once
 
@@ -149,7 +114,7 @@ class Dispatcher:
         if account is None:
             if is_session:
                 return  # it has ended
-            account = self._accounts[eio_sid] = self._open_account(self._server.environ[eio_sid])
+            account = self._accounts[eio_sid] = self._open_account(self._library.environ[eio_sid])
         received = self._packet_type()
         body = received.read_header(data)
         problem = None
@@ -182,11 +147,11 @@ class Dispatcher:
     def _handle_other(self, eio_sid: str, account: Account, received: Packet, *, is_session: bool) -> None:
         """Act on a packet that is no event."""
         if received.packet_type == packet.CONNECT:
-            environ = self._server.environ.get(eio_sid, _NO_ENVIRON)
+            environ = self._library.environ.get(eio_sid, _NO_ENVIRON)
             self._connect(eio_sid, received.namespace or "/", account, received.data)
             if is_session and eio_sid not in self._engine.sessions:
                 # It was closed in the middle, maybe before it could be known that it had come.
-                self._server.environ[eio_sid] = environ
+                self._library.environ[eio_sid] = environ
                 self.close(eio_sid, self._engine.reason.TRANSPORT_CLOSE)
         elif received.packet_type == packet.ACK:
             self._handle_acknowledgement(eio_sid, received)
@@ -198,7 +163,7 @@ class Dispatcher:
         if not received.id:
             return  # under which the library keeps its count
         try:
-            self._server._handle_ack(eio_sid, received.namespace, received.id, received.data)
+            self._library.handle_acknowledgement(eio_sid, received.namespace, received.id, received.data)
         except Exception:
             logger.exception("an acknowledgement in the namespace %s failed", received.namespace)
 
@@ -209,7 +174,7 @@ class Dispatcher:
         if event in _RESERVED_EVENTS:
             raise MalformedPacket("no client may send an event of that name", event)  # the reference server says so too
         try:
-            self._server._handle_event(client.eio_sid, received.namespace, received.id, received.data)
+            self._library.handle_event(client.eio_sid, received.namespace, received.id, received.data)
         except Exception:
             logger.exception("event %.64r of the namespace %s failed", str(event), client.namespace)
 
@@ -222,7 +187,7 @@ class Dispatcher:
             self._accept_ours(ours, eio_sid, name, account, auth)
         elif callable(auth):
             self._refuse(eio_sid, name, {"message": str(auth())})
-        elif not self._server.environ.get(eio_sid):
+        elif not self._library.environ.get(eio_sid):
             # There is none, or the first was added when the session was there: its handler could not ask whose it is.
             self._refuse(eio_sid, name, _UNABLE)
         else:
@@ -244,7 +209,7 @@ class Dispatcher:
     def _connect_elsewhere(self, eio_sid: str, name: str, auth: object) -> None:
         """Let a client into a namespace that is not ours, if its handler does."""
         try:
-            self._library_connect(eio_sid, name, auth)
+            self._library.connect(eio_sid, name, auth)
         except Exception:
             logger.exception("who connects to the namespace %s is refused", name)
             client = self._fan_out.client_of(eio_sid, name)
@@ -253,7 +218,7 @@ class Dispatcher:
                 self._fan_out.disconnect(client.sid, name)
 
     def _refuse(self, eio_sid: str, name: str, why: Any) -> None:
-        self._server._send_packet(eio_sid, Packet(packet.CONNECT_ERROR, why, name))
+        self._library.send(eio_sid, Packet(packet.CONNECT_ERROR, why, name))
 
     def leave(self, eio_sid: str, namespace: str | None, reason: str | None = None) -> None:
         """Dismiss a client from a namespace that it is in: whatever a handler raises, it is gone then."""
@@ -269,7 +234,7 @@ class Dispatcher:
             if ours is not None:
                 ours.trigger_event("disconnect", client.sid, reason)
             else:
-                self._server._trigger_event("disconnect", name, client.sid, reason)
+                self._library.tell_left(name, client.sid, reason)
         except Exception:
             logger.exception("a client has left the namespace %s, whose handler failed", name)
         self._fan_out.disconnect(client.sid, name)
@@ -279,7 +244,7 @@ class Dispatcher:
         name = namespace or "/"
         eio_sid = self._fan_out.eio_sid_from_sid(sid, name)
         if eio_sid is not None and self._fan_out.is_connected(sid, name):
-            self._server._send_packet(eio_sid, Packet(packet.DISCONNECT, namespace=name))
+            self._library.send(eio_sid, Packet(packet.DISCONNECT, namespace=name))
             self.leave(eio_sid, name, self._engine.reason.SERVER_DISCONNECT)
 
     def _accept(self, client: Client, **said: Any) -> Callable[[Any], None]:

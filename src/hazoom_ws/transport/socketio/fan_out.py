@@ -18,7 +18,9 @@ from engineio import packet as eio_packet
 from socketio import packet
 
 from hazoom_ws.transport.bounds.outbox import DroppableFrame, PatientFrame, Piece, TokenFrame
-from hazoom_ws.transport.engineio.engine import Engine, message_frame
+from hazoom_ws.transport.engineio.engine import Engine
+from hazoom_ws.transport.engineio.pending import EMPTY, Pending
+from hazoom_ws.transport.engineio.python_engineio_overrides import message_frame
 from hazoom_ws.transport.engineio.session import Recipient
 from hazoom_ws.transport.websocket import frames
 
@@ -62,7 +64,7 @@ class _TestRecipient:
     def __init__(self, server: Any, eio_sid: str) -> None:
         self._server = server
         self._eio_sid = eio_sid
-        self.pending: Collection[bytes] = ()
+        self.pending: Pending = EMPTY
         self.backlog_bytes = 0
 
     def send_frame(self, framed: bytes) -> None:

@@ -20,12 +20,12 @@ from typing import Any
 import msgspec
 from socketio import packet
 
-from hazoom_ws.errors import BadPayload, ClientFault, TooLarge
+from hazoom_ws.errors import BadPayload, HazoomError, TooLarge
 from hazoom_ws.transport.engineio.session import MalformedPacket
 
 # What is wrong with an event, as the function that makes its exception. Not the exception itself: one that was raised
 # holds, by its traceback, all that the functions on its way had in their hands, the client's text among that.
-Problem = Callable[[], ClientFault]
+Problem = Callable[[], HazoomError]
 
 # type, attachments- (of a binary type), [/namespace,], [acknowledgement id], then JSON
 _HEADER = re.compile(r"(?:([0-4])|([56])\d{1,9}-)(?:(/[^,]*)(?:,|$))?(\d{1,15})?")

@@ -32,10 +32,16 @@ def soft_limit(files: int) -> Iterator[None]:
 
 
 @pytest.fixture
-def engine() -> Engine:
+def ends() -> list[str]:
+    """Return the reasons for which sessions have ended."""
+    return []
+
+
+@pytest.fixture
+def engine(ends: list[str]) -> Engine:
     engine = Engine(async_mode="threading", clock=lambda: 1000.0)
     engine.on("connect", lambda *_: None)
-    engine.on("disconnect", lambda *_: None)
+    engine.on("disconnect", lambda _, reason: ends.append(reason))
     return engine
 
 
@@ -66,7 +72,7 @@ def test_in_the_reserve_the_oldest_who_has_not_finished_a_request_goes(descripto
     assert descriptors.are_short
 
 
-def test_then_goes_the_session_that_has_joined_nothing_and_then_nobody(descriptors, engine):
+def test_then_goes_the_session_that_has_joined_nothing_and_then_nobody(descriptors, engine, ends):
     sessions = [engine.open() for _ in range(2)]
     for session in sessions:
         session.start_polling()
@@ -74,7 +80,7 @@ def test_then_goes_the_session_that_has_joined_nothing_and_then_nobody(descripto
     assert descriptors.admit(399)
     assert not descriptors.admit(399)
     assert [session.is_open for session in sessions] == [False, True]
-    assert engine.closed_by_reason == {NO_NAMESPACE: 1}
+    assert ends == [NO_NAMESPACE]
 
 
 def test_a_low_number_is_no_room_if_there_are_too_many_connections(descriptors, connections):

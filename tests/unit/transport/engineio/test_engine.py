@@ -6,7 +6,8 @@ import pytest
 
 from hazoom_ws.transport.bounds.outbox import DroppableFrame
 from hazoom_ws.transport.engineio import requests as handshake
-from hazoom_ws.transport.engineio.engine import BAD_PACKET, NO_NAMESPACE, Engine, message_frame
+from hazoom_ws.transport.engineio.engine import BAD_PACKET, NO_NAMESPACE, Engine
+from hazoom_ws.transport.engineio.python_engineio_overrides import message_frame
 from hazoom_ws.transport.engineio.requests import Refused
 from hazoom_ws.transport.engineio.session import SLOW_READER, EngineSession, WebSocket
 from hazoom_ws.transport.websocket import frames
@@ -317,7 +318,6 @@ def test_closing_twice_is_closing_once(engine: StillEngine, open_session: Callab
     engine.close(session, "second")
     engine.disconnect(session.id)
     assert engine.disconnects == [(session.id, "first")]
-    assert engine.closed_by_reason == {"first": 1}
     assert engine.knows_nobody()
 
 
@@ -348,6 +348,44 @@ def test_disconnect_ends_one_or_all(engine: StillEngine) -> None:
     engine.disconnect()
     assert engine.knows_nobody()
     assert {reason for _, reason in engine.disconnects} == {engine.reason.SERVER_DISCONNECT}
+
+
+def test_stopping_ends_all_though_one_cannot_be_ended_as_it_should(
+    engine: StillEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    sessions = [open_polling(engine) for _ in range(3)]
+
+    def fail_first(sid: str, _reason: str) -> None:
+        if sid == sessions[0].id:
+            raise RuntimeError
+
+    engine.on("disconnect", fail_first)
+    engine.stop()
+    assert engine.knows_nobody()
+    assert [record.message for record in caplog.records] == [f"closing session {sessions[0].id} failed"]
+
+
+def test_an_engine_that_is_stopped_opens_no_sessions(engine: StillEngine) -> None:
+    engine.stop()
+    with pytest.raises(Refused) as refused:
+        handshake.find_session(engine, {"transport": "polling", "EIO": "4"})
+    assert refused.value.status == 503
+
+
+def test_a_session_that_opens_while_the_engine_is_stopped_is_closed(engine: StillEngine) -> None:
+    engine.on("connect", lambda *_: engine.stop())
+    session = engine.open()
+    session.start_polling()
+    assert not session.is_open
+    assert engine.knows_nobody()
+
+
+def test_a_session_that_has_ended_is_not_taken_over(engine: StillEngine) -> None:
+    """Its WebSocket was waited for until the client went."""
+    session = open_polling(engine)
+    engine.close(session, "over")
+    assert not engine.start_upgrade(MemoryCarrier(engine, session))
+    assert engine.knows_nobody()
 
 
 def test_a_session_that_is_closed_takes_and_gets_nothing(engine: StillEngine) -> None:

@@ -3,12 +3,15 @@
 import socket
 import threading
 import time
+from collections.abc import Callable
+from types import SimpleNamespace
 
+import pytest
 from websockets.frames import Frame, Opcode
 
 from hazoom_ws.transport.engineio.engine import Engine
 from hazoom_ws.transport.engineio.session import SLOW_READER
-from hazoom_ws.transport.serving.blocking import BlockingWebSocket
+from hazoom_ws.transport.serving.blocking import BlockingWebSocket, carry
 from hazoom_ws.transport.websocket.frames import TEXT, frame
 
 LIMIT_BYTES = 1000
@@ -22,8 +25,8 @@ def client_frame(text: str) -> bytes:
 def test_nothing_more_is_taken_from_who_is_too_slow():
     engine = Engine(async_mode="threading", outbox_limit_bytes=LIMIT_BYTES)
     engine.on("connect", lambda *_: None)
-    engine.on("disconnect", lambda *_: None)
-    taken = []
+    taken, ends = [], []
+    engine.on("disconnect", lambda _, reason: ends.append(reason))
 
     def answer_at_length(_sid: str, text: str) -> None:
         taken.append(text)
@@ -38,7 +41,7 @@ def test_nothing_more_is_taken_from_who_is_too_slow():
         theirs.sendall(client_frame("41") + client_frame("42") * 100)
         websocket.serve(b"")
     assert taken == ["1"]
-    assert engine.closed_by_reason == {SLOW_READER: 1}
+    assert ends == [SLOW_READER]
 
 
 def test_who_upgrades_with_too_much_is_ended_by_its_reader_and_not_under_the_lock_of_its_frames():
@@ -107,3 +110,46 @@ def test_between_two_messages_the_part_of_the_next_has_its_own_time():
         reader.join(PATIENCE_S)
         assert not session.is_open
         assert engine.unfinished.total_bytes == 0
+
+
+def ready_engine() -> Engine:
+    engine = Engine(async_mode="threading")
+    engine.on("connect", lambda *_: None)
+    engine.on("disconnect", lambda *_: None)
+    return engine
+
+
+def under_gunicorn(connection: socket.socket) -> dict[str, object]:
+    """Return what python-engineio makes of gunicorn's environment: a socket that looks like eventlet's as well."""
+    return {"gunicorn.socket": connection, "eventlet.input": SimpleNamespace(get_socket=lambda: connection)}
+
+
+@pytest.mark.parametrize(
+    ("environ_of", "expected"),
+    [(under_gunicorn, StopIteration), (lambda connection: {"werkzeug.socket": connection}, ConnectionError)],
+)
+def test_what_ends_a_websocket_is_what_its_server_takes_for_an_end(
+    environ_of: Callable[[socket.socket], dict[str, object]], expected: type[Exception]
+) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.shutdown(socket.SHUT_WR)
+        with pytest.raises(expected):
+            carry(ready_engine(), None, b"", environ_of(ours))
+
+
+def test_a_session_that_is_closed_before_it_has_its_websocket_ends_it() -> None:
+    """Nobody told the reader, which served the client for as long as it stayed."""
+    engine = ready_engine()
+    engine.on("connect", lambda *_: engine.stop())
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+
+        def serve() -> None:
+            with pytest.raises(StopIteration):
+                carry(engine, None, b"", under_gunicorn(ours))
+
+        server = threading.Thread(target=serve, daemon=True)
+        server.start()
+        server.join(PATIENCE_S)
+        assert not server.is_alive()

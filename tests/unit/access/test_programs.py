@@ -1,6 +1,6 @@
 import pytest
 
-from hazoom_ws.namespaces.programs import takes_offsets
+from hazoom_ws.access.programs import takes_offsets
 
 SOCKET = {"HTTP_SEC_WEBSOCKET_KEY": "dGhlIHNhbXBsZSBub25jZQ=="}
 OFFERS = {"HTTP_SEC_WEBSOCKET_EXTENSIONS": "permessage-deflate; client_max_window_bits"}
