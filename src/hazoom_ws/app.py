@@ -36,6 +36,7 @@ from hazoom_ws.transport.engineio.engine import Engine
 from hazoom_ws.transport.serving.http_requests import handle_request
 from hazoom_ws.transport.socketio.dispatch import Dispatcher
 from hazoom_ws.transport.socketio.fan_out import FanOut
+from hazoom_ws.transport.socketio.flask_socketio_test_client import TestClients
 from hazoom_ws.transport.socketio.packet import limited_packet_type
 from hazoom_ws.transport.socketio.quiet import quiet_logger
 from hazoom_ws.web import gunicorn
@@ -134,9 +135,10 @@ def create_app(
     # Who calls all that: clients, the application around us, HTTP.
     # Handlers that others add find the client's request in Flask's.
     environ = {**create_environ("/socket.io/"), "flask.app": app}
-    Dispatcher(
+    dispatcher = Dispatcher(
         socketio.server, engine, fan_out, reply=delivery.reply, environ=environ, open_account=Accounts(settings).open
     )
+    TestClients(socketio.server, fan_out, dispatcher)
     outside = FromApplication(
         settings,
         hub,

@@ -4,6 +4,7 @@ import http.client
 import http.server
 import inspect
 import os
+import re
 import select
 import socket
 import subprocess
@@ -259,6 +260,12 @@ def test_the_server_registers_three_handlers_with_its_engine_which_are_those_tha
     assert list(inspect.signature(server._handle_eio_connect).parameters) == ["eio_sid", "environ"]
     assert list(inspect.signature(server._handle_eio_message).parameters) == ["eio_sid", "data"]
     assert list(inspect.signature(server._handle_eio_disconnect).parameters) == ["eio_sid", "reason"]
+
+
+def test_a_test_client_calls_what_we_answer_for_it():
+    source = inspect.getsource(flask_socketio.test_client.SocketIOTestClient)
+    used = set(re.findall(r"socketio\.server\.(_\w+)", source))
+    assert used == {"_handle_eio_connect", "_handle_eio_message", "_send_packet", "_send_eio_packet"}
 
 
 def test_the_engine_has_what_we_use_and_replace():

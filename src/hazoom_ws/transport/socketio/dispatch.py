@@ -77,7 +77,6 @@ class Dispatcher:
         self._packet_type: type[Packet] = server.packet_class
         self._library = Library(
             server,
-            receive=partial(self.receive, is_session=False),
             close=self.close,
             leave=self.leave,
             disconnect=self.disconnect,
@@ -95,8 +94,13 @@ class Dispatcher:
         if self._library.has_others:
             texts = {name: value for name, value in environ.items() if isinstance(value, str)}  # no sockets, no streams
             kept = {**self._environ, **texts}
-        self._accounts[eio_sid] = self._open_account(environ)
+        self.begin(eio_sid, environ)
         self._library.open(eio_sid, kept)
+
+    def begin(self, eio_sid: str, environ: Mapping[str, Any]) -> None:
+        """Open the account of a session, unless it has one."""
+        if eio_sid not in self._accounts:
+            self._accounts[eio_sid] = self._open_account(environ)
 
     def close(self, eio_sid: str, reason: str) -> None:
         """Dismiss the client of a session that has ended from all its namespaces."""
@@ -105,16 +109,11 @@ class Dispatcher:
         self._accounts.pop(eio_sid, None)
         environ.pop("werkzeug.request", None)  # it refers back: parted, both are freed at once
 
-    def receive(self, eio_sid: str, data: str | bytes, *, is_session: bool = True) -> None:
-        """Act on one Socket.IO packet. ``is_session`` False: a test client's, which the engine does not know.
-
-        Raises `MalformedPacket`.
-        """
+    def receive(self, eio_sid: str, data: str | bytes) -> None:
+        """Act on one Socket.IO packet. Raises `MalformedPacket`."""
         account = self._accounts.get(eio_sid)
         if account is None:
-            if is_session:
-                return  # it has ended
-            account = self._accounts[eio_sid] = self._open_account(self._library.environ[eio_sid])
+            return  # it has ended
         received = self._packet_type()
         body = received.read_header(data)
         problem = None
@@ -126,7 +125,7 @@ class Dispatcher:
         else:
             received.refuse(body, problem)
         if received.packet_type != packet.EVENT:
-            self._handle_other(eio_sid, account, received, is_session=is_session)
+            self._handle_other(eio_sid, account, received)
             return
         client = self._fan_out.client_of(eio_sid, received.namespace or "/")
         if client is None or not client.is_connected:
@@ -144,12 +143,12 @@ class Dispatcher:
             else:
                 self._reply(send, reply)
 
-    def _handle_other(self, eio_sid: str, account: Account, received: Packet, *, is_session: bool) -> None:
+    def _handle_other(self, eio_sid: str, account: Account, received: Packet) -> None:
         """Act on a packet that is no event."""
         if received.packet_type == packet.CONNECT:
             environ = self._library.environ.get(eio_sid, _NO_ENVIRON)
             self._connect(eio_sid, received.namespace or "/", account, received.data)
-            if is_session and eio_sid not in self._engine.sessions:
+            if self._fan_out.recipient_of(eio_sid) is None:
                 # It was closed in the middle, maybe before it could be known that it had come.
                 self._library.environ[eio_sid] = environ
                 self.close(eio_sid, self._engine.reason.TRANSPORT_CLOSE)

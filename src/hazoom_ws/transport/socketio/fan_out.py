@@ -8,18 +8,16 @@ The stock manager walks all rooms of a namespace when a client leaves, and keeps
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import cache, cached_property
 from typing import Any, Literal, Protocol, cast
 
 import msgspec
 import socketio
-from engineio import packet as eio_packet
 from socketio import packet
 
 from hazoom_ws.transport.bounds.outbox import DroppableFrame, PatientFrame, Piece, TokenFrame
 from hazoom_ws.transport.engineio.engine import Engine
-from hazoom_ws.transport.engineio.pending import EMPTY, Pending
 from hazoom_ws.transport.engineio.python_engineio_overrides import message_frame
 from hazoom_ws.transport.engineio.session import Recipient
 from hazoom_ws.transport.websocket import frames
@@ -58,19 +56,6 @@ class Client:
         self.is_connected = False
 
 
-class _TestRecipient:
-    """A client of Flask-SocketIO's test client, which has no session and wants packets instead of frames."""
-
-    def __init__(self, server: Any, eio_sid: str) -> None:
-        self._server = server
-        self._eio_sid = eio_sid
-        self.pending: Pending = EMPTY
-        self.backlog_bytes = 0
-
-    def send_frame(self, framed: bytes) -> None:
-        self._server._send_eio_packet(self._eio_sid, eio_packet.Packet(eio_packet.MESSAGE, frames.opened(framed).data[1:]))
-
-
 class FanOut(socketio.Manager):  # type: ignore[misc]
     """The ``client_manager`` of a `socketio.Server` with our `Engine` below. The server's threads take turns."""
 
@@ -80,6 +65,8 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
         super().__init__()
         self.rooms: dict[str, dict[str, dict[str, Recipient]]] = {}  # [namespace][room][sid]
         self._clients: dict[str, Client] = {}  # [sid]
+        # Who is no session of the engine's, by the id that it says: nobody, unless somebody else lets them in.
+        self.find_stranger: Callable[[str], Recipient | None] = lambda _: None
         self._by_session: dict[str, dict[str, Client]] = {}  # [eio_sid][namespace]
         self._namespaces: Counter[str] = Counter()  # clients in each that has any
 
@@ -93,10 +80,16 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
     def get_namespaces(self) -> Collection[str]:
         return self._namespaces.keys()
 
+    def recipient_of(self, eio_sid: str) -> Recipient | None:
+        """Return to whom what is for a session is sent, None if it has ended."""
+        return self._engine.sessions.get(eio_sid) or self.find_stranger(eio_sid)
+
     def register(self, eio_sid: str, namespace: str) -> Client | None:
         """Return a new client that is still to be accepted, None if it is here already."""
         engine = self._engine
-        recipient = engine.sessions.get(eio_sid) or _TestRecipient(self.server, eio_sid)
+        recipient = self.recipient_of(eio_sid)
+        if recipient is None:
+            return None  # it has ended meanwhile
         with engine.lock:  # clients come and go outside of turns
             clients = self._by_session.setdefault(eio_sid, {})
             if namespace in clients:

@@ -3,8 +3,7 @@
 What we put in its place, and why:
 
 - `namespace_handlers`, `handlers`: a namespace of ours is nobody else's, and found in one step
-- `_handle_eio_message`: test clients call it; their packets go our way
-- `_handle_eio_connect`, `_handle_eio_disconnect`: a session has an account for as long as it lasts
+- `_handle_eio_disconnect`: a session has an account for as long as it lasts
 - `_handle_disconnect`, `disconnect`: who leaves is gone, whatever a handler raises
 
 What we call: `_handle_connect`, `_handle_event`, `_handle_ack`, `_trigger_event`, to serve the namespaces of others;
@@ -61,12 +60,11 @@ class Library:
         self,
         server: Any,
         *,
-        receive: Callable[[str, str | bytes], None],
         close: Callable[[str, str], None],
         leave: Callable[..., None],
         disconnect: Callable[..., None],
     ) -> None:
-        """``receive`` gets what test clients send, ``close`` ends a session, the others a client of it."""
+        """``close`` ends a session, the others a client of it."""
         self.namespaces = server.namespace_handlers = Namespaces()
         server.handlers = Handlers(self.namespaces)
         self.environ: dict[str, dict[str, Any]] = server.environ  # of each session
@@ -76,7 +74,6 @@ class Library:
         self.handle_event: Callable[..., None] = server._handle_event
         self.handle_acknowledgement: Callable[..., None] = server._handle_ack
         self._server = server
-        server._handle_eio_message = receive
         server._handle_eio_disconnect = close
         server._handle_disconnect = leave
         server.disconnect = disconnect

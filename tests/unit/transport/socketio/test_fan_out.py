@@ -12,6 +12,7 @@ from hazoom_ws.transport.bounds.outbox import DroppableFrame
 from hazoom_ws.transport.engineio.engine import Engine
 from hazoom_ws.transport.engineio.session import EngineSession, WebSocket
 from hazoom_ws.transport.socketio.fan_out import FanOut
+from hazoom_ws.transport.socketio.flask_socketio_test_client import finder
 from hazoom_ws.transport.socketio.packet import Packet
 from hazoom_ws.transport.websocket.frames import CloseCode, opened
 
@@ -81,6 +82,7 @@ class Server:
         )
         self.engine = Engine(async_mode="threading", async_handlers=False)
         self.engine.install(self.socketio.server)
+        self.fan_out.find_stranger = finder(self.socketio.server)
         self.on_connect: Callable[[str], None] = lambda _sid: None
         for namespace in ("/", "/other"):
             self.socketio.on_namespace(Accepting(namespace, self))
