@@ -4,7 +4,7 @@ import threading
 
 from msgspec import Struct
 
-from hazoom_ws.features import ClientPayload, Feature, Refused, Sender, ServerEvent, User, handles
+from hazoom_ws.features import Chat, ClientPayload, Feature, Refused, Sender, ServerEvent, User, handles
 
 
 class Fail(ClientPayload, frozen=True):
@@ -26,8 +26,20 @@ class Release(ClientPayload, frozen=True):
     required = False
 
 
-class Waited(Struct, frozen=True):
-    open_count: int
+class Keep(ClientPayload, frozen=True):
+    event = "keep"
+    text: str
+
+
+class KeptPlaces(Struct, frozen=True):
+    first: int
+    second: int
+
+
+class Noted(ServerEvent, frozen=True):
+    event = "noted"
+    is_kept = True
+    text: str
 
 
 class Undeclared(ServerEvent, frozen=True):
@@ -36,9 +48,9 @@ class Undeclared(ServerEvent, frozen=True):
 
 class Broken(Feature):
     name = "broken"
-    gate = threading.Semaphore
+    events = (Noted,)
 
-    def __init__(self, chat) -> None:
+    def __init__(self, chat: Chat) -> None:
         super().__init__(chat)
         self.gate = threading.Semaphore(0)
 
@@ -55,6 +67,15 @@ class Broken(Feature):
     @handles(Wait, waits=True)
     def wait(self, sender: Sender, payload: Wait) -> None:
         self.gate.acquire()
+
+    @handles(Keep, waits=True)
+    def keep(self, sender: Sender, payload: Keep) -> KeptPlaces:
+        room = self.chat.room_of(sender)
+        first = self.chat.broadcast(room, Noted(payload.text))
+        second = self.chat.publish(room, payload.text, user_name="Notes")
+        assert first is not None
+        assert [kept.seq for kept in self.chat.kept(room, Noted)][-1] == first.seq
+        return KeptPlaces(first.seq, second.seq)
 
     @handles(Release)
     def release(self, sender: Sender, payload: Release) -> None:

@@ -221,6 +221,17 @@ def test_a_defect_is_logged_and_answered_and_harms_nobody(server: Hazoom, client
     assert ann.emit("message", {"message": "still here"})["ok"]
 
 
+def test_a_task_keeps_what_it_says(server: Hazoom, client: OfficialClient) -> None:
+    ann = client.connect(server.url)
+    text = unique("note")
+    reply = ann.emit("keep", {"text": text})
+    assert reply["first"] < reply["second"]
+    names = [
+        (name, data.get("text", data.get("message"))) for name, data in ann.history if name in ("noted", "new_message")
+    ]
+    assert names[-2:] == [("noted", text), ("new_message", text)]
+
+
 def test_what_waits_is_bounded(server: Hazoom, client: OfficialClient) -> None:
     ann, bob = client.connect(server.url), client.connect(server.url)
     waiting = [ann.start_to_emit("wait", {}) for _ in range(16)]

@@ -163,7 +163,12 @@ class Chat:
         return len(connections)
 
     def publish(self, room: str, message: str, *, user_name: str, client_id: str | None = None) -> Published:
-        """Say something in a room as somebody; wait until it is kept, so in a task only. See `FromApplication.publish`."""
+        """Say something in a room as somebody, and wait until it is kept: see `FromApplication.publish`.
+
+        Raises RuntimeError in a turn, in which nothing may wait.
+        """
+        if self._is_in_turn:
+            raise RuntimeError("publish waits, and nothing may in a turn: call it in a task, or a handler with waits=True")
         return self._outside.publish(room, message, user_name=user_name, client_id=client_id)
 
     # What was kept

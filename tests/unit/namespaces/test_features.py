@@ -285,6 +285,14 @@ def test_what_is_said_in_one_turn_goes_out_together(scene: Scene, ann: Client) -
     assert [event["what"] for event in ann.received("drawn")] == ["0", "1", "2"]
 
 
+def test_nothing_waits_in_a_turn(scene: Scene, ann: Client) -> None:
+    scene.boards.on_ask = lambda *_: scene.chat.publish("general", "hi", user_name="Shop")
+    assert ann.call("ask", {"what": ""})["error"]["code"] == "internal"
+    assert ann.received("new_message") == []
+    assert in_task(scene, lambda: scene.chat.publish("general", "hi", user_name="Shop")).duplicate is False
+    assert [entry["message"] for entry in ann.received("new_message")] == ["hi"]
+
+
 def test_what_is_kept_is_read_in_pages(scene: Scene, ann: Client) -> None:
     for number in range(5):
         ann.call("draw", {"what": str(number)})
