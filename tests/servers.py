@@ -286,6 +286,17 @@ def protocol_server(async_mode: str, protocol: str, **times_s: float) -> Iterato
         yield url
 
 
+@contextmanager
+def feature_server(async_mode: str, **settings: str) -> Iterator[Hazoom]:
+    """Run feature_server.py with settings of the environment, ``LOG_URL`` say."""
+    own = {"LOG_URL": "memory://", "PRESENCE_GRACE_S": "0"} | settings
+    env = clean_environment(**{f"HAZOOM_{name}": value for name, value in own.items()})
+    command = [sys.executable, str(ROOT / "tests" / "feature_server.py"), "--async-mode", async_mode]
+    with _child(f"feature_server ({async_mode})", command, env=env) as child:
+        url = child.wait_for_output(r"\Afeature_server ready on (http://\S+:\d+)\n")[1]
+        yield Hazoom(child, url)
+
+
 class Backend:
     """A running Django chat backend."""
 

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,12 @@ from hazoom_ws.llm_bridge.proxies import check_proxy
 from hazoom_ws.message_log.opening import open_log
 from hazoom_ws.metrics.statistics import Statistics
 from hazoom_ws.namespaces.application import FromApplication
-from hazoom_ws.namespaces.door import Parts
-from hazoom_ws.namespaces.root import build_namespaces
+from hazoom_ws.namespaces.chat import Chat
+from hazoom_ws.namespaces.features import Feature
+from hazoom_ws.namespaces.parts import Parts
+from hazoom_ws.namespaces.registry import Registry
+from hazoom_ws.namespaces.root import OWN_FEATURES, build_namespaces
+from hazoom_ws.namespaces.tasks import Tasks
 from hazoom_ws.settings import Settings
 from hazoom_ws.settings.checks import checked
 from hazoom_ws.settings.sources import load_settings
@@ -41,7 +45,9 @@ from hazoom_ws.web.routes import create_blueprint
 
 
 @gunicorn.in_one_line()
-def create_app(settings: Settings | None = None, *, async_mode: str = "threading") -> Flask:
+def create_app(
+    settings: Settings | None = None, *, async_mode: str = "threading", features: Sequence[type[Feature]] = ()
+) -> Flask:
     """Build an application that shares nothing with any other.
 
     In one process the default file of messages is the first one's; each further one gets its own beside it, and says so.
@@ -51,10 +57,13 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
     The Socket.IO side is ``app.extensions["socketio"]``, whose ``test_client(app)`` works as Flask-SocketIO documents it;
     its ``emit`` and ``send`` reach who is in our rooms. ``app.extensions["hazoom_ws"].publish(...)`` says something in one
     (`FromApplication`), ``.close()`` ends the application and gives back what it holds of the system.
+    ``features`` are classes of the application's own (`hazoom_ws.features`), served on ``/`` beside ours.
     Raises `SettingsError` for a bad environment, a message log or a proxy that cannot be used, or a way to be served that
-    cannot work (several workers of gunicorn's, its ``--preload``).
+    cannot work (several workers of gunicorn's, its ``--preload``); TypeError and ValueError for features that cannot be,
+    such as one with a name of ours.
     """
     settings = load_settings() if settings is None else checked(settings)
+    registry = Registry(OWN_FEATURES, features)
     gunicorn_worker = gunicorn.checked_worker()
     check_proxy(settings.llm_url)
     app = Application("hazoom_ws", template_folder="web/templates", static_folder="web/static")
@@ -104,6 +113,7 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
         sleep=sleep,
         worker=worker,
         outbox_limit_bytes=settings.outbox_limit_bytes,
+        namespaces_of=registry.namespaces_of,
     )
     engine.sweeps.append(delivery.look_at_log)
     timers = Timers(delivery, start_task=start_task, sleep=sleep)
@@ -139,9 +149,30 @@ def create_app(settings: Settings | None = None, *, async_mode: str = "threading
         is_one_thread=async_mode == "eventlet",
         may_wait=engine.may_wait,
     )
-    running = _Running(delivery=delivery, timers=timers, answers=answers, bridge=bridge, engine=engine, worker=worker)
+    running = _Running(
+        registry=registry,
+        delivery=delivery,
+        timers=timers,
+        answers=answers,
+        bridge=bridge,
+        engine=engine,
+        worker=worker,
+    )
     parts = Parts(settings, hub, answers, statistics, delivery, log, running.close, outside.publish)
-    for namespace in build_namespaces(parts):
+    tasks = Tasks(delivery, start_task)
+    chat = Chat(
+        hub,
+        log,
+        delivery,
+        outside,
+        declared=registry.added_events,
+        tasks=tasks,
+        kept_limit_bytes=settings.message_limit_bytes,
+        wall_clock=time.time,
+    )
+    if features:
+        hub.on_left = partial(chat.in_turn, registry.left)
+    for namespace in build_namespaces(registry, parts, chat, tasks):
         socketio.on_namespace(namespace)
         outside.ours.add(namespace.namespace)
     socketio.server.emit = outside.emit
@@ -161,13 +192,22 @@ class _Running:
     """What an application has of the system: tasks, threads, connections, the file of its log."""
 
     def __init__(
-        self, *, delivery: Delivery, timers: Timers, answers: Answers, bridge: LlmBridge, engine: Engine, worker: Any
+        self,
+        *,
+        registry: Registry,
+        delivery: Delivery,
+        timers: Timers,
+        answers: Answers,
+        bridge: LlmBridge,
+        engine: Engine,
+        worker: Any,
     ) -> None:
         self._delivery = delivery
         self._answers = answers
         self._engine = engine
         # In this order: nothing is asked any more, the last words are sent and kept, what they needed is given back.
-        self._closes: list[Callable[[], object]] = [timers.close, bridge.close, engine.stop, delivery.close_log]
+        self._closes: list[Callable[[], object]] = [registry.close, timers.close, bridge.close, engine.stop]
+        self._closes.append(delivery.close_log)
         if worker is not None:
             self._closes.append(worker.close)
 

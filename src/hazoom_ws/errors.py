@@ -109,6 +109,25 @@ class TooManyStreams(HazoomError):
         )
 
 
+class TooManyTasks(HazoomError):
+    code = "rate_limited"
+    retry = True
+
+    def __init__(self, whose: str, limit: int) -> None:
+        """Refuse an event that has to wait; ``whose`` is "your connection is" or "the server is"."""
+        super().__init__(f"{whose} waiting for {limit} events to be handled, which is the limit; try again later")
+
+
+class Refused(HazoomError):
+    """What a feature of an application refuses, with a code of its own."""
+
+    def __init__(self, code: str, message: str, *, retry: bool = False) -> None:
+        """``code`` is for programs, ``message`` for users; ``retry``: the same call can succeed later."""
+        super().__init__(message)
+        self.code = code  # type: ignore[misc]
+        self.retry = retry
+
+
 class Forbidden(HazoomError):
     code = "forbidden"
 

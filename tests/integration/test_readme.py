@@ -114,6 +114,36 @@ def test_the_application_that_it_shows_sends_into_a_room(tmp_path: Path, client:
         assert (shown["user"], shown["message"], shown["room"]) == ("Shop", "A new order has come in", "lobby")
 
 
+VOTER = """
+import {{ io }} from "socket.io-client";
+
+const socket = io("{url}", {{ auth: {{ user_name: "Ann" }} }});
+await new Promise((connected) => socket.on("status", connected));
+{snippet}
+socket.disconnect();
+"""
+
+
+def test_the_feature_that_it_shows_counts_each_user_once_and_after_a_restart_too(tmp_path: Path, async_mode: str) -> None:
+    guide = (GUIDES / "features.md").read_text(encoding="utf-8")
+    [code] = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    [page] = re.findall(r"```js\n(.*?)```", guide, re.DOTALL)
+    assert len(code.splitlines()) <= 36
+    port, script = free_port(), tmp_path / "application.py"
+    is_patched = async_mode == "eventlet"
+    patch = "import eventlet; eventlet.monkey_patch()\n" if is_patched else ""
+    code = code.replace("create_app(", "create_app(async_mode='eventlet', ") if is_patched else code
+    options = "" if is_patched else ", allow_unsafe_werkzeug=True"
+    run = f'app.extensions["socketio"].run(app, port={port}{options})\n'
+    script.write_text(patch + code + run, encoding="utf-8")
+    told = []
+    for folder in (tmp_path / "first", tmp_path / "second"):
+        folder.mkdir()
+        with flask_tool([sys.executable, str(script)], port, HAZOOM_LOG_URL=f"sqlite:///{tmp_path}/m.sqlite3") as server:
+            told.append(run_node(folder, {"voter.js": VOTER.format(url=server.url, snippet=page)}))
+    assert told == ["Ann is for tea\n", "already_voted: you are for tea\n"]
+
+
 def test_the_application_that_it_shows_first_works(tmp_path: Path) -> None:
     guide = (GUIDES / "operating.md").read_text(encoding="utf-8")
     [snippet] = re.findall(r"## In your own application\n+```python\n(.*?)```", guide, re.DOTALL)

@@ -79,10 +79,10 @@ def test_a_subclass_of_str_as_the_name_reaches_the_namespace_as_it_is(stock):
 
 
 def test_an_error_method_on_a_namespace_is_a_hook_that_ours_must_not_have():
-    from hazoom_ws.namespaces.root import RootNamespace
+    from hazoom_ws.namespaces.door import FeatureNamespace
 
     assert not hasattr(flask_socketio.Namespace, "error")
-    assert not [name for name in dir(RootNamespace) if name == "error" or name.startswith("on_")]
+    assert not [name for name in dir(FeatureNamespace) if name == "error" or name.startswith("on_")]
 
 
 def test_rooms_do_not_cross_namespaces_and_every_client_is_in_one_named_like_its_sid(stock):

@@ -19,9 +19,9 @@ from hazoom_ws.chat.identity import identify, is_same
 from hazoom_ws.chat.notices import Notices
 from hazoom_ws.chat.presence import Connection, Members, User, name_in, sizes_of
 from hazoom_ws.chat.recovery import RecoverableSessions
-from hazoom_ws.chat.replay import missed
+from hazoom_ws.chat.replay import missed, newest_after
 from hazoom_ws.chat.typing import TypingIndicators, TypingKey
-from hazoom_ws.errors import LogUnavailable, NotInRoom, TooManyRooms
+from hazoom_ws.errors import NotInRoom, TooManyRooms
 from hazoom_ws.events.base import FinishReason, ServerEvent
 from hazoom_ws.events.rooms import HistoryPage, NewMessage, Published, RoomJoined, RoomLeft, UserJoined, UserLeft
 from hazoom_ws.events.typing import UserTyping
@@ -52,6 +52,7 @@ class Hub:
         ``wake`` is called when there is something that `run_due` has to do later.
         """
         self.deliver = deliver
+        self.on_left: Callable[[str, User], object] = lambda *_: None  # told when a user has left a room
         self._settings = settings
         self._log = log
         self._clock = clock
@@ -85,6 +86,10 @@ class Hub:
 
     def connections_of(self, user: User) -> tuple[Connection, ...]:
         return self._users.connections_of(user)
+
+    def members(self, room: str) -> list[User]:
+        """Return the users in a room, longest there first, those who may be back in a moment among them."""
+        return self._rooms[room].users() if room in self._rooms else []
 
     @property
     def room_count(self) -> int:
@@ -166,13 +171,9 @@ class Hub:
         First the messages in their order, then for each room who is there.
         """
 
-        def read(room: str, limit_count: int, limit_bytes: int) -> Page:
-            try:
-                return self._log.read(room, after=offset, limit=limit_count, newest=True, limit_bytes=limit_bytes)
-            except LogUnavailable:
-                return Page([], more=True, gap=False)
-
-        replayed, incomplete = missed(connection.rooms, read, self._settings.outbox_limit_bytes // 2)
+        replayed, incomplete = missed(
+            connection.rooms, newest_after(self._log, offset), self._settings.outbox_limit_bytes // 2
+        )
         events: list[tuple[ServerEvent, int]] = [(entry, entry.seq) for entry in replayed]
         for room in connection.rooms:
             page = Page(incomplete.get(room, []), more=room in incomplete, gap=False)
@@ -374,6 +375,7 @@ class Hub:
         if not members:
             del self._rooms[room]
             self._notices.forget(room)
+        self.on_left(room, user)
 
     def _room_joined(self, room: str, page: Page) -> RoomJoined:
         members = self._rooms[room]

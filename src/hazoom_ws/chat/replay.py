@@ -1,10 +1,13 @@
-"""What a client that comes back has missed: which of it is replayed, and which rooms are incomplete. Pure deciding."""
+"""What a client that comes back has missed: which of it is replayed, and which rooms are incomplete."""
 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from msgspec import UNSET
+
+from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.events.rooms import NewMessage
-from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, RECORD_BYTES, Page, size_bytes
+from hazoom_ws.message_log.contract import EVERYTHING, PAGE_LIMIT_BYTES, RECORD_BYTES, MessageLog, Page, size_bytes
 
 REPLAY_LIMIT_COUNT = 500  # messages of one room
 
@@ -12,11 +15,25 @@ REPLAY_LIMIT_COUNT = 500  # messages of one room
 class Missed(NamedTuple):
     """``replayed``: in the order of ``seq``, all that was missed but for the rooms in ``incomplete``.
 
-    Those have the newest messages there is room for, and more was said.
+    Those have the newest messages there is room for, and more was said. Events that features keep are replayed anyway.
     """
 
     replayed: list[NewMessage]
     incomplete: dict[str, list[NewMessage]]
+
+
+def newest_after(log: MessageLog, offset: int) -> Callable[[str, int, int], Page]:
+    """Return the ``read`` of `missed` for who was last seen at ``offset``; what cannot be read is incomplete."""
+
+    def read(room: str, limit_count: int, limit_bytes: int) -> Page:
+        try:
+            return log.read(
+                room, after=offset, limit=limit_count, newest=True, limit_bytes=limit_bytes, event_name=EVERYTHING
+            )
+        except LogUnavailable:
+            return Page([], more=True, gap=False)
+
+    return read
 
 
 def missed(rooms: Iterable[str], read: Callable[[str, int, int], Page], limit_bytes: int) -> Missed:
@@ -35,7 +52,8 @@ def missed(rooms: Iterable[str], read: Callable[[str, int, int], Page], limit_by
         messages = page.messages if page_bytes <= left_bytes else []
         left_bytes -= page_bytes if messages else 0
         if page.more or page.gap or len(messages) < len(page.messages):
-            incomplete[room] = messages
+            incomplete[room] = [entry for entry in messages if entry.event_name is UNSET]
+            replayed += [entry for entry in messages if entry.event_name is not UNSET]
         else:
             replayed += messages
     replayed.sort(key=lambda entry: entry.seq)

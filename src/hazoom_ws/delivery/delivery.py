@@ -12,7 +12,7 @@ namespaces. Room names get a prefix, because Socket.IO puts every client in a ro
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import nullcontext
 from types import TracebackType
 from typing import Any
@@ -21,10 +21,10 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from hazoom_ws.chat.effects import Broadcast, Close, Effect, Enter, Leave, Push
-from hazoom_ws.chat.presence import Connection
+from hazoom_ws.chat.presence import Connection, User
 from hazoom_ws.delivery.group_commit import GroupCommit
 from hazoom_ws.errors import LogUnavailable
-from hazoom_ws.events.base import FEATURES, Feature, ServerEvent
+from hazoom_ws.events.base import ServerEvent
 from hazoom_ws.events.connecting import Status
 from hazoom_ws.events.llm import LlmToken
 from hazoom_ws.events.refusals import report_of
@@ -33,9 +33,6 @@ from hazoom_ws.message_log.contract import MessageLog, size_bytes
 from hazoom_ws.transport.socketio.fan_out import FanOut
 
 logger = logging.getLogger(__name__)
-
-ROOT = "/"
-_NAMESPACES_OF: dict[Feature, tuple[str, str]] = {feature: (ROOT, f"/{feature}") for feature in FEATURES}
 
 
 class Later(Struct, frozen=True, gc=False):
@@ -77,6 +74,18 @@ class ClientSet:
         self.plain: set[str] = set()
         self.arriving: set[str] = set()
 
+    @property
+    def user(self) -> User:
+        return self.connection.user
+
+    @property
+    def rooms(self) -> tuple[str, ...]:
+        return tuple(self.connection.rooms)
+
+    @property
+    def is_open(self) -> bool:
+        return self.connection.is_open
+
     def key_of(self, namespace: str, room: str) -> str:
         """Return the Socket.IO room in which this client is when it is in ``room``."""
         return _plain_key(room) if namespace in self.plain else _room_key(room)
@@ -95,8 +104,13 @@ class Delivery:
         sleep: Callable[[float], Any],
         worker: Any,
         outbox_limit_bytes: int,
+        namespaces_of: Mapping[type[ServerEvent], tuple[str, ...]],
     ) -> None:
-        """``lock`` is a reentrant one where threads take turns, ``worker`` the `Worker` where greenlets do."""
+        """``namespaces_of``: of each event that is sent, the namespaces that serve it.
+
+        ``lock`` is a reentrant one where threads take turns, ``worker`` the `Worker` where greenlets do.
+        """
+        self._namespaces_of = namespaces_of
         self._pages_limit_bytes = outbox_limit_bytes // 2
         self._fan_out = fan_out
         self._lock = lock
@@ -159,19 +173,20 @@ class Delivery:
         """Return an acknowledgement's argument, or a refusal if what it acknowledges could not be kept."""
         if not self._revoked:
             return reply
-        if reply.get("seq") in self._revoked:
+        seq = reply.get("seq")
+        if type(seq) is int and seq in self._revoked:
             return {"ok": False, "error": report_of(LogUnavailable(""), SendMessage.event)}
-        if "messages" in reply:
+        if type(reply.get("messages")) is list:
             return reply | {"messages": self._kept(reply["messages"])}
         return reply
 
     def keeps_up(self, room: str | UnsetType, connections: Iterable[Connection], limit_bytes: int) -> bool:
-        """Return whether any of those who get an event of the feature "llm" has less than ``limit_bytes`` waiting.
+        """Return whether any of those who get an answer of the AI has less than ``limit_bytes`` waiting.
 
         They are those in ``room``, or else ``connections``; True if there is nobody.
         """
         targets: list[tuple[str, str]] = []
-        for namespace in _NAMESPACES_OF[LlmToken.feature]:
+        for namespace in self._namespaces_of[LlmToken]:
             if room is not UNSET:
                 targets += [(namespace, key) for key in keys_of(room)]
             else:
@@ -258,14 +273,14 @@ class Delivery:
             self.is_sending = False
 
     def _kept(self, messages: list[NewMessage]) -> list[NewMessage]:
-        return [entry for entry in messages if entry.seq not in self._revoked]
+        return [entry for entry in messages if type(entry) is not NewMessage or entry.seq not in self._revoked]
 
     def _send(self, effect: Effect | Greet | Later) -> None:
         if type(effect) is Broadcast:
             room, event, skip = effect.room, effect.event, effect.skip
-            if type(event) is NewMessage and self._revoked and event.seq in self._revoked:
-                return
-            for namespace in _NAMESPACES_OF[event.feature]:
+            if self._revoked and effect.offset in self._revoked:
+                return  # it is kept, or should have been: nothing else has such an offset
+            for namespace in self._namespaces_of[type(event)]:
                 rooms = self._fan_out.rooms.get(namespace)
                 if rooms is None:
                     continue
@@ -289,7 +304,7 @@ class Delivery:
             event = effect.event
             if type(event) is RoomJoined and self._revoked and event.messages is not UNSET:
                 event = msgspec.structs.replace(event, messages=self._kept(event.messages))
-            for namespace in _NAMESPACES_OF[event.feature]:
+            for namespace in self._namespaces_of[type(event)]:
                 if namespace in clients.sids and namespace not in clients.arriving:
                     offset = 0 if namespace in clients.plain else effect.offset
                     self._fan_out.send(event, namespace, clients.sids[namespace], offset=offset)
@@ -309,7 +324,7 @@ class Delivery:
         clients.arriving.discard(greet.namespace)
         is_plain = greet.namespace in clients.plain
         for event, offset in greet.events:
-            if type(event) is not NewMessage or event.seq not in self._revoked:
+            if not (event.is_kept and offset in self._revoked):
                 self._fan_out.send(event, greet.namespace, sid, offset=0 if is_plain else offset)
         for room in greet.rooms:
             if room in clients.connection.rooms:

@@ -1,13 +1,9 @@
-"""What every event has: its name, its feature, what becomes of it where its reader is slow. Types that features share."""
+"""What every event has: its name, what becomes of it where its reader is slow. Types that features share."""
 
 import time
 from typing import Annotated, ClassVar, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
-
-Feature = Literal["rooms", "typing", "stats", "llm"]
-
-FEATURES: tuple[Feature, ...] = ("rooms", "typing", "stats", "llm")
 
 Identifier = Annotated[str, Meta(min_length=1, max_length=128)]
 
@@ -23,19 +19,26 @@ IfSlow = Literal["kept", "dropped", "joined", "patient"]
 
 
 class ClientPayload(Struct, frozen=True, kw_only=True):
-    """What a client sends: one JSON object."""
+    """What a client sends: one JSON object.
+
+    ``required`` False: nothing at all is an empty object. ``is_fleeting``: nobody waits for it, and one that is over the
+    rate is dropped without a word, unless its sender asks for an acknowledgement.
+    """
 
     event: ClassVar[str]
-    feature: ClassVar[Feature]
     required: ClassVar[bool] = True
+    is_fleeting: ClassVar[bool] = False
 
 
 class ServerEvent(Struct, frozen=True, kw_only=True):
-    """What the server sends on the namespaces of a feature. ``if_slow``: see `IfSlow`."""
+    """What the server sends on the namespaces of the feature that declares it. ``if_slow``: see `IfSlow`.
+
+    ``is_kept``: what is sent to a room is in the message log, with a place in the order, and replayed to who comes back.
+    """
 
     event: ClassVar[str]
-    feature: ClassVar[Feature]
     if_slow: ClassVar[IfSlow] = "kept"
+    is_kept: ClassVar[bool] = False
 
 
 def retry_at(after_s: float | None) -> float | UnsetType:

@@ -11,7 +11,6 @@ IntelligenceLevel = Literal["nano", "standard", "super", "quantum"]
 
 class LlmRequest(ClientPayload, frozen=True, kw_only=True):
     event = "llm_request"
-    feature = "llm"
     message: str
     intelligence_level: IntelligenceLevel = "super"
     room: str | UnsetType = UNSET
@@ -22,13 +21,11 @@ class LlmRequest(ClientPayload, frozen=True, kw_only=True):
 
 class LlmCancel(ClientPayload, frozen=True, kw_only=True):
     event = "llm_cancel"
-    feature = "llm"
     request_id: Identifier
 
 
 class LlmResume(ClientPayload, frozen=True, kw_only=True):
     event = "llm_resume"
-    feature = "llm"
     request_id: Identifier
     index: Seq
 
@@ -37,7 +34,6 @@ class LlmToken(ServerEvent, frozen=True, kw_only=True):
     """``index`` counts Django's tokens from 0; a slow reader gets several joined, with the first one's ``index``."""
 
     event = "llm_token"
-    feature = "llm"
     if_slow: ClassVar[IfSlow] = "joined"
     token: str
     request_id: str
@@ -56,7 +52,6 @@ class LlmStarted(ServerEvent, frozen=True, kw_only=True):
     """The backend is asked now; ``user`` is who has asked. What is said of the answer follows."""
 
     event = "llm_started"
-    feature = "llm"
     request_id: str
     user: str
     intelligence_level: IntelligenceLevel
@@ -67,7 +62,6 @@ class LlmQueued(ServerEvent, frozen=True, kw_only=True):
     """The question waits for an answer to end; ``position`` 1 is the next of all that wait."""
 
     event = "llm_queued"
-    feature = "llm"
     if_slow = "dropped"
     request_id: str
     position: int
@@ -75,7 +69,6 @@ class LlmQueued(ServerEvent, frozen=True, kw_only=True):
 
 class LlmResponse(ServerEvent, frozen=True, kw_only=True):
     event = "llm_response"
-    feature = "llm"
     if_slow = "patient"
     response: str
     intelligence_level: IntelligenceLevel
@@ -88,7 +81,6 @@ class LlmComplete(ServerEvent, frozen=True, kw_only=True):
     """Durations are milliseconds since the request arrived, its waiting included; without a stream ``token_count`` is 0."""
 
     event = "llm_complete"
-    feature = "llm"
     if_slow = "patient"
     message: str = "Response complete"
     timestamp: float
@@ -107,7 +99,6 @@ class LlmError(ServerEvent, frozen=True, kw_only=True):
     """``retry_at``: seconds since the epoch, UTC, where it is known when asking again makes sense."""
 
     event = "llm_error"
-    feature = "llm"
     request_id: str
     code: str
     message: str

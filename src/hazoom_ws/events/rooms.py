@@ -9,7 +9,6 @@ from hazoom_ws.events.base import ClientPayload, FinishReason, Identifier, PageS
 
 class JoinRoom(ClientPayload, frozen=True, kw_only=True):
     event = "join_room"
-    feature = "rooms"
     room: str | UnsetType = UNSET
     since: Seq | UnsetType = UNSET
     history: PageSize = 50
@@ -17,13 +16,11 @@ class JoinRoom(ClientPayload, frozen=True, kw_only=True):
 
 class LeaveRoom(ClientPayload, frozen=True, kw_only=True):
     event = "leave_room"
-    feature = "rooms"
     room: str | UnsetType = UNSET
 
 
 class SendMessage(ClientPayload, frozen=True, kw_only=True):
     event = "message"
-    feature = "rooms"
     message: str
     room: str | UnsetType = UNSET
     user_name: str | UnsetType = UNSET
@@ -32,7 +29,6 @@ class SendMessage(ClientPayload, frozen=True, kw_only=True):
 
 class GetHistory(ClientPayload, frozen=True, kw_only=True):
     event = "get_history"
-    feature = "rooms"
     room: str | UnsetType = UNSET
     before: Seq | UnsetType = UNSET
     after: Seq | UnsetType = UNSET
@@ -44,10 +40,13 @@ class NewMessage(ServerEvent, frozen=True, kw_only=True, gc=False):
 
     An answer of the AI (``kind`` "assistant") is kept however it ended, with what there was of it, "" if there was nothing:
     ``finish_reason``, and ``code`` if it failed. What earlier versions have kept has neither.
+
+    ``event_name``: this is the record of an event that a feature keeps, and ``message`` its JSON. Such a record is in a log
+    only: its event is sent instead.
     """
 
     event = "new_message"
-    feature = "rooms"
+    is_kept = True
     user: str
     message: str
     timestamp: float
@@ -59,6 +58,7 @@ class NewMessage(ServerEvent, frozen=True, kw_only=True, gc=False):
     request_id: str | UnsetType = UNSET
     finish_reason: FinishReason | UnsetType = UNSET
     code: str | UnsetType = UNSET
+    event_name: str | UnsetType = UNSET
 
 
 class RoomJoined(ServerEvent, frozen=True, kw_only=True):
@@ -68,7 +68,6 @@ class RoomJoined(ServerEvent, frozen=True, kw_only=True):
     """
 
     event = "room_joined"
-    feature = "rooms"
     room: str
     user_count: int
     users: list[str]
@@ -78,14 +77,12 @@ class RoomJoined(ServerEvent, frozen=True, kw_only=True):
 
 class RoomLeft(ServerEvent, frozen=True, kw_only=True):
     event = "room_left"
-    feature = "rooms"
     room: str
     user_count: int
 
 
 class UserJoined(ServerEvent, frozen=True, kw_only=True):
     event = "user_joined"
-    feature = "rooms"
     if_slow = "dropped"
     room: str
     user: str
@@ -94,7 +91,6 @@ class UserJoined(ServerEvent, frozen=True, kw_only=True):
 
 class UserLeft(ServerEvent, frozen=True, kw_only=True):
     event = "user_left"
-    feature = "rooms"
     if_slow = "dropped"
     room: str
     user: str

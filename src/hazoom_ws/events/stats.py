@@ -9,7 +9,6 @@ from hazoom_ws.events.base import ClientPayload, ServerEvent
 
 class GetStats(ClientPayload, frozen=True, kw_only=True):
     event = "get_stats"
-    feature = "stats"
     required = False
 
 
@@ -41,7 +40,6 @@ class Stats(ServerEvent, frozen=True, kw_only=True):
     """``rooms``: users per room, for the thousand oldest rooms; ``rss_mb``: resident memory, 2**20 bytes."""
 
     event = "stats"
-    feature = "stats"
     if_slow = "dropped"
     active_users: int
     rooms: dict[str, int]

@@ -7,7 +7,7 @@ from hazoom_ws.events.base import ClientPayload, ServerEvent
 
 class Typing(ClientPayload, frozen=True, kw_only=True):
     event = "typing"
-    feature = "typing"
+    is_fleeting = True
     room: str | UnsetType = UNSET
     is_typing: bool = True
     user_name: str | UnsetType = UNSET
@@ -15,7 +15,6 @@ class Typing(ClientPayload, frozen=True, kw_only=True):
 
 class UserTyping(ServerEvent, frozen=True, kw_only=True):
     event = "user_typing"
-    feature = "typing"
     if_slow = "dropped"
     user: str
     is_typing: bool

@@ -30,6 +30,11 @@ _RECORD_AND_NO_QUOTES_BYTES = RECORD_BYTES - len('""')
 _encode = msgspec.json.Encoder().encode
 
 
+# Which records `MessageLog.read` returns, beside the name of an event, for what was kept under that.
+MESSAGES = ""
+EVERYTHING = None
+
+
 class UsedElsewhere(SettingsError):
     """What is to keep a log is used by another process."""
 
@@ -52,6 +57,12 @@ def page_of(candidates: Iterable[NewMessage], limit: int, limit_bytes: int) -> t
             return taken, True
         taken.append(entry)
     return taken, False
+
+
+def only(entries: Iterable[NewMessage], event_name: str) -> Iterator[NewMessage]:
+    """Yield those that `MessageLog.read` is asked for by ``event_name``, which is not None."""
+    wanted = event_name or UNSET
+    return (entry for entry in entries if entry.event_name == wanted)
 
 
 def size_bytes(entry: NewMessage) -> int:
@@ -150,8 +161,12 @@ class MessageLog(Protocol):
         request_id: str | UnsetType = UNSET,
         finish_reason: FinishReason | UnsetType = UNSET,
         code: str | UnsetType = UNSET,
+        event_name: str | UnsetType = UNSET,
     ) -> NewMessage:
         """Give one message its number and return it. Raises `LogUnavailable`.
+
+        ``event_name``: it is an event that a feature keeps, and ``message`` the event's JSON. It has its place in the
+        order, counts for the room's bounds as a message does, and `read` shows it only when asked.
 
         ``sender`` is the id of who sent it where the name shown does not say that: two may show one name. It is kept beside
         a ``client_id``, for `find_resent`, and never read back.
@@ -178,10 +193,12 @@ class MessageLog(Protocol):
         limit: int,
         newest: bool,
         limit_bytes: int = PAGE_LIMIT_BYTES,
+        event_name: str | None = MESSAGES,
     ) -> Page:
         """Return up to ``limit`` messages with ``after < seq < before``, from the newest or the oldest end.
 
-        A page also ends at ``limit_bytes`` by `size_bytes`, but holds at least one message. Raises `LogUnavailable`.
+        ``event_name`` "" means messages only, a name what was kept under that, None both, in their order. A page also ends
+        at ``limit_bytes`` by `size_bytes`, but holds at least one message. Raises `LogUnavailable`.
         """
 
     def save_session(self, key: str, session: StoredSession | None, *, can_wait: bool = False) -> None:

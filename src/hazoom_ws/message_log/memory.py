@@ -17,6 +17,7 @@ from msgspec import UNSET, UnsetType
 from hazoom_ws.events.base import FinishReason
 from hazoom_ws.events.rooms import NewMessage
 from hazoom_ws.message_log.contract import (
+    MESSAGES,
     PAGE_LIMIT_BYTES,
     Batch,
     KnownSessions,
@@ -24,6 +25,7 @@ from hazoom_ws.message_log.contract import (
     ResentKey,
     SessionChange,
     StoredSession,
+    only,
     page_of,
     resent_key,
     size_bytes,
@@ -41,7 +43,7 @@ _TRIMMED_AT_ONCE_BYTES = 32_768  # several at a time go faster
 class _Room:
     """What is here of a room. Its first ``dropped_count`` places are empty; after ``complete_from`` nothing is missing."""
 
-    __slots__ = ("complete_from", "dropped_count", "entries", "name", "size_bytes", "sizes_bytes")
+    __slots__ = ("complete_from", "dropped_count", "entries", "has_events", "name", "size_bytes", "sizes_bytes")
 
     def __init__(self, name: str, complete_from: int) -> None:
         self.name = name
@@ -50,6 +52,7 @@ class _Room:
         self.sizes_bytes = array("L")  # of each: finding it out again takes longer than anything else when one is dropped
         self.dropped_count = 0
         self.size_bytes = 0
+        self.has_events = False  # whether there were ever any beside messages
 
     def __len__(self) -> int:
         return len(self.entries) - self.dropped_count
@@ -154,10 +157,10 @@ class MemoryLog:
         request_id: str | UnsetType = UNSET,
         finish_reason: FinishReason | UnsetType = UNSET,
         code: str | UnsetType = UNSET,
+        event_name: str | UnsetType = UNSET,
     ) -> NewMessage:
         """Keep one message and return it with its ``id`` and ``seq``."""
         self.last_seq += 1
-        self.messages_total += 1
         kept = self._rooms.get(room)
         if kept is None:
             kept = self._rooms[room] = _Room(room, self._dropped_elsewhere)
@@ -174,7 +177,12 @@ class MemoryLog:
             request_id=request_id,
             finish_reason=finish_reason,
             code=code,
+            event_name=event_name,
         )
+        if event_name is UNSET:
+            self.messages_total += 1
+        else:
+            kept.has_events = True
         entry_bytes = size_bytes(entry)
         kept.size_bytes += entry_bytes
         kept.sizes_bytes.append(entry_bytes)
@@ -227,12 +235,15 @@ class MemoryLog:
         limit: int,
         newest: bool,
         limit_bytes: int = PAGE_LIMIT_BYTES,
+        event_name: str | None = MESSAGES,
     ) -> Page:
         """See `MessageLog`. An ``after`` that this log has not reached yet is none of its numbers: all of it is a gap."""
         gap = after is not None and self._has_gap(room, after)
         if after is not None and after > self.last_seq:
             after, newest = None, True
         entries = self.range(room, after or 0, before)
+        if event_name is not None and (event_name or self.has_events(room)):
+            entries = list(only(entries, event_name))
         taken, more = page_of(reversed(entries) if newest else entries, limit, limit_bytes)
         if newest:
             taken.reverse()
@@ -242,6 +253,11 @@ class MemoryLog:
         """Return all that is here of a room with ``after < seq < before``, ascending."""
         kept = self._rooms.get(room)
         return kept.range(after, before) if kept else []
+
+    def has_events(self, room: str) -> bool:
+        """Return whether a room may have records of events among those that are here."""
+        kept = self._rooms.get(room)
+        return kept is not None and kept.has_events
 
     def newer_than(self, seq: int) -> list[NewMessage]:
         """Return all that is here with a higher ``seq``, ascending."""

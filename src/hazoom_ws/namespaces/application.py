@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from msgspec import UNSET
 from socketio.packet import Packet
@@ -23,6 +23,14 @@ from hazoom_ws.message_log.contract import MessageLog
 from hazoom_ws.names import composed
 from hazoom_ws.settings import Settings
 from hazoom_ws.transport.socketio.fan_out import FanOut, Rooms
+
+
+class _Numbered(Protocol):
+    @property
+    def seq(self) -> int: ...
+
+
+K = TypeVar("K", bound=_Numbered)
 
 
 class FromApplication:
@@ -108,6 +116,15 @@ class FromApplication:
             raise BadPayload("room" if said.room is UNSET else "user_name", "is required")
         speaker = Connection("", User(f"application:{name}", name), "")  # which nobody else ever sees
         speaker.rooms[said.room] = None
+        room = said.room
+        return self.when_kept(lambda: self._hub.publish(speaker, room, said.message, client_id=said.client_id))
+
+    def when_kept(self, say: Callable[[], K]) -> K:
+        """Call ``say`` in a turn, and return what it returned when what has its ``seq`` is kept.
+
+        Raises `LogUnavailable`; RuntimeError where it may not wait.
+        """
+        self._check_thread()
         is_kept, replies = threading.Event(), []
 
         def tell(reply: Any) -> None:
@@ -117,12 +134,17 @@ class FromApplication:
         with self._delivery.turn():
             if self._delivery.is_sending or not self._may_wait():
                 raise RuntimeError("publish waits, and a handler must not: call it in socketio.start_background_task(...)")
-            published = self._hub.publish(speaker, said.room, said.message, client_id=said.client_id)
-            self._delivery.add(Later(tell, {"seq": published.seq}))
+            said = say()
+            self._delivery.add(Later(tell, {"seq": said.seq}))
         is_kept.wait()
         if "error" in replies[0]:
             raise LogUnavailable(self._log.problem or "")
-        return published
+        return said
+
+    def turn(self) -> Delivery:
+        """Return a turn for a ``with``, for typed events of an application. Raises RuntimeError in a foreign thread."""
+        self._check_thread()
+        return self._delivery.turn()
 
     def _check_thread(self) -> None:
         """Raise RuntimeError in a thread in which no greenlet of the server runs."""

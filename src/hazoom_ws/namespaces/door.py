@@ -8,12 +8,9 @@ context, which would cost more than they do.
 Called by python-socketio from the greenlet or thread that reads the client, one event at a time and in the order sent.
 """
 
-import logging
-import secrets
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import Any, ClassVar
+from typing import Any
 
 import flask_socketio
 import msgspec
@@ -21,88 +18,48 @@ from msgspec import UNSET, Struct
 from socketio.exceptions import ConnectionRefusedError as RefusedError
 
 from hazoom_ws.access.limits import Account
-from hazoom_ws.chat.effects import Push
-from hazoom_ws.chat.hub import Hub
 from hazoom_ws.chat.presence import Connection
-from hazoom_ws.delivery.delivery import ClientSet, Delivery, Later
-from hazoom_ws.errors import BadPayload, Forbidden, HazoomError, Internal, RateLimited, UnknownEvent
-from hazoom_ws.events.base import ClientPayload, Feature, ServerEvent
+from hazoom_ws.delivery.delivery import ClientSet, Later
+from hazoom_ws.errors import BadPayload, Forbidden, HazoomError, RateLimited, UnknownEvent
+from hazoom_ws.events.base import ClientPayload, ServerEvent
 from hazoom_ws.events.connecting import Auth, ServerInfo, Status
-from hazoom_ws.events.llm import LlmToken
 from hazoom_ws.events.parsing import parse
 from hazoom_ws.events.refusals import report_of
 from hazoom_ws.events.rooms import NewMessage, Published
-from hazoom_ws.events.typing import Typing
-from hazoom_ws.llm_bridge.answers import Answers
-from hazoom_ws.message_log.contract import MessageLog
-from hazoom_ws.metrics.statistics import Statistics
-from hazoom_ws.settings import Settings
+from hazoom_ws.namespaces.features import Feature, Greeting, Numbered
+from hazoom_ws.namespaces.parts import Parts
+from hazoom_ws.namespaces.registry import Registry
+from hazoom_ws.namespaces.replies import fields_of, logged
+from hazoom_ws.transport.socketio.dispatch import Deferred
 from hazoom_ws.transport.socketio.fan_out import Client
 from hazoom_ws.transport.socketio.packet import ClientEvent
 from hazoom_ws.version import __version__
-
-logger = logging.getLogger(__name__)
 
 _SERVER = ServerInfo(name="hazoom_ws", version=__version__)
 _OFFSET_DIGITS = 16  # of 2**53
 _QUOTED_CHARS = 64  # of an event's name: it is the client's choice and comes back in the refusal
 
 
-class Parts(Struct, frozen=True):
-    """The parts of one application that its handlers use.
-
-    ``close()`` is for an application that does not end with its process: its clients are disconnected, its tasks end within
-    a second, and the file of its log, the connections to its backend and its threads are given back. Calling it again
-    changes nothing. ``publish`` is `FromApplication.publish`: how the application says something in a room.
-    """
-
-    settings: Settings
-    hub: Hub
-    answers: Answers
-    statistics: Statistics
-    delivery: Delivery
-    log: MessageLog
-    close: Callable[[], None]
-    publish: Callable[..., Published]
-    clock: Callable[[], float] = time.monotonic
-
-
-Handler = Callable[[Any, ClientSet, Any], Struct | None]
-
-
-def handles(payload_type: type[ClientPayload]) -> Callable[[Handler], Handler]:
-    """Mark a method as the handler of the event that ``payload_type`` names."""
-
-    def mark(handler: Handler) -> Handler:
-        handler.payload_type = payload_type  # type: ignore[attr-defined]
-        return handler
-
-    return mark
+Result = Struct | Deferred | None
+# By event: its payload, and what handles it.
+Calls = Mapping[str, tuple[type[ClientPayload], Callable[[ClientSet, Any], Result]]]
 
 
 class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
-    """A Socket.IO namespace whose events are the methods marked with `handles`, its own and its mixins'.
+    """A Socket.IO namespace that serves features: one, or all of them.
 
     No method is called ``on_...`` (the library would let clients call it) or ``error`` (the library would let a refused
     connection in).
     """
 
-    _handlers: ClassVar[dict[str, tuple[type[ClientPayload], Handler]]] = {}
-    _features: ClassVar[frozenset[Feature]] = frozenset()
-    parts: Parts
-
-    def __init_subclass__(cls) -> None:
-        cls._handlers = {
-            method.payload_type.event: (method.payload_type, method)
-            for owner in reversed(cls.__mro__)
-            for method in vars(owner).values()
-            if hasattr(method, "payload_type")
-        }
-        cls._features = frozenset(payload_type.feature for payload_type, _ in cls._handlers.values())
-
-    def __init__(self, namespace: str, parts: Parts) -> None:
+    def __init__(self, namespace: str, features: Iterable[Feature], calls: Calls, parts: Parts, registry: Registry) -> None:
+        """Serve ``features`` as ``namespace``, "/" or with a name after that. ``calls`` are their handlers."""
         super().__init__(namespace)
         self.parts = parts
+        self._registry = registry
+        self._calls = calls
+        self._greeting = [feature for feature in features if isinstance(feature, Greeting)]
+        self._replays = any(event_type.is_kept for feature in features for event_type in feature.events)
 
     def trigger_event(self, event: str, *args: Any) -> Any:
         """Take what the `Dispatcher` or python-socketio dispatches; return the acknowledgement's argument.
@@ -117,7 +74,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
 
     # An event of a client
 
-    def _answer(self, event: ClientEvent, sid: str, *args: Any) -> dict[str, Any] | None:
+    def _answer(self, event: ClientEvent, sid: str, *args: Any) -> dict[str, Any] | Deferred | None:
         parts = self.parts
         with parts.delivery.turn():
             clients = parts.delivery.clients_of_sid(sid)
@@ -129,33 +86,42 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
             except HazoomError as error:
                 return self._refuse(event, sid, error)
             except Exception:
-                return self._refuse(event, sid, _report(f"event {event[:_QUOTED_CHARS]!r}"))
+                return self._refuse(event, sid, logged(f"event {event[:_QUOTED_CHARS]!r}"))
+        if isinstance(result, Deferred):
+            return self._go_on(event, sid, result)
         if event.wants_acknowledgement:
-            return parts.delivery.checked({"ok": True, **(_fields(result) if result is not None else {})})
+            return parts.delivery.checked({"ok": True, **({} if result is None else fields_of(result))})
         if type(result) is Published:
             parts.delivery.reply(lambda reply: self._tell_failure(sid, reply), {"seq": result.seq})
         return None
 
-    def _handle(self, event: ClientEvent, clients: ClientSet, args: tuple[Any, ...]) -> Struct | None:
+    def _go_on(self, event: ClientEvent, sid: str, result: Deferred) -> Deferred | None:
+        """Let an event be answered later: by who is told this, if its sender asks for that."""
+        if event.wants_acknowledgement:
+            return result
+        result.start(lambda reply: self._tell_failure(sid, reply))
+        return None
+
+    def _handle(self, event: ClientEvent, clients: ClientSet, args: tuple[Any, ...]) -> Result:
         settings = self.parts.settings
         if event.problem is not None:
             raise event.problem()
-        known = self._handlers.get(event)
+        known = self._calls.get(event)
         if known is None:
             raise UnknownEvent(event[:_QUOTED_CHARS], self.namespace)
-        payload_type, handler = known
+        payload_type, call = known
         if not payload_type.required and args in ((), (None,)):  # JavaScript writes null where there is nothing
             args = ({},)
         if len(args) != 1:
             raise BadPayload("payload", f"expected one JSON object, got {len(args)} arguments")
-        return handler(self, clients, parse(payload_type, args[0], settings))
+        return call(clients, parse(payload_type, args[0], settings))
 
     def _refuse(self, event: ClientEvent, sid: str, error: HazoomError) -> dict[str, Any] | None:
         report = report_of(error, event[:_QUOTED_CHARS])
         if event.wants_acknowledgement:
             return {"ok": False, "error": report}
-        # Nobody waits for a typing indicator, and one that comes too late says nothing.
-        if not (isinstance(error, RateLimited) and event == Typing.event):
+        known = self._calls.get(event)
+        if not (isinstance(error, RateLimited) and known is not None and known[0].is_fleeting):
             self._tell_failure(sid, {"error": report})
         return None
 
@@ -176,7 +142,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
             except HazoomError as error:
                 report = report_of(error, "connect")  # not the error: it refers to this call, which would refer to it
             except Exception:
-                report = report_of(_report("connect"), "connect")
+                report = report_of(logged("connect"), "connect")
                 with suppress(Exception):
                     self._leave(client.sid)
             else:
@@ -218,14 +184,27 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
         events: list[tuple[ServerEvent | Status, int]]
         # What is replayed comes after it, so that only for who is new it says that nothing was missed.
         events = [(status, 0 if has_recovered else parts.log.last_seq)]
-        has_answers = LlmToken.feature in self._features
         if has_recovered:
             offset = max(parts.hub.recoverable.since(connection), _offset_of(offset_said) or 0)
-            replayed = parts.hub.catch_up(connection, offset) if NewMessage.feature in self._features else []
-            events += parts.answers.catch_up(connection, offset, replayed) if has_answers else replayed
-        elif has_answers:
-            events += parts.answers.snapshots(rooms)
+            replayed = self._served(parts.hub.catch_up(connection, offset)) if self._replays else []
+            for feature in self._greeting:
+                replayed = feature.catch_up(connection, offset, replayed)
+            events += replayed
+        else:
+            for feature in self._greeting:
+                events += feature.snapshots(rooms)
         parts.delivery.greet(clients, self.namespace, events)
+
+    def _served(self, replayed: list[Numbered]) -> list[Numbered]:
+        """Return what of that is sent here; in the place of a record of an event the event itself."""
+        served: list[Numbered] = []
+        for event, offset in replayed:
+            shown: ServerEvent | None = event
+            if type(event) is NewMessage and event.event_name is not UNSET:
+                shown = self._registry.decoded(event)
+            if shown is not None and self.namespace in self._registry.namespaces_of[type(shown)]:
+                served.append((shown, offset))
+        return served
 
     def _connection_for(self, connection_id: str, identity: Auth, account: Account) -> Connection:
         """Return a new connection, of the user that the session has had before, if it has: limits would start anew."""
@@ -260,25 +239,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
         connection_id: str = self.socketio.server.manager.eio_sid_from_sid(sid, self.namespace)
         return connection_id
 
-    # For handlers
-
-    def push(self, clients: ClientSet, event: ServerEvent) -> None:
-        """Send ``event`` to a client, once on each of its namespaces that serve the event's feature."""
-        self.parts.delivery.add(Push(clients.connection, event))
-
 
 def _offset_of(offset: object) -> int | None:
     """Return the number that an offset is, None if it is none of ours."""
     return int(offset) if isinstance(offset, str) and offset.isdecimal() and len(offset) <= _OFFSET_DIGITS else None
-
-
-def _fields(result: Struct) -> dict[str, Any]:
-    """Return a struct's fields as they are on the wire, without those that are not set."""
-    return {name: value for name, value in msgspec.structs.asdict(result).items() if value is not UNSET}
-
-
-def _report(what: str) -> Internal:
-    """Log the exception that is being handled, once, and return the error that refers to it."""
-    error = Internal(secrets.token_hex(4))
-    logger.exception("%s failed, reference %s", what, error.reference)
-    return error

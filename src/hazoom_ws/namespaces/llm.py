@@ -2,17 +2,39 @@
 
 import hashlib
 import secrets
+from collections.abc import Iterable
 
 from msgspec import UNSET, UnsetType
 
 from hazoom_ws.chat.presence import Connection
 from hazoom_ws.delivery.delivery import ClientSet
-from hazoom_ws.events.llm import LlmAccepted, LlmCancel, LlmRequest, LlmResume
+from hazoom_ws.events.llm import (
+    LlmAccepted,
+    LlmCancel,
+    LlmComplete,
+    LlmError,
+    LlmQueued,
+    LlmRequest,
+    LlmResponse,
+    LlmResume,
+    LlmStarted,
+    LlmToken,
+    LlmTokens,
+)
 from hazoom_ws.llm_bridge.wire import Prompt
-from hazoom_ws.namespaces.door import FeatureNamespace, handles
+from hazoom_ws.namespaces.features import Greeting, Numbered, handles
 
 
-class LlmNamespace(FeatureNamespace):
+class LlmFeature(Greeting):
+    name = "llm"
+    events = (LlmStarted, LlmQueued, LlmToken, LlmTokens, LlmResponse, LlmComplete, LlmError)
+
+    def snapshots(self, rooms: Iterable[str]) -> list[Numbered]:
+        return self.parts.answers.snapshots(rooms)
+
+    def catch_up(self, connection: Connection, offset: int, replayed: list[Numbered]) -> list[Numbered]:
+        return self.parts.answers.catch_up(connection, offset, replayed)
+
     @handles(LlmRequest)
     def llm_request(self, clients: ClientSet, payload: LlmRequest) -> LlmAccepted:
         """Start an answer for the asker, or for the room that the request names."""

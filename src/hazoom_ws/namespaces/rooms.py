@@ -14,12 +14,17 @@ from hazoom_ws.events.rooms import (
     RoomJoined,
     RoomLeft,
     SendMessage,
+    UserJoined,
+    UserLeft,
 )
 from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES
-from hazoom_ws.namespaces.door import FeatureNamespace, handles
+from hazoom_ws.namespaces.features import OwnFeature, handles
 
 
-class RoomsNamespace(FeatureNamespace):
+class RoomsFeature(OwnFeature):
+    name = "rooms"
+    events = (NewMessage, RoomJoined, RoomLeft, UserJoined, UserLeft)
+
     @handles(JoinRoom)
     def join_room(self, clients: ClientSet, payload: JoinRoom) -> RoomJoined:
         hub, connection = self.parts.hub, clients.connection

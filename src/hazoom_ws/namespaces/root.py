@@ -1,29 +1,51 @@
-"""The namespaces that clients connect to: one per feature, and ``/`` with all of them."""
+"""Our features, and the namespaces that clients connect to: one per feature, and ``/`` with all of them."""
 
-from hazoom_ws.delivery.delivery import ROOT
-from hazoom_ws.events.base import Feature
-from hazoom_ws.namespaces.door import FeatureNamespace, Parts
-from hazoom_ws.namespaces.llm import LlmNamespace
-from hazoom_ws.namespaces.rooms import RoomsNamespace
-from hazoom_ws.namespaces.stats import StatsNamespace
-from hazoom_ws.namespaces.typing import TypingNamespace
+from collections.abc import Callable, Iterator
+from functools import partial
+from types import MethodType
+from typing import Any
 
+from hazoom_ws.namespaces.chat import Chat
+from hazoom_ws.namespaces.door import FeatureNamespace
+from hazoom_ws.namespaces.features import Feature, OwnFeature
+from hazoom_ws.namespaces.llm import LlmFeature
+from hazoom_ws.namespaces.parts import Parts
+from hazoom_ws.namespaces.registry import ROOT, Registry, marked
+from hazoom_ws.namespaces.rooms import RoomsFeature
+from hazoom_ws.namespaces.stats import StatsFeature
+from hazoom_ws.namespaces.tasks import Tasks, Waiting
+from hazoom_ws.namespaces.typing import TypingFeature
 
-class RootNamespace(RoomsNamespace, TypingNamespace, StatsNamespace, LlmNamespace):
-    """Every event (web/guides/events.md)."""
-
-
-_FEATURE_NAMESPACES: dict[Feature, type[FeatureNamespace]] = {
-    "rooms": RoomsNamespace,
-    "typing": TypingNamespace,
-    "stats": StatsNamespace,
-    "llm": LlmNamespace,
-}
+OWN_FEATURES: tuple[type[OwnFeature], ...] = (RoomsFeature, TypingFeature, StatsFeature, LlmFeature)
 
 
-def build_namespaces(parts: Parts) -> list[FeatureNamespace]:
-    """Return the namespaces of one application."""
+def build_namespaces(registry: Registry, parts: Parts, chat: Chat, tasks: Tasks) -> list[FeatureNamespace]:
+    """Make the features of one application, ours with its ``parts``; return the namespaces that serve them.
+
+    If one that was added raises, the application is closed, and that is raised again.
+    """
+    features = registry.features
+    features += [own_type(parts) for own_type in registry.own_types]
+    try:
+        for added_type in registry.added_types:
+            features.append(added_type(chat))
+    except BaseException:
+        parts.close()
+        raise
+    calls = {feature.name: dict(_calls_of(feature, chat, tasks)) for feature in features}
+    everything = {event: call for of_one in calls.values() for event, call in of_one.items()}
     return [
-        RootNamespace(ROOT, parts),
-        *(namespace(f"/{feature}", parts) for feature, namespace in _FEATURE_NAMESPACES.items()),
+        FeatureNamespace(ROOT, features, everything, parts, registry),
+        *(FeatureNamespace(f"/{one.name}", [one], calls[one.name], parts, registry) for one in features),
     ]
+
+
+def _calls_of(feature: Feature, chat: Chat, tasks: Tasks) -> Iterator[tuple[str, Any]]:
+    """Yield the handlers of a feature by event, as a namespace calls them."""
+    for method, (payload_type, waits) in marked(type(feature)):
+        call: Callable[..., Any] = MethodType(method, feature)
+        if waits:
+            call = Waiting(call, payload_type.event, tasks)
+        elif not isinstance(feature, OwnFeature):
+            call = partial(chat.handle, call)
+        yield payload_type.event, (payload_type, call)

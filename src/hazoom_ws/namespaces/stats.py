@@ -1,13 +1,17 @@
 """Statistics on request."""
 
+from hazoom_ws.chat.effects import Push
 from hazoom_ws.delivery.delivery import ClientSet
 from hazoom_ws.events.stats import GetStats, Stats
-from hazoom_ws.namespaces.door import FeatureNamespace, handles
+from hazoom_ws.namespaces.features import OwnFeature, handles
 
 
-class StatsNamespace(FeatureNamespace):
+class StatsFeature(OwnFeature):
+    name = "stats"
+    events = (Stats,)
+
     @handles(GetStats)
     def get_stats(self, clients: ClientSet, _payload: GetStats) -> Stats:
         stats = self.parts.statistics.snapshot()
-        self.push(clients, stats)
+        self.parts.delivery.add(Push(clients.connection, stats))
         return stats

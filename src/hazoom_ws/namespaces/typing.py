@@ -1,11 +1,14 @@
 """Typing indicators."""
 
 from hazoom_ws.delivery.delivery import ClientSet
-from hazoom_ws.events.typing import Typing
-from hazoom_ws.namespaces.door import FeatureNamespace, handles
+from hazoom_ws.events.typing import Typing, UserTyping
+from hazoom_ws.namespaces.features import OwnFeature, handles
 
 
-class TypingNamespace(FeatureNamespace):
+class TypingFeature(OwnFeature):
+    name = "typing"
+    events = (UserTyping,)
+
     @handles(Typing)
     def typing(self, clients: ClientSet, payload: Typing) -> None:
         hub = self.parts.hub

@@ -15,20 +15,21 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from msgspec import UNSET, UnsetType
 
 from hazoom_ws.errors import LogUnavailable
-from hazoom_ws.events.base import FinishReason
 from hazoom_ws.events.rooms import NewMessage
 from hazoom_ws.message_log.contract import (
+    MESSAGES,
     PAGE_LIMIT_BYTES,
     Batch,
     KnownSessions,
     Page,
     SessionChange,
     StoredSession,
+    only,
     page_of,
 )
 from hazoom_ws.message_log.memory import MemoryLog
@@ -71,7 +72,7 @@ class SqliteLog:
         self._lock = lock_file(path)
         self._retention = Retention(settings, clock)
         # Of each room of which all there is was found in memory, after which seq that is: quiet rooms are joined too.
-        # By the room's hash, which takes less than its name may.
+        # By the hash of its name and of what was asked for (`EVERYTHING`, say), which takes less than a name may.
         self._whole_from: dict[int, int] = {}
         self._start_seq = int(wall_clock() * 1e6)
         self._recent = self._new_recent(self._start_seq, "")
@@ -113,34 +114,11 @@ class SqliteLog:
         # While the log is unwell there is nothing to wait for, but messages that came a moment before are to be refused.
         return bool(self._pending or (self._sessions.pressing and self.problem is None))
 
-    def append(
-        self,
-        *,
-        room: str,
-        user: str,
-        message: str,
-        timestamp: float,
-        client_id: str | UnsetType = UNSET,
-        sender: str | UnsetType = UNSET,
-        kind: Literal["prompt", "assistant"] | UnsetType = UNSET,
-        request_id: str | UnsetType = UNSET,
-        finish_reason: FinishReason | UnsetType = UNSET,
-        code: str | UnsetType = UNSET,
-    ) -> NewMessage:
+    def append(self, **fields: Any) -> NewMessage:
+        """Take the fields of `MessageLog.append`."""
         if self.problem is not None:
             raise LogUnavailable(self.problem)
-        entry = self._recent.append(
-            room=room,
-            user=user,
-            message=message,
-            timestamp=timestamp,
-            client_id=client_id,
-            sender=sender,
-            kind=kind,
-            request_id=request_id,
-            finish_reason=finish_reason,
-            code=code,
-        )
+        entry = self._recent.append(**fields)
         self._pending.append(entry)
         return entry
 
@@ -168,6 +146,7 @@ class SqliteLog:
         limit: int,
         newest: bool,
         limit_bytes: int = PAGE_LIMIT_BYTES,
+        event_name: str | None = MESSAGES,
     ) -> Page:
         asked_after = after
         if after is None or after > self.last_seq:
@@ -175,23 +154,26 @@ class SqliteLog:
         edge = self._recent.complete_from(room)
         recent = self._recent.range(room, max(after, edge), before)
         older_before = edge + 1 if before is None else min(before, edge + 1)
-        is_all_recent = after >= older_before - 1 or self._whole_from.get(hash(room)) == edge
-        older = () if is_all_recent else self._older(room, after, older_before, newest=newest)
+        key = hash((room, event_name))
+        is_all_recent = after >= older_before - 1 or self._whole_from.get(key) == edge
+        older = () if is_all_recent else self._older(room, after, older_before, event_name, newest=newest)
+        if event_name is not None and (event_name or self._recent.has_events(room)):
+            recent = list(only(recent, event_name))
         # Neither iterator is asked for more than the page needs: most pages never ask the file.
         taken, more = page_of(chain(reversed(recent), older) if newest else chain(older, recent), limit, limit_bytes)
         if not is_all_recent and not more and after == 0 and before is None and len(taken) == len(recent):
             if len(self._whole_from) >= _WHOLE_ROOMS:
                 self._whole_from.clear()
-            self._whole_from[hash(room)] = edge  # the file had nothing, and gets only what is above
+            self._whole_from[key] = edge  # the file had nothing, and gets only what is above
         if newest:
             taken.reverse()
         return Page(taken, more, asked_after is not None and self._has_gap(room, asked_after))
 
-    def _older(self, room: str, after: int, before: int, *, newest: bool) -> Iterator[NewMessage]:
+    def _older(self, room: str, after: int, before: int, event_name: str | None, *, newest: bool) -> Iterator[NewMessage]:
         """Yield what is in the file only, from either end; nothing is asked for before the first."""
         reader = self._open_reader()
         self._learn()
-        yield from reader.read(room, after, before, self._unfiled, newest=newest)
+        yield from reader.read(room, after, before, self._unfiled, event_name, newest=newest)
 
     def _open_reader(self) -> SqliteReader:
         if self._reader is None:

@@ -65,6 +65,8 @@ MIGRATIONS = (
     CREATE UNIQUE INDEX messages_by_client_id ON messages (client_id, user, room)
         WHERE client_id IS NOT NULL AND sender IS NULL;
     CREATE UNIQUE INDEX messages_by_sender ON messages (client_id, sender, room) WHERE sender IS NOT NULL;
+    ALTER TABLE messages ADD COLUMN event TEXT;  -- the name of an event of a feature, whose JSON is the message
+    CREATE INDEX messages_by_event ON messages (room, event, seq) WHERE event IS NOT NULL;
     """,
 )
 

@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 
 from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.events.rooms import NewMessage
-from hazoom_ws.message_log.contract import ResentKey, StoredSession, resent_key
+from hazoom_ws.message_log.contract import ResentKey, StoredSession, only, resent_key
 from hazoom_ws.message_log.sqlite.damage import FILE_ERRORS, problem_of
 from hazoom_ws.message_log.sqlite.file import open_file
 from hazoom_ws.message_log.sqlite.session_table import stored_sessions
@@ -21,7 +21,9 @@ from hazoom_ws.message_log.sqlite.unfiled import Unfiled
 
 logger = logging.getLogger(__name__)
 
-_SELECT = "SELECT seq, room, user, message, timestamp, client_id, kind, request_id, finish_reason, code FROM messages"
+_SELECT = (
+    "SELECT seq, room, user, message, timestamp, client_id, kind, request_id, finish_reason, code, event FROM messages"
+)
 _SELECT_SEQ = "SELECT seq FROM messages"
 _DAMAGED_TOLD = 100
 
@@ -48,16 +50,25 @@ class SqliteReader:
         with suppress(sqlite3.Error):
             self._connection.close()
 
-    def read(self, room: str, after: int, before: int, unfiled: Unfiled, *, newest: bool) -> Iterator[NewMessage]:
+    def read(
+        self, room: str, after: int, before: int, unfiled: Unfiled, event_name: str | None, *, newest: bool
+    ) -> Iterator[NewMessage]:
         """Yield a room's messages with ``after < seq < before`` that have left memory, from either end.
+
+        ``event_name`` is that of `MessageLog.read`.
 
         A thread may file meanwhile. What is filed above what this turn knows of is left out there, and found by its number.
         """
         order = "DESC" if newest else "ASC"
-        condition = f"room = ? AND seq > ? AND seq < ? AND message IS NOT NULL ORDER BY seq {order}"
-        filed = self._select(condition, (room, after, min(before, unfiled.filed_seq + 1)))
+        parameters: tuple[Any, ...] = (room, after, min(before, unfiled.filed_seq + 1))
+        kind = "" if event_name is None else "AND event = ? " if event_name else "AND event IS NULL "
+        condition = f"room = ? AND seq > ? AND seq < ? AND message IS NOT NULL {kind}ORDER BY seq {order}"
+        filed = self._select(condition, (*parameters, event_name) if event_name else parameters)
         seqs = unfiled.seqs_of(room, after, before, newest=newest)
+        written: Iterator[NewMessage]
         written = (entry for seq in seqs if (entry := self._written(seq)) is not None and entry.room == room)
+        if event_name is not None:
+            written = only(written, event_name)
         yield from chain(written, filed) if newest else chain(filed, written)
 
     def find_resent(
@@ -145,8 +156,9 @@ class SqliteReader:
 
     def _entry_of(self, row: tuple[Any, ...]) -> NewMessage | None:
         """Return a row as a message, None if it is none."""
-        seq, room, user, message, timestamp, client_id, kind, request_id, finish_reason, code = row
-        texts = (room, user, *(text or "" for text in (message, client_id, kind, request_id, finish_reason, code)))
+        seq, room, user, message, timestamp, client_id, kind, request_id, finish_reason, code, event_name = row
+        optional = (message, client_id, kind, request_id, finish_reason, code, event_name)
+        texts = (room, user, *(text or "" for text in optional))
         if {type(text) for text in texts} != {str} or type(timestamp) is not float:
             self._leave_out(seq)
             return None
@@ -162,6 +174,7 @@ class SqliteReader:
             request_id=UNSET if request_id is None else request_id,
             finish_reason=UNSET if finish_reason is None else finish_reason,
             code=UNSET if code is None else code,
+            event_name=UNSET if event_name is None else event_name,
         )
 
     def _leave_out(self, seq: int) -> None:

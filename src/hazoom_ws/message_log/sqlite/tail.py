@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 _SESSION_BYTES, _ROOM_BYTES = 250, 10  # about, before a session is encoded
 _REMEMBERED_BYTES = 1_048_576
-_RECENT_LIMIT_BYTES = 1_048_576
+_RECENT_LIMIT_BYTES = 262_144
 _NOTHING = b"{}"
 # Where a message begins, and what may be the key of a session: within a text all quotes are escaped.
 _MESSAGE_BEGINS = b',{"user":'

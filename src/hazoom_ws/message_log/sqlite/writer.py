@@ -39,8 +39,8 @@ _INSERT = (
     "(seq, room, user, message, timestamp, client_id, kind, request_id, finish_reason, code) VALUES "
 )
 _ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-# A column more takes a tenth more, and most messages need no sender.
-_INSERT_SENT, _ROW_SENT = _INSERT.replace("code", "code, sender"), _ROW.replace(")", ", ?)")
+# A column more takes a tenth more, and most messages need no sender and are no events of features.
+_INSERT_MORE, _ROW_MORE = _INSERT.replace("code", "code, event, sender"), _ROW.replace(")", ", ?, ?)")
 _FILED_AT_ONCE_COUNT = 512  # what comes meanwhile waits
 _FILED_AT_ONCE_BYTES = 262_144
 _FILED_AT_OPENING_COUNT, _FILED_AT_OPENING_BYTES = 8192, 4_194_304  # nobody waits for anything else, but memory is scarce
@@ -249,12 +249,14 @@ class SqliteWriter:
         execute = self._connection.execute
         execute("BEGIN IMMEDIATE")
         for start, count in _statements(len(messages)):
-            rows = [_row_of(entry) for entry in messages[start : start + count]]
-            if not share.senders:
+            part = messages[start : start + count]
+            rows = [_row_of(entry) for entry in part]
+            names = [None if entry.event_name is UNSET else entry.event_name for entry in part]
+            if not share.senders and names.count(None) == count:
                 execute(_INSERT + ", ".join([_ROW] * count), list(chain.from_iterable(rows)))
                 continue
-            sent = [(*row, share.senders.get(row[0])) for row in rows]
-            execute(_INSERT_SENT + ", ".join([_ROW_SENT] * count), list(chain.from_iterable(sent)))
+            more = [(*row, name, share.senders.get(row[0])) for row, name in zip(rows, names, strict=True)]
+            execute(_INSERT_MORE + ", ".join([_ROW_MORE] * count), list(chain.from_iterable(more)))
         self._sessions.file(self._connection, states)
         for row in share.damaged:
             keep_row(self._connection, *row)
@@ -296,7 +298,7 @@ def _statements(messages_count: int) -> Iterator[tuple[int, int]]:
 
 
 def _row_of(entry: NewMessage) -> tuple[Any, ...]:
-    """Return a message as the table ``messages`` has it, but for who sent it."""
+    """Return a message as the table ``messages`` has it, but for which event it is, and who sent it."""
     return (
         entry.seq,
         entry.room,

@@ -27,6 +27,15 @@ _UNABLE = "Unable to connect"  # which `Packet` says in the words of the referen
 _RESERVED_EVENTS = frozenset({"connect", "disconnect"})  # those that the library itself tells a namespace
 
 
+class Deferred:
+    """What a handler of ours returns whose answer comes later: ``start(send)`` goes on, and has ``send`` called with it."""
+
+    __slots__ = ("start",)
+
+    def __init__(self, start: Callable[[Callable[[Any], None]], None]) -> None:
+        self.start = start
+
+
 class Account(Protocol):
     """What counts for one session until it ends, whatever namespaces it enters and leaves."""
 
@@ -128,7 +137,11 @@ class Dispatcher:
             return
         reply = handler.trigger_event(event, client.sid, *received.data[1:])
         if received.id is not None:
-            self._reply(partial(self._acknowledge, client, received.namespace, received.id), reply)
+            send = partial(self._acknowledge, client, received.namespace, received.id)
+            if type(reply) is Deferred:
+                reply.start(send)
+            else:
+                self._reply(send, reply)
 
     def _handle_other(self, eio_sid: str, account: Account, received: Packet) -> None:
         """Act on a packet that is no event."""

@@ -1,0 +1,80 @@
+"""What a feature is: a class that says which payloads it handles and which events it sends. Ours and an application's.
+
+Everything else follows from that (`hazoom_ws.namespaces.registry`): the namespaces that serve it, validation, limits,
+acknowledgements, errors, what is replayed.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, NamedTuple, TypeVar
+
+from hazoom_ws.chat.presence import Connection, User
+from hazoom_ws.events.base import ClientPayload, ServerEvent
+from hazoom_ws.namespaces.chat import Chat
+from hazoom_ws.namespaces.parts import Parts
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+Numbered = tuple[ServerEvent, int]  # an event and its place in the order of messages
+
+
+class Mark(NamedTuple):
+    """What `handles` says of a method."""
+
+    payload_type: type[ClientPayload]
+    waits: bool
+
+
+def handles(payload_type: type[ClientPayload], *, waits: bool = False) -> Callable[[Method], Method]:
+    """Mark a method as the handler of the event that ``payload_type`` names: ``(self, sender, payload)``.
+
+    It returns a `msgspec.Struct` whose fields the acknowledgement has, or None, and may raise an error with a code, such as
+    `hazoom_ws.features.Refused`. What else it raises is logged under a reference, and answered with the code "internal".
+
+    ``waits`` False: it runs in a turn, in which nothing else happens, and returns soon. True: it runs beside the turns, as
+    a task that may wait for as long as it likes; it is acknowledged when it returns, and events that its sender sent later
+    may be handled before that.
+    """
+
+    def mark(method: Method) -> Method:
+        method.handled = Mark(payload_type, waits)  # type: ignore[attr-defined]
+        return method
+
+    return mark
+
+
+class Feature:
+    """A feature of an application: subclass it, and give the class to ``create_app(features=[...])``.
+
+    ``name`` is also that of its namespace, ``/name``; it is served on ``/`` too. ``events`` are all that it sends.
+    """
+
+    name: ClassVar[str]
+    events: ClassVar[tuple[type[ServerEvent], ...]] = ()
+
+    def __init__(self, chat: Chat) -> None:
+        """Called once for each application, before anybody connects; it may read what is kept, and says nothing yet."""
+        self.chat = chat
+
+    def left(self, room: str, user: User) -> None:
+        """Take note that a user has left a room, or has dropped and not come back in time. Called in a turn."""
+
+    def close(self) -> None:
+        """Take note that the application ends: end what waits."""
+
+
+class OwnFeature(Feature):
+    """One of ours, which knows the parts of the application."""
+
+    def __init__(self, parts: Parts) -> None:  # and not what features of others are given
+        self.parts = parts
+
+
+class Greeting(OwnFeature):
+    """One of ours that has something to say to whoever comes."""
+
+    def snapshots(self, rooms: Iterable[str]) -> list[Numbered]:
+        """Return what who comes new is told of what goes on in ``rooms``."""
+        raise NotImplementedError
+
+    def catch_up(self, connection: Connection, offset: int, replayed: list[Numbered]) -> list[Numbered]:
+        """Return ``replayed`` and what else a client that comes back has missed after ``offset``, in order."""
+        raise NotImplementedError

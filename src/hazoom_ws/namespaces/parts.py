@@ -1,0 +1,33 @@
+"""The parts of one application, for its handlers and for whoever has built it."""
+
+import time
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from hazoom_ws.chat.hub import Hub
+from hazoom_ws.delivery.delivery import Delivery
+from hazoom_ws.events.rooms import Published
+from hazoom_ws.llm_bridge.answers import Answers
+from hazoom_ws.message_log.contract import MessageLog
+from hazoom_ws.metrics.statistics import Statistics
+from hazoom_ws.settings import Settings
+
+
+class Parts(Struct, frozen=True):
+    """The parts of one application that its handlers use.
+
+    ``close()`` is for an application that does not end with its process: its clients are disconnected, its tasks end within
+    a second, and the file of its log, the connections to its backend and its threads are given back. Calling it again
+    changes nothing. ``publish`` is `FromApplication.publish`: how the application says something in a room.
+    """
+
+    settings: Settings
+    hub: Hub
+    answers: Answers
+    statistics: Statistics
+    delivery: Delivery
+    log: MessageLog
+    close: Callable[[], None]
+    publish: Callable[..., Published]
+    clock: Callable[[], float] = time.monotonic
