@@ -245,15 +245,15 @@ def hazoom(
 
 
 @contextmanager
-def gunicorn(*arguments: str, script: Path | None = None, is_ready: bool = True, **variables: str) -> Iterator[Hazoom]:
+def gunicorn(*arguments: str, line: list[str] | None = None, is_ready: bool = True, **variables: str) -> Iterator[Hazoom]:
     """Run hazoom_ws under gunicorn, as README says; yield it once it answers, or at once where it is not to be ready.
 
-    ``script`` is a program that does so itself. Workers have longer to end than any test waits: one that does not end by
-    itself fails the test.
+    ``line`` is another command line, for this Python. Workers have longer to end than any test waits: one that does not
+    end by itself fails the test.
     """
     command = [sys.executable, "-m", "gunicorn", "--worker-class", "gthread", "--threads", "100", "--no-control-socket"]
     command += ["--bind", "127.0.0.1:0", "--graceful-timeout", "600", *arguments, "hazoom_ws:create_app()"]
-    command = command if script is None else [sys.executable, str(script)]
+    command = command if line is None else [sys.executable, *line]
     env = clean_environment(**{"HAZOOM_LOG_URL": "memory://"} | variables)
     with _child("gunicorn with hazoom_ws", command, env=env) as child:
         if not is_ready:

@@ -175,7 +175,7 @@ Server().run()
 def test_an_application_that_was_made_before_the_fork_is_not_served(tmp_path: Path) -> None:
     script = tmp_path / "serve.py"
     script.write_text(EMBEDDED, encoding="utf-8")
-    with gunicorn(is_ready=False, script=script, **log_in(tmp_path)) as server:
+    with gunicorn(is_ready=False, line=[str(script)], **log_in(tmp_path)) as server:
         url = server.child.wait_for_output(r"Listening at: (http://127\.0\.0\.1:\d+)")[1]
         for path in ("health", "socket.io/?EIO=4&transport=polling"):
             answer = requests.get(f"{url}/{path}", timeout=DEADLINE_S)

@@ -2,13 +2,14 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import requests
 
-from servers import DEADLINE_S, ROOT, Hazoom, OfficialClient, flask_tool, free_port, hazoom, program
+from servers import DEADLINE_S, ROOT, Hazoom, OfficialClient, flask_tool, free_port, gunicorn, hazoom, program
 
 APPLICATION = """
 {patch}
@@ -151,3 +152,14 @@ def test_the_application_that_it_shows_first_works(tmp_path: Path) -> None:
     script = tmp_path / "application.py"
     script.write_text(snippet.replace("Settings(", 'Settings(log_url="memory://", '), encoding="utf-8")
     subprocess.run([sys.executable, str(script)], timeout=DEADLINE_S, check=True)
+
+
+def test_the_command_for_gunicorn_that_it_shows_serves_and_ends(client: OfficialClient) -> None:
+    guide = (GUIDES / "operating.md").read_text(encoding="utf-8")
+    [line] = re.findall(r"```\n(gunicorn .*)\n```", guide)
+    words = shlex.split(line)
+    words[words.index("--bind") + 1] = "127.0.0.1:0"
+    with gunicorn(line=["-m", *words, "--no-control-socket"]) as server:
+        user = client.connect(server.url)
+        assert user.emit("message", {"message": "hello"})["ok"] is True
+        assert server.child.stop() == 0

@@ -4,6 +4,7 @@ A connection blocks in the thread or greenlet of its WSGI request, which reads i
 as in the loop, slower: for a few hundred clients.
 """
 
+import logging
 import socket
 import threading
 import time
@@ -16,6 +17,7 @@ from hazoom_ws.transport.engineio.requests import BAD_REQUEST, Refused
 from hazoom_ws.transport.engineio.session import SLOW_READER, EngineSession, WebSocket
 from hazoom_ws.transport.websocket.frames import CLOSE, CloseCode, FrameError, FrameReader, close_frame
 
+NO_SOCKET = "a WebSocket is refused: this WSGI server gives no sockets away, and its clients can only poll"
 _READ_BYTES = 65536
 _WRITE_BYTES = 65536
 _FRAMES_PER_TURN = 16
@@ -36,6 +38,7 @@ def carry(engine: Engine, session: EngineSession | None, answer: bytes, environ:
     from_eventlet = environ.get("eventlet.input") if from_gunicorn is None else None
     connection = from_eventlet.get_socket() if from_eventlet else environ.get("werkzeug.socket", from_gunicorn)
     if connection is None:
+        engine.refusals.note(NO_SOCKET, level=logging.WARNING)
         raise Refused(BAD_REQUEST)
     if engine.loop is not None:
         connection.settimeout(None)

@@ -10,8 +10,9 @@ import pytest
 from websockets.frames import Frame, Opcode
 
 from hazoom_ws.transport.engineio.engine import Engine
+from hazoom_ws.transport.engineio.requests import Refused
 from hazoom_ws.transport.engineio.session import SLOW_READER
-from hazoom_ws.transport.serving.blocking import BlockingWebSocket, carry
+from hazoom_ws.transport.serving.blocking import NO_SOCKET, BlockingWebSocket, carry
 from hazoom_ws.transport.websocket.frames import TEXT, frame
 
 LIMIT_BYTES = 1000
@@ -153,3 +154,12 @@ def test_a_session_that_is_closed_before_it_has_its_websocket_ends_it() -> None:
         server.start()
         server.join(PATIENCE_S)
         assert not server.is_alive()
+
+
+def test_the_log_says_once_that_a_server_has_no_sockets_to_give(caplog: pytest.LogCaptureFixture) -> None:
+    """waitress is one: clients that know WebSockets only got a 400, and the log spoke of a bad request."""
+    engine = ready_engine()
+    for _ in range(3):
+        with pytest.raises(Refused):
+            carry(engine, None, b"", {})
+    assert [(record.levelname, record.message) for record in caplog.records] == [("WARNING", NO_SOCKET)]
