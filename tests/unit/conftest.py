@@ -31,7 +31,7 @@ def make_app() -> Iterator[MakeApp]:
         assert not hub._typing._ends_at_s
         assert not hub._typing._of
         assert not hub._guest_names
-        assert not app.extensions["hazoom_ws"].delivery._clients
+        assert app.extensions["hazoom_ws"].delivery.is_empty
         assert not socketio.server.manager.rooms
         app.extensions["hazoom_ws"].close()
 

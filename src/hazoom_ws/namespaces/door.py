@@ -24,7 +24,9 @@ from hazoom_ws.access.limits import Account
 from hazoom_ws.chat.effects import Push
 from hazoom_ws.chat.hub import Hub
 from hazoom_ws.chat.presence import Connection
-from hazoom_ws.delivery.delivery import ClientSet, Delivery, Later
+from hazoom_ws.delivery.client_sets import ClientSet
+from hazoom_ws.delivery.delivery import Delivery
+from hazoom_ws.delivery.effects import Later
 from hazoom_ws.errors import BadPayload, Forbidden, HazoomError, Internal, RateLimited, UnknownEvent
 from hazoom_ws.events.base import ClientPayload, Feature, ServerEvent
 from hazoom_ws.events.connecting import Auth, ServerInfo, Status

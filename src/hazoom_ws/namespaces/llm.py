@@ -6,7 +6,7 @@ import secrets
 from msgspec import UNSET, UnsetType
 
 from hazoom_ws.chat.presence import Connection
-from hazoom_ws.delivery.delivery import ClientSet
+from hazoom_ws.delivery.client_sets import ClientSet
 from hazoom_ws.events.llm import LlmAccepted, LlmCancel, LlmRequest, LlmResume
 from hazoom_ws.llm_bridge.wire import Prompt
 from hazoom_ws.namespaces.door import FeatureNamespace, handles

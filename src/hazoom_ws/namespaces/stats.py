@@ -1,6 +1,6 @@
 """Statistics on request."""
 
-from hazoom_ws.delivery.delivery import ClientSet
+from hazoom_ws.delivery.client_sets import ClientSet
 from hazoom_ws.events.stats import GetStats, Stats
 from hazoom_ws.namespaces.door import FeatureNamespace, handles
 

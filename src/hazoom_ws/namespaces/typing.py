@@ -1,6 +1,6 @@
 """Typing indicators."""
 
-from hazoom_ws.delivery.delivery import ClientSet
+from hazoom_ws.delivery.client_sets import ClientSet
 from hazoom_ws.events.typing import Typing
 from hazoom_ws.namespaces.door import FeatureNamespace, handles
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from hazoom_ws.delivery.group_commit import GroupCommit
+from hazoom_ws.delivery.commit_beside_turns import CommitBesideTurns
+from hazoom_ws.delivery.commit_in_turns import CommitInTurns
 from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.message_log.contract import StoredSession
 from hazoom_ws.message_log.opening import open_log
@@ -102,8 +103,8 @@ class Scene:
         self.tasks: list[Callable] = []
         self.slept = 0
         self._is_sending = False
-        self.commit = GroupCommit(
-            self.log, None, self._send_all, start_task=self.tasks.append, sleep=self._sleep, worker=self.worker
+        self.commit = CommitBesideTurns(
+            self.log, self._send_all, start_task=self.tasks.append, sleep=self._sleep, worker=self.worker
         )
         self.say("first")
         self.finish()
@@ -507,13 +508,12 @@ def test_where_threads_take_turns_a_defect_loses_its_batch_only(tmp_path: Path, 
     """Without a batch, what it held was shown with the next turn, though it was never kept."""
     log = open_log(Settings(log_url=f"sqlite:///{tmp_path}/log.sqlite3"), tmp_path)
     out: list[str] = []
-    commit = GroupCommit(
+    commit = CommitInTurns(
         log,
         nullcontext(),
         lambda effects: [out.append(effects.popleft()) for _ in range(len(effects))],
         start_task=lambda _task: None,
         sleep=lambda _s: None,
-        worker=None,
     )
     monkeypatch.setattr(log, "write", BreaksOnce(log.write))
     log.save_session("1", SESSION)
