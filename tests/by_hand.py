@@ -4,6 +4,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from hazoom_ws.errors import LogUnavailable
+from hazoom_ws.events.rooms import NewMessage
+from hazoom_ws.message_log.contract import Batch, StoredSession
+from hazoom_ws.message_log.memory import MemoryLog
+from hazoom_ws.message_log.session_states import PendingSessions
+
 
 class ByHand:
     """A worker whose threads do the next thing, and whose time passes, when the test says so."""
@@ -61,3 +67,87 @@ class BreaksOnce:
             return self._function(*args, **options)
         self.has_broken = True
         raise MemoryError
+
+
+class LogByHand(MemoryLog):
+    """A log whose batches are kept, or not, as the test says: `write_at_once` by ``at_once``, all else by ``fails_with``.
+
+    A `LogUnavailable` makes it unwell, anything else does not. ``kept`` has the seqs of messages, ``kept_sessions`` states.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(room_limit_count=10_000, limit_bytes=10_000_000)
+        self.problem = None
+        self.at_once = True
+        self.fails_with: Exception | None = None
+        self.kept: set[int] = set()
+        self.kept_sessions: dict[str, StoredSession | None] = {}
+        self.is_untidy = self.is_checkpoint_due = self.is_closed = False
+        self._pending: list[NewMessage] = []
+        self._sessions = PendingSessions()
+
+    @property
+    def is_dirty(self) -> bool:
+        return self.problem is None and bool(self._pending or self._sessions.pressing or self._sessions.waiting)
+
+    @property
+    def is_pressing(self) -> bool:
+        return bool(self._pending or (self._sessions.pressing and self.problem is None))
+
+    def append(self, **fields: Any) -> NewMessage:
+        if self.problem is not None:
+            raise LogUnavailable(self.problem)
+        message = super().append(**fields)
+        self._pending.append(message)
+        return message
+
+    def save_session(self, key: str, session: StoredSession | None, *, can_wait: bool = False) -> None:
+        self._sessions.add(key, session, can_wait=can_wait)
+
+    def press(self) -> None:
+        self._sessions.press()
+
+    def pop_batch(self) -> Batch:
+        if not self._pending and not self._sessions.pressing:
+            self.press()
+        messages, self._pending = self._pending, []
+        return Batch(messages, *self._sessions.pop(), messages[0].seq if messages else self.next_offset())
+
+    def write(self, batch: Batch) -> None:
+        if self.is_closed:
+            raise LogUnavailable("closed")
+        self._fail()
+        self.kept.update(message.seq for message in batch.messages)
+        self.kept_sessions.update(batch.sessions)
+
+    def write_at_once(self, batch: Batch) -> bool:
+        if not self.at_once or self.problem is not None:
+            return False
+        self.write(batch)
+        return True
+
+    def forget(self, batch: Batch) -> None:
+        super().forget(batch)
+        self._sessions.put_back(batch.sessions.items())
+
+    def tidy(self) -> None:
+        self._fail()
+        self.is_untidy = False
+
+    def checkpoint(self) -> None:
+        self._fail()
+        self.is_checkpoint_due = False
+
+    def reopen(self) -> None:
+        self._fail()
+        self.problem = None
+
+    def close(self) -> None:
+        self.is_closed = True
+        self.problem = "closed"
+
+    def _fail(self) -> None:
+        if isinstance(self.fails_with, LogUnavailable):
+            self.problem = "disk I/O error"
+        if self.fails_with is not None:
+            raise self.fails_with
