@@ -70,7 +70,7 @@ class BreaksOnce:
 
 
 class LogByHand(MemoryLog):
-    """A log whose batches are kept, or not, as the test says: `write_at_once` by ``at_once``, all else by ``fails_with``.
+    """A log whose batches are kept, or not, as the test says: `write_at_once` by ``at_once``, all else by ``fails_with()``.
 
     A `LogUnavailable` makes it unwell, anything else does not. ``kept`` has the seqs of messages, ``kept_sessions`` states.
     """
@@ -79,7 +79,7 @@ class LogByHand(MemoryLog):
         super().__init__(room_limit_count=10_000, limit_bytes=10_000_000)
         self.problem = None
         self.at_once = True
-        self.fails_with: Exception | None = None
+        self.fails_with: Callable[[], Exception] | None = None
         self.kept: set[int] = set()
         self.kept_sessions: dict[str, StoredSession | None] = {}
         self.is_untidy = self.is_checkpoint_due = self.is_closed = False
@@ -147,7 +147,9 @@ class LogByHand(MemoryLog):
         self.problem = "closed"
 
     def _fail(self) -> None:
-        if isinstance(self.fails_with, LogUnavailable):
-            self.problem = "disk I/O error"
-        if self.fails_with is not None:
-            raise self.fails_with
+        if self.fails_with is None:
+            return
+        error = self.fails_with()
+        if isinstance(error, LogUnavailable):
+            self.problem = error.args[0] if error.args else "failed"
+        raise error

@@ -4,6 +4,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from enum import StrEnum
+from functools import partial
 from types import ModuleType
 
 import pytest
@@ -16,7 +17,7 @@ from hazoom_ws.delivery.mending import Health, Mending
 from hazoom_ws.delivery.states import IllegalMove, moved
 from hazoom_ws.errors import LogUnavailable
 
-UNAVAILABLE, DEFECT = LogUnavailable("disk I/O error"), MemoryError()
+UNAVAILABLE, DEFECT = partial(LogUnavailable, "disk I/O error"), MemoryError
 
 TABLES = [
     pytest.param(commit_beside_turns, State, id="commit_beside_turns"),

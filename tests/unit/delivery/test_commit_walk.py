@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from greenlet import getcurrent, greenlet
 from hypothesis import HealthCheck, settings
@@ -16,7 +17,7 @@ from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.message_log.contract import StoredSession
 
 SESSION = StoredSession(user_id="name:Ann", user_name="Ann", conversation_id="s", since=0, rooms=["r"])
-UNAVAILABLE, DEFECT = LogUnavailable("disk I/O error"), MemoryError()
+UNAVAILABLE, DEFECT = partial(LogUnavailable, "disk I/O error"), MemoryError
 OUTCOMES = sampled_from([None, None, None, UNAVAILABLE, DEFECT])
 
 
@@ -90,7 +91,7 @@ class Walk(RuleBasedStateMachine):
         self.attempt(self.commit.end_turn)
 
     @rule(at_once=booleans(), fails_with=OUTCOMES)
-    def be_told(self, at_once: bool, fails_with: Exception | None) -> None:
+    def be_told(self, at_once: bool, fails_with: Callable[[], Exception] | None) -> None:
         self.log.at_once = at_once
         self.log.fails_with = fails_with
 
