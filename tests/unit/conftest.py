@@ -29,7 +29,7 @@ def make_app() -> Iterator[MakeApp]:
         hub = app.extensions["hazoom_ws"].hub
         assert (hub.connection_count, hub.user_count, hub.room_count) == (0, 0, 0)
         assert hub.is_empty
-        assert not app.extensions["hazoom_ws"].delivery._clients
+        assert app.extensions["hazoom_ws"].delivery.is_empty
         assert not socketio.server.manager.rooms
         app.extensions["hazoom_ws"].close()
 

@@ -2,7 +2,7 @@
 
 The one place that knows users, connections and rooms. It changes its state and then says what is to be sent, as effects
 given to ``deliver`` in the order in which they became true; it does not know how they travel. Not thread-safe: every call
-is made within a turn (`hazoom_ws.delivery.delivery`).
+is made within a turn (`hazoom_ws.delivery.turns`).
 """
 
 import secrets

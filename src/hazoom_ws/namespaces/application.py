@@ -15,7 +15,9 @@ from socketio.packet import Packet
 
 from hazoom_ws.chat.hub import Hub
 from hazoom_ws.chat.presence import Connection, User, name_in
-from hazoom_ws.delivery.delivery import Delivery, Later, keys_of
+from hazoom_ws.delivery.client_sets import keys_of
+from hazoom_ws.delivery.delivery import Delivery
+from hazoom_ws.delivery.effects import Later
 from hazoom_ws.errors import BadPayload, LogUnavailable
 from hazoom_ws.events.parsing import parse
 from hazoom_ws.events.rooms import Published, SendMessage

@@ -15,7 +15,8 @@ from msgspec import UNSET, MsgspecError, Struct, UnsetType
 from hazoom_ws.chat.effects import Broadcast, Push
 from hazoom_ws.chat.hub import Hub
 from hazoom_ws.chat.presence import Connection, User
-from hazoom_ws.delivery.delivery import ClientSet, Delivery
+from hazoom_ws.delivery.client_sets import ClientSet
+from hazoom_ws.delivery.delivery import Delivery
 from hazoom_ws.errors import TooLarge
 from hazoom_ws.events.base import ClientPayload, ServerEvent
 from hazoom_ws.events.rooms import NewMessage, Published

@@ -19,7 +19,8 @@ from socketio.exceptions import ConnectionRefusedError as RefusedError
 
 from hazoom_ws.access.limits import Account
 from hazoom_ws.chat.presence import Connection
-from hazoom_ws.delivery.delivery import ClientSet, Later
+from hazoom_ws.delivery.client_sets import ClientSet
+from hazoom_ws.delivery.effects import Later
 from hazoom_ws.errors import BadPayload, Forbidden, HazoomError, RateLimited, UnknownEvent
 from hazoom_ws.events.base import ClientPayload, ServerEvent
 from hazoom_ws.events.connecting import Auth, ServerInfo, Status

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from msgspec import UNSET, UnsetType
 
 from hazoom_ws.chat.presence import Connection
-from hazoom_ws.delivery.delivery import ClientSet
+from hazoom_ws.delivery.client_sets import ClientSet
 from hazoom_ws.events.llm import (
     LlmAccepted,
     LlmCancel,

@@ -2,7 +2,7 @@
 
 from msgspec import UNSET, UnsetType
 
-from hazoom_ws.delivery.delivery import ClientSet
+from hazoom_ws.delivery.client_sets import ClientSet
 from hazoom_ws.errors import TooMuchHistory
 from hazoom_ws.events.rooms import (
     GetHistory,

@@ -1,7 +1,7 @@
 """Statistics on request."""
 
 from hazoom_ws.chat.effects import Push
-from hazoom_ws.delivery.delivery import ClientSet
+from hazoom_ws.delivery.client_sets import ClientSet
 from hazoom_ws.events.stats import GetStats, Stats
 from hazoom_ws.namespaces.features import OwnFeature, handles
 

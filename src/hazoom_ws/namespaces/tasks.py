@@ -7,7 +7,9 @@ from typing import Any
 
 from msgspec import Struct
 
-from hazoom_ws.delivery.delivery import ClientSet, Delivery, Later
+from hazoom_ws.delivery.client_sets import ClientSet
+from hazoom_ws.delivery.delivery import Delivery
+from hazoom_ws.delivery.effects import Later
 from hazoom_ws.errors import HazoomError, TooManyTasks
 from hazoom_ws.namespaces.replies import fields_of, logged, refusal
 from hazoom_ws.transport.socketio.dispatch import Deferred

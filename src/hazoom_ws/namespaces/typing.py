@@ -1,6 +1,6 @@
 """Typing indicators."""
 
-from hazoom_ws.delivery.delivery import ClientSet
+from hazoom_ws.delivery.client_sets import ClientSet
 from hazoom_ws.events.typing import Typing, UserTyping
 from hazoom_ws.namespaces.features import OwnFeature, handles
 

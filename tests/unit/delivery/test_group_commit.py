@@ -1,6 +1,7 @@
 """What waits for the log: let out when it is kept, refused when it cannot be, and never left behind."""
 
 import json
+import math
 import sqlite3
 import time
 import uuid
@@ -8,70 +9,33 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import closing, nullcontext
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
 import pytest
 
-from hazoom_ws.delivery.group_commit import GroupCommit
+from by_hand import BreaksOnce, ByHand
+from hazoom_ws.delivery.commit_beside_turns import CommitBesideTurns
+from hazoom_ws.delivery.commit_in_turns import CommitInTurns
 from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.message_log.contract import StoredSession
 from hazoom_ws.message_log.opening import open_log
+from hazoom_ws.message_log.sqlite import file as sqlite_file
 from hazoom_ws.message_log.sqlite import writer as sqlite_writer
+from hazoom_ws.message_log.sqlite.log import SqliteLog
 from hazoom_ws.settings import Settings
 
 SESSION = StoredSession(user_id="name:Ann", user_name="Ann", conversation_id="s", since=0, rooms=["r"])
 
 
-class ByHand:
-    """A worker whose threads do the next thing, and whose time passes, when the test says so."""
-
-    def __init__(self) -> None:
-        self.called_soon: deque[Callable] = deque()
-        self.called_later: deque[Callable] = deque()
-        self.submitted: deque[tuple] = deque()
-
-    def soon(self, callback: Callable) -> None:
-        self.called_soon.append(callback)
-
-    def later(self, _delay_s: float, callback: Callable) -> None:
-        self.called_later.append(callback)
-
-    def submit(self, done: Callable, function: Callable, *args: object) -> None:
-        self.submitted.append((done, function, args))
-
-    def run(self, function: Callable, *args: object) -> None:
-        function(*args)
-
-    def call_back(self) -> None:
-        while self.called_soon:
-            self.called_soon.popleft()()
-
-    def pass_time(self) -> None:
-        """Call back what was to be called later by now."""
-        self.called_soon += self.called_later
-        self.called_later.clear()
-        self.call_back()
-
-    def do(self) -> str:
-        """Do the first thing that was submitted, and return its name."""
-        done, function, args = self.submitted.popleft()
-        error = None
-        try:
-            function(*args)
-        except Exception as raised:
-            error = raised
-        done(error)
-        self.call_back()
-        return function.__name__
-
-
 class FailsOnce:
-    """A connection on which memory runs out once, at a statement."""
+    """A connection on which memory runs out once, at a statement that begins as `fail_at` says."""
 
-    def __init__(self, connection: sqlite3.Connection, statement: str) -> None:
+    def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self._statement: str | None = None
+
+    def fail_at(self, statement: str) -> None:
         self._statement = statement
-        self._has_failed = False
 
     def execute(self, statement: str, *parameters: object) -> object:
         self._fail(statement)
@@ -82,8 +46,8 @@ class FailsOnce:
         return self._connection.executemany(statement, parameters)
 
     def _fail(self, statement: str) -> None:
-        if statement.startswith(self._statement) and not self._has_failed:
-            self._has_failed = True
+        if self._statement is not None and statement.startswith(self._statement):
+            self._statement = None
             raise MemoryError
 
     def __getattr__(self, name: str) -> object:
@@ -91,7 +55,9 @@ class FailsOnce:
 
 
 class Scene:
-    """One log in a file, and what was let out."""
+    """One log in a file, and what was sent. ``connection`` is the one that writes."""
+
+    connection: FailsOnce
 
     def __init__(self, folder: Path, log_fsync: str) -> None:
         self.file = folder / "log.sqlite3"
@@ -102,15 +68,19 @@ class Scene:
         self.tasks: list[Callable] = []
         self.slept = 0
         self._is_sending = False
-        self.commit = GroupCommit(
-            self.log, None, self._send_all, start_task=self.tasks.append, sleep=self._sleep, worker=self.worker
+        self.commit = CommitBesideTurns(
+            self.log,
+            lambda effects: self.send_all(effects),  # noqa: PLW0108 - a test may replace it
+            start_task=self.tasks.append,
+            sleep=self._sleep,
+            worker=self.worker,
         )
         self.say("first")
         self.finish()
         self.worker.pass_time()
         self.finish()
 
-    def _send_all(self, effects: deque) -> None:
+    def send_all(self, effects: deque) -> None:
         if self._is_sending:
             return
         self._is_sending = True
@@ -175,10 +145,21 @@ class Scene:
 @pytest.fixture
 def make_scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sqlite_writer, "_BUSY_TIMEOUT_S", 0)
+    monkeypatch.setattr(sqlite_writer, "_SLOW_S", math.inf)  # whatever else this machine does
     scenes: list[Scene] = []
+    connections: list[FailsOnce] = []
+
+    def open_file(path: Path, **options: float) -> FailsOnce:
+        connection = FailsOnce(sqlite_file.open_file(path, **options))
+        if options:  # it waits for who else holds the file, for it writes
+            connections.append(connection)
+        return connection
+
+    monkeypatch.setattr(sqlite_writer, "open_file", open_file)
 
     def make(log_fsync: str) -> Scene:
         scenes.append(Scene(tmp_path, log_fsync))
+        scenes[-1].connection = connections[-1]
         return scenes[-1]
 
     yield make
@@ -247,7 +228,8 @@ def test_a_slow_disk_is_waited_for_beside_the_turns(scene: Scene, monkeypatch: p
     assert scene.out[-1] == "a"
     assert scene.worker.do() == "write"
     assert scene.out[-1] == "b"
-    scene.log._writer._slow_until_s = 0.0  # a while later
+    later = SimpleNamespace(monotonic=lambda: time.monotonic() + 3600)
+    monkeypatch.setattr(sqlite_writer, "time", later)
     scene.say("c")
     scene.handle_all()
     assert scene.out[-1] == "c", "it is tried again after a while"
@@ -417,21 +399,6 @@ def test_under_full_load_the_log_is_not_tidied(scene: Scene) -> None:
         assert not scene.worker.submitted
 
 
-class BreaksOnce:
-    """Raises once when it is called, then calls what is behind it."""
-
-    def __init__(self, function: Callable) -> None:
-        self._function = function
-        self.__name__ = function.__name__
-        self.has_broken = False
-
-    def __call__(self, *args: Any, **options: Any) -> Any:
-        if self.has_broken:
-            return self._function(*args, **options)
-        self.has_broken = True
-        raise MemoryError
-
-
 @pytest.mark.parametrize("log_fsync", ["normal", "full"])
 @pytest.mark.parametrize("name", ["write_at_once", "pop_batch", "forget", "write"])
 def test_a_defect_in_the_middle_of_writing_does_not_end_it(make_scene, monkeypatch, name: str, log_fsync: str) -> None:
@@ -462,30 +429,32 @@ def test_a_defect_in_the_middle_of_writing_does_not_end_it(make_scene, monkeypat
         assert scene.sessions() == {"1"}
 
 
-def test_a_defect_in_what_follows_a_thread_does_not_end_writing(make_scene, monkeypatch) -> None:
-    for target, when in (("_send_all", "write"), ("_start_checkpoint", "write"), ("_start_checkpoint", "tidy")):
-        scene = make_scene("full")
-        scene.say("a")
-        scene.handle_all()
-        if when == "tidy":
-            scene.finish()
-            scene.say_many(600)
-            scene.finish()
-            scene.worker.pass_time()
-            scene.worker.pass_time()
-        broken = BreaksOnce(getattr(scene.commit, target))
-        monkeypatch.setattr(scene.commit, target, broken)
-        scene.say("b")
+@pytest.mark.parametrize(("target", "when"), [("send_all", "write"), ("checkpoint", "write"), ("checkpoint", "tidy")])
+def test_a_defect_in_what_follows_a_thread_does_not_end_writing(make_scene, monkeypatch, target: str, when: str) -> None:
+    scene = make_scene("full")
+    scene.say("a")
+    scene.handle_all()
+    if when == "tidy":
         scene.finish()
-        assert broken.has_broken
+        scene.say_many(600)
+        scene.finish()
         scene.worker.pass_time()
-        scene.finish()
-        scene.say("c")
-        scene.finish()
-        assert scene.out[-2:] == ["b", "c"]
-        assert scene.history()[-2:] == ["b", "c"]
-        scene.log.close()
-        scene.file.unlink()
+        scene.worker.pass_time()
+    if target == "send_all":
+        broken = BreaksOnce(scene.send_all)
+        monkeypatch.setattr(scene, "send_all", broken)
+    else:
+        broken = BreaksOnce(SqliteLog.is_checkpoint_due.fget)
+        monkeypatch.setattr(SqliteLog, "is_checkpoint_due", property(broken))
+    scene.say("b")
+    scene.finish()
+    assert broken.has_broken
+    scene.worker.pass_time()
+    scene.finish()
+    scene.say("c")
+    scene.finish()
+    assert scene.out[-2:] == ["b", "c"]
+    assert scene.history()[-2:] == ["b", "c"]
 
 
 def test_no_thread_for_a_batch_loses_the_batch_and_not_the_log(waiting_scene: Scene, monkeypatch) -> None:
@@ -507,13 +476,12 @@ def test_where_threads_take_turns_a_defect_loses_its_batch_only(tmp_path: Path, 
     """Without a batch, what it held was shown with the next turn, though it was never kept."""
     log = open_log(Settings(log_url=f"sqlite:///{tmp_path}/log.sqlite3"), tmp_path)
     out: list[str] = []
-    commit = GroupCommit(
+    commit = CommitInTurns(
         log,
         nullcontext(),
         lambda effects: [out.append(effects.popleft()) for _ in range(len(effects))],
         start_task=lambda _task: None,
         sleep=lambda _s: None,
-        worker=None,
     )
     monkeypatch.setattr(log, "write", BreaksOnce(log.write))
     log.save_session("1", SESSION)
@@ -608,8 +576,7 @@ def test_of_many_that_could_not_be_kept_none_is_shown(scene: Scene) -> None:
 
 def test_of_a_session_in_a_batch_that_failed_what_is_pressing_since_stays(waiting_scene: Scene) -> None:
     scene = waiting_scene
-    writer = scene.log._writer
-    writer._connection = FailsOnce(writer._connection, "INSERT INTO tail")
+    scene.connection.fail_at("INSERT INTO tail")
     scene.log.save_session("1", SESSION)
     scene.log.save_session("2", SESSION)
     scene.say("lost")
@@ -655,8 +622,7 @@ def test_a_session_that_is_newer_than_a_batch_that_failed_stays(scene: Scene) ->
 
 
 def test_a_batch_that_fails_is_written_again(scene: Scene) -> None:
-    writer = scene.log._writer
-    writer._connection = FailsOnce(writer._connection, "INSERT INTO tail")
+    scene.connection.fail_at("INSERT INTO tail")
     scene.log.save_session("1", SESSION)
     scene.say("a")
     scene.handle_all()
@@ -675,8 +641,7 @@ def test_filing_that_fails_in_the_middle_changes_nothing_and_is_tried_again(scen
         scene.handle_all()
     filed = scene.filed()
     scene.say_many(600)
-    writer = scene.log._writer
-    writer._connection = FailsOnce(writer._connection, statement)
+    scene.connection.fail_at(statement)
     for filed_by_then in (filed, filed + 603):
         scene.worker.pass_time()
         scene.worker.pass_time()

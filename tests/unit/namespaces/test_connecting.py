@@ -88,7 +88,7 @@ def test_who_is_closed_while_it_is_let_in_is_gone(app: Flask, engine: Engine) ->
 def assert_nobody_is_left(app: Flask) -> None:
     parts = app.extensions["hazoom_ws"]
     assert parts.hub.connection_count == 0
-    assert not parts.delivery._clients
+    assert parts.delivery.is_empty
     assert not app.extensions["socketio"].server.manager._clients
 
 

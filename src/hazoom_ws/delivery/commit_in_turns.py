@@ -1,0 +1,89 @@
+"""Group commit where threads take turns: a turn ends by writing what it has said, and sends when that is kept.
+
+It has no states of its own: the lock keeps others out until a turn has ended, and then all that was said is kept or
+revoked. What can wait, filing and checkpoints, is done when the turn's effects are on their way. `group_commit` says what
+is promised, `mending` what becomes of a log that is unwell.
+"""
+
+import logging
+from collections import deque
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from hazoom_ws.delivery.group_commit import Revoked, SendAll, Sleep, StartTask, write_all
+from hazoom_ws.delivery.mending import Mending
+from hazoom_ws.message_log.contract import MessageLog
+
+logger = logging.getLogger(__name__)
+
+
+class CommitInTurns:
+    """A `GroupCommit` that writes within turns."""
+
+    def __init__(
+        self,
+        log: MessageLog,
+        lock: AbstractContextManager[Any] | None,
+        send_all: SendAll,
+        *,
+        start_task: StartTask,
+        sleep: Sleep,
+    ) -> None:
+        """``send_all(effects)`` empties the queue. ``lock`` is what a turn holds; None where nobody else runs meanwhile."""
+        self.effects: deque[Any] = deque()
+        self.revoked = Revoked(log)
+        self._log = log
+        self._send_all = send_all
+        self._mending = Mending(
+            log,
+            lock or nullcontext(),
+            reopen=log.reopen,  # with the lock: nobody may read while the file changes hands
+            is_in_use=lambda: False,
+            on_well=self.end_turn,
+            start_task=start_task,
+            sleep=sleep,
+        )
+
+    @property
+    def is_holding(self) -> bool:
+        return self._log.is_pressing
+
+    def end_turn(self) -> None:
+        log = self._log
+        has_said_more = log.is_dirty
+        if has_said_more:
+            write_all(log, self.revoked)
+        if not log.is_pressing:
+            self._send_all(self.effects)
+        if self.revoked and not self.effects:
+            self.revoked.trim()
+        if has_said_more:
+            self._put_in_order()
+        if log.problem is not None:
+            self._mending.begin()
+
+    def look(self) -> None:
+        """Miss what keeps the log, as a turn that writes does."""
+        self._log.look()
+        self.end_turn()
+
+    def settle(self) -> None:
+        write_all(self._log, self.revoked)
+
+    def close(self) -> None:
+        if self._mending.is_closed:
+            return
+        self._mending.close()
+        self.settle()
+        self._log.close()
+        self._send_all(self.effects)
+
+    def _put_in_order(self) -> None:
+        """Do a share of what can wait."""
+        try:
+            if self._log.is_untidy:
+                self._log.tidy()
+            if self._log.is_checkpoint_due:
+                self._log.checkpoint()
+        except Exception:
+            logger.exception("the log was not put in order")

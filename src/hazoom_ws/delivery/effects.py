@@ -1,0 +1,30 @@
+"""What may be queued in a turn: the hub's effects (`chat.effects`), and two that only delivery knows."""
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import Struct
+
+from hazoom_ws.chat.effects import Effect
+from hazoom_ws.chat.presence import Connection
+from hazoom_ws.events.base import ServerEvent
+from hazoom_ws.events.connecting import Status
+
+
+class Later(Struct, frozen=True, gc=False):
+    """Call ``send`` with a reply, when what it acknowledges is kept."""
+
+    send: Callable[[Any], None]
+    reply: dict[str, Any] | None = None
+
+
+class Greet(Struct, frozen=True, gc=False):
+    """Send ``events``, each with its offset, to one namespace of a connection, then what is said in ``rooms``."""
+
+    connection: Connection
+    namespace: str
+    rooms: tuple[str, ...]
+    events: list[tuple[ServerEvent | Status, int]]
+
+
+Queued = Effect | Greet | Later
