@@ -21,6 +21,7 @@ from hazoom_ws.errors import TooLarge
 from hazoom_ws.events.base import ClientPayload, ServerEvent
 from hazoom_ws.events.rooms import NewMessage, Published
 from hazoom_ws.message_log.contract import MessageLog
+from hazoom_ws.names import composed
 from hazoom_ws.namespaces.application import FromApplication
 from hazoom_ws.namespaces.replies import fields_of
 from hazoom_ws.namespaces.tasks import Tasks
@@ -109,7 +110,7 @@ class Chat:
     def members(self, room: str) -> tuple[User, ...]:
         """Return the users in a room, longest there first; also who has dropped and may be back in a moment."""
         with self.turn():
-            return tuple(self._hub.members(room))
+            return tuple(self._hub.members(composed(room)))
 
     # Saying something
 
@@ -131,6 +132,7 @@ class Chat:
         `LogUnavailable` for one that cannot be kept.
         """
         self._check(event)
+        room = composed(room)
         skipped = tuple(_clients(client).connection for client in skip)
         if not event.is_kept:
             with self.turn():
@@ -186,7 +188,7 @@ class Chat:
         found: list[Kept[E]] = []
         while not found:
             with self.turn():
-                page = self._log.read(room, before=before, limit=limit, newest=True, event_name=event_type.event)
+                page = self._log.read(composed(room), before=before, limit=limit, newest=True, event_name=event_type.event)
             found = [kept for entry in page.messages if (kept := _decoded(entry, event_type)) is not None]
             if not page.messages or not page.more:
                 break

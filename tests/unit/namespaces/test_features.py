@@ -272,6 +272,15 @@ def test_what_clients_would_not_get_is_a_mistake(scene: Scene, ann: Client) -> N
         scene.chat.broadcast("general", Shown(object()))  # type: ignore[arg-type]
 
 
+def test_a_room_is_found_by_its_name_in_any_form(scene: Scene, ann: Client) -> None:
+    ann.call("join_room", {"room": "caf\u00e9"})
+    for name in ("caf\u00e9", "cafe\u0301"):
+        scene.chat.broadcast(name, Shown("tea"))
+        in_task(scene, lambda name=name: scene.chat.broadcast(name, Drawn("cup")))
+        assert [user.name for user in scene.chat.members(name)] == ["Ann"]
+    assert (len(ann.received("shown")), len(scene.chat.kept("cafe\u0301", Drawn))) == (2, 2)
+
+
 def test_what_is_said_in_one_turn_goes_out_together(scene: Scene, ann: Client) -> None:
     def say() -> list[int]:
         counts = []
