@@ -7,6 +7,7 @@ mend, said in one line on stderr.
 import argparse
 import errno
 import gc
+import importlib
 import logging
 import os
 import signal
@@ -23,6 +24,9 @@ from flask import Flask
 
 from hazoom_ws.app import create_app
 from hazoom_ws.llm_bridge.demo import DemoBackend
+from hazoom_ws.namespaces.features import Feature
+from hazoom_ws.namespaces.registry import Registry
+from hazoom_ws.namespaces.root import OWN_FEATURES
 from hazoom_ws.settings import Settings, SettingsError
 from hazoom_ws.settings.sources import load_settings
 from hazoom_ws.version import __version__
@@ -56,6 +60,7 @@ def _run(options: argparse.Namespace) -> None:
         flags={"host": options.host, "port": options.port, "log_level": options.log_level},
         config_path=options.config,
     )
+    features = _load_features(options.feature)
     listener = _listen(settings)
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for library in ("urllib3", "werkzeug", "flask_cors"):
@@ -64,9 +69,31 @@ def _run(options: argparse.Namespace) -> None:
         if options.demo:
             with DemoBackend() as demo:
                 settings = msgspec.structs.replace(settings, llm_url=demo.url)
-                _serve(settings, listener, options.async_mode, f"the demo backend on {demo.url}")
+                _serve(settings, listener, options.async_mode, features, f"the demo backend on {demo.url}")
         else:
-            _serve(settings, listener, options.async_mode, _without_secrets(settings.llm_url))
+            _serve(settings, listener, options.async_mode, features, _without_secrets(settings.llm_url))
+
+
+def _load_features(names: list[str]) -> list[type[Feature]]:
+    """Return the features that are named. Raises `SettingsError` where one cannot be served."""
+    features = []
+    for name in names:
+        module_name, _, class_name = name.partition(":")
+        try:
+            features.append(getattr(importlib.import_module(module_name), class_name))
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+                raise  # it is there, and imports what is not
+            raise SettingsError(f"--feature {name}: there is no module {error.name}, seen from here") from None
+        except (ValueError, AttributeError):
+            raise SettingsError(
+                f"--feature {name}: expected MODULE:CLASS, such as votes:Votes for a class in votes.py"
+            ) from None
+    try:
+        Registry(OWN_FEATURES, features)
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"--feature: {error}") from None
+    return features
 
 
 def _without_secrets(url: str) -> str:
@@ -87,6 +114,13 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--port", type=int, help=f"port to listen on, 0 for a free one (default {defaults.port})")
     parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file with settings")
     parser.add_argument("--demo", action="store_true", help="answer AI requests with a built-in stand-in for Django")
+    parser.add_argument(
+        "--feature",
+        action="append",
+        default=[],
+        metavar="MODULE:CLASS",
+        help="serve a feature of your own, such as votes:Votes for a class in votes.py; may be given several times",
+    )
     parser.add_argument("--log-level", help=f"debug, info, warning or error (default {defaults.log_level})")
     parser.add_argument(
         "--async-mode",
@@ -186,8 +220,8 @@ def _tune_garbage_collection() -> None:
     gc.set_threshold(20_000, 20, 100)
 
 
-def _serve(settings: Settings, listener: socket.socket, async_mode: str, ai: str) -> None:
-    app = create_app(settings, async_mode=async_mode)
+def _serve(settings: Settings, listener: socket.socket, async_mode: str, features: list[type[Feature]], ai: str) -> None:
+    app = create_app(settings, async_mode=async_mode, features=features)
     logger.info("AI answers come from %s", ai)
     _raise_file_limit()
     _grow_file_table(listener.fileno())

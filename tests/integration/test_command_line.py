@@ -117,6 +117,55 @@ def test_a_proxy_that_cannot_be_used_is_named_without_its_password() -> None:
     )
 
 
+VOTES = """
+from hazoom_ws.features import ClientPayload, Feature, ServerEvent, handles
+
+class Vote(ClientPayload, frozen=True):
+    event = "vote"
+    option: str
+
+class Voted(ServerEvent, frozen=True):
+    event = "voted"
+    option: str
+
+class Votes(Feature):
+    name = "votes"
+    events = (Voted,)
+
+    @handles(Vote)
+    def vote(self, sender, payload):
+        self.chat.broadcast("general", Voted(payload.option))
+
+class Rooms(Feature):
+    name = "rooms"
+"""
+
+
+def test_a_feature_is_served_by_its_name(async_mode: str, client: OfficialClient, tmp_path: Path) -> None:
+    (tmp_path / "votes.py").write_text(VOTES)
+    with hazoom(async_mode=async_mode, env={"PYTHONPATH": str(tmp_path)}, args=("--feature", "votes:Votes")) as server:
+        ann = client.connect(server.url)
+        assert ann.emit("vote", {"option": "tea"}) == {"ok": True}
+        assert ann.wait_for("voted") == {"option": "tea"}
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("none_such:Votes", ["none_such:Votes", "no module"]),
+        ("votes", ["votes", "MODULE:CLASS"]),
+        ("votes:Nothing", ["votes:Nothing", "MODULE:CLASS"]),
+        (":Votes", [":Votes", "MODULE:CLASS"]),
+        ("votes:Vote", ["--feature", "Vote"]),
+        ("votes:Rooms", ["--feature", "rooms"]),
+    ],
+)
+def test_a_feature_that_cannot_be_served_is_explained(tmp_path: Path, name: str, words: list[str]) -> None:
+    (tmp_path / "votes.py").write_text(VOTES)
+    line = refused("--feature", name, PYTHONPATH=str(tmp_path))
+    assert all(word in line for word in words), line
+
+
 def test_a_backend_that_cannot_be_called_is_explained() -> None:
     assert "HAZOOM_LLM_URL cannot be used: its port" in refused(HAZOOM_LLM_URL="http://localhost:99999")
 
