@@ -5,8 +5,8 @@ What is promised
     after it leave when the batch that holds it is kept, and in the order in which they became true. So nobody has seen
     what a crash takes back, and nobody sees a reply before what it replies to.
 
-    What could not be kept is revoked: it is shown to nobody, and its sender is refused and may try again (`LogUnavailable`). What became
-    true beside it, such as somebody's arrival, goes out as it is.
+    What could not be kept is revoked: it is shown to nobody, and its sender is refused and may try again. What became true
+    beside it, such as somebody's arrival, goes out as it is.
 
     Everything that is said ends as one of the two, and soon. A log that is unwell holds nothing back: while it is mended
     (`mending`), it refuses messages at once. A defect does not end that either: whatever is raised on the way, the batch at
