@@ -144,6 +144,7 @@ class Scene:
 @pytest.fixture
 def make_scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sqlite_writer, "_BUSY_TIMEOUT_S", 0)
+    monkeypatch.setattr(sqlite_writer, "_SLOW_S", float("inf"))  # however long this machine takes
     scenes: list[Scene] = []
     connections: list[FailsOnce] = []
 
