@@ -279,10 +279,7 @@ class CommitBesideTurns:
         else:
             if not isinstance(error, LogUnavailable):
                 logger.error("a batch was not written", exc_info=error)
-            self._revoke_unwritten()
-            if self._held is not None and self._log.problem is not None:
-                self._held.extend(self.effects)
-                self.effects.clear()
+            self._revoke_unwritten()  # and if the log is unwell, all that came since: then nothing is pressing below
         self._checkpoints.start_if_due()
         if self._held is not None:
             self._send_all(self._held)  # what becomes true meanwhile is queued behind it

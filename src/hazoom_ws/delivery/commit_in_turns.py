@@ -53,8 +53,9 @@ class CommitInTurns:
         has_said_more = log.is_dirty
         if has_said_more:
             write_all(log, self.revoked)
-        if not log.is_pressing:
-            self._send_all(self.effects)
+        elif log.is_pressing:
+            self.revoked.revoke(log.pop_batch())  # it was said before the turn found the log unwell
+        self._send_all(self.effects)
         if self.revoked and not self.effects:
             self.revoked.trim()
         if has_said_more:

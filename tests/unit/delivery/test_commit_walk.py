@@ -80,6 +80,14 @@ class Walk(RuleBasedStateMachine):
         self.attempt(self.commit.end_turn)
 
     @rule()
+    def find_the_log_unwell(self) -> None:
+        """Say something, and read something in the same turn, which finds that the file is gone."""
+        if self.log.problem is None:
+            self.add(self.log.append(room="r", user="Ann", message="x", timestamp=1.0).seq)
+            self.log.problem = "gone"
+        self.attempt(self.commit.end_turn)
+
+    @rule()
     def come(self) -> None:
         self.add()
         self.attempt(self.commit.end_turn)

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from by_hand import BreaksOnce, ByHand
+from by_hand import BreaksOnce, ByHand, LogByHand
 from hazoom_ws.delivery.commit_beside_turns import CommitBesideTurns
 from hazoom_ws.delivery.commit_in_turns import CommitInTurns
 from hazoom_ws.errors import LogUnavailable
@@ -498,6 +498,27 @@ def test_where_threads_take_turns_a_defect_loses_its_batch_only(tmp_path: Path, 
     log = open_log(Settings(log_url=f"sqlite:///{tmp_path}/log.sqlite3"), tmp_path)
     assert dict(log.sessions()) == {"1": SESSION}
     log.close()
+
+
+def test_where_threads_take_turns_what_was_said_before_the_log_was_found_unwell_is_refused() -> None:
+    """Its sender was told that it is kept, and everybody waited with it until the log was well again."""
+    log, out, tasks = LogByHand(), [], []
+    commit = CommitInTurns(
+        log,
+        None,
+        lambda effects: [out.append(effects.popleft()) for _ in range(len(effects))],
+        start_task=tasks.append,
+        sleep=lambda _s: None,
+    )
+    lost = log.append(room="r", user="Ann", message="a", timestamp=1.0)
+    log.problem = "gone"  # as reading finds it
+    commit.effects += ["a", "presence"]
+    commit.end_turn()
+    assert lost.seq in commit.revoked
+    assert out == ["a", "presence"]
+    tasks.pop()()
+    assert log.problem is None
+    assert lost.seq not in log.kept
 
 
 def test_what_came_while_tidying_failed_is_refused_and_holds_nothing_back(scene: Scene) -> None:
