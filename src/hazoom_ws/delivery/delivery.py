@@ -47,7 +47,7 @@ class Delivery(Turns):
         """``namespaces_of``: of each event that is sent, the namespaces that serve it. The rest is as in `Turns`."""
         super().__init__(log, lock, start_task=start_task, sleep=sleep, worker=worker)
         self._namespaces_of = namespaces_of
-        self.thread_id = 0  # the system's, of the thread in which a client came last
+        self.thread_id = 0  # the system's, of the thread in which the first client came
         self._pages_limit_bytes = outbox_limit_bytes // 2
         self._fan_out = fan_out
         self._client_sets = ClientSets()
@@ -105,7 +105,8 @@ class Delivery(Turns):
 
     def open(self, clients: ClientSet) -> None:
         """Let a connection be sent to, when it has entered a namespace."""
-        self.thread_id = threading.get_native_id()
+        if not self.thread_id:  # to ask for it is a call of the system
+            self.thread_id = threading.get_native_id()
         self._client_sets.add(clients)
 
     def close(self, clients: ClientSet) -> None:
