@@ -1,7 +1,25 @@
-"""Who may come back after a drop (`replay`: what such a client has missed).
+"""Recovery: who may come back after a drop, and as what (`replay`: what such a client has missed).
 
-A session is what a connection was: its user, its rooms, its conversation with the AI. Its ``pid`` is a secret that only its
-client has; one connection at a time holds it. Knows nothing of how either travels (Socket.IO, "connection state recovery").
+What it is
+    A recoverable session is what a connection was: its user, its rooms, its conversation with the AI, the answers that it
+    waits for. Its ``pid`` is a secret that only its client has; one connection at a time holds it, and who comes back
+    with it ends the one that still did. It knows nothing of how either travels (Socket.IO, "connection state recovery").
+
+What is promised
+    A client that drops, whatever the reason, may come back for ``recovery_window_s`` as who and where it was, and is told
+    what it missed: once, and in order, from the log. So there is no buffer of events that could run over.
+    It may come back to another process too, that was started with the same file: sessions are kept beside the messages,
+    and whoever was connected when a process died counts as having left then.
+    Who says goodbye (Socket.IO's DISCONNECT) does not come back. A connection that is closed without it has dropped.
+
+What it costs
+    What is kept is what has changed: a session of few rooms is saved whole, a large one by its changes until those are as
+    large. Who is in no room yet may wait to be kept, and so may the moment of leaving; entering a room may not.
+    All that are away hold ``limit_bytes`` together: over it those who left first may not come back. Sessions of very many
+    rooms have a share of it, so that a stranger's take nobody else's way back.
+
+Who calls it from where
+    The hub, within turns. Nothing here waits; the clock is an argument.
 """
 
 import hashlib

@@ -1,8 +1,23 @@
-"""What one connection has not been able to take yet, with a bottom.
+"""The outbox: what one connection has not been able to take yet, with a bottom.
 
-A connection that keeps up never needs one. Holds whole frames in order; when they are many, the tokens of one stream are
-joined, so that they take the space of their text. Over a bound, what may be lost goes first, and when that is not enough
-the caller closes the connection in the way that makes its client come back. Not thread-safe.
+What it is
+    Whole frames in order, for a connection whose reader is slow. One that keeps up never has any: its frames go from the
+    turn to the socket.
+
+What is promised
+    In order, and nothing in the middle is left out: a client gets all that it was to get up to some frame, but for what
+    may be lost, or it is closed and comes back for the rest (`chat.recovery`).
+    Nobody else waits for a slow reader, and what all of them hold together is bounded: each by ``outbox_limit_bytes``, all
+    by ``outbox_total_limit_bytes``, in which everybody has a share of 16 KB that is not taken for the others' sake.
+
+What gives way, in this order
+    1. Tokens of one answer that wait together become one frame: they take the space of their text.
+    2. A `DroppableFrame` goes: typing, presence, statistics, whose next one says the same better.
+    3. A `PatientFrame` may be over the bound, within reason: the size of an answer is bounded elsewhere.
+    4. The connection is closed, in the way that makes its client come back. The outbox says so (`Outbox.add` returns
+       False), and its owner does it.
+
+Not thread-safe: whoever writes the connection's frames owns it.
 """
 
 from collections import deque
