@@ -751,3 +751,22 @@ def test_sessions_are_saved_anew_once(open_file, file, clock):
     assert asked == [1]
     log.close()
     assert dict(open_file().sessions()) == {}
+
+
+def test_a_defect_that_keeps_the_file_from_being_opened_is_logged_once(open_file, caplog, monkeypatch):
+    """It is no fault of the file, and nobody would know what it is."""
+    log = open_file()
+    say(log, "before")
+
+    def defect(*_: object, **__: object) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr("hazoom_ws.message_log.sqlite.log.SqliteWriter", defect)
+    log.problem = "gone for a test"
+    for _ in range(3):
+        log.reopen()
+        assert log.problem == "the file cannot be used"
+    assert [str(record.exc_info[1]) for record in caplog.records if record.exc_info] == ["a defect"]
+    monkeypatch.undo()
+    log.reopen()
+    assert (log.problem, texts(log)) == (None, ["before"])

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
-_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _REMEMBERED_COUNT = 4096
 _IPV6_PREFIX = 64  # what one customer gets: within it everybody has as many addresses as they like
 _CHAIN_LIMIT_CHARS = 2000  # of the header, from its end

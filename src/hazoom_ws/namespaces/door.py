@@ -153,7 +153,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
         raise RefusedError(report.message, msgspec.to_builtins(report))
 
     def _connect(self, client: Client, account: Account, auth: object) -> tuple[ClientSet, Auth, bool]:
-        """Return the client's link, what it said, and whether it gets what it has missed."""
+        """Return the client set, what the client said, and whether it gets what it has missed."""
         parts = self.parts
         if callable(auth):
             raise auth()

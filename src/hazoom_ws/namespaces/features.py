@@ -4,6 +4,7 @@ Everything else follows from that (`hazoom_ws.namespaces.registry`): the namespa
 acknowledgements, errors, what is replayed.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
@@ -68,13 +69,13 @@ class OwnFeature(Feature):
         self.parts = parts
 
 
-class Greeting(OwnFeature):
+class Greeting(OwnFeature, ABC):
     """One of ours that has something to say to whoever comes."""
 
+    @abstractmethod
     def snapshots(self, rooms: Iterable[str]) -> list[Numbered]:
         """Return what who comes new is told of what goes on in ``rooms``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def catch_up(self, connection: Connection, offset: int, replayed: list[Numbered]) -> list[Numbered]:
         """Return ``replayed`` and what else a client that comes back has missed after ``offset``, in order."""
-        raise NotImplementedError

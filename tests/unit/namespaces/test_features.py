@@ -2,7 +2,6 @@
 
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 from flask import Flask
 from msgspec import Struct
 
-from clients import PATIENCE_S, Client
+from clients import Client
 from hazoom_ws import create_app
 from hazoom_ws.features import (
     UNSET,
@@ -30,6 +29,7 @@ from hazoom_ws.features import (
     handles,
 )
 from hazoom_ws.settings import Settings
+from servers import wait_until
 
 
 class Draw(ClientPayload, frozen=True):
@@ -143,10 +143,7 @@ def in_task(scene: Scene, function: Callable[[], Any]) -> Any:
             results.append((None, error))
 
     scene.chat.start(run)
-    ends_at_s = time.monotonic() + PATIENCE_S
-    while not results and time.monotonic() < ends_at_s:
-        time.sleep(0.005)
-    [(result, error)] = results
+    [(result, error)] = wait_until(lambda: results, "the task has ended")
     if error is not None:
         raise error
     return result
@@ -347,9 +344,7 @@ def test_tasks_are_counted(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(Exception, match="the server is waiting for 2 events"):
         scene.chat.start(gate.wait)
     gate.set()
-    ends_at_s = time.monotonic() + PATIENCE_S
-    while scene.chat._tasks._count and time.monotonic() < ends_at_s:
-        time.sleep(0.005)
+    wait_until(lambda: not scene.chat._tasks._count, "no task is counted")
     assert in_task(scene, lambda: 1) == 1
 
 

@@ -316,7 +316,10 @@ class SqliteLog:
             raise
         except Exception as error:
             self._disconnect()
-            return opening_problem(error, self._path)
+            problem = opening_problem(error, self._path)
+            if not isinstance(error, (*FILE_ERRORS, OSError)) and problem not in (DAMAGED, self.problem):
+                logger.exception("the message log was not opened")  # a defect of ours, not of the file: said once
+            return problem
         return None
 
     def _connect(self) -> None:

@@ -2,7 +2,6 @@
 
 import socket
 import threading
-import time
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -14,6 +13,7 @@ from hazoom_ws.transport.engineio.requests import Refused
 from hazoom_ws.transport.engineio.session import SLOW_READER
 from hazoom_ws.transport.serving.blocking import NO_SOCKET, BlockingWebSocket, carry
 from hazoom_ws.transport.websocket.frames import TEXT, frame
+from servers import wait_until
 
 LIMIT_BYTES = 1000
 PATIENCE_S = 20
@@ -86,10 +86,7 @@ def test_between_two_messages_the_part_of_the_next_has_its_own_time():
     message = client_frame("41")
 
     def wait_until_held(size_bytes: int) -> None:
-        ends_at_s = time.monotonic() + PATIENCE_S
-        while engine.unfinished.total_bytes != size_bytes and time.monotonic() < ends_at_s:
-            time.sleep(0.001)
-        assert engine.unfinished.total_bytes == size_bytes
+        wait_until(lambda: engine.unfinished.total_bytes == size_bytes, f"{size_bytes} bytes are held")
 
     with ours, theirs:
         session.websocket = websocket = BlockingWebSocket(engine, session, ours)
