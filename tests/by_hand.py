@@ -82,9 +82,17 @@ class LogByHand(MemoryLog):
         self.fails_with: Callable[[], Exception] | None = None
         self.kept: set[int] = set()
         self.kept_sessions: dict[str, StoredSession | None] = {}
-        self.is_untidy = self.is_checkpoint_due = self.is_closed = False
+        self.has_to_tidy = self.has_to_checkpoint = self.is_closed = False
         self._pending: list[NewMessage] = []
         self._sessions = PendingSessions()
+
+    @property
+    def is_untidy(self) -> bool:
+        return self.problem is None and self.has_to_tidy
+
+    @property
+    def is_checkpoint_due(self) -> bool:
+        return self.problem is None and self.has_to_checkpoint
 
     @property
     def is_dirty(self) -> bool:
@@ -132,11 +140,11 @@ class LogByHand(MemoryLog):
 
     def tidy(self) -> None:
         self._fail()
-        self.is_untidy = False
+        self.has_to_tidy = False
 
     def checkpoint(self) -> None:
         self._fail()
-        self.is_checkpoint_due = False
+        self.has_to_checkpoint = False
 
     def reopen(self) -> None:
         self._fail()

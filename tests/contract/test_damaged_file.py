@@ -770,3 +770,17 @@ def test_a_defect_that_keeps_the_file_from_being_opened_is_logged_once(open_file
     monkeypatch.undo()
     log.reopen()
     assert (log.problem, texts(log)) == (None, ["before"])
+
+
+def test_while_it_is_unwell_nothing_but_opening_it_again_uses_the_file(open_file):
+    """That is done in a thread, beside which another must not tidy."""
+    log = open_file()
+    say(log, *("x" * 20_000 for _ in range(300)))
+    assert log.is_untidy
+    assert log.is_checkpoint_due
+    log.problem = GONE
+    assert not log.is_untidy
+    assert not log.is_checkpoint_due
+    assert not log.is_dirty
+    log.reopen()
+    assert log.problem is None

@@ -233,14 +233,14 @@ class MessageLog(Protocol):
 
     @property
     def is_untidy(self) -> bool:
-        """Whether `tidy` has something to do."""
+        """Whether `tidy` has something to do. Never while there is a ``problem``: `reopen` may have the file then."""
 
     def tidy(self) -> None:
         """Do a share of what can wait until there is nothing to write: put messages in their tables, trim."""
 
     @property
     def is_checkpoint_due(self) -> bool:
-        """Whether it is time for a `checkpoint`."""
+        """Whether it is time for a `checkpoint`. Never while there is a ``problem``, as above."""
 
     def checkpoint(self) -> None:
         """Do what waits for a disk and need not be waited for."""

@@ -120,7 +120,7 @@ class Scene:
 
     def tidy(self) -> None:
         """Come to a state in which a thread tidies."""
-        self.log.is_untidy = True
+        self.log.has_to_tidy = True
         self.say("a")
         self.worker.call_back()
         self.worker.pass_time()

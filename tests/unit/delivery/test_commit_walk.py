@@ -109,7 +109,7 @@ class Walk(RuleBasedStateMachine):
 
     @rule()
     def have_much_to_do(self) -> None:
-        self.log.is_untidy = self.log.is_checkpoint_due = self.log.problem is None
+        self.log.has_to_tidy = self.log.has_to_checkpoint = True
 
     @precondition(lambda self: self.tasks)
     @rule()
