@@ -6,7 +6,7 @@ from typing import Any
 
 from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.events.rooms import NewMessage
-from hazoom_ws.message_log.contract import Batch, StoredSession
+from hazoom_ws.message_log.contract import Batch, StoredSession, number
 from hazoom_ws.message_log.memory import MemoryLog
 from hazoom_ws.message_log.session_states import PendingSessions
 
@@ -54,6 +54,9 @@ class ByHand:
         return function.__name__
 
 
+FIRST_SEQ = 1_000_000
+
+
 class BreaksOnce:
     """Raises once when it is called, then calls what is behind it."""
 
@@ -72,7 +75,8 @@ class BreaksOnce:
 class LogByHand(MemoryLog):
     """A log whose batches are kept, or not, as the test says: `write_at_once` by ``at_once``, all else by ``fails_with()``.
 
-    A `LogUnavailable` makes it unwell, anything else does not. ``kept`` has the seqs of messages, ``kept_sessions`` states.
+    A `LogUnavailable` makes it unwell, anything else does not. ``kept`` has messages, ``kept_sessions`` states. Like a log
+    whose order others share, it gives messages their numbers when it keeps them: from `FIRST_SEQ` on.
     """
 
     def __init__(self) -> None:
@@ -80,7 +84,7 @@ class LogByHand(MemoryLog):
         self.problem = None
         self.at_once = True
         self.fails_with: Callable[[], Exception] | None = None
-        self.kept: set[int] = set()
+        self.kept: list[NewMessage] = []
         self.kept_sessions: dict[str, StoredSession | None] = {}
         self.has_to_tidy = self.has_to_checkpoint = self.is_closed = False
         self._pending: list[NewMessage] = []
@@ -125,7 +129,10 @@ class LogByHand(MemoryLog):
         if self.is_closed:
             raise LogUnavailable("closed")
         self._fail()
-        self.kept.update(message.seq for message in batch.messages)
+        for message in batch.messages:
+            seq = FIRST_SEQ + len(self.kept)
+            number(message, seq, f"kept-{seq}")
+            self.kept.append(message)
         self.kept_sessions.update(batch.sessions)
 
     def write_at_once(self, batch: Batch) -> bool:

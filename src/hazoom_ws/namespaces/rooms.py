@@ -10,7 +10,6 @@ from hazoom_ws.events.rooms import (
     JoinRoom,
     LeaveRoom,
     NewMessage,
-    Published,
     RoomJoined,
     RoomLeft,
     SendMessage,
@@ -19,6 +18,7 @@ from hazoom_ws.events.rooms import (
 )
 from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES
 from hazoom_ws.namespaces.features import OwnFeature, handles
+from hazoom_ws.namespaces.replies import WhenKept, fields_of, published
 
 
 class RoomsFeature(OwnFeature):
@@ -47,15 +47,16 @@ class RoomsFeature(OwnFeature):
         return hub.leave(clients.connection, hub.resolve_room(payload.room))
 
     @handles(SendMessage)
-    def message(self, clients: ClientSet, payload: SendMessage) -> Published:
+    def message(self, clients: ClientSet, payload: SendMessage) -> WhenKept:
         hub = self.parts.hub
-        return hub.publish(
+        said = hub.publish(
             clients.connection,
             hub.resolve_room(payload.room),
             payload.message,
             user_name=payload.user_name,
             client_id=payload.client_id,
         )
+        return WhenKept(lambda: fields_of(published(said)))
 
     @handles(GetHistory)
     def get_history(self, clients: ClientSet, payload: GetHistory) -> HistoryPage:
