@@ -78,13 +78,16 @@ class Hub:
 
     @property
     def connection_count(self) -> int:
+        """Connections that are open."""
         return len(self._connections)
 
     @property
     def user_count(self) -> int:
+        """Users with a connection: two tabs of one are one."""
         return len(self._users)
 
     def connections_of(self, user: User) -> tuple[Connection, ...]:
+        """Return the connections of a user, the one that came first in front."""
         return self._users.connections_of(user)
 
     def members(self, room: str) -> list[User]:
@@ -98,6 +101,7 @@ class Hub:
 
     @property
     def messages_total(self) -> int:
+        """Messages said since the process started."""
         return self._log.messages_total
 
     def room_sizes(self) -> dict[str, int]:

@@ -56,6 +56,7 @@ class Answer:
 
     @property
     def room(self) -> str | UnsetType:
+        """The room that it is shared with, UNSET if it is private."""
         return self.prompt.room
 
     def finish(self) -> None:

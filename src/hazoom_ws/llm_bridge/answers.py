@@ -70,6 +70,7 @@ class Answers:
 
     @property
     def waiting_count(self) -> int:
+        """Answers that wait for a slot."""
         return len(self._waiting)
 
     def keep_died(self) -> None:

@@ -27,6 +27,8 @@ from hazoom_ws.namespaces.features import Greeting, handles
 
 
 class LlmFeature(Greeting):
+    """Questions to the AI, and their answers as they come."""
+
     name = "llm"
     events = (LlmStarted, LlmQueued, LlmToken, LlmTokens, LlmResponse, LlmComplete, LlmError)
 

@@ -120,6 +120,7 @@ class Share:
         self.number = self.count = self.size_bytes = 0
 
     def add(self, number: int, messages: bytes, sessions: bytes, changes: bytes) -> None:
+        """Add a row as the table has it."""
         try:
             batch = _batch(_decode_messages(messages), _decode_sessions(sessions), _decode_changes(changes), number)
             is_sound = _are_sound(batch.messages, max(number, self._last_seq + 1))
