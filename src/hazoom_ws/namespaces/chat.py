@@ -23,7 +23,7 @@ from hazoom_ws.events.rooms import NewMessage, Published
 from hazoom_ws.message_log.contract import MessageLog
 from hazoom_ws.names import composed
 from hazoom_ws.namespaces.application import FromApplication
-from hazoom_ws.namespaces.replies import WhenKept, fields_of, require_kept
+from hazoom_ws.namespaces.replies import WhenKept, fields_of
 from hazoom_ws.namespaces.tasks import Tasks
 
 KEPT_LIMIT_COUNT = 500  # of one page, as of the history
@@ -236,7 +236,7 @@ class Chat:
         """Call a handler within a turn; what it has said is to be kept before it is answered."""
         result = self.in_turn(method, sender, payload)
         entry = self._kept_last
-        return result if entry is None else WhenKept(partial(_with_seq, result, entry))
+        return result if entry is None else WhenKept(entry, partial(_with_seq, result, entry))
 
     def in_turn(self, function: Callable[..., R], *arguments: Any) -> R:
         """Call what is of a feature within a turn that somebody else has begun."""
@@ -291,8 +291,7 @@ def _decoded(entry: NewMessage, event_type: type[E]) -> Kept[E] | None:
 
 
 def _with_seq(result: Struct | None, entry: NewMessage) -> dict[str, Any]:
-    """Return what an acknowledgement has when what was said last is kept. Raises `LogUnavailable` if that could not be."""
-    require_kept(entry)
+    """Return what an acknowledgement has when what was said last is kept."""
     return {**({} if result is None else fields_of(result)), "seq": entry.seq}
 
 

@@ -29,6 +29,7 @@ from hazoom_ws.events.connecting import Auth, ServerInfo, Status
 from hazoom_ws.events.parsing import parse
 from hazoom_ws.events.refusals import report_of
 from hazoom_ws.events.rooms import NewMessage
+from hazoom_ws.message_log.contract import REVOKED
 from hazoom_ws.namespaces.features import Feature, Greeting
 from hazoom_ws.namespaces.parts import Parts
 from hazoom_ws.namespaces.registry import Registry
@@ -97,11 +98,14 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
         return {"ok": True, **({} if result is None else fields_of(result))} if event.wants_acknowledgement else None
 
     def _reply_when_kept(self, event: ClientEvent, sid: str, result: WhenKept) -> Reply:
-        reply = partial(reply_when_kept, event, result)
         if event.wants_acknowledgement:
-            return reply
-        self.parts.delivery.reply(partial(self._tell_failure, sid), reply)
+            return partial(reply_when_kept, event, result)
+        self.parts.delivery.reply(partial(self._tell_revoked, event, sid, result), None)
         return None
+
+    def _tell_revoked(self, event: ClientEvent, sid: str, result: WhenKept, _reply: None) -> None:
+        if result.entry.seq == REVOKED:
+            self._tell_failure(sid, reply_when_kept(event, result))
 
     def _go_on(self, event: ClientEvent, sid: str, result: Deferred) -> Deferred | None:
         """Let an event be answered later: by who is told this, if its sender asks for that."""

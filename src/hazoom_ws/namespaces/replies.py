@@ -22,18 +22,15 @@ def fields_of(result: Struct) -> dict[str, Any]:
 
 
 class WhenKept(NamedTuple):
-    """What a handler returns that has said something: ``result`` is called when that is kept, or could not be.
+    """What a handler returns that has said ``entry``: ``fields()`` are those of the acknowledgement, once it is kept."""
 
-    It returns the fields of the acknowledgement, and raises `LogUnavailable` if that could not be kept.
-    """
-
-    result: Callable[[], Mapping[str, Any]]
+    entry: NewMessage
+    fields: Callable[[], Mapping[str, Any]]
 
 
 def published(said: Said) -> Published:
-    """Return what is told of a message that is kept. Raises `LogUnavailable` for one that could not be."""
+    """Return what is told of a message that is kept."""
     entry = said.entry
-    require_kept(entry)
     return Published(id=entry.id, seq=entry.seq, timestamp=entry.timestamp, duplicate=said.duplicate)
 
 
@@ -45,10 +42,9 @@ def require_kept(entry: NewMessage) -> None:
 
 def reply_when_kept(event: str, when_kept: WhenKept) -> dict[str, Any]:
     """Return the acknowledgement of an event when what it has said is kept, or could not be."""
-    try:
-        return {"ok": True, **when_kept.result()}
-    except LogUnavailable as error:
-        return refusal(error, str(event))  # as plain text, be it a client's event
+    if when_kept.entry.seq == REVOKED:
+        return refusal(LogUnavailable(""), str(event))  # as plain text, be it a client's event
+    return {"ok": True, **when_kept.fields()}
 
 
 def refusal(error: HazoomError, event: str) -> dict[str, Any]:

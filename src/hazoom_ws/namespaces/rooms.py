@@ -61,7 +61,7 @@ class RoomsFeature(OwnFeature):
             user_name=payload.user_name,
             client_id=payload.client_id,
         )
-        return WhenKept(lambda: fields_of(published(said)))
+        return WhenKept(said.entry, lambda: fields_of(published(said)))
 
     @handles(GetHistory)
     def get_history(self, clients: ClientSet, payload: GetHistory) -> HistoryPage:
