@@ -109,6 +109,14 @@ class TooManyStreams(HazoomError):
         )
 
 
+class NoRoomForKeys(HazoomError):
+    code = "too_large"
+
+    def __init__(self, whose: str, limit: int, unit: str) -> None:
+        """Refuse to relay with a key; ``whose`` is such as "you have", ``unit`` is "keys" or "bytes"."""
+        super().__init__(f"key: {whose} {limit} {unit} in this room, which is the limit; send null for one that may go")
+
+
 class TooManyTasks(HazoomError):
     code = "rate_limited"
     retry = True

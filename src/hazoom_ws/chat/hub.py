@@ -53,6 +53,7 @@ class Hub:
         """
         self.deliver = deliver
         self.on_left: Callable[[str, User], object] = lambda *_: None  # told when a user has left a room
+        self.on_parted: Callable[[Connection, str], object] = lambda *_: None  # and when a connection has, or has dropped
         self._settings = settings
         self._log = log
         self._clock = clock
@@ -353,6 +354,7 @@ class Hub:
             self._broadcast_typing(key, is_typing=False)
         del connection.rooms[room]
         self.deliver(Leave(connection, room))
+        self.on_parted(connection, room)
         if not self._rooms[room].remove_connection(connection):
             return
         if has_dropped and self._settings.presence_grace_s:

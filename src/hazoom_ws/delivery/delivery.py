@@ -20,6 +20,7 @@ from hazoom_ws.delivery.group_commit import Sleep, StartTask
 from hazoom_ws.delivery.turns import Turns
 from hazoom_ws.events.base import ServerEvent
 from hazoom_ws.events.connecting import Status
+from hazoom_ws.events.live import Relayed
 from hazoom_ws.events.llm import LlmToken
 from hazoom_ws.events.rooms import NewMessage, RoomJoined
 from hazoom_ws.message_log.contract import MessageLog, size_bytes
@@ -71,6 +72,22 @@ class Delivery(Turns):
                     return True
                 is_anybody = True
         return not is_anybody
+
+    def slow_in(self, room: str, limit_bytes: int) -> list[Connection]:
+        """Return those in a room of whom as much as ``limit_bytes`` waits, of what is relayed there or of anything else."""
+        slow: dict[Connection, None] = {}
+        for namespace in self._namespaces_of[Relayed]:
+            rooms = self._fan_out.rooms.get(namespace)
+            for key in keys_of(room) if rooms else ():
+                for sid in self._fan_out.slow_in(namespace, key, limit_bytes):
+                    clients = self._client_sets.by_sid.get(sid)
+                    if clients is not None:
+                        slow[clients.connection] = None
+        return list(slow)
+
+    def backlog_bytes(self, connection: Connection) -> int:
+        """Return how much waits because a connection has not read it yet."""
+        return self._fan_out.backlog_bytes(connection.id)
 
     def page_limit_bytes(self, clients: ClientSet) -> int:
         """Return how many bytes of messages a connection can be given: half an outbox, less what is on its way to it.

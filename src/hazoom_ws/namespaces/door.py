@@ -181,7 +181,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
         parts = self.parts
         connection = clients.connection
         user, rooms = connection.user.name, list(connection.rooms)
-        status = Status(sid=sid, user=user, rooms=rooms, server=_SERVER, recovered=has_recovered)
+        status = Status(sid=sid, user=user, rooms=rooms, server=_SERVER, recovered=has_recovered, client=connection.client)
         events: list[tuple[ServerEvent | Status, int]]
         # What is replayed comes after it, so that only for who is new it says that nothing was missed.
         events = [(status, 0 if has_recovered else parts.log.last_seq)]
@@ -193,7 +193,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
             events += replayed
         else:
             for feature in self._greeting:
-                events += feature.snapshots(rooms)
+                events += feature.snapshots(connection)
         parts.delivery.greet(clients, self.namespace, events)
 
     def _served(self, replayed: list[Numbered]) -> list[Numbered]:

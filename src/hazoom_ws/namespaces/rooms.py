@@ -39,6 +39,7 @@ class RoomsFeature(OwnFeature):
         )
         self._note_page(clients, joined.messages)
         self.parts.answers.push_snapshots(connection, room)
+        self.parts.relay.enter(connection, room)
         return joined
 
     @handles(LeaveRoom)
