@@ -259,7 +259,7 @@ class CommitBesideTurns:
         if log.is_dirty:
             is_waited_for = log.is_pressing
             batch = self._unwritten = log.pop_batch()
-            self._calm.note(len(batch.messages) + len(batch.sessions))
+            self._calm.note(batch.things_count)
             if self._checkpoints.is_running or not log.write_at_once(batch):
                 if is_waited_for:
                     self._held, self.effects = self.effects, deque()

@@ -79,7 +79,10 @@ class GroupCommit(Protocol):
 
 
 class Revoked(dict[int, None]):
-    """The last messages that could not be kept, by seq: all that wait to be sent among them, and 1,000 older ones."""
+    """What could not be kept lately, by seq: messages, changes of rooms' state, updates of documents.
+
+    All that wait to be sent are among them, and 1,000 older ones.
+    """
 
     def __init__(self, log: MessageLog) -> None:
         super().__init__()
@@ -88,8 +91,8 @@ class Revoked(dict[int, None]):
     def revoke(self, batch: Batch) -> None:
         """Take back a batch that could not be kept, and if the log is unwell, what came while it was thought to be well.
 
-        Messages are gone, sessions are tried again with the next batch unless they have changed since. Raises what
-        popping a batch raises; this one is revoked then too.
+        Messages, changes of state and updates are gone, sessions are tried again with the next batch unless they have
+        changed since. Raises what popping a batch raises; this one is revoked then too.
         """
         self._note(batch)
         lost = [batch]
@@ -104,7 +107,7 @@ class Revoked(dict[int, None]):
                 logger.exception("a batch that was not written was not taken back")
 
     def _note(self, batch: Batch) -> None:
-        self.update(dict.fromkeys(message.seq for message in batch.messages))
+        self.update(dict.fromkeys(batch.numbers()))
 
     def trim(self) -> None:
         """Forget the oldest beyond 1,000; to be called when nothing waits that could ask for them."""
