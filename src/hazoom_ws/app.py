@@ -19,6 +19,7 @@ from hazoom_ws.delivery.delivery import Delivery
 from hazoom_ws.delivery.ticker import Ticker
 from hazoom_ws.delivery.timers import Timers
 from hazoom_ws.live.relay import Relay
+from hazoom_ws.live.shared_state import States
 from hazoom_ws.llm_bridge.answers import Answers
 from hazoom_ws.llm_bridge.bridge import LlmBridge
 from hazoom_ws.llm_bridge.proxies import check_proxy
@@ -135,6 +136,7 @@ def create_app(
         wall_clock=time.time,
     )
     ticker.serve(relay.run_due)
+    states = States(log.states, delivery.add, wall_clock=time.time)
     hub.on_parted = relay.leave
     bridge = LlmBridge(settings, start_task=start_task, read=engine.loop_reader, give_way=engine.let_others)
     answers = Answers(
@@ -181,7 +183,7 @@ def create_app(
         engine=engine,
         worker=worker,
     )
-    parts = Parts(settings, hub, answers, statistics, delivery, log, relay, running.close, outside.publish)
+    parts = Parts(settings, hub, answers, statistics, delivery, log, relay, states, running.close, outside.publish)
     tasks = Tasks(delivery, start_task)
     chat = Chat(
         hub,

@@ -101,7 +101,11 @@ class Delivery(Turns):
 
     def note_page(self, clients: ClientSet, messages: Iterable[NewMessage]) -> None:
         """Note that a page is on its way to a connection."""
-        clients.paged_bytes += sum(map(size_bytes, messages))
+        self.note_paged_bytes(clients, sum(map(size_bytes, messages)))
+
+    def note_paged_bytes(self, clients: ClientSet, paged_bytes: int) -> None:
+        """Note that so many bytes are on their way to a connection, which has asked for them."""
+        clients.paged_bytes += paged_bytes
 
     @property
     def is_empty(self) -> bool:

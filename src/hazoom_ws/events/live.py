@@ -1,10 +1,10 @@
-"""What is live on the wire: relayed items, which are worth nothing a second later."""
+"""What is live on the wire: relayed items, which are worth nothing a second later, and the state that a room shares."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from hazoom_ws.events.base import ClientPayload, Identifier, ServerEvent
+from hazoom_ws.events.base import ClientPayload, Identifier, Seq, ServerEvent
 
 
 class SendRelay(ClientPayload, frozen=True, kw_only=True):
@@ -42,3 +42,46 @@ class Relayed(ServerEvent, frozen=True, kw_only=True, gc=False):
     items: list[RelayItem]
     snapshot: bool | UnsetType = UNSET
     dropped: int | UnsetType = UNSET
+
+
+class SetState(ClientPayload, frozen=True, kw_only=True):
+    """``values``: by key whatever JSON has, null deletes. ``if_seq``: as in `hazoom_ws.live.shared_state.States.set`."""
+
+    event = "state_set"
+    values: Annotated[dict[Identifier, Any], Meta(min_length=1)]
+    room: str | UnsetType = UNSET
+    if_seq: dict[Identifier, Seq] | UnsetType = UNSET
+    client_id: Identifier | UnsetType = UNSET
+
+
+class GetState(ClientPayload, frozen=True, kw_only=True):
+    event = "state_get"
+    room: str | UnsetType = UNSET
+    since: Seq | UnsetType = UNSET
+
+
+class SharedState(ServerEvent, frozen=True, kw_only=True, gc=False):
+    """What has changed in the state that a room shares. ``values``: JSON by key, null where it was deleted."""
+
+    event = "state"
+    is_kept = True
+    room: str
+    seq: int
+    values: dict[str, Raw]
+    user: str
+
+
+class StateAccepted(Struct, frozen=True, kw_only=True):
+    """Acknowledgement of ``state_set``."""
+
+    seq: int
+    duplicate: bool
+
+
+class StatePage(Struct, frozen=True, kw_only=True):
+    """Acknowledgement of ``state_get``. ``complete`` False: what was deleted after ``since`` is not known, this is all."""
+
+    room: str
+    seq: int
+    values: dict[str, Raw]
+    complete: bool

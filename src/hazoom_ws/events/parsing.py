@@ -73,7 +73,7 @@ def _tidied_name(name: str, limit_chars: int) -> str:
 def _refusal(text: str) -> BadPayload:
     """Turn msgspec's "Expected `str`, got `int` - at `$.room`" into "room: expected str, got int"."""
     problem, _, path = text.replace("`", "").partition(" - at ")
-    field = path.removeprefix("$").removeprefix(".") or "payload"
+    field = path.removeprefix("key in ").removeprefix("$").removeprefix(".") or "payload"
     if problem.startswith("Object missing required field "):
         return BadPayload(problem.rsplit(" ", 1)[1], "is required")
     return BadPayload(field, problem[0].lower() + problem[1:])

@@ -23,7 +23,7 @@ from hazoom_ws.events.rooms import NewMessage, Published
 from hazoom_ws.message_log.contract import MessageLog
 from hazoom_ws.names import composed
 from hazoom_ws.namespaces.application import FromApplication
-from hazoom_ws.namespaces.replies import fields_of
+from hazoom_ws.namespaces.replies import fields_of, when_kept
 from hazoom_ws.namespaces.tasks import Tasks
 from hazoom_ws.transport.socketio.dispatch import Deferred
 
@@ -230,7 +230,7 @@ class Chat:
         if not self._kept_seq:
             return result
         reply = {"ok": True, **({} if result is None else fields_of(result)), "seq": self._kept_seq}
-        return Deferred(lambda send: self._delivery.reply(partial(_send_about, payload.event, send), reply))
+        return when_kept(self._delivery, payload.event, reply)
 
     def in_turn(self, function: Callable[..., R], *arguments: Any) -> R:
         """Call what is of a feature within a turn that somebody else has begun."""
@@ -282,13 +282,6 @@ def _decoded(entry: NewMessage, event_type: type[E]) -> Kept[E] | None:
         return Kept(msgspec.json.decode(entry.message, type=event_type), entry.seq, entry.timestamp)
     except MsgspecError:
         return None
-
-
-def _send_about(event: str, send: Callable[[Any], None], reply: dict[str, Any]) -> None:
-    """Send a reply to an event, of which `Delivery` knows only what it has kept."""
-    if "error" in reply:
-        reply = {**reply, "error": msgspec.structs.replace(reply["error"], event=event)}
-    send(reply)
 
 
 def _clients(sender: Sender) -> ClientSet:

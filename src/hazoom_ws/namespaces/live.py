@@ -1,19 +1,22 @@
-"""What is live: relayed items."""
+"""What is live: relayed items, and the state that a room shares."""
 
 from msgspec import UNSET
 
 from hazoom_ws.access.limits import TokenBucket
 from hazoom_ws.chat.presence import Connection
 from hazoom_ws.delivery.client_sets import ClientSet
-from hazoom_ws.errors import RateLimited
-from hazoom_ws.events.live import Relayed, SendRelay
+from hazoom_ws.errors import Conflict, RateLimited, TooMuchHistory
+from hazoom_ws.events.live import GetState, Relayed, SendRelay, SetState, SharedState
 from hazoom_ws.live.relayed_data import relayed
+from hazoom_ws.live.shared_state import size_bytes
 from hazoom_ws.namespaces.features import Greeting, Numbered, handles
+from hazoom_ws.namespaces.replies import fields_of, refusal, when_kept
+from hazoom_ws.transport.socketio.dispatch import Deferred
 
 
 class LiveFeature(Greeting):
     name = "live"
-    events = (Relayed,)
+    events = (Relayed, SharedState)
 
     def snapshots(self, connection: Connection) -> list[Numbered]:
         return [(event, 0) for event in self.parts.relay.greeting(connection)]
@@ -31,6 +34,33 @@ class LiveFeature(Greeting):
         if retry_after_s and payload.key is UNSET:
             raise RateLimited(parts.settings.relay_rate_limit_per_s, "relayed items without a key", retry_after_s)
         parts.relay.put(connection, room, payload.channel, payload.key, relayed(payload.data))
+
+    @handles(SetState)
+    def state_set(self, clients: ClientSet, payload: SetState) -> Deferred:
+        """Set keys of a room's state; answered when that is kept."""
+        parts, connection = self.parts, clients.connection
+        room = parts.hub.resolve_room(payload.room)
+        parts.hub.require_member(connection, room)
+        try:
+            accepted = parts.states.set(
+                connection, room, payload.values, if_seq=payload.if_seq, client_id=payload.client_id
+            )
+        except Conflict as error:  # what it tells may not be kept yet
+            return when_kept(parts.delivery, payload.event, {**refusal(error, payload.event), "seq": error.seq})
+        return when_kept(parts.delivery, payload.event, {"ok": True, **fields_of(accepted)})
+
+    @handles(GetState)
+    def state_get(self, clients: ClientSet, payload: GetState) -> Deferred:
+        """Return a room's state, as far as it is kept; one at a time is on its way to a client that reads slowly."""
+        parts = self.parts
+        room = parts.hub.resolve_room(payload.room)
+        parts.hub.require_member(clients.connection, room)
+        if not parts.delivery.page_limit_bytes(clients):
+            raise TooMuchHistory(parts.settings.outbox_limit_bytes // 2)
+        page = parts.states.get(room, payload.since)
+        if clients.gets_reply:
+            parts.delivery.note_paged_bytes(clients, size_bytes(page.values.values()))
+        return when_kept(parts.delivery, payload.event, {"ok": True, **fields_of(page)})
 
     def _spend(self, clients: ClientSet) -> float:
         """Count one item of a connection; return in how many seconds there may be one more, 0 if this one may be."""

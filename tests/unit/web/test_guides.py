@@ -19,6 +19,7 @@ import hazoom_ws.events
 from hazoom_ws import errors
 from hazoom_ws.events.base import ClientPayload, ServerEvent
 from hazoom_ws.events.connecting import Auth, Status
+from hazoom_ws.events.live import StateAccepted, StatePage
 from hazoom_ws.events.llm import LlmAccepted, LlmTokens
 from hazoom_ws.events.refusals import ErrorReport
 from hazoom_ws.events.rooms import HistoryPage, Published, RoomJoined, RoomLeft
@@ -118,6 +119,8 @@ ACKNOWLEDGEMENTS: dict[str, type[Struct] | None] = {
     "llm_cancel": LlmAccepted,
     "llm_resume": LlmAccepted,
     "relay": None,
+    "state_set": StateAccepted,
+    "state_get": StatePage,
 }
 
 
