@@ -1,4 +1,5 @@
-"""What a message log promises, whatever keeps it. Siblings: `memory`, `sqlite`.
+"""What a message log promises, whatever keeps it. Siblings: `memory`, `sqlite`; `room_state` and `documents` say what it
+promises of what rooms share beside messages.
 
 Order. ``seq`` is one order over all rooms and only grows, across restarts too: it starts at the microseconds since the
 epoch, so that a log which has lost its past goes on above it. From `append` on a message has its place in the order of
@@ -12,10 +13,10 @@ messages are marked by `revoke`, and its numbers are not given again.
 
 Turns. Everything but `write`, `tidy`, `reopen` and `checkpoint` is called within a turn and returns soon. Those may block
 and are called beside turns, one at a time and none during `write_at_once`, but for `checkpoint`, which may run beside
-`write` and `tidy`.
+`write` and `tidy`. `Documents.read` is called whenever somebody likes, in whichever thread.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol
 
@@ -25,6 +26,8 @@ from msgspec.structs import force_setattr
 
 from hazoom_ws.events.base import FinishReason
 from hazoom_ws.events.rooms import NewMessage
+from hazoom_ws.message_log.documents import Documents, DocumentUpdate
+from hazoom_ws.message_log.room_state import RoomStates, StateChange
 from hazoom_ws.settings import SettingsError
 
 PAGE_LIMIT_BYTES = 262_144  # a page goes out twice on joining, and an outbox has 1 MB
@@ -42,7 +45,8 @@ class UsedElsewhere(SettingsError):
     """What is to keep a log is used by another process."""
 
 
-REVOKED = 0  # the ``seq`` of a message that could not be kept
+Entry = NewMessage | StateChange | DocumentUpdate
+REVOKED = 0  # the ``seq`` of what could not be kept
 
 
 def number(entry: NewMessage, seq: int, identifier: str) -> None:
@@ -51,8 +55,8 @@ def number(entry: NewMessage, seq: int, identifier: str) -> None:
     force_setattr(entry, "id", identifier)
 
 
-def revoke(entry: NewMessage) -> None:
-    """Mark a message that could not be kept, for all that hold it: it has the ``seq`` `REVOKED`."""
+def revoke(entry: Entry) -> None:
+    """Mark what could not be kept, for all that hold it: it has the ``seq`` `REVOKED`."""
     force_setattr(entry, "seq", REVOKED)
 
 
@@ -140,8 +144,9 @@ KnownSessions = Callable[[], Iterator[tuple[str, StoredSession]]]
 class Batch(NamedTuple):
     """What is to be written at once: messages, and by key sessions (None: it has ended) and what has changed in others.
 
-    ``number``: its number in the order of messages, that of the first one or, if it has none, one of its own.
-    ``senders``: of some of the messages, by seq, who sent them (`MessageLog.append`).
+    ``number``: its number in the order of messages, that of the first thing in it or, if it has none, one of its own.
+    ``senders``: of some of the messages, by seq, who sent them (`MessageLog.append`). ``state_changes`` of rooms and
+    ``updates`` of documents, each ascending.
     """
 
     messages: list[NewMessage]
@@ -149,12 +154,33 @@ class Batch(NamedTuple):
     changes: dict[str, SessionChange]
     number: int
     senders: Mapping[int, str] = MappingProxyType({})
+    state_changes: Sequence[StateChange] = ()
+    updates: Sequence[DocumentUpdate] = ()
+
+    @property
+    def things_count(self) -> int:
+        """How much is in it: messages, sessions and changes of them, changes of state, updates."""
+        return sum(map(len, (self.messages, self.sessions, self.changes, self.state_changes, self.updates)))
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield all that may be shown only when this is kept: messages, changes of state, updates."""
+        yield from self.messages
+        yield from self.state_changes
+        yield from self.updates
 
 
 class MessageLog(Protocol):
     """See the module. ``problem`` is why nothing can be kept at the moment, None when all is well."""
 
     problem: str | None
+
+    @property
+    def states(self) -> RoomStates:
+        """The states of rooms; the same object as long as the log is open."""
+
+    @property
+    def documents(self) -> Documents:
+        """The documents; the same object as long as the log is open."""
 
     @property
     def last_seq(self) -> int:
@@ -260,7 +286,7 @@ class MessageLog(Protocol):
         """Whether `tidy` has something to do. Never while there is a ``problem``: `reopen` may have the file then."""
 
     def tidy(self) -> None:
-        """Do a share of what can wait until there is nothing to write: put messages in their tables, trim."""
+        """Do a share of what can wait until there is nothing to write: file in tables, trim, write a snapshot."""
 
     @property
     def is_checkpoint_due(self) -> bool:
@@ -270,7 +296,10 @@ class MessageLog(Protocol):
         """Do what waits for a disk and need not be waited for."""
 
     def forget(self, batch: Batch) -> None:
-        """Take back the messages of a batch that could not be written; its sessions are tried again, but for newer ones."""
+        """Take back a batch that could not be written; its sessions are tried again, but for newer ones.
+
+        Of several, the newest first.
+        """
 
     def reopen(self) -> None:
         """Try to get well: sets ``problem`` to None or to why not."""

@@ -32,7 +32,10 @@ from hazoom_ws.message_log.contract import (
     only,
     page_of,
 )
+from hazoom_ws.message_log.documents import Documents
 from hazoom_ws.message_log.memory import MemoryLog
+from hazoom_ws.message_log.memory_documents import MemoryDocuments
+from hazoom_ws.message_log.room_state import RoomStates
 from hazoom_ws.message_log.session_states import PendingSessions
 from hazoom_ws.message_log.sqlite.damage import DAMAGED, FILE_ERRORS, GONE, LOCKED, NEWER, problem_of
 from hazoom_ws.message_log.sqlite.file import FileWatch, lock_file, make_private, opening_problem, set_aside
@@ -41,6 +44,7 @@ from hazoom_ws.message_log.sqlite.reader import SqliteReader
 from hazoom_ws.message_log.sqlite.retention import Retention
 from hazoom_ws.message_log.sqlite.unfiled import Unfiled
 from hazoom_ws.message_log.sqlite.writer import SqliteWriter
+from hazoom_ws.message_log.state_cache import StateCache
 from hazoom_ws.settings import Settings, SettingsError
 
 logger = logging.getLogger(__name__)
@@ -79,6 +83,8 @@ class SqliteLog:
         self._writer: SqliteWriter | None = None
         self._reader: SqliteReader | None = None
         self._unfiled = Unfiled()
+        self.states: RoomStates = StateCache(self, limit_bytes=settings.history_limit_bytes, is_kept_at_once=True)
+        self.documents: Documents = MemoryDocuments(self.next_offset, limit_bytes=8 * settings.history_limit_bytes)
         try:
             self._open()
         except SettingsError:
