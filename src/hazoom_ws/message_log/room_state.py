@@ -59,7 +59,8 @@ class RoomState(NamedTuple):
     ``seq``: up to here it is; what to ask for next as ``since``. It is that of the room's newest change, or a higher one if
     what was deleted before that is forgotten: if it could not be kept, neither could something that is shown here.
 
-    ``values``: by key, those that changed first come first; keys of one change follow each other, with the same ``seq``.
+    ``values``: by key, those that changed first come first; keys of one change follow each other, in any order, and have
+    the same ``seq``.
 
     ``complete``: False if what was deleted after ``since`` is not known any more; then this is the whole state, and a key
     that is not in it is not there.
