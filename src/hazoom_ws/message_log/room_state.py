@@ -12,7 +12,7 @@ away and recover. What is older than these is told by ``complete`` (`RoomState`)
 bounded by their bytes together: the state of the room that was used least lately goes first, and as a whole.
 
 Turns. All of it is called within a turn. A room that was not used lately is loaded from the file by the first call that
-needs it: a millisecond or two for one of 1 MB. All but that is answered from memory, also while the log is unwell.
+needs it: a few milliseconds for one of 1 MB. All but that is answered from memory, also while the log is unwell.
 """
 
 from collections.abc import Mapping
