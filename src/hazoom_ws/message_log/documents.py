@@ -79,5 +79,6 @@ class Documents(Protocol):
         """Let a snapshot replace all of a document up to the number ``through``. Called within a turn; returns at once.
 
         The snapshot has to hold the earlier one and all updates up to there. It is written beside turns, when it is calm or
-        too much has gathered; of two for one document that wait, the newer one is. The bytes must not change.
+        too much has gathered; of two for one document that wait, the newer one is. One with a lower number than the stored
+        snapshot has replaces nothing. The bytes must not change.
         """
