@@ -40,6 +40,8 @@ class UpstreamFault(HazoomError):
 
 
 class BadPayload(HazoomError):
+    """A field that is missing, of a wrong type, or over its limit. Nothing has changed."""
+
     code = "bad_payload"
 
     def __init__(self, field: str, problem: str) -> None:
@@ -49,6 +51,8 @@ class BadPayload(HazoomError):
 
 
 class UnknownEvent(HazoomError):
+    """An event that the namespace does not serve."""
+
     code = "unknown_event"
 
     def __init__(self, name: str, namespace: str) -> None:
@@ -56,6 +60,8 @@ class UnknownEvent(HazoomError):
 
 
 class NotInRoom(HazoomError):
+    """What only members of a room may do."""
+
     code = "not_in_room"
 
     def __init__(self, room: str) -> None:
@@ -63,6 +69,8 @@ class NotInRoom(HazoomError):
 
 
 class TooLarge(HazoomError):
+    """A text that is longer than its limit, both in bytes of UTF-8."""
+
     code = "too_large"
 
     def __init__(self, field: str, limit_bytes: int, actual_bytes: int) -> None:
@@ -70,6 +78,8 @@ class TooLarge(HazoomError):
 
 
 class RateLimited(HazoomError):
+    """More than the sender's share; ``retry_after_s`` says when there is some again."""
+
     code = "rate_limited"
     retry = True
 
@@ -80,6 +90,8 @@ class RateLimited(HazoomError):
 
 
 class TooMuchHistory(HazoomError):
+    """Pages of history that would not fit into what is on its way to the connection."""
+
     code = "rate_limited"
     retry = True
 
@@ -91,6 +103,8 @@ class TooMuchHistory(HazoomError):
 
 
 class TooManyRooms(HazoomError):
+    """One more room than a connection may be in."""
+
     code = "too_many_rooms"
 
     def __init__(self, limit: int) -> None:
@@ -98,6 +112,8 @@ class TooManyRooms(HazoomError):
 
 
 class TooManyStreams(HazoomError):
+    """One more answer of the AI than may run and wait."""
+
     code = "too_many_streams"
     retry = True
 
@@ -110,6 +126,8 @@ class TooManyStreams(HazoomError):
 
 
 class TooManyTasks(HazoomError):
+    """One more event than may be handled beside others."""
+
     code = "rate_limited"
     retry = True
 
@@ -129,6 +147,8 @@ class Refused(HazoomError):
 
 
 class Forbidden(HazoomError):
+    """What belongs to somebody else."""
+
     code = "forbidden"
 
     def __init__(self, what: str) -> None:
@@ -136,6 +156,8 @@ class Forbidden(HazoomError):
 
 
 class NotFound(HazoomError):
+    """What nobody knows, or knows any more."""
+
     code = "not_found"
 
     def __init__(self, what: str) -> None:
@@ -143,6 +165,8 @@ class NotFound(HazoomError):
 
 
 class LlmUnavailable(UpstreamFault):
+    """The backend cannot be reached."""
+
     code = "llm_unavailable"
     retry = True
 
@@ -154,6 +178,8 @@ class LlmUnavailable(UpstreamFault):
 
 
 class LlmFailed(UpstreamFault):
+    """The backend has answered with an error, or with nothing that can be used."""
+
     code = "llm_failed"
 
     def __init__(self, problem: str = "the AI service could not answer", *, retry: bool = True) -> None:
@@ -162,6 +188,8 @@ class LlmFailed(UpstreamFault):
 
 
 class LlmTimeout(UpstreamFault):
+    """The backend has taken too long."""
+
     code = "llm_timeout"
     retry = True
 
@@ -171,6 +199,8 @@ class LlmTimeout(UpstreamFault):
 
 
 class Internal(HazoomError):
+    """A defect of ours, which the log has under ``reference``."""
+
     code = "internal"
 
     def __init__(self, reference: str) -> None:
@@ -179,6 +209,8 @@ class Internal(HazoomError):
 
 
 class LogUnavailable(HazoomError):
+    """What cannot be kept, and so is not said to anybody."""
+
     code = "internal"
     retry = True
 

@@ -34,7 +34,7 @@ class Store:
         self.log: MessageLog = open_log(self._settings, folder)
 
     def add(self, *updates: bytes, document: str = "d") -> list[int]:
-        return [self.log.documents.add_update(document, update) for update in updates]
+        return [self.log.documents.add_update(document, update).seq for update in updates]
 
     def write(self) -> None:
         self.log.write(self.log.pop_batch())

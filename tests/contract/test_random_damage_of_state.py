@@ -53,7 +53,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Original:
         log.states.set(room, {"gone": b"1"}, user="Ann", timestamp=1.0)
         log.states.set(room, {"gone": None}, user="Ann", timestamp=1.0)
         updates[room].append(b"text-%d-%s" % (number, b"y" * (number * 11 % 300 + 5)))
-        seq = log.documents.add_update(room, updates[room][-1])
+        seq = log.documents.add_update(room, updates[room][-1]).seq
         if number == FILED_COUNT // 2:
             snapshots[room] = b"|".join(updates[room]) + b"|" + bytes(530_000 if room == "first" else 2000)
             updates[room].clear()

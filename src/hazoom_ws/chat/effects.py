@@ -4,6 +4,18 @@ from msgspec import Struct
 
 from hazoom_ws.chat.presence import Connection
 from hazoom_ws.events.base import ServerEvent
+from hazoom_ws.events.rooms import NewMessage
+
+# Up to where a client has got everything with what it is sent. Of what is kept that is the message itself, or the record of
+# the event: its number is read when it is sent, and if it could not be kept, it is sent to nobody.
+Offset = int | NewMessage
+Numbered = tuple[ServerEvent, Offset]
+
+
+def place_of(numbered: Numbered) -> int:
+    """Return the place of an event in the order of this process."""
+    offset = numbered[1]
+    return offset if isinstance(offset, int) else offset.seq
 
 
 class Enter(Struct, frozen=True, gc=False):
@@ -21,11 +33,11 @@ class Leave(Struct, frozen=True, gc=False):
 
 
 class Push(Struct, frozen=True, gc=False):
-    """Send ``event`` to one connection. ``offset``: up to where it has got everything with that, 0 if that is not said."""
+    """Send ``event`` to one connection. ``offset``: see `Offset`; 0 if that is not said."""
 
     connection: Connection
     event: ServerEvent
-    offset: int = 0
+    offset: Offset = 0
 
 
 class Broadcast(Struct, frozen=True, gc=False):
@@ -34,7 +46,7 @@ class Broadcast(Struct, frozen=True, gc=False):
     room: str
     event: ServerEvent
     skip: tuple[Connection, ...] = ()
-    offset: int = 0
+    offset: Offset = 0
 
 
 class Close(Struct, frozen=True, gc=False):

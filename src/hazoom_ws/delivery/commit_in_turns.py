@@ -10,7 +10,7 @@ from collections import deque
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from hazoom_ws.delivery.group_commit import Revoked, SendAll, Sleep, StartTask, write_all
+from hazoom_ws.delivery.group_commit import SendAll, Sleep, StartTask, revoke_batch, write_all
 from hazoom_ws.delivery.mending import Mending
 from hazoom_ws.message_log.contract import MessageLog
 
@@ -31,7 +31,6 @@ class CommitInTurns:
     ) -> None:
         """``send_all(effects)`` empties the queue. ``lock`` is what a turn holds; None where nobody else runs meanwhile."""
         self.effects: deque[Any] = deque()
-        self.revoked = Revoked(log)
         self._log = log
         self._send_all = send_all
         self._mending = Mending(
@@ -52,12 +51,10 @@ class CommitInTurns:
         log = self._log
         has_said_more = log.is_dirty
         if has_said_more:
-            write_all(log, self.revoked)
+            write_all(log)
         elif log.is_pressing:
-            self.revoked.revoke(log.pop_batch())  # it was said before the turn found the log unwell
+            revoke_batch(log, log.pop_batch())  # it was said before the turn found the log unwell
         self._send_all(self.effects)
-        if self.revoked and not self.effects:
-            self.revoked.trim()
         if has_said_more:
             self._put_in_order()
         if log.problem is not None:
@@ -69,7 +66,7 @@ class CommitInTurns:
         self.end_turn()
 
     def settle(self) -> None:
-        write_all(self._log, self.revoked)
+        write_all(self._log)
 
     def close(self) -> None:
         if self._mending.is_closed:

@@ -73,13 +73,13 @@ class SqliteDocuments:
         """Whether there are updates to be written."""
         return bool(self._pending)
 
-    def add_update(self, document: str, update: bytes) -> int:
+    def add_update(self, document: str, update: bytes) -> DocumentUpdate:
         self._check()
         if self._pending_bytes + len(update) > PENDING_LIMIT_BYTES:
             raise LogUnavailable("too much is waiting to be written")
         self._pending.append(DocumentUpdate(self._numbers.next_offset(), document, update))
         self._pending_bytes += len(update)
-        return self._pending[-1].seq
+        return self._pending[-1]
 
     def read(self, document: str) -> StoredDocument | None:
         self._check()

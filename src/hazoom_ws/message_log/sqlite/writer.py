@@ -187,6 +187,7 @@ class SqliteWriter:
 
     @property
     def is_untidy(self) -> bool:
+        """Whether the tail is long enough to be filed, or something is over a bound."""
         is_filing_due = self._tail_count >= _FILED_AT_ONCE_COUNT or self._tail_bytes >= _FILED_AT_ONCE_BYTES
         return is_filing_due or self._retention.is_due or bool(self._snapshots)
 
@@ -216,6 +217,7 @@ class SqliteWriter:
 
     @property
     def is_checkpoint_due(self) -> bool:
+        """Whether enough was written since the last checkpoint."""
         return self._written_bytes >= _CHECKPOINT_BYTES
 
     def checkpoint(self) -> None:
@@ -228,6 +230,7 @@ class SqliteWriter:
             self._checkpoints_count += 1
 
     def close(self) -> None:
+        """Give the connections to the file back."""
         for connection in (self._checkpointer, self._connection):
             with suppress(sqlite3.Error):
                 connection.close()
