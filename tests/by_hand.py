@@ -151,7 +151,7 @@ class LogByHand(MemoryLog):
 
     @property
     def _has_entries(self) -> bool:
-        return bool(self._pending or self.states.is_pressing or self.documents.pending)
+        return bool(self._pending or self.states.pending or self.documents.pending)
 
     def append(self, **fields: Any) -> NewMessage:
         if self.problem is not None:

@@ -235,6 +235,16 @@ def test_a_log_that_is_unwell_takes_and_gives_nothing(file_store: Store) -> None
     assert file_store.read() == (None, [b"1", b"3"])
 
 
+def test_a_file_that_is_gone_is_not_read_and_none_is_made(file_store: Store, tmp_path: Path) -> None:
+    file_store.add(b"1")
+    file_store.write()
+    for path in tmp_path.glob("log.sqlite3*"):
+        path.unlink()
+    with pytest.raises(LogUnavailable):
+        file_store.read()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_updates_wait_up_to_a_bound(file_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite_documents, "PENDING_LIMIT_BYTES", 1000)
     file_store.add(b"x" * 500, b"x" * 500)

@@ -159,7 +159,8 @@ class Batch(NamedTuple):
     @property
     def things_count(self) -> int:
         """How much is in it: messages, sessions and changes of them, changes of state, updates."""
-        return sum(map(len, (self.messages, self.sessions, self.changes, self.state_changes, self.updates)))
+        count = len(self.messages) + len(self.sessions) + len(self.changes)
+        return count + len(self.state_changes) + len(self.updates)
 
     def entries(self) -> Iterator[NewMessage | StateChange | DocumentUpdate]:
         """Yield all that may be shown only when this is kept."""
