@@ -189,6 +189,28 @@ def test_snapshots_are_written_when_too_much_of_them_waits(file_store: Store, mo
     assert file_store.read() == (b"s" * 1001, [b"2"])
 
 
+def test_a_snapshot_waits_until_all_that_it_replaces_is_filed(file_store: Store) -> None:
+    numbers = []
+    for number in range(FILED_COUNT + 100):
+        numbers += file_store.add(b"%d" % number)
+        file_store.write()
+    file_store.log.documents.save_snapshot("d", b"s", numbers[-1])
+    file_store.tidy()
+    assert [file_store.count(table) for table in ("snapshots", "document_updates", "tail")] == [1, 0, 0]
+
+
+def test_a_snapshot_that_comes_while_an_older_one_is_written_is_written_too() -> None:
+    queued = sqlite_documents.QueuedSnapshots()
+    older, newer = b"older", b"newer"
+    queued.put("d", older, 1)
+    assert queued.first() == ("d", older, 1)
+    queued.put("d", newer, 2)
+    queued.done("d", older)
+    assert queued.first() == ("d", newer, 2)
+    queued.done("d", newer)
+    assert queued.first() is None
+
+
 def test_a_snapshot_that_is_not_written_loses_nothing(file_store: Store) -> None:
     [number] = file_store.add(b"1")
     file_store.write()

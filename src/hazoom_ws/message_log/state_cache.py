@@ -338,11 +338,10 @@ class StateCache:
             return _Room(name, {}, self._forgotten_seq)
         values, forgotten_seq = self._file.load(name)
         room = _Room(name, values, forgotten_seq)
+        # What a thread has filed meanwhile is said again, up to the newest: nothing older comes after it.
         for change in self._unfiled_of.get(name, ()):
             for key, value in change.values.items():
-                there = room.values.get(key)
-                if there is None or there.seq < change.seq:  # a thread may have filed it, and later ones
-                    room.put(key, StateValue(value, change.seq, change.user))
+                room.put(key, StateValue(value, change.seq, change.user))
         room.values = dict(sorted(room.values.items(), key=lambda item: item[1].seq))
         return room
 
