@@ -94,7 +94,7 @@ def test_a_file_of_the_fourth_version_is_taken_over(open_file: OpenFile, tmp_pat
     assert log.documents.read("d") is None
     seq = set_values(log, x=b"1")
     assert seq > 20
-    number = log.documents.add_update("d", b"1")
+    number = log.documents.add_update("d", b"1").seq
     write(log)
     log.close()
     log = open_file()
@@ -109,7 +109,7 @@ def test_numbers_go_on_above_states_and_documents_when_the_mark_is_damaged(open_
     log = open_file()
     for _ in range(100):
         log.next_offset()
-    number = log.documents.add_update("d", b"1")
+    number = log.documents.add_update("d", b"1").seq
     seq = set_values(log, x=b"1")
     write(log)
     log.documents.save_snapshot("d", b"1", number)
@@ -162,7 +162,7 @@ def test_of_a_row_of_the_tail_that_is_damaged_all_else_is_read(open_file: OpenFi
     message = log.append(room="a", user="Ann", message="hi", timestamp=1.0)
     set_values(log, x=b"1111")
     set_values(log, y=b"2222")
-    numbers = [log.documents.add_update("d", data) for data in (b"3333", b"4444", b"5555")]
+    numbers = [log.documents.add_update("d", data).seq for data in (b"3333", b"4444", b"5555")]
     write(log)
     path = tmp_path / "log.sqlite3"
     log.close()
@@ -200,7 +200,7 @@ def test_a_row_of_the_tail_whose_parts_are_none_is_filed(open_file: OpenFile, ch
 @pytest.mark.parametrize("damage", ["data = x'00'", "data = 'text'", "checksum = 0", "data = x''"])
 def test_an_update_that_is_damaged_is_left_out_and_told(open_file: OpenFile, change: Any, damage: str, caplog: Any) -> None:
     log = open_file()
-    first, second = (log.documents.add_update("d", data) for data in (b"1", b"2"))
+    first, second = (log.documents.add_update("d", data).seq for data in (b"1", b"2"))
     write(log)
     log.close()
     open_file().close()
@@ -224,7 +224,7 @@ def test_an_update_that_is_damaged_is_left_out_and_told(open_file: OpenFile, cha
 )
 def test_a_snapshot_that_is_damaged_is_left_out_and_told(open_file: OpenFile, change: Any, damage: str) -> None:
     log = open_file()
-    first, second = (log.documents.add_update("d", data) for data in (b"1", b"2"))
+    first, second = (log.documents.add_update("d", data).seq for data in (b"1", b"2"))
     write(log)
     log.documents.save_snapshot("d", bytes(1_200_000), first)
     write(log, is_filed=True)

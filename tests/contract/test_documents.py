@@ -34,7 +34,7 @@ class Store:
         self.log: MessageLog = open_log(self._settings, folder)
 
     def add(self, *updates: bytes, document: str = "d") -> list[int]:
-        return [self.log.documents.add_update(document, update) for update in updates]
+        return [self.log.documents.add_update(document, update).seq for update in updates]
 
     def write(self) -> None:
         self.log.write(self.log.pop_batch())
@@ -189,6 +189,28 @@ def test_snapshots_are_written_when_too_much_of_them_waits(file_store: Store, mo
     assert file_store.read() == (b"s" * 1001, [b"2"])
 
 
+def test_a_snapshot_waits_until_all_that_it_replaces_is_filed(file_store: Store) -> None:
+    numbers = []
+    for number in range(FILED_COUNT + 100):
+        numbers += file_store.add(b"%d" % number)
+        file_store.write()
+    file_store.log.documents.save_snapshot("d", b"s", numbers[-1])
+    file_store.tidy()
+    assert [file_store.count(table) for table in ("snapshots", "document_updates", "tail")] == [1, 0, 0]
+
+
+def test_a_snapshot_that_comes_while_an_older_one_is_written_is_written_too() -> None:
+    queued = sqlite_documents.QueuedSnapshots()
+    older, newer = b"older", b"newer"
+    queued.put("d", older, 1)
+    assert queued.first() == ("d", older, 1)
+    queued.put("d", newer, 2)
+    queued.done("d", older)
+    assert queued.first() == ("d", newer, 2)
+    queued.done("d", newer)
+    assert queued.first() is None
+
+
 def test_a_snapshot_that_is_not_written_loses_nothing(file_store: Store) -> None:
     [number] = file_store.add(b"1")
     file_store.write()
@@ -233,6 +255,16 @@ def test_a_log_that_is_unwell_takes_and_gives_nothing(file_store: Store) -> None
     file_store.add(b"3")
     file_store.write()
     assert file_store.read() == (None, [b"1", b"3"])
+
+
+def test_a_file_that_is_gone_is_not_read_and_none_is_made(file_store: Store, tmp_path: Path) -> None:
+    file_store.add(b"1")
+    file_store.write()
+    for path in tmp_path.glob("log.sqlite3*"):
+        path.unlink()
+    with pytest.raises(LogUnavailable):
+        file_store.read()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_updates_wait_up_to_a_bound(file_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

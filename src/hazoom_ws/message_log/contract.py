@@ -8,8 +8,8 @@ processes share gets them from there and lets the message have them (`number`), 
 a message holds the message, and reads its number when that is sent.
 
 Crashes. What `append` returned may be shown to nobody until `write` has kept the batch that holds it: then it is in every
-later `read`, whatever dies. A batch is kept whole or not at all; one that could not be kept is taken back by `forget`, its
-messages are marked by `revoke`, and its numbers are not given again.
+later `read`, whatever dies. A batch is kept whole or not at all; one that could not be kept is taken back by `forget`, what
+is in it is marked by `revoke`, and its numbers are not given again.
 
 Turns. Everything but `write`, `tidy`, `reopen` and `checkpoint` is called within a turn and returns soon. Those may block
 and are called beside turns, one at a time and none during `write_at_once`, but for `checkpoint`, which may run beside
@@ -160,7 +160,8 @@ class Batch(NamedTuple):
     @property
     def things_count(self) -> int:
         """How much is in it: messages, sessions and changes of them, changes of state, updates."""
-        return sum(map(len, (self.messages, self.sessions, self.changes, self.state_changes, self.updates)))
+        count = len(self.messages) + len(self.sessions) + len(self.changes)
+        return count + len(self.state_changes) + len(self.updates)
 
     def entries(self) -> Iterator[Entry]:
         """Yield all that may be shown only when this is kept: messages, changes of state, updates."""

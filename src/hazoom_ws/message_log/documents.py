@@ -4,8 +4,8 @@ A document is a name, a snapshot or none, and the updates since. What they mean 
 twice has to be harmless, and so has their order, as with Yjs. A document that nothing was added to does not exist.
 
 Crashes. An update is kept with its batch, like a message: it may be shown to nobody before `MessageLog.write` has kept it.
-If that fails, `MessageLog.forget` drops it: it is in no later `Documents.read`. Who holds a document in memory that it was
-merged into has to read it anew (`REVOKED` tells).
+If that fails it is in no later `Documents.read`, and its ``seq`` is `REVOKED` for who holds it. Who has merged it into a
+document in memory has to read that anew.
 
 Snapshots are no promise but a saving: one that is not written, because the process dies before, loses nothing. It and the
 deletion of what it replaces are one transaction.
@@ -27,7 +27,7 @@ PENDING_LIMIT_BYTES = 268_435_456  # of updates that wait to be written: a row o
 
 
 class DocumentUpdate(Struct, frozen=True, array_like=True, tag=2, gc=False):
-    """An update on its way to where it is kept, with its number in the order of messages."""
+    """An update, with its number in the order of messages, or `REVOKED`."""
 
     seq: int
     document: str
@@ -60,8 +60,8 @@ class Documents(Protocol):
     def losses_count(self) -> int:
         """How often what was kept was lost since the process started; see the module."""
 
-    def add_update(self, document: str, update: bytes) -> int:
-        """Keep an update with the next batch, which is pressing; return its number. Called within a turn.
+    def add_update(self, document: str, update: bytes) -> DocumentUpdate:
+        """Keep an update with the next batch, which is pressing; return it with its number. Called within a turn.
 
         The bytes are not copied, so they must not change. Raises `LogUnavailable`, also while 256 MB wait to be written.
         """

@@ -33,11 +33,11 @@ class MemoryDocuments:
         self._held_bytes = 0
         self._documents: OrderedDict[str, _Document] = OrderedDict()  # the one that was written last is the last
 
-    def add_update(self, document: str, update: bytes) -> int:
+    def add_update(self, document: str, update: bytes) -> DocumentUpdate:
         """See `Documents`. It is kept at once."""
-        seq = self._next_seq()
-        self.keep(DocumentUpdate(seq, document, update))
-        return seq
+        added = DocumentUpdate(self._next_seq(), document, update)
+        self.keep(added)
+        return added
 
     def keep(self, update: DocumentUpdate) -> None:
         """Add an update that has its number already."""

@@ -4,7 +4,9 @@ Order. A change gets its ``seq`` in the one order of all messages; several keys 
 message: `MessageLog.read` does not show it, and it counts for none of a room's bounds.
 
 Crashes. A change may be shown to nobody until `MessageLog.write` has kept the batch that holds it. It is kept whole, with
-all else of its batch, or not at all: `MessageLog.forget` puts the earlier values back, each with its earlier ``seq``.
+all else of its batch, or not at all: `MessageLog.forget` puts the earlier values back, each with its earlier ``seq``, and
+the change that was returned has the ``seq`` `REVOKED`. So who tells anybody of a change, or of a state, looks when that is
+sent: at the change, or by reading the state then.
 
 What goes. Of each key there is the newest value only, in memory and in a file, until it is deleted; age and the bounds of
 messages do not touch it. Of deleted keys each room remembers the last 1,000 at least, for 24 h: longer than anybody may be
@@ -57,7 +59,7 @@ class RoomState(NamedTuple):
     """The state of a room, or what has changed in it.
 
     ``seq``: up to here it is; what to ask for next as ``since``. It is that of the room's newest change, or a higher one if
-    what was deleted before that is forgotten: if it could not be kept, neither could something that is shown here.
+    what was deleted before that is forgotten.
 
     ``values``: by key, those that changed first come first; keys of one change follow each other, in any order, and have
     the same ``seq``.

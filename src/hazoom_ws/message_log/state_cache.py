@@ -122,7 +122,7 @@ class _Room:
 
 
 class StateCache:
-    """What `RoomStates` promises, over a ``file``, or without one all there is."""
+    """What `RoomStates` promises, over a ``file``, or without one all there is. ``pending``: what is to be written."""
 
     def __init__(
         self,
@@ -142,7 +142,7 @@ class StateCache:
         self._held_bytes = 0
         self._rooms: OrderedDict[str, _Room] = OrderedDict()  # the one that was used last is the last
         self._is_stale = False
-        self._pending: list[StateChange] = []  # are to be written
+        self.pending: list[StateChange] = []
         self._replaced: dict[int, dict[str, StateValue | None]] = {}  # by changes that are not known to be written
         # Changes that are not known to be in the file's table, in their order: all of them, and by room.
         self._unfiled: deque[StateChange] = deque()
@@ -150,11 +150,6 @@ class StateCache:
         self._written_seq = 0
         self._settled = (0, 0)  # what `settle` was told last
         self._resent: OrderedDict[ResentKey, int] = OrderedDict()
-
-    @property
-    def is_pressing(self) -> bool:
-        """Whether there are changes to be written."""
-        return bool(self._pending)
 
     # What `RoomStates` promises
 
@@ -191,7 +186,7 @@ class StateCache:
                 self._resent.popitem(last=False)
         else:
             self._replaced[change.seq] = replaced
-            self._pending.append(change)
+            self.pending.append(change)
             self._unfiled.append(change)
             self._unfiled_of.setdefault(room, deque()).append(change)
         cached.forget_deleted(self._written_seq)
@@ -234,7 +229,7 @@ class StateCache:
 
     def pop(self) -> list[StateChange]:
         """Take out the changes that are to be written."""
-        pending, self._pending = self._pending, []
+        pending, self.pending = self.pending, []
         return pending
 
     def settle(self, written_seq: int, filed_seq: int) -> None:
@@ -294,7 +289,7 @@ class StateCache:
 
     def kept_values(self) -> Iterator[tuple[str, str, StateValue]]:
         """Yield room, key and value of all that is here and was written. In a thread beside turns; see the module."""
-        pending = list(self._pending)
+        pending = list(self.pending)
         before: dict[tuple[str, str], StateValue | None] = {}  # what is pending
         for change in reversed(pending):
             for key, earlier in self._replaced.get(change.seq, {}).items():
@@ -323,7 +318,7 @@ class StateCache:
         self._is_stale = False
         self._rooms.clear()
         self._held_bytes = 0
-        pending = {change.seq for change in self._pending}
+        pending = {change.seq for change in self.pending}
         self.settle(max((seq for seq in self._replaced if seq not in pending), default=self._written_seq), 2**62)
 
     def _room(self, name: str) -> _Room:
@@ -343,11 +338,10 @@ class StateCache:
             return _Room(name, {}, self._forgotten_seq)
         values, forgotten_seq = self._file.load(name)
         room = _Room(name, values, forgotten_seq)
+        # What a thread has filed meanwhile is said again, up to the newest: nothing older comes after it.
         for change in self._unfiled_of.get(name, ()):
             for key, value in change.values.items():
-                there = room.values.get(key)
-                if there is None or there.seq < change.seq:  # a thread may have filed it, and later ones
-                    room.put(key, StateValue(value, change.seq, change.user))
+                room.put(key, StateValue(value, change.seq, change.user))
         room.values = dict(sorted(room.values.items(), key=lambda item: item[1].seq))
         return room
 

@@ -84,7 +84,7 @@ class Document:
 
     def undo_manager(self, text: Text, origin: object) -> UndoManager:
         """Return what undoes all that is written to ``text`` with that origin."""
-        manager = UndoManager(doc=self._doc, scopes=[text], capture_timeout_millis=2**31)
+        manager = UndoManager(scopes=[text], capture_timeout_millis=2**31)
         manager.include_origin(origin)
         return manager
 

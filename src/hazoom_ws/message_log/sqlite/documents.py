@@ -55,7 +55,7 @@ class QueuedSnapshots:
 
 
 class SqliteDocuments:
-    """What `Documents` promises, with the file at ``path``."""
+    """What `Documents` promises, with the file at ``path``. ``pending``: updates that are to be written."""
 
     def __init__(self, path: Path, numbers: Numbers, check: Callable[[], None]) -> None:
         """``check()`` raises `LogUnavailable` if nothing can be kept or read at the moment. Also for threads."""
@@ -65,21 +65,16 @@ class SqliteDocuments:
         self._path = path
         self._numbers = numbers
         self._check = check
-        self._pending: list[DocumentUpdate] = []
+        self.pending: list[DocumentUpdate] = []
         self._pending_bytes = 0
 
-    @property
-    def is_pressing(self) -> bool:
-        """Whether there are updates to be written."""
-        return bool(self._pending)
-
-    def add_update(self, document: str, update: bytes) -> int:
+    def add_update(self, document: str, update: bytes) -> DocumentUpdate:
         self._check()
         if self._pending_bytes + len(update) > PENDING_LIMIT_BYTES:
             raise LogUnavailable("too much is waiting to be written")
-        self._pending.append(DocumentUpdate(self._numbers.next_offset(), document, update))
+        self.pending.append(DocumentUpdate(self._numbers.next_offset(), document, update))
         self._pending_bytes += len(update)
-        return self._pending[-1].seq
+        return self.pending[-1]
 
     def read(self, document: str) -> StoredDocument | None:
         self._check()
@@ -95,6 +90,6 @@ class SqliteDocuments:
 
     def pop(self) -> list[DocumentUpdate]:
         """Take out the updates that are to be written."""
-        pending, self._pending, self._pending_bytes = self._pending, [], 0
+        pending, self.pending, self._pending_bytes = self.pending, [], 0
         self.has_new_snapshots = False
         return pending

@@ -110,17 +110,15 @@ class SqliteLog:
         if self.problem is not None:
             return False
         is_mark_near = self._writer is not None and self._writer.mark.is_near(self._recent.last_seq)
-        is_dirty = self._has_entries or self._sessions.is_dirty or is_mark_near
-        return is_dirty or self.documents.has_new_snapshots  # they are written after a batch, as all that can wait is
+        is_dirty = bool(self._pending or self._sessions.is_dirty or is_mark_near or self.states.pending)
+        # Snapshots are written after a batch, as all that can wait is.
+        return is_dirty or bool(self.documents.pending) or self.documents.has_new_snapshots
 
     @property
     def is_pressing(self) -> bool:
         # While the log is unwell there is nothing to wait for, but messages that came a moment before are to be refused.
-        return self._has_entries or bool(self._sessions.pressing and self.problem is None)
-
-    @property
-    def _has_entries(self) -> bool:
-        return bool(self._pending) or self.states.is_pressing or self.documents.is_pressing
+        is_saving = self._sessions.pressing and self.problem is None
+        return bool(self._pending or self.states.pending or self.documents.pending or is_saving)
 
     def append(self, **fields: Any) -> NewMessage:
         """Take the fields of `MessageLog.append`."""
@@ -222,14 +220,14 @@ class SqliteLog:
                 self.save_session(key, None, can_wait=True)
 
     def pop_batch(self) -> Batch:
-        if not self._has_entries and not self._sessions.pressing:
+        if not (self._pending or self._sessions.pressing or self.states.pending or self.documents.pending):
             self.press()
         self._learn()
         messages, self._pending = self._pending, []
         sessions, changes = self._sessions.pop()
         states, updates = self.states.pop(), self.documents.pop()
-        first_seq = min((entries[0].seq for entries in (messages, states, updates) if entries), default=None)
-        number = self._recent.next_offset() if first_seq is None else first_seq
+        firsts = [entries[0].seq for entries in (messages, states, updates) if entries]
+        number = min(firsts) if firsts else self._recent.next_offset()
         return Batch(messages, sessions, changes, number, self._recent.senders_of(messages), states, updates)
 
     def write(self, batch: Batch) -> None:

@@ -30,10 +30,8 @@ class Parts(NamedTuple):
     is_sound: bool
 
 
-def encoded_parts(batch: Batch) -> bytes | None:
-    """Return the parts of a batch, None if it has none."""
-    if not batch.state_changes and not batch.updates:
-        return None
+def encoded_parts(batch: Batch) -> bytes:
+    """Return the parts of a batch."""
     parts: list[bytes] = []
     for entries in (batch.state_changes, batch.updates):
         for entry in entries:
@@ -42,11 +40,9 @@ def encoded_parts(batch: Batch) -> bytes | None:
     return b"".join(parts)
 
 
-def decoded_parts(parts: bytes | None) -> Parts:
+def decoded_parts(parts: bytes) -> Parts:
     """Return what can be read of the parts of a row."""
     found = Parts([], [], is_sound=True)
-    if parts is None:
-        return found
     view, start, is_sound = memoryview(parts), 0, True
     while start < len(view):
         if len(view) - start < _HEAD.size:
@@ -70,8 +66,6 @@ def decoded_parts(parts: bytes | None) -> Parts:
 
 def estimated_parts_bytes(batch: Batch) -> int:
     """Return how much the parts of a batch take, about or less, without encoding them."""
-    if not batch.state_changes and not batch.updates:
-        return 0
     values_bytes = sum(len(value or b"") for change in batch.state_changes for value in change.values.values())
     updates_bytes = sum(len(update.data) for update in batch.updates)
     return values_bytes + updates_bytes + _RECORD_BYTES * (len(batch.state_changes) + len(batch.updates))

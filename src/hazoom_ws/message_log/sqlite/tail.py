@@ -90,8 +90,8 @@ class EncodedBatch:
         self.messages = _encoded_messages(batch.messages, batch.senders)
         self.sessions = _encode(batch.sessions) if batch.sessions else _NOTHING
         self.changes = _encode(batch.changes) if batch.changes else _NOTHING
-        self.parts = encoded_parts(batch)
-        self.parts_bytes = len(self.parts or b"")
+        self.parts = encoded_parts(batch) if batch.state_changes or batch.updates else None
+        self.parts_bytes = 0 if self.parts is None else len(self.parts)
         self.count = batch.things_count
         self.last_seq = last_seq_of(batch)
         self.size_bytes = len(self.messages) + len(self.sessions) + len(self.changes) + self.parts_bytes
@@ -156,31 +156,35 @@ class Share:
 
     def add(self, number: int, messages: bytes, sessions: bytes, changes: bytes, parts: bytes | None) -> None:
         """Add a row as the table has it."""
-        state_changes, updates, are_parts_sound = decoded_parts(parts)
+        found = None if parts is None else decoded_parts(parts)
         try:
             batch = _batch(_decode_messages(messages), _decode_sessions(sessions), _decode_changes(changes), number)
             is_sound = _are_sound(batch.messages, max(number, self._last_message_seq + 1))
         except (msgspec.MsgspecError, UnicodeDecodeError, TypeError):
             is_sound = False
-        if not is_sound or not are_parts_sound:
+        if not is_sound or not (found is None or found.is_sound):
             self.damaged.append((number, messages, sessions, changes, parts))
         if not is_sound:
             batch = _salvaged(number, messages, sessions, changes, self._last_message_seq)
-        batch = batch._replace(state_changes=state_changes, updates=updates)
-        size_bytes = sum(len(column or b"") for column in (messages, sessions, changes, parts))
-        self.take(batch, size_bytes, len(parts or b""))
+        size_bytes = len(messages or b"") + len(sessions or b"") + len(changes or b"")
+        if found is None:
+            self.take(batch, size_bytes, 0)
+        else:
+            batch = batch._replace(state_changes=found.state_changes, updates=found.updates)
+            self.take(batch, size_bytes + len(parts or b""), len(parts or b""))
 
     def take(self, batch: Batch, size_bytes: int, parts_bytes: int) -> None:
         """Put the batch of the next row to what is here."""
         self.number = batch.number
-        self.last_seq = last_seq_of(batch) or self.last_seq
         self.count += batch.things_count
         self.size_bytes += size_bytes
         self.parts_bytes += parts_bytes
         self.messages += batch.messages
         self.senders.update(batch.senders)
-        self.state_changes += batch.state_changes
-        self.updates += batch.updates
+        if parts_bytes:
+            self.state_changes += batch.state_changes
+            self.updates += batch.updates
+            self.last_seq = last_seq_of(batch) or self.last_seq
         self.states |= batch.sessions
         for key, change in batch.changes.items():
             self.states[key] = followed(self.states[key], change) if key in self.states else change
@@ -317,6 +321,8 @@ def _key_of(entry: KeptMessage) -> ResentKey | None:
 
 def last_seq_of(batch: Batch) -> int | None:
     """Return the highest number in a batch, None if there is none."""
+    if not batch.state_changes and not batch.updates:  # as nearly always
+        return batch.messages[-1].seq if batch.messages else None
     return max(
         (entries[-1].seq for entries in (batch.messages, batch.state_changes, batch.updates) if entries), default=None
     )
@@ -325,7 +331,8 @@ def last_seq_of(batch: Batch) -> int | None:
 def estimated_bytes(batch: Batch) -> int:
     """Return how much a batch is, about or less, without encoding it."""
     size = sum([len(entry.message) for entry in batch.messages]) + RECORD_BYTES * len(batch.messages)
-    size += estimated_parts_bytes(batch)
+    if batch.state_changes or batch.updates:
+        size += estimated_parts_bytes(batch)
     if batch.sessions or batch.changes:
         rooms_count = sum(len(session.rooms) for session in batch.sessions.values() if session is not None)
         rooms_count += sum(len(change.joined) + len(change.left) for change in batch.changes.values())

@@ -43,7 +43,7 @@ _FILED_AT_ONCE_BYTES = 262_144
 _FILED_AT_OPENING_COUNT, _FILED_AT_OPENING_BYTES = 8192, 4_194_304  # nobody waits for anything else, but memory is scarce
 _TAIL_LIMIT_COUNT = 100_000
 _TAIL_LIMIT_BYTES = 67_108_864
-_TAIL_PARTS_LIMIT_BYTES = 16_777_216  # states are in memory until they are filed, and who opens a document reads all of it
+_TAIL_PARTS_LIMIT_BYTES = 8_388_608  # states are in memory until they are filed, and who opens a document reads all of it
 # So much of the write-ahead log goes into the file at once, for which the disk is waited: beside what is written, and when
 # that has outrun it, before more is written.
 _CHECKPOINT_BYTES = 4_194_304
@@ -302,7 +302,8 @@ class SqliteWriter:
         self._retention.note(messages)
         if messages:
             self.filed_seq = messages[-1].seq
-        self.filed_number = max(self.filed_number, share.number, share.last_seq)
+        last_seq = messages[-1].seq if messages else 0
+        self.filed_number = max(self.filed_number, share.number, share.last_seq, last_seq)
         return True
 
     def _roll_back(self) -> None:
