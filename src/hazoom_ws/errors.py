@@ -72,12 +72,12 @@ class NotInRoom(HazoomError):
 
 
 class TooLarge(HazoomError):
-    """A text that is longer than its limit, both in bytes of UTF-8."""
+    """A text, or something else of so many bytes, that is longer than its limit."""
 
     code = "too_large"
 
-    def __init__(self, field: str, limit_bytes: int, actual_bytes: int) -> None:
-        super().__init__(f"{field}: {actual_bytes} bytes of UTF-8, the limit is {limit_bytes}")
+    def __init__(self, field: str, limit_bytes: int, actual_bytes: int, *, unit: str = "bytes of UTF-8") -> None:
+        super().__init__(f"{field}: {actual_bytes} {unit}, the limit is {limit_bytes}")
 
 
 class RateLimited(HazoomError):

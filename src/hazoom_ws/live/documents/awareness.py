@@ -1,7 +1,7 @@
 """Awareness: who is in a document and where, worth nothing a second later.
 
 What is promised
-    Each connection has one id, that of its first awareness update, and nobody else changes what that says. So what clients
+    Each connection has one id, the first that it says something of, and nobody else changes what that says. So what clients
     echo changes nothing: those of `y-socket.io` send on whatever they receive.
     When a connection has gone its id is taken away from the others, with a clock above the last one, or else they would not
     believe it; that clock is remembered, so that a late echo does not bring it back.
@@ -61,12 +61,20 @@ class Awareness(Generic[P]):
         """Take note of what a connection says; return who is to be told that its id has gone, with what."""
         told: dict[P, list[Entry]] = {}
         for entry in entries:
-            own_id = self._own_ids.get(peer)
-            if own_id is None and entry.state != _GONE:
-                own_id = self._own_ids[peer] = entry.client_id
-            if entry.client_id == own_id:
+            if entry.state != _GONE and self._may_claim(peer, entry.client_id):
+                self._own_ids[peer] = entry.client_id
+            if self._own_ids.get(peer) == entry.client_id:
                 self._apply_own(peer, entry, told)
         return told
+
+    def _may_claim(self, peer: P, client_id: int) -> bool:
+        """Return whether an id may be a connection's own: it has none, or has echoed another's before it said its own."""
+        own_id = self._own_ids.get(peer)
+        if own_id is None:
+            return True
+        known = self._known.get(own_id)
+        is_another_s = known is not None and known.owner != peer
+        return is_another_s and client_id not in self._known and client_id not in self._departed
 
     def leave(self, peer: P) -> dict[P, list[Entry]]:
         """Take away what a connection has said; return as `apply` does, for who has claimed the same id meanwhile."""
@@ -82,7 +90,7 @@ class Awareness(Generic[P]):
         """Let a connection of our own have a state."""
         known = self._known.get(client_id)
         self._own_ids[peer] = client_id
-        self._known[client_id] = _Known(peer, 0 if known is None else known.clock + 1, state)
+        self._known[client_id] = _Known(peer, 1 if known is None else known.clock + 1, state)
         self._changed[client_id] = peer
 
     def snapshot(self) -> bytes | None:

@@ -15,11 +15,12 @@ from pycrdt import Doc, Text, TransactionEvent, UndoManager, get_update, merge_u
 from hazoom_ws.live.documents.errors import MalformedUpdate
 
 NOTHING = b"\x00\x00"  # an update that says nothing
+WAITING_LIMIT_COUNT = 256  # each change tries them all again, which takes 2 us each
 _DEFECTS = ("PanicException",)  # of the engine in Rust, which is no `Exception`
 
 
 class Document:
-    """A document. ``waiting``: by number the updates that are kept and wait for others, without which they mean nothing."""
+    """A document. Updates that have come before what they need are remembered, and tried again."""
 
     def __init__(self) -> None:
         self._doc: Doc[Any] = Doc()
@@ -30,29 +31,56 @@ class Document:
 
         self._changes = changes
         self._subscription = self._doc.observe(note)  # a bound method would be kept for ever, and the document with it
-        self.waiting: dict[int, bytes] = {}
+        self._waiting: dict[int, bytes] = {}
 
     def merge(self, update: bytes) -> bool:
         """Merge an update; return whether that has changed anything. Raises `MalformedUpdate`, and then has merged none.
 
-        False: all of it was known, or it `waits` for another.
+        False: all of it was known, or it waits for another one (`waits`, `wait`).
         """
         with _readable():
             # The engine takes a few updates that others cannot read: what it says of one itself must be readable again.
             if merge_updates(merge_updates(update)) != merge_updates(update):
                 raise MalformedUpdate("it changes when it is read again")
-            self._changes.clear()
-            self._doc.apply_update(update)
-        return bool(self._changes)
+            has_changed = self._apply(update)
+            if has_changed and self._waiting:
+                self._try_waiting()
+        return has_changed
 
     def waits(self, update: bytes) -> bool:
-        """Return whether an update waits for another one: it inserts what is still not here after it was merged."""
+        """Return whether an update inserts what is still not here after it was merged, as it comes after something else."""
         with _readable():
             return get_update(update, self._doc.get_state())[:1] != b"\x00"  # of so many clients there are insertions
 
-    def forget_merged(self) -> None:
-        """Forget of what was `waiting` that which has been merged by now."""
-        self.waiting = {number: update for number, update in self.waiting.items() if self.waits(update)}
+    def wait(self, number: int, update: bytes) -> None:
+        """Let an update that may wait for another one be tried again, whenever something has changed."""
+        self._waiting[number] = update
+
+    @property
+    def waiting_count(self) -> int:
+        """How many are tried again: at most `WAITING_LIMIT_COUNT` are to be."""
+        return len(self._waiting)
+
+    def waiting(self) -> dict[int, bytes]:
+        """Return by number what is not in a `snapshot`, as it waits for another one; the others are not tried again."""
+        self._waiting = {number: update for number, update in self._waiting.items() if self.waits(update)}
+        return dict(self._waiting)
+
+    def _apply(self, update: bytes) -> bool:
+        self._changes.clear()
+        self._doc.apply_update(update)
+        return bool(self._changes)
+
+    def _try_waiting(self) -> None:
+        """Merge what waits, as often as that changes something: the engine forgets some of what has come too early."""
+        has_changed = True
+        while has_changed:
+            has_changed = False
+            for number, update in list(self._waiting.items()):
+                if self._apply(update):
+                    has_changed = True
+                    if not self.waits(update):
+                        del self._waiting[number]
 
     def state_vector(self) -> bytes:
         """Return what is here, for who is to say what else there is."""

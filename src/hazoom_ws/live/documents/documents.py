@@ -130,7 +130,7 @@ class Documents:
         if not isinstance(update, bytes):
             self._note_malformed(peer, opened, "an update that is no bytes")
         elif len(update) > self._update_limit_bytes:
-            self._queue(partial(peer.end, TooLarge("update", self._update_limit_bytes, len(update))))
+            self._queue(partial(peer.end, TooLarge("update", self._update_limit_bytes, len(update), unit="bytes")))
         elif opened.jobs_bytes + len(update) > _WAITING_LIMIT_BYTES:
             self._queue(peer.close)  # it brings it again, when there is room
         else:

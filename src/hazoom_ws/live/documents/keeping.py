@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from hazoom_ws.errors import HazoomError, LogUnavailable, TooLarge
-from hazoom_ws.live.documents.document import NOTHING, Document
+from hazoom_ws.live.documents.document import NOTHING, WAITING_LIMIT_COUNT, Document
 from hazoom_ws.live.documents.errors import MalformedUpdate
 from hazoom_ws.live.documents.open_document import OpenDocument, State
 from hazoom_ws.message_log.contract import REVOKED
@@ -149,7 +149,7 @@ class Keeping:
         """Merge an update if the document is smaller than it seemed."""
         size_bytes = len(snapshot) + len(update)
         if size_bytes > self._document_limit_bytes:
-            self._queue(partial(peer.end, TooLarge("document", self._document_limit_bytes, size_bytes)))
+            self._queue(partial(peer.end, TooLarge("document", self._document_limit_bytes, size_bytes, unit="bytes")))
         else:
             self._merge_now(opened, peer, update, is_reply)
 
@@ -164,22 +164,25 @@ class Keeping:
 
     def _keep_merged(self, opened: Opened, peer: Peer, update: bytes, is_reply: bool, has_changed: bool) -> None:
         """Keep an update that was merged, unless it says nothing new: a reply always has all that was ever deleted."""
-        waits = not has_changed and opened.document.waits(update)
-        if has_changed or waits or not is_reply:
-            self.keep(opened, update, peer, waits=waits)
+        may_wait = opened.document.waits(update) or not (has_changed or is_reply)
+        document = opened.document
+        if may_wait and document.waiting_count >= WAITING_LIMIT_COUNT and len(document.waiting()) >= WAITING_LIMIT_COUNT:
+            self._on_malformed(peer, opened, f"more than {WAITING_LIMIT_COUNT} updates wait for what has not come")
+        elif has_changed or may_wait:
+            self.keep(opened, update, peer, may_wait=may_wait)
 
-    def keep(self, opened: Opened, update: bytes, speaker: object, *, waits: bool = False) -> None:
-        """Keep an update that is merged, and show it to all but the ``speaker`` when it is kept."""
+    def keep(self, opened: Opened, update: bytes, speaker: object, *, may_wait: bool = False) -> None:
+        """Keep an update that is merged, and show it to all but the ``speaker`` when it is kept.
+
+        ``may_wait``: it may need what has not come yet.
+        """
         try:
             entry = self._store.add_update(opened.name, update)
         except LogUnavailable:
             self.close(opened)
             return
-        document = opened.document
-        if waits:
-            document.waiting[entry.seq] = update
-        elif document.waiting:
-            document.forget_merged()
+        if may_wait:
+            opened.document.wait(entry.seq, update)
         opened.tail_bytes += len(update)
         opened.unkept_count += 1
         self._queue(partial(self._show, opened, entry, update, speaker))
@@ -217,14 +220,14 @@ class Keeping:
 
     def _compact(self, opened: Opened) -> None:
         """Let a snapshot replace what is kept of a document, but for what waits for something."""
-        through = min(opened.document.waiting, default=opened.last_seq + 1) - 1
-        then = partial(self._save, opened, through)
+        waiting = opened.document.waiting()
+        then = partial(self._save, opened, min(waiting, default=opened.last_seq + 1) - 1, sum(map(len, waiting.values())))
         self._use(opened, opened.document.snapshot, then, size_bytes=opened.size_bytes)
 
-    def _save(self, opened: Opened, through: int, snapshot: bytes) -> None:
+    def _save(self, opened: Opened, through: int, waiting_bytes: int, snapshot: bytes) -> None:
         self._store.save_snapshot(opened.name, snapshot, through)
         opened.snapshot_bytes = len(snapshot)
-        opened.tail_bytes = sum(map(len, opened.document.waiting.values()))
+        opened.tail_bytes = waiting_bytes
 
     # Using the document, here or in a thread
 
@@ -281,16 +284,14 @@ def _load(store: Store, name: str) -> tuple[Document, StoredDocument | None]:
     if stored.snapshot is not None:
         _merge_kept(document, name, stored.snapshot)
     for number, update in stored.updates:
-        if not _merge_kept(document, name, update) and document.waits(update):
-            document.waiting[number] = update
-    if document.waiting:
-        document.forget_merged()
+        _merge_kept(document, name, update)
+        if document.waits(update):
+            document.wait(number, update)
     return document, stored
 
 
-def _merge_kept(document: Document, name: str, update: bytes) -> bool:
+def _merge_kept(document: Document, name: str, update: bytes) -> None:
     try:
-        return document.merge(update)
+        document.merge(update)
     except MalformedUpdate as error:
         logger.error("a part of document %.64r cannot be read and is left out: %s", name, error)
-        return False

@@ -105,8 +105,9 @@ class OpenDocument(Generic[P]):
             try:
                 job()
             finally:
-                self.jobs.popleft()
-                self.jobs_bytes -= size_bytes
+                if self.jobs:  # else it was closed by that
+                    self.jobs.popleft()
+                    self.jobs_bytes -= size_bytes
 
     def close(self) -> None:
         """Let it go, and all that waits."""

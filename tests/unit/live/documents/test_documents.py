@@ -1,0 +1,375 @@
+"""Who has which document open, what they say, and when what is kept."""
+
+from collections import deque
+from collections.abc import Callable, Collection
+from typing import Any
+
+import pytest
+from pycrdt import Doc, Text
+
+from hazoom_ws.errors import HazoomError, LogUnavailable
+from hazoom_ws.live.documents.awareness import Entry, decode, encode
+from hazoom_ws.live.documents.documents import Documents
+from hazoom_ws.message_log.contract import revoke
+from hazoom_ws.message_log.documents import DocumentUpdate
+from hazoom_ws.message_log.memory_documents import MemoryDocuments
+
+MB = 1_048_576
+
+
+class Store(MemoryDocuments):
+    """Documents whose updates are kept when the test says so, or not."""
+
+    def __init__(self) -> None:
+        self.seq = 0
+        self.is_unwell = False
+        self.pending: list[DocumentUpdate] = []
+        super().__init__(self._next_seq, limit_bytes=100 * MB)
+
+    def _next_seq(self) -> int:
+        self.seq += 1
+        return self.seq
+
+    def add_update(self, document: str, update: bytes) -> DocumentUpdate:
+        if self.is_unwell:
+            raise LogUnavailable("disk full")
+        self.pending.append(DocumentUpdate(self._next_seq(), document, update))
+        return self.pending[-1]
+
+
+class Peer:
+    """A client with a Yjs document, as `y-socket.io` has it."""
+
+    def __init__(self, scene: "Scene", client_id: int) -> None:
+        self.scene = scene
+        self.doc = Doc(client_id=client_id)
+        self.doc["content"] = self.text = Text()
+        self.got: list[tuple[str, bytes]] = []
+        self.asked: list[Callable[[Any], None]] = []
+        self.ended: HazoomError | str | None = "no"
+        self.is_closed = False
+
+    def send(self, event: str, argument: bytes) -> None:
+        self.got.append((event, argument))
+        if event == "sync-update":
+            self.doc.apply_update(argument)
+
+    def ask(self, event: str, argument: bytes, on_reply: Callable[[Any], None]) -> None:
+        self.got.append((event, argument))
+        self.asked.append(on_reply)
+
+    def end(self, error: HazoomError | None = None) -> None:
+        self.ended = error
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    # What it does
+
+    def enter(self, name: str = "doc") -> None:
+        self.is_closed = False
+        self.scene.documents.enter(self, name)
+        self.scene.documents.sync_step_1(self, bytes(self.doc.get_state()), self.doc.apply_update)
+
+    def answer(self) -> None:
+        state_vector = self.got[-1][1]
+        self.asked.pop()(bytes(self.doc.get_update(state_vector)))
+
+    def type(self, text: str) -> bytes:
+        state_vector = self.doc.get_state()
+        self.text += text
+        update = bytes(self.doc.get_update(state_vector))
+        self.scene.documents.update(self, update)
+        return update
+
+    def events(self, event: str) -> list[bytes]:
+        return [argument for name, argument in self.got if name == event]
+
+
+class Scene:
+    """Documents whose store, threads and time do the next thing when the test says so."""
+
+    def __init__(self, **limits: Any) -> None:
+        self.store = Store()
+        self.queue: deque[Callable[[], None]] = deque()
+        self.threads: deque[tuple[Callable, Callable]] = deque()
+        self.now_s = 100.0
+        self.documents = Documents(
+            self.store,
+            queue=self.queue.append,
+            send_all=self.send_all,
+            run_beside=lambda function, done: self.threads.append((function, done)),
+            wake=lambda: None,
+            clock=lambda: self.now_s,
+            **{
+                "update_limit_bytes": 4 * MB,
+                "document_limit_bytes": 32 * MB,
+                "idle_s": 60.0,
+                "interval_s": 0.033,
+                **limits,
+            },
+        )
+
+    def send_all(self, peers: Collection[Peer], event: str, argument: bytes) -> None:
+        for peer in peers:
+            peer.send(event, argument)
+
+    def keep(self) -> None:
+        """Keep what waits for that, then send what became true."""
+        for update in self.store.pending:
+            self.store.keep(update)
+        self.store.pending.clear()
+        while self.queue:
+            self.queue.popleft()()
+
+    def fail(self) -> None:
+        """Keep nothing of what waits for that."""
+        for update in self.store.pending:
+            revoke(update)
+        self.store.pending.clear()
+        self.keep()
+
+    def end_thread(self) -> None:
+        function, done = self.threads.popleft()
+        try:
+            result = function()
+        except Exception as error:
+            done(None, error)
+        else:
+            done(result, None)
+
+    def finish(self) -> None:
+        for _ in range(100):
+            while self.threads:
+                self.end_thread()
+            self.keep()
+            if not (self.threads or self.queue):
+                return
+        raise AssertionError("it does not come to an end")
+
+    def peer(self, name: str = "doc", client_id: int = 1) -> Peer:
+        peer = Peer(self, client_id)
+        peer.enter(name)
+        self.finish()
+        return peer
+
+    def kept_text(self, name: str = "doc") -> str:
+        stored = self.store.read(name)
+        assert stored is not None
+        doc = Doc()
+        for update in [stored.snapshot or b"\0\0", *(update for _, update in stored.updates)]:
+            doc.apply_update(update)
+        return str(doc.get("content", type=Text))
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+def test_an_update_is_kept_before_anybody_else_hears_of_it(scene: Scene) -> None:
+    ann, bob = scene.peer(client_id=1), scene.peer(client_id=2)
+    update = ann.type("hi")
+    assert not bob.events("sync-update")
+    scene.keep()
+    assert bob.events("sync-update") == [update]
+    assert ann.events("sync-update") == [], "it has said it itself"
+    assert scene.kept_text() == str(bob.text) == "hi"
+
+
+def test_who_enters_gets_what_is_there_and_is_asked_for_what_is_not(scene: Scene) -> None:
+    ann = scene.peer(client_id=1)
+    ann.type("from Ann. ")
+    scene.keep()
+    bob = Peer(scene, 2)
+    bob.text += "offline. "
+    bob.enter()
+    scene.finish()
+    assert "from Ann. " in str(bob.text)
+    bob.answer()
+    scene.finish()
+    assert str(ann.text) == str(bob.text) == scene.kept_text()
+    assert "offline. " in str(ann.text)
+
+
+def test_a_reply_with_nothing_new_is_not_kept(scene: Scene) -> None:
+    """It has all that was ever deleted: the document would grow with each reconnection."""
+    ann = scene.peer()
+    ann.type("abc")
+    scene.keep()
+    state_vector = ann.doc.get_state()
+    del ann.text[0:1]
+    scene.documents.update(ann, bytes(ann.doc.get_update(state_vector)))
+    scene.keep()
+    kept = len(scene.store.read("doc").updates)
+    for _ in range(3):
+        scene.documents.leave(ann)
+        ann.enter()
+        scene.finish()
+        ann.answer()
+        scene.finish()
+    assert len(scene.store.read("doc").updates) == kept
+
+
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_what_cannot_be_kept_is_shown_to_nobody_and_all_come_back(scene: Scene, is_refused: bool) -> None:
+    ann, bob = scene.peer(client_id=1), scene.peer(client_id=2)
+    ann.type("kept. ")
+    scene.keep()
+    scene.store.is_unwell = is_refused
+    ann.type("lost? ")
+    late = Peer(scene, 3)
+    if not is_refused:
+        late.enter()  # before it is known
+    scene.fail()
+    assert (ann.is_closed, bob.is_closed) == (True, True)
+    assert (len(bob.events("sync-update")), str(late.text)) == (1, "")
+    scene.store.is_unwell = False
+    for peer in (ann, bob, late):
+        scene.documents.leave(peer)
+    bob.enter()
+    ann.enter()
+    scene.finish()
+    ann.answer()
+    scene.finish()
+    assert str(ann.text) == str(bob.text) == scene.kept_text() == "kept. lost? "
+
+
+def test_a_document_is_not_read_before_it_is_known_what_of_it_is_kept(scene: Scene) -> None:
+    """It would miss what was kept a moment later, and its next snapshot would replace that."""
+    ann = scene.peer()
+    ann.type("one ")
+    scene.store.is_unwell = True
+    ann.type("two ")
+    assert scene.documents.open_count == 0
+    scene.store.is_unwell = False
+    scene.documents.leave(ann)
+    bob = Peer(scene, 2)
+    bob.enter()
+    assert not scene.threads
+    scene.finish()
+    assert str(bob.text) == "one "
+
+
+def test_what_is_said_while_it_is_read_or_something_takes_long_is_done_in_order(scene: Scene) -> None:
+    ann, bob = scene.peer(client_id=1), Peer(scene, 2)
+    ann.type("x" * 300_000)
+    assert len(scene.threads) == 1
+    ann.type("y")
+    ann.type("z")
+    bob.enter()
+    scene.keep()
+    assert str(bob.text) == ""
+    scene.end_thread()
+    scene.finish()
+    assert str(bob.text) == scene.kept_text() == "x" * 300_000 + "yz"
+
+
+def test_a_document_that_is_edited_often_stays_small(scene: Scene) -> None:
+    ann = scene.peer()
+    for _ in range(5000):
+        ann.type("x")
+        scene.keep()
+        stored = scene.store.read("doc")
+        size_bytes = len(stored.snapshot or b"") + stored.updates_bytes
+        assert size_bytes <= max(8300, 3 * len(ann.doc.get_update()))
+    assert scene.kept_text() == "x" * 5000
+
+
+def test_what_waits_for_another_update_survives_a_snapshot_and_a_restart(scene: Scene) -> None:
+    ann, bob = scene.peer(client_id=1), scene.peer(client_id=2)
+    updates: list[bytes] = []
+    other = Doc(client_id=9)
+    other["content"] = text = Text()
+    subscription = other.observe(lambda event: updates.append(bytes(event.update)))
+    text += "a"
+    text += "b"
+    scene.documents.update(ann, updates[1])
+    scene.keep()
+    assert bob.events("sync-update") == updates[1:]
+    for _ in range(400):
+        bob.type("long enough ")
+        scene.keep()
+    assert scene.store.read("doc").snapshot is not None
+    scene.documents.leave(ann)
+    scene.documents.leave(bob)
+    scene.now_s += 61
+    scene.documents.run_due()
+    assert scene.documents.open_count == 0
+    cid = scene.peer(client_id=3)
+    scene.documents.update(cid, updates[0])
+    scene.keep()
+    assert {"a", "b"} <= set(scene.kept_text())
+    assert "ab" in scene.kept_text()
+    other.unobserve(subscription)
+
+
+def test_the_third_malformed_update_ends_the_connection(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    ann, bob = scene.peer(client_id=1), scene.peer(client_id=2)
+    for number, bad in enumerate([b"xxxxx", "text", b"\xff" * 20]):
+        assert ann.ended == "no"
+        if number == 1:
+            scene.documents.awareness_update(ann, bad)
+        else:
+            scene.documents.update(ann, bad)
+        scene.keep()
+    assert ann.ended is None
+    assert len(caplog.records) == 3
+    assert (bob.ended, bob.is_closed, scene.store.read("doc")) == ("no", False, None)
+
+
+def test_the_limits_of_an_update_and_of_a_document() -> None:
+    scene = Scene(update_limit_bytes=1000, document_limit_bytes=1500)
+    ann, bob = scene.peer(client_id=1), scene.peer(client_id=2)
+    scene.documents.update(ann, b"x" * 1001)
+    scene.keep()
+    assert str(ann.ended) == "update: 1001 bytes, the limit is 1000"
+    bob.type("y" * 970)
+    scene.finish()
+    assert bob.ended == "no"
+    bob.type("z" * 600)
+    scene.finish()
+    assert "document: " in str(bob.ended)
+    assert "the limit is 1500" in str(bob.ended)
+    assert scene.kept_text() == "y" * 970
+
+
+def test_a_document_that_nobody_has_open_leaves_memory_and_is_there_again(scene: Scene) -> None:
+    ann = scene.peer()
+    ann.type("hi")
+    scene.keep()
+    scene.documents.leave(ann)
+    assert scene.documents.is_empty
+    scene.now_s += 59
+    assert scene.documents.run_due() == pytest.approx(1)
+    assert scene.documents.open_count == 1
+    scene.now_s += 1
+    assert scene.documents.run_due() is None
+    assert scene.documents.open_count == 0
+    assert str(scene.peer(client_id=2).text) == "hi"
+
+
+def test_awareness_goes_out_at_once_and_then_in_ticks(scene: Scene) -> None:
+    ann, bob = scene.peer(client_id=1), scene.peer(client_id=2)
+    for clock in range(1, 5):
+        scene.documents.awareness_update(ann, encode([Entry(1, clock, f'"{clock}"')]))
+    scene.keep()
+    assert [decode(update) for update in bob.events("awareness-update")] == [[Entry(1, 1, '"1"')]]
+    scene.now_s += 0.034
+    scene.documents.run_due()
+    scene.keep()
+    assert decode(bob.events("awareness-update")[-1]) == [Entry(1, 4, '"4"')], "the last one always arrives"
+    assert [decode(update) for update in ann.events("awareness-update")] == [[Entry(1, 1, "null")]], "it may be known"
+    scene.documents.leave(ann)
+    scene.now_s += 0.034
+    scene.documents.run_due()
+    scene.keep()
+    assert decode(bob.events("awareness-update")[-1]) == [Entry(1, 5, "null")]
+
+
+def test_closing_lets_go_of_all(scene: Scene) -> None:
+    ann = scene.peer()
+    scene.peer("another", 2)
+    scene.documents.close()
+    scene.keep()
+    assert (scene.documents.open_count, ann.is_closed) == (0, True)
