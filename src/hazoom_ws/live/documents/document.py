@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pycrdt import Doc, Text, TransactionEvent, UndoManager, get_update, merge_updates
+from pycrdt import Assoc, Doc, StickyIndex, Text, TransactionEvent, UndoManager, get_update, merge_updates
 
 from hazoom_ws.live.documents.errors import MalformedUpdate
 
@@ -95,37 +95,60 @@ class Document:
         """Return all that is here, but for what waits, as one update."""
         return bytes(self._doc.get_update())
 
-    def text(self, name: str) -> Text:
-        """Return the shared text of a name. Raises `MalformedUpdate` if the name is that of something else."""
-        with _readable():
-            text: Text = self._doc.get(name, type=Text)
-        return text
+    def pen(self, text: str, origin: str) -> "Pen":
+        """Return what writes to the end of the shared text of a name. ``origin``: like no other one's."""
+        return Pen(self._doc, self._changes, self._doc.get(text, type=Text), origin)
 
-    @contextmanager
-    def writing(self, origin: object = None) -> Iterator[list[bytes]]:
-        """Let the block change the document; the list has the updates that this has made, afterwards."""
-        self._changes.clear()
-        updates: list[bytes] = []
-        with self._doc.transaction(origin=origin):
-            yield updates
-        updates += self._changes
-
-    def undo_manager(self, text: Text, origin: object) -> UndoManager:
-        """Return what undoes all that is written to ``text`` with that origin."""
-        manager = UndoManager(scopes=[text], capture_timeout_millis=2**31)
-        manager.include_origin(origin)
-        return manager
-
-    def undo(self, manager: UndoManager) -> list[bytes]:
-        """Undo what a manager has seen; return the updates of that."""
-        self._changes.clear()
-        while manager.can_undo():
-            manager.undo()
-        return list(self._changes)
+    def text(self, name: str) -> str:
+        """Return what the shared text of a name says."""
+        return str(self._doc.get(name, type=Text))
 
     def close(self) -> None:
         """Let the memory go."""
         self._doc.unobserve(self._subscription)
+
+
+class Pen:
+    """Writes to a shared text, from its end on and then where it has written last, whatever others write around that."""
+
+    def __init__(self, doc: "Doc[Any]", changes: list[bytes], text: Text, origin: str) -> None:
+        self._doc = doc
+        self._changes = changes
+        self._text = text
+        self._origin = origin
+        self._last: StickyIndex | None = None  # of the last character that it has written
+        self._last_char = b""
+        self._undo = UndoManager(scopes=[text], capture_timeout_millis=2**31)
+        self._undo.include_origin(origin)
+
+    def write(self, text: str) -> list[bytes]:
+        """Write, and return the updates of that."""
+        self._changes.clear()
+        at = self._end()
+        with self._doc.transaction(origin=self._origin):
+            self._text.insert(at, text)  # indices count bytes of UTF-8
+        self._last_char = text[-1].encode()
+        self._last = self._text.sticky_index(at + len(text.encode()) - len(self._last_char), Assoc.AFTER)
+        return list(self._changes)
+
+    def undo(self) -> list[bytes]:
+        """Take back all that it has written, and return the updates of that."""
+        self._changes.clear()
+        while self._undo.can_undo():
+            self._undo.undo()
+        return list(self._changes)
+
+    def position(self) -> dict[str, Any] | None:
+        """Return where it has written last, as the relative position that editors show cursors at."""
+        return None if self._last is None else {**self._last.to_json(), "assoc": -1}  # behind that character
+
+    def _end(self) -> int:
+        if self._last is None:
+            return len(self._text)
+        at = self._last.get_index()
+        end = at + len(self._last_char)
+        is_there = str(self._text).encode()[at:end] == self._last_char
+        return end if is_there else at  # somebody has deleted it
 
 
 @contextmanager

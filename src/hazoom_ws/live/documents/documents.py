@@ -25,6 +25,7 @@ from hazoom_ws.live.documents.errors import MalformedUpdate
 from hazoom_ws.live.documents.keeping import Keeping, Opened, Peer, RunBeside
 from hazoom_ws.live.documents.open_document import State
 from hazoom_ws.message_log.documents import Documents as Store
+from hazoom_ws.message_log.documents import DocumentUpdate
 
 logger = logging.getLogger(__name__)
 
@@ -89,13 +90,14 @@ class Documents:
 
     # Who comes and goes
 
-    def enter(self, peer: Peer, name: str) -> None:
+    def enter(self, peer: Peer, name: str) -> Opened:
         """Let a client have the document of a name open. It is asked what it has, as soon as the document is read."""
         opened = self._keeping.opened(name)
         opened.peers[peer] = None
         self._by_peer[peer] = opened
         self._idle.stop(opened)
         opened.do(partial(self._greet, opened, peer))
+        return opened
 
     def leave(self, peer: Peer) -> None:
         """Take note that a client has gone; what it has said is kept all the same."""
@@ -130,7 +132,7 @@ class Documents:
         if not isinstance(update, bytes):
             self._note_malformed(peer, opened, "an update that is no bytes")
         elif len(update) > self._update_limit_bytes:
-            self._queue(partial(peer.end, TooLarge("update", self._update_limit_bytes, len(update), unit="bytes")))
+            self._queue(partial(peer.dismiss, TooLarge("update", self._update_limit_bytes, len(update), unit="bytes")))
         elif opened.jobs_bytes + len(update) > _WAITING_LIMIT_BYTES:
             self._queue(peer.close)  # it brings it again, when there is room
         else:
@@ -147,6 +149,18 @@ class Documents:
             self._note_malformed(peer, opened, str(error))
             return
         self._tell_gone(opened.awareness.apply(peer, entries))
+        self._run_if_due(opened)
+
+    # What is written by us
+
+    def keep(self, opened: Opened, update: bytes, writer: Peer) -> DocumentUpdate | None:
+        """Keep an update that a writer of ours has made, and show it to all others: see `Keeping.keep`."""
+        return self._keeping.keep(opened, update, writer)
+
+    def say(self, writer: Peer, client_id: int, state: str) -> None:
+        """Let others see where a writer of ours is; ``state`` is JSON."""
+        opened = self._by_peer[writer]
+        opened.awareness.put(writer, client_id, state)
         self._run_if_due(opened)
 
     # Time
@@ -225,4 +239,4 @@ class Documents:
         self._malformed[peer] += 1
         logger.warning("a client of document %.64r has sent what cannot be read: %s", opened.name, why)
         if self._malformed[peer] >= MALFORMED_LIMIT_COUNT:
-            self._queue(peer.end)
+            self._queue(peer.dismiss)

@@ -29,7 +29,7 @@ class Peer(Protocol):
     def ask(self, event: str, argument: bytes, on_reply: Callable[[Any], None]) -> None:
         """Send it an event, and call ``on_reply`` in a turn with what it acknowledges that with."""
 
-    def end(self, error: HazoomError | None = None) -> None:
+    def dismiss(self, error: HazoomError | None = None) -> None:
         """End its connection for good: it would do the same again. ``error``: what it is told before."""
 
     def close(self) -> None:
@@ -149,7 +149,7 @@ class Keeping:
         """Merge an update if the document is smaller than it seemed."""
         size_bytes = len(snapshot) + len(update)
         if size_bytes > self._document_limit_bytes:
-            self._queue(partial(peer.end, TooLarge("document", self._document_limit_bytes, size_bytes, unit="bytes")))
+            self._queue(partial(peer.dismiss, TooLarge("document", self._document_limit_bytes, size_bytes, unit="bytes")))
         else:
             self._merge_now(opened, peer, update, is_reply)
 
@@ -171,21 +171,23 @@ class Keeping:
         elif has_changed or may_wait:
             self.keep(opened, update, peer, may_wait=may_wait)
 
-    def keep(self, opened: Opened, update: bytes, speaker: object, *, may_wait: bool = False) -> None:
+    def keep(self, opened: Opened, update: bytes, speaker: object, *, may_wait: bool = False) -> DocumentUpdate | None:
         """Keep an update that is merged, and show it to all but the ``speaker`` when it is kept.
 
-        ``may_wait``: it may need what has not come yet.
+        ``may_wait``: it may need what has not come yet. Return its entry, None if nothing can be kept: the document is
+        closed then.
         """
         try:
             entry = self._store.add_update(opened.name, update)
         except LogUnavailable:
             self.close(opened)
-            return
+            return None
         if may_wait:
             opened.document.wait(entry.seq, update)
         opened.tail_bytes += len(update)
         opened.unkept_count += 1
         self._queue(partial(self._show, opened, entry, update, speaker))
+        return entry
 
     def _show(self, opened: Opened, entry: DocumentUpdate, update: bytes, speaker: object) -> None:
         """Send an update that is kept to the others; called when it is known whether it is."""

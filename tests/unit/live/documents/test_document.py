@@ -32,7 +32,7 @@ class Replica:
 
 
 def text_of(document: Document) -> str:
-    return str(document.text("content"))
+    return document.text("content")
 
 
 def test_an_update_is_merged_once() -> None:
@@ -123,21 +123,28 @@ def test_random_updates_in_any_order_converge(chance: random.Random, steps: list
         assert str(replica.text) == text_of(document)
 
 
-def test_writing_says_what_it_has_changed_and_can_be_undone() -> None:
+def test_a_pen_writes_where_it_has_written_last_and_can_undo_that() -> None:
     document, ann = Document(), Replica()
-    document.merge(ann.type("Question. "))
-    text, origin = document.text("content"), "the AI"
-    undo = document.undo_manager(text, origin)
-    for token in ("Answer", " one"):
-        with document.writing(origin) as updates:
-            text += token
+
+    def show(updates: list[bytes]) -> None:
         for update in updates:
             ann.doc.apply_update(update)
+        assert str(ann.text) == text_of(document)
+
+    document.merge(ann.type("Question. "))
+    pen = document.pen("content", "the AI")
+    assert pen.position() is None
+    show(pen.write("Ansé"))
     document.merge(ann.type("!", at=0))
-    assert str(ann.text) == text_of(document) == "!Question. Answer one"
-    for update in document.undo(undo):
-        ann.doc.apply_update(update)
-    assert str(ann.text) == text_of(document) == "!Question. "
+    document.merge(ann.type(" PS."))
+    show(pen.write("wer"))
+    assert text_of(document) == "!Question. Anséwer PS."
+    document.merge(ann.delete(text_of(document).encode().index(b"r PS"), 1))
+    show(pen.write("red"))
+    assert text_of(document) == "!Question. Anséwered PS."
+    assert pen.position()["assoc"] == -1
+    show(pen.undo())
+    assert text_of(document) == "!Question.  PS."
 
 
 def test_a_closed_document_leaves_memory() -> None:
