@@ -138,6 +138,22 @@ def create_app(
     ticker.serve(relay.run_due)
     states = States(log.states, delivery.add, wall_clock=time.time)
     hub.on_parted = relay.leave
+    document_ticker = Ticker(
+        delivery, interval_s=settings.relay_interval_ms / 1000, worker=worker, start_task=start_task, sleep=sleep
+    )
+    documents = Documents(
+        log.documents,
+        queue=lambda send: delivery.add(Later(lambda _: send())),
+        send_all=send_to_peers,
+        run_beside=run_beside(delivery, worker, start_task),
+        wake=document_ticker.ensure_running,
+        clock=time.monotonic,
+        update_limit_bytes=settings.document_update_limit_bytes,
+        document_limit_bytes=settings.document_limit_bytes,
+        idle_s=settings.document_idle_s,
+        interval_s=settings.relay_interval_ms / 1000,
+    )
+    document_ticker.serve(documents.run_due)
     bridge = LlmBridge(settings, start_task=start_task, read=engine.loop_reader, give_way=engine.let_others)
     answers = Answers(
         settings,
@@ -147,6 +163,7 @@ def create_app(
         turn=delivery.turn,
         keeps_up=partial(delivery.keeps_up, limit_bytes=settings.outbox_limit_bytes // 2),
         wake=timers.ensure_running,
+        open_writer=lambda writing: Writer(documents, writing.document, writing.text, settings.assistant_name),
     )
     statistics = Statistics(hub, answers, bridge)
 

@@ -10,7 +10,11 @@ IntelligenceLevel = Literal["nano", "standard", "super", "quantum"]
 
 
 class LlmRequest(ClientPayload, frozen=True, kw_only=True):
-    """Ask the AI: alone, or with ``room`` for all who are in it. The same ``request_id`` again asks once."""
+    """Ask the AI: alone, or with ``room`` for all who are in it. The same ``request_id`` again asks once.
+
+    ``document``: the answer is written there too, to the end of its shared text ``text``. ``on_error`` "remove": what was
+    written is taken back if the answer fails.
+    """
 
     event = "llm_request"
     message: str
@@ -19,6 +23,9 @@ class LlmRequest(ClientPayload, frozen=True, kw_only=True):
     stream: bool = True
     request_id: Identifier | UnsetType = UNSET
     session_id: Identifier | UnsetType = UNSET
+    document: str | UnsetType = UNSET
+    text: Identifier = "content"
+    on_error: Literal["keep", "remove"] = "keep"
 
 
 class LlmCancel(ClientPayload, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ from hazoom_ws.names import composed, has_controls, is_blank, is_plain
 from hazoom_ws.settings import Settings
 
 T = TypeVar("T", bound=Struct)
+_ROOM_FIELDS = ("room", "document")
 _COMPOSED_OF_CHARS = 4  # at the most, that become one
 
 
@@ -25,9 +26,10 @@ def parse(payload_type: type[T], payload: object, settings: Settings) -> T:
         parsed = msgspec.convert(payload, payload_type)
     except msgspec.ValidationError as error:
         raise _refusal(str(error)) from None
-    room: Any = getattr(parsed, "room", UNSET)
-    if room is not UNSET and not (len(room) <= settings.room_name_limit_chars and is_plain(room)):
-        _check_name("room", room, settings.room_name_limit_chars, may_be_blank=False)
+    for field in _ROOM_FIELDS:
+        name: Any = getattr(parsed, field, UNSET)
+        if name is not UNSET and not (len(name) <= settings.room_name_limit_chars and is_plain(name)):
+            _check_name(field, name, settings.room_name_limit_chars, may_be_blank=False)
     user_name: Any = getattr(parsed, "user_name", UNSET)
     if user_name is not UNSET:
         _check_name("user_name", user_name, settings.user_name_limit_chars, may_be_blank=True)
@@ -60,9 +62,17 @@ def _tidied(payload: dict[Any, Any], settings: Settings, nullable: Collection[st
         payload = {field: value for field, value in payload.items() if value is not None or field in nullable}
     if isinstance(user_name := payload.get("user_name"), str):
         payload = {**payload, "user_name": _tidied_name(user_name, settings.user_name_limit_chars).strip()}
-    if isinstance(room := payload.get("room"), str) and not room.isascii():
-        payload = {**payload, "room": _tidied_name(room, settings.room_name_limit_chars)}
+    for field in _ROOM_FIELDS:
+        if isinstance(name := payload.get(field), str) and not name.isascii():
+            payload = {**payload, field: _tidied_name(name, settings.room_name_limit_chars)}
     return payload
+
+
+def room_name(name: str, settings: Settings, *, field: str) -> str:
+    """Return the name of a room, or of what is named like one, in the form in which it is compared. Raises `BadPayload`."""
+    tidied = _tidied_name(name, settings.room_name_limit_chars)
+    _check_name(field, tidied, settings.room_name_limit_chars, may_be_blank=False)
+    return tidied
 
 
 def _tidied_name(name: str, limit_chars: int) -> str:

@@ -4,6 +4,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterable
 from sys import getsizeof
+from typing import Protocol
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -16,6 +17,16 @@ from hazoom_ws.llm_bridge.tokens import Tokens, packed
 from hazoom_ws.llm_bridge.wire import Prompt
 
 _HELD_BYTES = 1500  # of one that has ended, beside texts and numbers
+
+
+class Writer(Protocol):
+    """What writes an answer somewhere else too, as it comes."""
+
+    def add(self, text: str) -> None:
+        """Write what comes next."""
+
+    def end(self, *, undo: bool) -> None:
+        """Write no more. ``undo``: take back what was written."""
 
 
 class Answer:
@@ -36,6 +47,7 @@ class Answer:
         "tokens",
         "user",
         "watchers",
+        "writer",
     )
 
     def __init__(self, prompt: Prompt, asker: Connection, asked_s: float) -> None:
@@ -46,6 +58,7 @@ class Answer:
         self.watchers: list[Connection] = [asker] if prompt.room is UNSET else []
         self.asked_s = asked_s
         self.exchange: Exchange | None = None  # None while it waits
+        self.writer: Writer | None = None  # None if it is written nowhere
         self.position = 0  # in the queue, as it was told last
         self.tokens = Tokens()
         self.offsets = array("Q")  # of the tokens
@@ -63,6 +76,7 @@ class Answer:
         """Note that it has ended, and let go what only a running one needs."""
         self.is_ended = True
         self.exchange = None
+        self.writer = None
         self.prompt = msgspec.structs.replace(self.prompt, message="")
         texts = [getattr(event, "response", "") for event, _ in self.outcome]
         held = self.tokens.pack(texts[-1] if texts else "")

@@ -26,8 +26,16 @@ _FIRST_HALVES = ("\ud800", "\udbff")
 _REPLACEMENT = "\ufffd"
 
 
+class Writing(Struct, frozen=True):
+    """Into which document an answer is written, to which of its shared texts, and whether it is taken back if it fails."""
+
+    document: str
+    text: str
+    is_removed_on_error: bool
+
+
 class Prompt(Struct, frozen=True, kw_only=True):
-    """What is asked. ``room`` only labels the events."""
+    """What is asked. ``room`` only labels the events; ``writing``: where the answer is written too, None for nowhere."""
 
     request_id: str
     user_identifier: str
@@ -36,6 +44,7 @@ class Prompt(Struct, frozen=True, kw_only=True):
     session_id: str
     stream: bool
     room: str | UnsetType = UNSET
+    writing: "Writing | None" = None
 
     def body(self) -> bytes:
         """Return the request's body, which is JSON."""

@@ -21,7 +21,7 @@ from hazoom_ws.events.llm import (
     LlmToken,
     LlmTokens,
 )
-from hazoom_ws.llm_bridge.wire import Prompt
+from hazoom_ws.llm_bridge.wire import Prompt, Writing
 from hazoom_ws.namespaces.features import Greeting, handles
 
 
@@ -49,6 +49,9 @@ class LlmFeature(Greeting):
             session_id=_conversation(connection, payload.room) if payload.session_id is UNSET else payload.session_id,
             stream=payload.stream,
             room=payload.room,
+            writing=None
+            if payload.document is UNSET
+            else Writing(payload.document, payload.text, payload.on_error == "remove"),
         )
         self.parts.answers.ask(connection, prompt)
         return LlmAccepted(request_id=prompt.request_id)

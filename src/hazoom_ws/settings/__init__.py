@@ -128,6 +128,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "not in one of them is the client's, which limits per address go by."
         ),
     ] = ()
+    document_update_limit_bytes: Annotated[
+        int,
+        _count("Size of one update of a document: a pasted picture, or all that an editor has written while it was offline."),
+    ] = 4_194_304
+    document_limit_bytes: Annotated[
+        int,
+        _count("Size of a document, all that was ever deleted in it among it: it is in memory while somebody has it open."),
+    ] = 33_554_432
+    document_idle_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=86_400,
+            description="Seconds that a document stays in memory which nobody has open, so that a reload need not read it.",
+        ),
+    ] = 30.0
     message_limit_bytes: Annotated[
         int, _count("Bytes of UTF-8 in one message: long enough for a pasted log, short enough to send to a thousand.")
     ] = 65536
