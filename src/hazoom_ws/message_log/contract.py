@@ -150,11 +150,11 @@ class MessageLog(Protocol):
 
     @property
     def states(self) -> RoomStates:
-        """The states of rooms; the same object as long as the log is open."""
+        """The states of rooms; always the same object."""
 
     @property
     def documents(self) -> Documents:
-        """The documents; the same object as long as the log is open."""
+        """The documents; always the same object."""
 
     @property
     def last_seq(self) -> int:
