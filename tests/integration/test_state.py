@@ -47,6 +47,7 @@ def test_members_see_what_is_set_in_one_order_and_read_it(
     for number in range(20):
         for socket in (ann, bob):
             socket.send("state_set", {"room": room, "values": {"score": number, f"shape {number}": [number]}})
+    bob.emit("state_get", {"room": room})  # all that he sent before that is done
     last = ann.emit("state_set", {"room": room, "values": {"shape 0": None, "end": True}})
     for socket in (ann, bob):
         socket.wait_for("state", lambda event: event["seq"] == last["seq"])
@@ -74,11 +75,12 @@ def test_who_comes_back_gets_the_newest_value_of_each_key_once_among_the_message
     first = ann.emit("message", {"room": room, "message": "first"})["seq"]
     both = ann.emit("state_set", {"room": room, "values": {"b": None, "c": 1}})["seq"]
     second = ann.emit("message", {"room": room, "message": "second"})["seq"]
+    bob.emit("state_get", {"room": room})  # all that he sent before that is done
     last = ann.emit("state_set", {"room": room, "values": {"a": 4}})["seq"]
     seen_count = len(bob.history)
     proxy.come_up()
     bob.wait_for("status", lambda status: status["recovered"])
-    bob.wait_for("room_joined", lambda joined: joined["room"] == room and "client" not in joined and joined["complete"])
+    bob.wait_for("room_joined", lambda joined: joined["room"] == room and joined["complete"])
     client.wait(lambda: states(bob, room)[-1]["seq"] == last, "what was missed")
     replayed = [
         (name, data["seq"], data.get("values"))
@@ -123,7 +125,7 @@ def test_more_than_an_outbox_takes_is_left_to_state_get(async_mode: str, client:
         assert states(bob, room) == []
         page = bob.emit("state_get", {"room": room})
         assert len(page["values"]) == 10
-        assert bob.received("disconnect") == ["transport close"] or len(bob.received("disconnect")) == 1
+        assert len(bob.received("disconnect")) == 1
 
 
 def test_of_two_that_change_a_key_at_once_one_is_told(server: Hazoom, client: OfficialClient, room: str) -> None:
@@ -149,8 +151,8 @@ def test_who_wants_no_offsets_gets_the_state_without_one(server: Hazoom, client:
     plain.emit("join_room", {"room": room})
     ann.emit("state_set", {"room": room, "values": {"k": 1}})
     assert plain.wait_for("state")["values"] == {"k": 1}
-    assert client.call("session", plain)["offset"] is None
-    assert client.call("session", ann)["offset"] is not None
+    assert "offset" not in client.call("session", plain)
+    assert "offset" in client.call("session", ann)
 
 
 def test_acknowledged_state_is_there_after_kill_9(
@@ -173,7 +175,7 @@ def test_acknowledged_state_is_there_after_kill_9(
             told.pop("k0")
             again = ann.emit("state_set", {"room": room, "values": {"k0": None}, "client_id": f"{life}"})
             assert (again["seq"], again["duplicate"]) == (seq, True)
-            server.child.process.kill()
+            server.child.kill()
             ann.wait_for("disconnect")
 
 
@@ -189,8 +191,7 @@ def test_who_comes_back_to_another_process_gets_what_was_set_before_it_died(
         proxy.go_down()
         bob.wait_for("disconnect")
         seq = ann.emit("state_set", {"room": room, "values": {"k": "kept"}})["seq"]
-        server.child.process.kill()
-        server.child.process.wait()
+        server.child.kill()
         with hazoom(async_mode=async_mode, port=port, env=env):
             proxy.come_up()
             event = bob.wait_for("state")
