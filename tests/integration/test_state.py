@@ -1,11 +1,15 @@
 """The state that a room shares, with the official client: over every transport, recovered, compared, kept."""
 
+import json
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from websockets.frames import Opcode
 
-from servers import Hazoom, OfficialClient, Socket, free_port, hazoom, unique
+from raw_client import frame, raw_client
+from servers import Hazoom, OfficialClient, Socket, free_port, hazoom, unique, wait_until
 from tcp_proxy import TcpProxy, tcp_proxy
 
 QUICKLY = {"reconnectionDelay": 20, "reconnectionDelayMax": 100}
@@ -197,3 +201,40 @@ def test_who_comes_back_to_another_process_gets_what_was_set_before_it_died(
             event = bob.wait_for("state")
             assert (event["seq"], event["values"]) == (seq, {"k": "kept"})
             assert bob.received("status")[-1]["recovered"] is True
+
+
+def test_what_cannot_be_kept_is_shown_to_nobody_and_told_by_no_conflict(
+    async_mode: str, client: OfficialClient, room: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "messages.sqlite3"
+    env = {"HAZOOM_RATE_LIMIT_PER_S": "0", "HAZOOM_LOG_URL": f"sqlite:///{file}"}
+    with hazoom(async_mode=async_mode, env=env) as server, raw_client(server, user_name="Ann") as ann:
+        bob = member(client, server.url, room)
+        before = bob.emit("state_set", {"room": room, "values": {"k": "before"}})["seq"]
+        ann.send(f'421["join_room",{{"room":"{room}"}}]')
+        while not ann.receive().startswith("431["):
+            pass
+        holder = sqlite3.connect(file, isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        asked = {
+            2: ("state_set", {"room": room, "values": {"k": "meanwhile"}}),
+            3: ("state_set", {"room": room, "values": {"k": "again"}, "if_seq": {"k": before}}),
+            4: ("state_get", {"room": room}),
+        }
+        texts = [f"42{number}{json.dumps(event)}" for number, event in asked.items()]
+        ann.send_bytes(b"".join(frame(Opcode.TEXT, text.encode()) for text in texts))
+        for number, (event, _) in asked.items():
+            while not (text := ann.receive()).startswith(f"43{number}["):
+                assert not text.startswith('42["state"')
+            (reply,) = json.loads(text[3:])
+            if event == "state_get" and reply["ok"]:  # where the others were refused before it came
+                assert reply["values"] == {"k": "before"}
+                continue
+            assert reply == {"ok": False, "error": reply["error"]}
+            assert (reply["error"]["code"], reply["error"]["event"], reply["error"]["retry"]) == ("internal", event, True)
+        holder.execute("ROLLBACK")
+        holder.close()
+        wait_until(server.is_ready, "the log is well again")
+        after = bob.emit("state_set", {"room": room, "values": {"k": "after"}, "if_seq": {"k": before}})
+        assert after["ok"] is True
+        assert [event["values"] for event in states(bob, room)] == [{"k": "before"}, {"k": "after"}]
