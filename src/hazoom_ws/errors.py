@@ -43,6 +43,8 @@ class UpstreamFault(HazoomError):
 
 
 class BadPayload(HazoomError):
+    """A field that is missing, of a wrong type, or over its limit. Nothing has changed."""
+
     code = "bad_payload"
 
     def __init__(self, field: str, problem: str) -> None:
@@ -52,6 +54,8 @@ class BadPayload(HazoomError):
 
 
 class UnknownEvent(HazoomError):
+    """An event that the namespace does not serve."""
+
     code = "unknown_event"
 
     def __init__(self, name: str, namespace: str) -> None:
@@ -59,6 +63,8 @@ class UnknownEvent(HazoomError):
 
 
 class NotInRoom(HazoomError):
+    """What only members of a room may do."""
+
     code = "not_in_room"
 
     def __init__(self, room: str) -> None:
@@ -66,6 +72,8 @@ class NotInRoom(HazoomError):
 
 
 class TooLarge(HazoomError):
+    """A text that is longer than its limit, both in bytes of UTF-8."""
+
     code = "too_large"
 
     def __init__(self, field: str, limit_bytes: int, actual_bytes: int) -> None:
@@ -73,6 +81,8 @@ class TooLarge(HazoomError):
 
 
 class RateLimited(HazoomError):
+    """More than the sender's share; ``retry_after_s`` says when there is some again."""
+
     code = "rate_limited"
     retry = True
 
@@ -83,6 +93,8 @@ class RateLimited(HazoomError):
 
 
 class TooMuchHistory(HazoomError):
+    """Pages of history that would not fit into what is on its way to the connection."""
+
     code = "rate_limited"
     retry = True
 
@@ -94,6 +106,8 @@ class TooMuchHistory(HazoomError):
 
 
 class TooManyRooms(HazoomError):
+    """One more room than a connection may be in."""
+
     code = "too_many_rooms"
 
     def __init__(self, limit: int) -> None:
@@ -101,6 +115,8 @@ class TooManyRooms(HazoomError):
 
 
 class TooManyStreams(HazoomError):
+    """One more answer of the AI than may run and wait."""
+
     code = "too_many_streams"
     retry = True
 
@@ -140,6 +156,8 @@ class Conflict(HazoomError):
 
 
 class TooManyTasks(HazoomError):
+    """One more event than may be handled beside others."""
+
     code = "rate_limited"
     retry = True
 
@@ -159,6 +177,8 @@ class Refused(HazoomError):
 
 
 class Forbidden(HazoomError):
+    """What belongs to somebody else."""
+
     code = "forbidden"
 
     def __init__(self, what: str) -> None:
@@ -166,6 +186,8 @@ class Forbidden(HazoomError):
 
 
 class NotFound(HazoomError):
+    """What nobody knows, or knows any more."""
+
     code = "not_found"
 
     def __init__(self, what: str) -> None:
@@ -173,6 +195,8 @@ class NotFound(HazoomError):
 
 
 class LlmUnavailable(UpstreamFault):
+    """The backend cannot be reached."""
+
     code = "llm_unavailable"
     retry = True
 
@@ -184,6 +208,8 @@ class LlmUnavailable(UpstreamFault):
 
 
 class LlmFailed(UpstreamFault):
+    """The backend has answered with an error, or with nothing that can be used."""
+
     code = "llm_failed"
 
     def __init__(self, problem: str = "the AI service could not answer", *, retry: bool = True) -> None:
@@ -192,6 +218,8 @@ class LlmFailed(UpstreamFault):
 
 
 class LlmTimeout(UpstreamFault):
+    """The backend has taken too long."""
+
     code = "llm_timeout"
     retry = True
 
@@ -201,6 +229,8 @@ class LlmTimeout(UpstreamFault):
 
 
 class Internal(HazoomError):
+    """A defect of ours, which the log has under ``reference``."""
+
     code = "internal"
 
     def __init__(self, reference: str) -> None:
@@ -209,6 +239,8 @@ class Internal(HazoomError):
 
 
 class LogUnavailable(HazoomError):
+    """What cannot be kept, and so is not said to anybody."""
+
     code = "internal"
     retry = True
 

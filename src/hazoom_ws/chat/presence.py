@@ -25,10 +25,12 @@ class User(NamedTuple):
 
     @classmethod
     def named(cls, name: str) -> "User":
+        """Return the user of a name that nobody has checked: whoever gives the same one is the same."""
         return cls(f"name:{name}", name)
 
     @property
     def is_guest(self) -> bool:
+        """Whether this is somebody without a name of their own."""
         return self.id.startswith("guest:")
 
     @property
@@ -109,6 +111,7 @@ class Members:
         return True
 
     def connections_of(self, user: User) -> tuple[Connection, ...]:
+        """Return the connections that a user has in the room, () for one who is not here or away."""
         return tuple(self._connections.get(user, ()))
 
     def users(self) -> list[User]:

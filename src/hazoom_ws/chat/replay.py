@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from msgspec import UNSET, Raw
 
+from hazoom_ws.chat.effects import Numbered, place_of
 from hazoom_ws.errors import LogUnavailable
-from hazoom_ws.events.base import ServerEvent
 from hazoom_ws.events.live import SharedState
 from hazoom_ws.events.rooms import NewMessage
 from hazoom_ws.message_log.contract import EVERYTHING, PAGE_LIMIT_BYTES, RECORD_BYTES, MessageLog, Page, size_bytes
@@ -41,14 +41,14 @@ def newest_after(log: MessageLog, offset: int) -> Callable[[str, int, int], Page
 
 def catch_up(
     log: MessageLog, rooms: Iterable[str], offset: int, limit_bytes: int
-) -> tuple[list[tuple[ServerEvent, int]], dict[str, list[NewMessage]]]:
+) -> tuple[list[Numbered], dict[str, list[NewMessage]]]:
     """Return what was said and set in ``rooms`` after ``offset``, in order and each with its offset, and what is missing.
 
     Of what was set the newest value of each key, once. Where that does not fit into what messages leave of ``limit_bytes``,
     or is not known any more, the room is incomplete, as in `Missed`.
     """
     replayed, incomplete = missed(rooms, newest_after(log, offset), limit_bytes)
-    events: list[tuple[ServerEvent, int]] = [(entry, entry.seq) for entry in replayed]
+    events: list[Numbered] = [(entry, entry) for entry in replayed]
     left_bytes = limit_bytes - sum(map(size_bytes, replayed))
     for room in rooms:
         changed = _changed_state(log, room, offset)
@@ -58,7 +58,7 @@ def catch_up(
         else:
             left_bytes -= size
             events += [(event, event.seq) for event in changed]
-    events.sort(key=lambda numbered: numbered[1])
+    events.sort(key=place_of)
     return events, incomplete
 
 

@@ -38,14 +38,17 @@ class ClientSet:
 
     @property
     def user(self) -> User:
+        """Who it is."""
         return self.connection.user
 
     @property
     def rooms(self) -> tuple[str, ...]:
+        """The rooms that its connection is in."""
         return tuple(self.connection.rooms)
 
     @property
     def is_open(self) -> bool:
+        """Whether its connection is here; False from the moment in which it has gone."""
         return self.connection.is_open
 
     def key_of(self, namespace: str, room: str) -> str:

@@ -29,6 +29,8 @@ class Auth(Struct, frozen=True, kw_only=True):
 
 
 class ServerInfo(Struct, frozen=True, kw_only=True):
+    """What answers: its name and its version."""
+
     name: str
     version: str
 

@@ -16,8 +16,8 @@ from msgspec import UNSET, Raw, UnsetType
 from hazoom_ws.chat.effects import Broadcast, Effect
 from hazoom_ws.chat.presence import Connection
 from hazoom_ws.errors import Conflict, StateTooLarge, TooLarge
-from hazoom_ws.events.live import SharedState, StateAccepted, StatePage
-from hazoom_ws.message_log.room_state import RoomStates, StateValue
+from hazoom_ws.events.live import SharedState, StatePage
+from hazoom_ws.message_log.room_state import RoomStates, StateChange, StateValue
 
 VALUE_LIMIT_BYTES = 16_384  # a long path of a drawing; what is larger is a document
 KEYS_LIMIT_COUNT = 1000  # of a room
@@ -42,15 +42,17 @@ class States:
         *,
         if_seq: Mapping[str, int] | UnsetType = UNSET,
         client_id: str | UnsetType = UNSET,
-    ) -> StateAccepted:
+    ) -> StateChange | int:
         """Set keys of a member's room and show it, None deletes. Raises `TooLarge`, `StateTooLarge`, `Conflict`.
+
+        Return the change, or the ``seq`` of the one that was made before with this ``client_id``.
 
         ``if_seq``: the change that each of these keys must have been set by last, 0 if it must not be there.
         """
         user, sender = connection.user.name, connection.user.sender
         resent = self._states.find_resent(room, user, client_id, UNSET if client_id is UNSET else sender)
         if resent is not None:
-            return StateAccepted(seq=resent, duplicate=True)
+            return resent
         encoded = {key: None if value is None else _encoded(key, value) for key, value in values.items()}
         for key, seq in {} if if_seq is UNSET else if_seq.items():
             there = self._states.get(room, key)
@@ -68,8 +70,8 @@ class States:
         if change.values:  # what was not there and is deleted is no news
             shown = {key: _NOTHING if value is None else Raw(value) for key, value in change.values.items()}
             event = SharedState(room=room, seq=change.seq, values=shown, user=user)
-            self._deliver(Broadcast(room, event, offset=change.seq))
-        return StateAccepted(seq=change.seq, duplicate=False)
+            self._deliver(Broadcast(room, event, offset=change))
+        return change
 
     def get(self, room: str, since: int | UnsetType = UNSET) -> StatePage:
         """Return a room's state, or what has changed in it after ``since``."""

@@ -8,14 +8,12 @@ from sys import getsizeof
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from hazoom_ws.chat.effects import Numbered, place_of
 from hazoom_ws.chat.presence import Connection, User
-from hazoom_ws.events.base import ServerEvent
 from hazoom_ws.events.llm import LlmTokens
 from hazoom_ws.llm_bridge.exchange import Exchange
 from hazoom_ws.llm_bridge.tokens import Tokens, packed
 from hazoom_ws.llm_bridge.wire import Prompt
-
-Numbered = tuple[ServerEvent, int]
 
 _HELD_BYTES = 1500  # of one that has ended, beside texts and numbers
 
@@ -58,6 +56,7 @@ class Answer:
 
     @property
     def room(self) -> str | UnsetType:
+        """The room that it is shared with, UNSET if it is private."""
         return self.prompt.room
 
     def finish(self) -> None:
@@ -91,7 +90,8 @@ def weave(answers: Iterable[Answer], events: Iterable[Numbered], offset: int) ->
     """
     woven: list[Numbered] = []
     left = {answer: first for answer in answers if (first := bisect_right(answer.offsets, offset)) < len(answer.offsets)}
-    for event, place in [*events, (None, None)]:
+    for numbered in [*events, None]:
+        place = None if numbered is None else place_of(numbered)
         pieces: list[tuple[int, Answer, int, int]] = []
         for answer, first in list(left.items()):
             end = len(answer.offsets) if place is None else bisect_right(answer.offsets, place, first)
@@ -104,7 +104,7 @@ def weave(answers: Iterable[Answer], events: Iterable[Numbered], offset: int) ->
         for last_place, answer, first, end in pieces:
             joined = answer.joined(first, end)
             woven.append((joined, last_place if last_place == pieces[-1][0] else offset))
-        if event is not None and place is not None:
-            woven.append((event, place))
+        if numbered is not None and place is not None:
+            woven.append(numbered)
             offset = place
     return woven

@@ -14,14 +14,14 @@ from typing import Any
 
 from msgspec import UNSET, UnsetType
 
-from hazoom_ws.chat.effects import Broadcast, Effect, Push
+from hazoom_ws.chat.effects import Broadcast, Effect, Numbered, Push, place_of
 from hazoom_ws.chat.hub import NOTICE_INTERVAL_S, Hub
 from hazoom_ws.chat.presence import Connection, User
 from hazoom_ws.deadlines import Deadlines
 from hazoom_ws.errors import BadPayload, Forbidden, Internal, LlmFailed, LogUnavailable, NotFound
 from hazoom_ws.events.base import ServerEvent
 from hazoom_ws.events.llm import LlmComplete, LlmError, LlmQueued, LlmResponse, LlmStarted, LlmToken
-from hazoom_ws.llm_bridge.answer import Answer, Numbered, weave
+from hazoom_ws.llm_bridge.answer import Answer, weave
 from hazoom_ws.llm_bridge.bridge import LlmBridge
 from hazoom_ws.llm_bridge.register import Register
 from hazoom_ws.llm_bridge.slots import Slots
@@ -70,6 +70,7 @@ class Answers:
 
     @property
     def waiting_count(self) -> int:
+        """Answers that wait for a slot."""
         return len(self._waiting)
 
     def keep_died(self) -> None:
@@ -190,8 +191,8 @@ class Answers:
         for room in connection.rooms:
             watched += self._register.of_room(room)
         for answer in watched:
-            events += [numbered for numbered in (*answer.beginning, *answer.outcome) if numbered[1] > offset]
-        return weave(watched, sorted(events + replayed, key=_offset_of), offset) + lost
+            events += [numbered for numbered in (*answer.beginning, *answer.outcome) if place_of(numbered) > offset]
+        return weave(watched, sorted(events + replayed, key=place_of), offset) + lost
 
     def _lost(self, connection: Connection) -> list[Numbered]:
         """Return the ends of answers that a recovered client waits for and that are kept nowhere, on each namespace."""
@@ -381,7 +382,3 @@ class _Sink:
     def keeps_up(self) -> bool:
         with self._answers.turn():
             return self._answers.keeps_up(self._answer.room, self._answer.watchers)
-
-
-def _offset_of(numbered: Numbered) -> int:
-    return numbered[1]

@@ -180,14 +180,17 @@ def decode(content: str | bytes, into: type[T]) -> T:
 
 
 def cut_off() -> LlmFailed:
+    """Return the error of a stream that has ended in the middle."""
     return LlmFailed("the AI service stopped in the middle of its answer")
 
 
 def connection_lost() -> LlmFailed:
+    """Return the error of a connection that broke."""
     return LlmFailed("the connection to the AI service was lost")
 
 
 def too_long() -> LlmFailed:
+    """Return the error of an answer that is longer than its limit."""
     return LlmFailed("the AI service sent too long an answer", retry=False)
 
 
@@ -227,4 +230,5 @@ def error_event(request_id: str, error: HazoomError, room: str | UnsetType = UNS
 
 
 def milliseconds(from_s: float, to_s: float) -> float:
+    """Return the time between two moments, in milliseconds, rounded to a tenth."""
     return round((to_s - from_s) * 1000, 1)

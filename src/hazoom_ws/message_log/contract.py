@@ -2,12 +2,14 @@
 promises of what rooms share beside messages.
 
 Order. ``seq`` is one order over all rooms and only grows, across restarts too: it starts at the microseconds since the
-epoch, so that a log which has lost its past goes on above it. A message has its number from `append` on, and `read` shows
-it at once.
+epoch, so that a log which has lost its past goes on above it. From `append` on a message has its place in the order of
+this process, and `read` shows it at once. Its ``seq`` and ``id`` are final when it is kept: a log whose order other
+processes share gets them from there and lets the message have them (`number`), in the same order. So who tells anybody of
+a message holds the message, and reads its number when that is sent.
 
 Crashes. What `append` returned may be shown to nobody until `write` has kept the batch that holds it: then it is in every
-later `read`, whatever dies. A batch is kept whole or not at all; one that could not be kept is taken back by `forget`, and
-its numbers are not given again.
+later `read`, whatever dies. A batch is kept whole or not at all; one that could not be kept is taken back by `forget`, its
+messages are marked by `revoke`, and its numbers are not given again.
 
 Turns. Everything but `write`, `tidy`, `reopen` and `checkpoint` is called within a turn and returns soon. Those may block
 and are called beside turns, one at a time and none during `write_at_once`, but for `checkpoint`, which may run beside
@@ -20,6 +22,7 @@ from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import force_setattr
 
 from hazoom_ws.events.base import FinishReason
 from hazoom_ws.events.rooms import NewMessage
@@ -40,6 +43,28 @@ EVERYTHING = None
 
 class UsedElsewhere(SettingsError):
     """What is to keep a log is used by another process."""
+
+
+Entry = NewMessage | StateChange | DocumentUpdate
+REVOKED = 0  # the ``seq`` of what could not be kept
+
+
+def number(entry: NewMessage, seq: int, identifier: str) -> None:
+    """Let a message have the number and the id that it was kept with. For a log, before it says that it has kept it."""
+    force_setattr(entry, "seq", seq)
+    force_setattr(entry, "id", identifier)
+
+
+def revoke(entry: Entry) -> None:
+    """Mark what could not be kept, for all that hold it: it has the ``seq`` `REVOKED`."""
+    force_setattr(entry, "seq", REVOKED)
+
+
+class Said(NamedTuple):
+    """What somebody has said. ``duplicate``: it was said before, under the same ``client_id``."""
+
+    entry: NewMessage
+    duplicate: bool
 
 
 class Page(NamedTuple):
@@ -137,10 +162,11 @@ class Batch(NamedTuple):
         """How much is in it: messages, sessions and changes of them, changes of state, updates."""
         return sum(map(len, (self.messages, self.sessions, self.changes, self.state_changes, self.updates)))
 
-    def numbers(self) -> Iterator[int]:
-        """Yield the number of all that may be shown only when this is kept: messages, changes of state, updates."""
-        for entries in (self.messages, self.state_changes, self.updates):
-            yield from (entry.seq for entry in entries)
+    def entries(self) -> Iterator[Entry]:
+        """Yield all that may be shown only when this is kept: messages, changes of state, updates."""
+        yield from self.messages
+        yield from self.state_changes
+        yield from self.updates
 
 
 class MessageLog(Protocol):
@@ -187,7 +213,7 @@ class MessageLog(Protocol):
         code: str | UnsetType = UNSET,
         event_name: str | UnsetType = UNSET,
     ) -> NewMessage:
-        """Give one message its number and return it. Raises `LogUnavailable`.
+        """Give one message its place, and return it; its number is final when it is kept. Raises `LogUnavailable`.
 
         ``event_name``: it is an event that a feature keeps, and ``message`` the event's JSON. It has its place in the
         order, counts for the room's bounds as a message does, and `read` shows it only when asked.
@@ -247,7 +273,7 @@ class MessageLog(Protocol):
         """Return what is to be written now: what is pressing, or else what could wait."""
 
     def write(self, batch: Batch) -> None:
-        """Keep a batch. Raises `LogUnavailable`, and then has kept none of it."""
+        """Keep a batch, whose numbers are final then. Raises `LogUnavailable`, and then has kept none of it."""
 
     def write_at_once(self, batch: Batch) -> bool:
         """Keep a batch if nothing has to be waited for; return whether it is kept. If not, `write` says why."""

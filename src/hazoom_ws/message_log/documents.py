@@ -5,7 +5,7 @@ twice has to be harmless, and so has their order, as with Yjs. A document that n
 
 Crashes. An update is kept with its batch, like a message: it may be shown to nobody before `MessageLog.write` has kept it.
 If that fails, `MessageLog.forget` drops it: it is in no later `Documents.read`. Who holds a document in memory that it was
-merged into has to read it anew (`Batch.numbers` tells, and the group commit's ``revoked``).
+merged into has to read it anew (`REVOKED` tells).
 
 Snapshots are no promise but a saving: one that is not written, because the process dies before, loses nothing. It and the
 deletion of what it replaces are one transaction.
@@ -79,5 +79,6 @@ class Documents(Protocol):
         """Let a snapshot replace all of a document up to the number ``through``. Called within a turn; returns at once.
 
         The snapshot has to hold the earlier one and all updates up to there. It is written beside turns, when it is calm or
-        too much has gathered; of two for one document that wait, the newer one is. The bytes must not change.
+        too much has gathered; of two for one document that wait, the newer one is. One with a lower number than the stored
+        snapshot has replaces nothing. The bytes must not change.
         """

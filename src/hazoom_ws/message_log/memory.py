@@ -299,15 +299,18 @@ class MemoryLog:
         """Nothing waits."""
 
     def sessions(self) -> Iterator[tuple[str, StoredSession]]:
+        """There are none: they have ended with the process."""
         yield from ()
 
     def pop_batch(self) -> Batch:
+        """Nothing is to be written."""
         return Batch([], {}, {}, 0)
 
     def write(self, batch: Batch) -> None:
         """Nothing can be lost that is not lost with the process."""
 
     def write_at_once(self, batch: Batch) -> bool:
+        """Everything is kept already."""
         return not batch.messages  # there never are any
 
     def look(self) -> None:

@@ -60,6 +60,8 @@ class MemoryDocuments:
     def save_snapshot(self, document: str, snapshot: bytes, through: int) -> None:
         """See `Documents`. It replaces them at once."""
         earlier = self._documents.get(document)
+        if earlier is not None and earlier.through > through:
+            return
         updates = [] if earlier is None else [update for update in earlier.updates if update[0] > through]
         self._put(document, _Document(snapshot, through, updates))
 

@@ -12,7 +12,7 @@ away and recover. What is older than these is told by ``complete`` (`RoomState`)
 bounded by their bytes together: the state of the room that was used least lately goes first, and as a whole.
 
 Turns. All of it is called within a turn. A room that was not used lately is loaded from the file by the first call that
-needs it: a millisecond or two for one of 1 MB. All but that is answered from memory, also while the log is unwell.
+needs it: a few milliseconds for one of 1 MB. All but that is answered from memory, also while the log is unwell.
 """
 
 from collections.abc import Mapping
@@ -59,7 +59,8 @@ class RoomState(NamedTuple):
     ``seq``: up to here it is; what to ask for next as ``since``. It is that of the room's newest change, or a higher one if
     what was deleted before that is forgotten: if it could not be kept, neither could something that is shown here.
 
-    ``values``: by key, those that changed first come first; keys of one change follow each other, with the same ``seq``.
+    ``values``: by key, those that changed first come first; keys of one change follow each other, in any order, and have
+    the same ``seq``.
 
     ``complete``: False if what was deleted after ``since`` is not known any more; then this is the whole state, and a key
     that is not in it is not there.

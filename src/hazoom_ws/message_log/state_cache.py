@@ -73,9 +73,16 @@ class _Room:
 
     def put(self, key: str, entry: StateValue) -> StateValue | None:
         """Give a key what it has last; return what it had."""
-        earlier = self.remove(key)
+        earlier = self.values.pop(key, None)
         self.values[key] = entry
-        self._count(key, entry, 1)
+        if earlier is None or earlier.value is None or entry.value is None:
+            if earlier is not None:
+                self._count(key, earlier, -1)
+            self._count(key, entry, 1)
+        else:  # as nearly always
+            grown_bytes = len(entry.value) - len(earlier.value)
+            self.size_bytes += grown_bytes
+            self.held_bytes += grown_bytes
         return earlier
 
     def remove(self, key: str) -> StateValue | None:
@@ -141,6 +148,7 @@ class StateCache:
         self._unfiled: deque[StateChange] = deque()
         self._unfiled_of: dict[str, deque[StateChange]] = {}
         self._written_seq = 0
+        self._settled = (0, 0)  # what `settle` was told last
         self._resent: OrderedDict[ResentKey, int] = OrderedDict()
 
     @property
@@ -231,6 +239,9 @@ class StateCache:
 
     def settle(self, written_seq: int, filed_seq: int) -> None:
         """Learn up to where changes are written, and up to where they are in the file's table."""
+        if (written_seq, filed_seq) == self._settled:
+            return
+        self._settled = (written_seq, filed_seq)
         self._written_seq = written_seq = max(written_seq, self._written_seq)
         replaced, unfiled = self._replaced, self._unfiled
         while replaced and (seq := next(iter(replaced))) <= written_seq:

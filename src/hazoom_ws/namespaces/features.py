@@ -8,13 +8,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
+from hazoom_ws.chat.effects import Numbered
 from hazoom_ws.chat.presence import Connection, User
 from hazoom_ws.events.base import ClientPayload, ServerEvent
 from hazoom_ws.namespaces.chat import Chat
 from hazoom_ws.namespaces.parts import Parts
 
 Method = TypeVar("Method", bound=Callable[..., Any])
-Numbered = tuple[ServerEvent, int]  # an event and its place in the order of messages
 
 
 class Mark(NamedTuple):

@@ -1,17 +1,19 @@
 """What is live: relayed items, and the state that a room shares."""
 
+from functools import partial
+
 from msgspec import UNSET
 
 from hazoom_ws.access.limits import TokenBucket
+from hazoom_ws.chat.effects import Numbered
 from hazoom_ws.chat.presence import Connection
 from hazoom_ws.delivery.client_sets import ClientSet
 from hazoom_ws.errors import Conflict, RateLimited, TooMuchHistory
-from hazoom_ws.events.live import GetState, Relayed, SendRelay, SetState, SharedState
+from hazoom_ws.events.live import GetState, Relayed, SendRelay, SetState, SharedState, StateAccepted
 from hazoom_ws.live.relayed_data import relayed
 from hazoom_ws.live.shared_state import size_bytes
-from hazoom_ws.namespaces.features import Greeting, Numbered, handles
-from hazoom_ws.namespaces.replies import fields_of, refusal, when_kept
-from hazoom_ws.transport.socketio.dispatch import Deferred
+from hazoom_ws.namespaces.features import Greeting, handles
+from hazoom_ws.namespaces.replies import WhenKept, fields_of, when_kept
 
 
 class LiveFeature(Greeting):
@@ -36,21 +38,21 @@ class LiveFeature(Greeting):
         parts.relay.put(connection, room, payload.channel, payload.key, relayed(payload.data))
 
     @handles(SetState)
-    def state_set(self, clients: ClientSet, payload: SetState) -> Deferred:
+    def state_set(self, clients: ClientSet, payload: SetState) -> WhenKept:
         """Set keys of a room's state; answered when that is kept."""
         parts, connection = self.parts, clients.connection
         room = parts.hub.resolve_room(payload.room)
         parts.hub.require_member(connection, room)
         try:
-            accepted = parts.states.set(
-                connection, room, payload.values, if_seq=payload.if_seq, client_id=payload.client_id
-            )
+            change = parts.states.set(connection, room, payload.values, if_seq=payload.if_seq, client_id=payload.client_id)
         except Conflict as error:  # what it tells may not be kept yet
-            return when_kept(parts.delivery, payload.event, {**refusal(error, payload.event), "seq": error.seq})
-        return when_kept(parts.delivery, payload.event, {"ok": True, **fields_of(accepted)})
+            return WhenKept(parts.delivery.unrevoked(), refusal=error)
+        if isinstance(change, int):
+            return WhenKept(parts.delivery.unrevoked(), lambda: fields_of(StateAccepted(seq=change, duplicate=True)))
+        return when_kept(change, lambda: fields_of(StateAccepted(seq=change.seq, duplicate=False)))
 
     @handles(GetState)
-    def state_get(self, clients: ClientSet, payload: GetState) -> Deferred:
+    def state_get(self, clients: ClientSet, payload: GetState) -> WhenKept:
         """Return a room's state, as far as it is kept; one at a time is on its way to a client that reads slowly."""
         parts = self.parts
         room = parts.hub.resolve_room(payload.room)
@@ -60,7 +62,7 @@ class LiveFeature(Greeting):
         page = parts.states.get(room, payload.since)
         if clients.gets_reply:
             parts.delivery.note_paged_bytes(clients, size_bytes(page.values.values()))
-        return when_kept(parts.delivery, payload.event, {"ok": True, **fields_of(page)})
+        return WhenKept(parts.delivery.unrevoked(), partial(fields_of, page))
 
     def _spend(self, clients: ClientSet) -> float:
         """Count one item of a connection; return in how many seconds there may be one more, 0 if this one may be."""

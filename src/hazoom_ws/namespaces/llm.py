@@ -5,6 +5,7 @@ import secrets
 
 from msgspec import UNSET, UnsetType
 
+from hazoom_ws.chat.effects import Numbered
 from hazoom_ws.chat.presence import Connection
 from hazoom_ws.delivery.client_sets import ClientSet
 from hazoom_ws.events.llm import (
@@ -21,10 +22,12 @@ from hazoom_ws.events.llm import (
     LlmTokens,
 )
 from hazoom_ws.llm_bridge.wire import Prompt
-from hazoom_ws.namespaces.features import Greeting, Numbered, handles
+from hazoom_ws.namespaces.features import Greeting, handles
 
 
 class LlmFeature(Greeting):
+    """Questions to the AI, and their answers as they come."""
+
     name = "llm"
     events = (LlmStarted, LlmQueued, LlmToken, LlmTokens, LlmResponse, LlmComplete, LlmError)
 

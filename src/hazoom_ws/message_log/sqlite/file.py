@@ -184,6 +184,7 @@ class FileWatch:
         return self.has_changed()
 
     def has_changed(self) -> bool:
+        """Return whether the file of that name is another one than was opened, or gone."""
         return any(self._identity(suffix) != identity for suffix, identity in self._identities.items())
 
     def put_remains_aside(self) -> None:

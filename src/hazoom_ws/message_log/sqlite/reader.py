@@ -51,6 +51,7 @@ class SqliteReader:
             raise
 
     def close(self) -> None:
+        """Give the connection to the file back."""
         with suppress(sqlite3.Error):
             self._connection.close()
 

@@ -6,7 +6,8 @@ room it is not known any more what was deleted; under the name "", which no room
 
 import logging
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from zlib import crc32
 
 from msgspec import UNSET, UnsetType
@@ -22,10 +23,11 @@ DELETED_KEPT_S = 86_400.0  # longer than anybody may be away and recover
 _SLACK_COUNT = 250  # deleted keys: trimming many at a time goes faster
 _LOOKED_AT_ONCE = 1000
 _INSERT = "INSERT INTO state (room, key, value, seq, user, timestamp, checksum)"
-_IF_NEWER = """
+_INSTEAD = """
     ON CONFLICT (room, key) DO UPDATE SET value = excluded.value, seq = excluded.seq, user = excluded.user,
-    timestamp = excluded.timestamp, checksum = excluded.checksum WHERE excluded.seq > seq
+    timestamp = excluded.timestamp, checksum = excluded.checksum
 """
+_IF_NEWER = f"{_INSTEAD} WHERE excluded.seq > seq"
 _INSERT_RESENT = "INSERT OR IGNORE INTO state_resent (seq, room, user, client_id, sender, timestamp)"
 _FIND = "SELECT seq FROM state_resent WHERE client_id = ? AND room = ? AND"
 _LOAD = "SELECT CAST(key AS BLOB), CAST(value AS BLOB), seq, CAST(user AS BLOB), checksum FROM state WHERE room = ?"
@@ -49,10 +51,11 @@ def file_changes(connection: sqlite3.Connection, changes: Sequence[StateChange])
     for change in changes:
         for key, value in change.values.items():
             entry = StateValue(value, change.seq, change.user)
-            newest[change.room, key] = row_of(change.room, key, entry, change.timestamp)
+            newest[change.room, key] = _row_of(change.room, key, entry, change.timestamp)
             if value is None:
                 rooms_to_trim.add(change.room)
-    put_rows(connection, list(newest.values()))
+    # Over what is there, whatever number that has: it is older, unless it is damaged.
+    insert_rows(connection, _INSERT, list(newest.values()), on_conflict=_INSTEAD)
     resent = [
         (change.seq, change.room, change.user, change.client_id, change.sender, change.timestamp)
         for change in changes
@@ -63,15 +66,12 @@ def file_changes(connection: sqlite3.Connection, changes: Sequence[StateChange])
         _trim_room(connection, room)
 
 
-def put_rows(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
-    """Put values in the table, none over a newer one."""
-    insert_rows(connection, _INSERT, rows, on_conflict=_IF_NEWER)
-
-
-def row_of(room: str, key: str, entry: StateValue, timestamp: float) -> Row:
-    """Return a value as its table has it."""
-    value, seq, user = entry
-    return room, key, value, seq, user, timestamp, _checksum(room, key, entry)
+def restore_values(connection: sqlite3.Connection, values: Iterable[tuple[str, str, StateValue]], timestamp: float) -> None:
+    """Put values that another file had into the table, but over no newer ones: room, key and value of each."""
+    connection.execute("BEGIN IMMEDIATE")
+    for room, key, entry in values:
+        connection.execute(f"{_INSERT} VALUES (?, ?, ?, ?, ?, ?, ?) {_IF_NEWER}", _row_of(room, key, entry, timestamp))
+    connection.execute("COMMIT")
 
 
 def load_room(connection: sqlite3.Connection, room: str, start_seq: int) -> LoadedRoom:
@@ -93,8 +93,8 @@ def load_room(connection: sqlite3.Connection, room: str, start_seq: int) -> Load
     rows = connection.execute("SELECT seq FROM state_trimmed WHERE room IN (?, ?)", (room, _ALL_ROOMS)).fetchall()
     forgotten_seq = start_seq
     for (seq,) in rows:
-        if isinstance(seq, int):
-            forgotten_seq = max(forgotten_seq, seq)
+        with suppress(Damage):
+            forgotten_seq = max(forgotten_seq, checked_seq(seq))
     return LoadedRoom(dict(found), forgotten_seq)
 
 
@@ -141,6 +141,12 @@ def _trim_room(connection: sqlite3.Connection, room: str) -> None:
     [up_to_seq] = connection.execute(_NEWEST_FORGOTTEN, (room, DELETED_KEPT_COUNT)).fetchone()
     connection.execute(_FORGET, (room, DELETED_KEPT_COUNT))
     connection.execute(_TRIM, (room, up_to_seq))
+
+
+def _row_of(room: str, key: str, entry: StateValue, timestamp: float) -> Row:
+    """Return a value as its table has it."""
+    value, seq, user = entry
+    return room, key, value, seq, user, timestamp, _checksum(room, key, entry)
 
 
 def _checksum(room: str, key: str, entry: StateValue) -> int:

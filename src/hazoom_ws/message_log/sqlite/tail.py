@@ -155,6 +155,7 @@ class Share:
         self.number = self.last_seq = self.count = self.size_bytes = self.parts_bytes = 0
 
     def add(self, number: int, messages: bytes, sessions: bytes, changes: bytes, parts: bytes | None) -> None:
+        """Add a row as the table has it."""
         state_changes, updates, are_parts_sound = decoded_parts(parts)
         try:
             batch = _batch(_decode_messages(messages), _decode_sessions(sessions), _decode_changes(changes), number)

@@ -32,7 +32,7 @@ from hazoom_ws.message_log.sqlite.message_table import file_messages
 from hazoom_ws.message_log.sqlite.migrations import migrate
 from hazoom_ws.message_log.sqlite.retention import Retention
 from hazoom_ws.message_log.sqlite.session_table import SessionTable
-from hazoom_ws.message_log.sqlite.state_table import file_changes, put_rows, row_of
+from hazoom_ws.message_log.sqlite.state_table import file_changes, restore_values
 from hazoom_ws.message_log.sqlite.tail import EncodedBatch, RecentBatches, estimated_bytes, read_share
 from hazoom_ws.settings import Settings
 
@@ -146,11 +146,7 @@ class SqliteWriter:
                 self._insert(EncodedBatch(Batch(part, {}, {}, part[0].seq, senders)))
             while self._file(_FILED_AT_OPENING_COUNT, _FILED_AT_OPENING_BYTES):
                 pass
-            now_s = self._wall_clock()
-            self._connection.execute("BEGIN IMMEDIATE")
-            for room, key, value in values:
-                put_rows(self._connection, [row_of(room, key, value, now_s)])
-            self._connection.execute("COMMIT")
+            restore_values(self._connection, values, self._wall_clock())
 
     def write_at_once(self, batch: Batch) -> bool:
         """Keep a batch if that waits for nothing; return whether it is kept."""
@@ -191,6 +187,7 @@ class SqliteWriter:
 
     @property
     def is_untidy(self) -> bool:
+        """Whether the tail is long enough to be filed, or something is over a bound."""
         is_filing_due = self._tail_count >= _FILED_AT_ONCE_COUNT or self._tail_bytes >= _FILED_AT_ONCE_BYTES
         return is_filing_due or self._retention.is_due or bool(self._snapshots)
 
@@ -220,6 +217,7 @@ class SqliteWriter:
 
     @property
     def is_checkpoint_due(self) -> bool:
+        """Whether enough was written since the last checkpoint."""
         return self._written_bytes >= _CHECKPOINT_BYTES
 
     def checkpoint(self) -> None:
@@ -232,6 +230,7 @@ class SqliteWriter:
             self._checkpoints_count += 1
 
     def close(self) -> None:
+        """Give the connections to the file back."""
         for connection in (self._checkpointer, self._connection):
             with suppress(sqlite3.Error):
                 connection.close()

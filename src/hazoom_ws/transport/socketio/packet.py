@@ -72,6 +72,7 @@ class ClientEvent(str):
 
     @classmethod
     def create(cls, name: str, *, wants_acknowledgement: bool, problem: Problem | None = None) -> "ClientEvent":
+        """Return the name of a client's event, with what is to be known of it. ``problem``: why it is refused."""
         event = cls(name)
         event.wants_acknowledgement = wants_acknowledgement
         event.problem = problem
@@ -114,6 +115,7 @@ class Packet(packet.Packet):  # type: ignore[misc]
         self.id = id
 
     def encode(self) -> str:
+        """Return the packet as text."""
         data = self.data
         if self.packet_type == packet.CONNECT_ERROR and isinstance(data, str):
             data = {"message": _UNKNOWN_NAMESPACE}  # the library says this bare, and in words of its own
