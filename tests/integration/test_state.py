@@ -113,6 +113,27 @@ def test_a_state_is_an_offset_so_that_the_next_recovery_goes_on_after_it(
     assert [event["values"]["k"] for event in states(bob, room)] == [0, 1, 2]
 
 
+def test_each_namespace_that_serves_it_gets_what_it_missed_once(
+    server: Hazoom, proxy: TcpProxy, client: OfficialClient, room: str
+) -> None:
+    ann, bob = member(client, server.url, room), member(client, proxy.url, room)
+    live, rooms = bob.open_namespace("/live"), bob.open_namespace("/rooms")
+    ann.emit("state_set", {"room": room, "values": {"k": 0}})
+    for socket in (bob, live):
+        assert socket.wait_for("state")["values"] == {"k": 0}
+    proxy.go_down()
+    bob.wait_for("disconnect")
+    ann.emit("state_set", {"room": room, "values": {"k": 1}})
+    ann.emit("relay", {"room": room, "channel": "c", "key": "k", "data": "here"})
+    proxy.come_up()
+    for socket in (bob, live):
+        assert socket.wait_for("state", lambda event: event["values"] == {"k": 1})["room"] == room
+        assert socket.wait_for("relay", lambda event: event["room"] == room)["snapshot"] is True
+        assert len(states(socket, room)) == 2
+    rooms.wait_for("status", lambda status: status["recovered"])
+    assert not {"state", "relay"} & {name for name, _ in rooms.history}
+
+
 def test_more_than_an_outbox_takes_is_left_to_state_get(async_mode: str, client: OfficialClient, room: str) -> None:
     env = {"HAZOOM_RATE_LIMIT_PER_S": "0", "HAZOOM_OUTBOX_LIMIT_BYTES": "100000"}
     with hazoom(async_mode=async_mode, env=env) as server, tcp_proxy(server.port) as proxy:
