@@ -1,11 +1,14 @@
 """Relay between real clients over every transport: cursors, games, who comes, who drops, who is slow."""
 
 import json
+import time
 from collections.abc import Iterator
 
 import pytest
 import socketio
 
+from hazoom_ws.live.relay import SLOW_FROM_BYTES
+from protocol_client import Polling
 from raw_client import raw_client
 from servers import Hazoom, OfficialClient, Socket, hazoom, unique, wait_until
 from tcp_proxy import tcp_proxy
@@ -126,21 +129,26 @@ def test_who_joins_and_who_opens_the_namespace_gets_the_newest_values(
     assert not any(item["data"] == 3 for socket in (bob, live) for item in items(socket, room))
 
 
-def test_fifty_cursors_are_a_few_events_for_each(server: Hazoom, client: OfficialClient, room: str) -> None:
-    sockets = [member(client, server, room, transports=["websocket"]) for _ in range(50)]
-    for number in range(20):
+def test_fifty_cursors_are_a_few_events_for_each(async_mode: str, client: OfficialClient, room: str) -> None:
+    """1,000 items come; a plain broadcast would be 980 events for each."""
+    env = {"HAZOOM_RATE_LIMIT_PER_S": "0", "HAZOOM_RELAY_INTERVAL_MS": "1000"}
+    with hazoom(async_mode=async_mode, env=env) as server:
+        sockets = [member(client, server, room, transports=["websocket"]) for _ in range(50)]
+        own = {socket: socket.received("status")[0]["client"] for socket in sockets}
+        started_at_s = time.monotonic()
+        for number in range(20):
+            for socket in sockets:
+                socket.send("relay", {"room": room, "channel": "cursor", "key": "me", "data": number})
         for socket in sockets:
-            socket.send("relay", {"room": room, "channel": "cursor", "key": "me", "data": number})
-    own = {socket: socket.received("status")[0]["client"] for socket in sockets}
-    for socket in sockets:
 
-        def knows_all(socket: Socket = socket) -> bool:
-            last = {item["client"]: item["data"] for item in items(socket, room)}
-            return {client for client, data in last.items() if data == 19} >= set(own.values()) - {own[socket]}
+            def knows_all(socket: Socket = socket) -> bool:
+                newest = {item["client"]: item["data"] for item in items(socket, room)}
+                return {client for client, data in newest.items() if data == 19} >= set(own.values()) - {own[socket]}
 
-        client.wait(knows_all, "the last value of each")
-        # 1,000 items came; a plain broadcast would be 980 events for each.
-        assert len(socket.received("relay")) < 490
+            client.wait(knows_all, "the last value of each")
+        ticks_count = time.monotonic() - started_at_s + 2
+        for socket in sockets:
+            assert len(socket.received("relay")) <= ticks_count
 
 
 def test_a_reader_that_stops_is_not_closed_for_what_is_relayed_and_gets_the_newest(
@@ -170,6 +178,29 @@ def test_a_reader_that_stops_is_not_closed_for_what_is_relayed_and_gets_the_newe
             assert seen == sorted(set(seen))
             assert len(seen) < 1500
         assert bob.received("disconnect") == []
+
+
+def test_who_polls_seldom_gets_little_and_then_the_newest(server: Hazoom, client: OfficialClient, room: str) -> None:
+    ann, bob = (member(client, server, room) for _ in range(2))
+    polling = Polling(server.url)
+    polling.send("40", f'420["join_room",{{"room":"{room}"}}]')
+    while "430[" not in polling.poll().body:
+        pass
+    data = "x" * 2000
+    for number in range(300):
+        ann.emit("relay", {"room": room, "channel": "cursor", "key": "me", "data": [number, data]})
+    wait_for_data(bob, room, [299, data])
+    first = polling.poll()
+    assert len(first.body) < SLOW_FROM_BYTES + 3000
+    seen: list[int] = []
+    answer = first
+    while 299 not in seen:
+        for packet in answer.packets:
+            if packet.startswith('42["relay"'):
+                seen += [item["data"][0] for item in json.loads(packet[2:])[1]["items"]]
+        answer = first if 299 in seen else polling.poll()
+    assert seen == sorted(set(seen))
+    assert len(seen) < 20
 
 
 def test_what_is_relayed_is_in_no_history(server: Hazoom, client: OfficialClient, room: str) -> None:

@@ -165,6 +165,9 @@ class Delivery(Turns):
                 if rooms is None:
                     continue
                 sids = [self._client_sets.sids_of(connection).get(namespace) for connection in skip] if skip else ()
+                if not number:
+                    self._fan_out.send(event, namespace, keys_of(room), sids)
+                    continue
                 for key, offset in ((room_key(room), number), (plain_key(room), 0)):
                     if key in rooms:
                         self._fan_out.send(event, namespace, key, sids, offset=offset)

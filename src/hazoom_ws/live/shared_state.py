@@ -82,11 +82,15 @@ class States:
     def _check_size(self, room: str, values: Mapping[str, bytes | None]) -> None:
         keys_count, size_bytes = self._states.size(room)
         for key, value in values.items():
-            there = self._states.get(room, key)
-            keys_count += (value is not None) - (there is not None)
             if value is not None:
+                keys_count += 1
                 size_bytes += len(key.encode()) + len(value)
+        if keys_count <= KEYS_LIMIT_COUNT and size_bytes <= ROOM_LIMIT_BYTES:
+            return  # whatever they replace
+        for key in values:
+            there = self._states.get(room, key)
             if there is not None:
+                keys_count -= 1
                 size_bytes -= len(key.encode()) + len(there.value or b"")
         if keys_count > KEYS_LIMIT_COUNT:
             raise StateTooLarge(keys_count, KEYS_LIMIT_COUNT, "keys")

@@ -237,26 +237,33 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
         self,
         event: Event,
         namespace: str,
-        to: str,
+        to: str | tuple[str, ...],
         skip_sids: Collection[str | None] = (),
         *,
         offset: int = 0,
     ) -> None:
-        """Send one of our events to a room or to one client, as `emit` does and quicker.
+        """Send one of our events to a room, to several rooms or to one client, as `emit` does and quicker.
 
         ``offset``, if it is not 0, goes along as one more argument, where a client that can recover looks for it.
         """
-        client = self._clients.get(to)
-        if client is not None:
-            if client.namespace == namespace:
-                self._engine.outlet.push(client.recipient, _framed(namespace, event, offset))
-            return
+        if isinstance(to, str):
+            client = self._clients.get(to)
+            if client is not None:
+                if client.namespace == namespace:
+                    self._engine.outlet.push(client.recipient, _framed(namespace, event, offset))
+                return
+            to = (to,)
         rooms = self.rooms.get(namespace)
-        recipients = rooms.get(to) if rooms else None
-        if skip_sids and recipients:
-            recipients = {sid: recipient for sid, recipient in list(recipients.items()) if sid not in skip_sids}
-        if recipients:
-            self._engine.outlet.broadcast(recipients.values(), _framed(namespace, event, offset))
+        if rooms is None:
+            return
+        framed = None
+        for room in to:
+            recipients = rooms.get(room)
+            if skip_sids and recipients:
+                recipients = {sid: recipient for sid, recipient in list(recipients.items()) if sid not in skip_sids}
+            if recipients:
+                framed = framed or _framed(namespace, event, offset)
+                self._engine.outlet.broadcast(recipients.values(), framed)
 
     def has_taken_all(self, eio_sid: str) -> bool:
         """Return whether nothing waits to be sent to a session."""
