@@ -98,6 +98,7 @@ class Scene:
             send_all=self.send_all,
             run_beside=lambda function, done: self.threads.append((function, done)),
             wake=lambda: None,
+            wake_idle=lambda: None,
             clock=lambda: self.now_s,
             **{
                 "update_limit_bytes": 4 * MB,

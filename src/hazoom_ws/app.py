@@ -135,25 +135,22 @@ def create_app(
         clock=time.monotonic,
         wall_clock=time.time,
     )
-    ticker.serve(relay.run_due)
     states = States(log.states, delivery.add, wall_clock=time.time)
     hub.on_parted = relay.leave
-    document_ticker = Ticker(
-        delivery, interval_s=settings.relay_interval_ms / 1000, worker=worker, start_task=start_task, sleep=sleep
-    )
     documents = Documents(
         log.documents,
         queue=lambda send: delivery.add(Later(lambda _: send())),
         send_all=send_to_peers,
         run_beside=run_beside(delivery, worker, start_task),
-        wake=document_ticker.ensure_running,
+        wake=ticker.ensure_running,
+        wake_idle=timers.ensure_running,
         clock=time.monotonic,
         update_limit_bytes=settings.document_update_limit_bytes,
         document_limit_bytes=settings.document_limit_bytes,
         idle_s=settings.document_idle_s,
         interval_s=settings.relay_interval_ms / 1000,
     )
-    document_ticker.serve(documents.run_due)
+    ticker.serve(relay.run_due, documents.run_due)
     bridge = LlmBridge(settings, start_task=start_task, read=engine.loop_reader, give_way=engine.let_others)
     answers = Answers(
         settings,
@@ -222,7 +219,7 @@ def create_app(
     app.let_go = running.close
     app.register_blueprint(create_blueprint(hub, statistics, delivery, log))
 
-    timers.serve(hub.run_due, answers.run_due, bridge.run_due)
+    timers.serve(hub.run_due, answers.run_due, bridge.run_due, documents.let_go_idle)
     running.start()
     if gunicorn_worker is not None:
         warn = partial(engine.refusals.note, level=logging.WARNING)

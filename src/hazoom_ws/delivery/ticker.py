@@ -1,4 +1,4 @@
-"""Calls one function on time, to a millisecond or two, as long as there is something to wait for.
+"""Calls functions on time, to a millisecond or two, as long as there is something to wait for.
 
 Where there is a loop, or greenlets, the hub calls back; where there are threads, one sleeps, and ends when nothing is due.
 """
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 class Ticker:
-    """Calls a function like `live.relay.Relay.run_due` in turns of its own."""
+    """Calls functions like `live.relay.Relay.run_due` in turns of its own."""
 
     def __init__(
         self,
@@ -31,12 +31,12 @@ class Ticker:
         self._worker = worker
         self._start_task = start_task
         self._sleep = sleep
-        self._run_due: Callable[[], float | None] = lambda: None
+        self._run_due: tuple[Callable[[], float | None], ...] = ()
         self._is_running = False
         self._is_closed = False
 
-    def serve(self, run_due: Callable[[], float | None]) -> None:
-        """Call this from now on; it returns the seconds until its next time, None if there is none."""
+    def serve(self, *run_due: Callable[[], float | None]) -> None:
+        """Call these from now on; each returns the seconds until its next time, None if there is none."""
         self._run_due = run_due
 
     def ensure_running(self) -> None:
@@ -69,7 +69,8 @@ class Ticker:
         """Do what is due; return the seconds until the next time. What fails is tried again."""
         try:
             with self._delivery.turn():
-                delay_s = None if self._is_closed else self._run_due()
+                due_in_s = [] if self._is_closed else [run_due() for run_due in self._run_due]
+                delay_s = min((seconds for seconds in due_in_s if seconds is not None), default=None)
                 self._is_running = delay_s is not None
         except Exception:
             logger.exception("what is due was not done")

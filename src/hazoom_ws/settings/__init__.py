@@ -130,7 +130,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = ()
     document_update_limit_bytes: Annotated[
         int,
-        _count("Size of one update of a document: a pasted picture, or all that an editor has written while it was offline."),
+        _count(
+            "Size of one update of a document: a pasted picture, or all that an editor has written while it was offline."
+        ),
     ] = 4_194_304
     document_limit_bytes: Annotated[
         int,

@@ -46,6 +46,7 @@ class Documents:
         send_all: Callable[[Collection[Any], str, bytes], None],
         run_beside: RunBeside,
         wake: Callable[[], None],
+        wake_idle: Callable[[], None],
         clock: Callable[[], float],
         update_limit_bytes: int,
         document_limit_bytes: int,
@@ -56,12 +57,13 @@ class Documents:
 
         ``send_all(peers, event, argument)`` sends an event to many. ``run_beside(function, done)`` calls ``done(result,
         error)`` in a turn with what ``function`` returned or raised beside turns. ``wake`` is called when there is
-        something that `run_due` has to do later. ``idle_s``: how long a document stays in memory that nobody has open.
+        something that `run_due` has to do later, ``wake_idle`` when there is for `let_go_idle`. ``idle_s``: how long a document stays in memory that nobody has open.
         ``interval_s``: between two awareness updates of one document.
         """
         self._queue = queue
         self._send_all = send_all
         self._wake = wake
+        self._wake_idle = wake_idle
         self._clock = clock
         self._update_limit_bytes = update_limit_bytes
         self._keeping = Keeping(
@@ -110,7 +112,7 @@ class Documents:
         self._run_if_due(opened)
         if not opened.peers and opened.is_open:
             self._idle.start(opened, self._clock())
-            self._wake()
+            self._wake_idle()
 
     # What clients say
 
@@ -166,14 +168,20 @@ class Documents:
     # Time
 
     def run_due(self) -> float | None:
-        """Send the awareness updates that are due, let go of idle documents; return the seconds until the next time."""
+        """Send the awareness updates that are due; return the seconds until the next time."""
         now_s = self._clock()
         for opened, _ in self._speaking.pop_due(now_s):
             self._say_awareness(opened, now_s)
+        next_due_at_s = self._speaking.next_due_at_s()
+        return None if next_due_at_s is None else max(_PAUSE_S, next_due_at_s - now_s)
+
+    def let_go_idle(self) -> float | None:
+        """Let go of the documents that nobody has had open for a while; return the seconds until the next time."""
+        now_s = self._clock()
         for opened, _ in self._idle.pop_due(now_s):
             self._let_go(opened, now_s)
-        due_at_s = [at_s for at_s in (self._speaking.next_due_at_s(), self._idle.next_due_at_s()) if at_s is not None]
-        return max(_PAUSE_S, min(due_at_s) - now_s) if due_at_s else None
+        next_due_at_s = self._idle.next_due_at_s()
+        return None if next_due_at_s is None else max(_PAUSE_S, next_due_at_s - now_s)
 
     def _let_go(self, opened: Opened, now_s: float) -> None:
         """Let go of a document that nobody has open, unless something of it is still to be kept."""

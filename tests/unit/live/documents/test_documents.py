@@ -139,7 +139,7 @@ def test_what_waits_for_another_update_survives_a_snapshot_and_a_restart(scene: 
     scene.documents.leave(ann)
     scene.documents.leave(bob)
     scene.now_s += 61
-    scene.documents.run_due()
+    scene.documents.let_go_idle()
     assert scene.documents.open_count == 0
     cid = scene.peer(client_id=3)
     scene.documents.update(cid, updates[0])
@@ -186,10 +186,10 @@ def test_a_document_that_nobody_has_open_leaves_memory_and_is_there_again(scene:
     scene.documents.leave(ann)
     assert scene.documents.is_empty
     scene.now_s += 59
-    assert scene.documents.run_due() == pytest.approx(1)
+    assert scene.documents.let_go_idle() == pytest.approx(1)
     assert scene.documents.open_count == 1
     scene.now_s += 1
-    assert scene.documents.run_due() is None
+    assert scene.documents.let_go_idle() is None
     assert scene.documents.open_count == 0
     assert str(scene.peer(client_id=2).text) == "hi"
 
