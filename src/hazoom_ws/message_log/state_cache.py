@@ -229,6 +229,7 @@ class StateCache:
 
     def pop(self) -> list[StateChange]:
         """Take out the changes that are to be written."""
+        self._discard_stale()
         pending, self.pending = self.pending, []
         return pending
 
