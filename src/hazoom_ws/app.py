@@ -16,7 +16,10 @@ from hazoom_ws.access.accounts import Accounts
 from hazoom_ws.access.origins import OriginCheck, cors_origins
 from hazoom_ws.chat.hub import Hub
 from hazoom_ws.delivery.delivery import Delivery
+from hazoom_ws.delivery.ticker import Ticker
 from hazoom_ws.delivery.timers import Timers
+from hazoom_ws.live.relay import Relay
+from hazoom_ws.live.shared_state import States
 from hazoom_ws.llm_bridge.answers import Answers
 from hazoom_ws.llm_bridge.bridge import LlmBridge
 from hazoom_ws.llm_bridge.proxies import check_proxy
@@ -120,6 +123,21 @@ def create_app(
 
     # Chat, and the AI's answers.
     hub = Hub(settings, log, delivery.add, wake=timers.ensure_running, clock=time.monotonic, wall_clock=time.time)
+    ticker = Ticker(
+        delivery, interval_s=settings.relay_interval_ms / 1000, worker=worker, start_task=start_task, sleep=sleep
+    )
+    relay = Relay(
+        delivery.add,
+        slow_in=delivery.slow_in,
+        backlog_bytes=delivery.backlog_bytes,
+        wake=ticker.ensure_running,
+        interval_s=settings.relay_interval_ms / 1000,
+        clock=time.monotonic,
+        wall_clock=time.time,
+    )
+    ticker.serve(relay.run_due)
+    states = States(log.states, delivery.add, wall_clock=time.time)
+    hub.on_parted = relay.leave
     bridge = LlmBridge(settings, start_task=start_task, read=engine.loop_reader, give_way=engine.let_others)
     answers = Answers(
         settings,
@@ -136,7 +154,13 @@ def create_app(
     # Handlers that others add find the client's request in Flask's.
     environ = {**create_environ("/socket.io/"), "flask.app": app}
     dispatcher = Dispatcher(
-        socketio.server, engine, fan_out, reply=delivery.reply, environ=environ, open_account=Accounts(settings).open
+        socketio.server,
+        engine,
+        fan_out,
+        reply=delivery.reply,
+        environ=environ,
+        open_account=Accounts(settings).open,
+        paced=registry.paced(),
     )
     TestClients(socketio.server, fan_out, dispatcher)
     outside = FromApplication(
@@ -153,12 +177,13 @@ def create_app(
         registry=registry,
         delivery=delivery,
         timers=timers,
+        ticker=ticker,
         answers=answers,
         bridge=bridge,
         engine=engine,
         worker=worker,
     )
-    parts = Parts(settings, hub, answers, statistics, delivery, log, running.close, outside.publish)
+    parts = Parts(settings, hub, answers, statistics, delivery, log, relay, states, running.close, outside.publish)
     tasks = Tasks(delivery, start_task)
     chat = Chat(
         hub,
@@ -197,6 +222,7 @@ class _Running:
         registry: Registry,
         delivery: Delivery,
         timers: Timers,
+        ticker: Ticker,
         answers: Answers,
         bridge: LlmBridge,
         engine: Engine,
@@ -206,7 +232,7 @@ class _Running:
         self._answers = answers
         self._engine = engine
         # In this order: nothing is asked any more, the last words are sent and kept, what they needed is given back.
-        self._closes: list[Callable[[], object]] = [registry.close, timers.close, bridge.close, engine.stop]
+        self._closes: list[Callable[[], object]] = [registry.close, timers.close, ticker.close, bridge.close, engine.stop]
         self._closes.append(delivery.close_log)
         if worker is not None:
             self._closes.append(worker.close)

@@ -6,6 +6,8 @@ show to a user.
 
 from typing import ClassVar
 
+from msgspec import Raw
+
 CODES = frozenset(
     {
         "bad_payload",
@@ -15,6 +17,7 @@ CODES = frozenset(
         "unauthorized",
         "too_large",
         "rate_limited",
+        "conflict",
         "too_many_rooms",
         "too_many_streams",
         "llm_unavailable",
@@ -97,7 +100,7 @@ class TooMuchHistory(HazoomError):
 
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(
-            f"{limit_bytes} bytes of history are on their way to this connection, which is the limit; "
+            f"{limit_bytes} bytes of history and state are on their way to this connection, which is the limit; "
             "try again when they have arrived"
         )
 
@@ -123,6 +126,33 @@ class TooManyStreams(HazoomError):
             f"{scope} {running_limit} AI answers running and {waiting_limit} waiting, which are the limits; "
             "try again when one has ended"
         )
+
+
+class NoRoomForKeys(HazoomError):
+    code = "too_large"
+
+    def __init__(self, whose: str, limit: int, unit: str) -> None:
+        """Refuse to relay with a key; ``whose`` is such as "you have", ``unit`` is "keys" or "bytes"."""
+        super().__init__(f"key: {whose} {limit} {unit} in this room, which is the limit; send null for one that may go")
+
+
+class StateTooLarge(HazoomError):
+    code = "too_large"
+
+    def __init__(self, actual: int, limit: int, unit: str) -> None:
+        """Refuse what a room's state would have no space for; ``unit`` is "keys" or "bytes"."""
+        super().__init__(f"values: the state of the room would have {actual} {unit}, the limit is {limit}")
+
+
+class Conflict(HazoomError):
+    code = "conflict"
+
+    def __init__(self, key: str, seq: int, value: Raw) -> None:
+        """Refuse to set what has changed meanwhile: ``key`` has ``value`` (JSON) since ``seq``, 0 if it is not there."""
+        super().__init__(f"if_seq: {key!r} was changed by {seq}" if seq else f"if_seq: {key!r} is not there")
+        self.key = key
+        self.seq = seq
+        self.value = value
 
 
 class TooManyTasks(HazoomError):

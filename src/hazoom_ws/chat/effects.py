@@ -5,10 +5,11 @@ from msgspec import Struct
 from hazoom_ws.chat.presence import Connection
 from hazoom_ws.events.base import ServerEvent
 from hazoom_ws.events.rooms import NewMessage
+from hazoom_ws.message_log.room_state import StateChange
 
-# Up to where a client has got everything with what it is sent. Of what is kept that is the message itself, or the record of
-# the event: its number is read when it is sent, and if it could not be kept, it is sent to nobody.
-Offset = int | NewMessage
+# Up to where a client has got everything with what it is sent. Of what is kept that is the message itself, the record of
+# the event, or the change of state: its number is read when it is sent, and what could not be kept is sent to nobody.
+Offset = int | NewMessage | StateChange
 Numbered = tuple[ServerEvent, Offset]
 
 

@@ -19,7 +19,7 @@ from hazoom_ws.chat.identity import identify, is_same
 from hazoom_ws.chat.notices import Notices
 from hazoom_ws.chat.presence import Connection, Members, User, name_in, sizes_of
 from hazoom_ws.chat.recovery import RecoverableSessions
-from hazoom_ws.chat.replay import missed, newest_after
+from hazoom_ws.chat.replay import catch_up
 from hazoom_ws.chat.typing import TypingIndicators, TypingKey
 from hazoom_ws.errors import NotInRoom, TooManyRooms
 from hazoom_ws.events.base import FinishReason
@@ -53,6 +53,7 @@ class Hub:
         """
         self.deliver = deliver
         self.on_left: Callable[[str, User], object] = lambda *_: None  # told when a user has left a room
+        self.on_parted: Callable[[Connection, str], object] = lambda *_: None  # and when a connection has, or has dropped
         self._settings = settings
         self._log = log
         self._clock = clock
@@ -170,15 +171,11 @@ class Hub:
         return connection
 
     def catch_up(self, connection: Connection, offset: int) -> list[Numbered]:
-        """Return what was said in a recovered client's rooms after ``offset``, each with its offset.
+        """Return what was said and set in a recovered client's rooms after ``offset``, each with its offset.
 
-        First the messages in their order, then for each room who is there.
+        First that in its order, then for each room who is there.
         """
-
-        replayed, incomplete = missed(
-            connection.rooms, newest_after(self._log, offset), self._settings.outbox_limit_bytes // 2
-        )
-        events: list[Numbered] = [(entry, entry) for entry in replayed]
+        events, incomplete = catch_up(self._log, connection.rooms, offset, self._settings.outbox_limit_bytes // 2)
         for room in connection.rooms:
             page = Page(incomplete.get(room, []), more=room in incomplete, gap=False)
             events.append((self._room_joined(room, page), self._log.last_seq))
@@ -357,6 +354,7 @@ class Hub:
             self._broadcast_typing(key, is_typing=False)
         del connection.rooms[room]
         self.deliver(Leave(connection, room))
+        self.on_parted(connection, room)
         if not self._rooms[room].remove_connection(connection):
             return
         if has_dropped and self._settings.presence_grace_s:

@@ -12,6 +12,7 @@ from hazoom_ws.names import is_blank
 
 _GUEST_ALPHABET = string.ascii_lowercase + "234567"  # 32, for five bits each
 _GUEST_BITS = 20
+_CLIENT_BYTES = 9
 _LISTED_ROOMS = 1000
 _LISTED_ROOMS_BYTES = 65_536
 
@@ -44,6 +45,7 @@ class Connection:
     __slots__ = (
         "address",
         "answers",
+        "client",
         "conversation_id",
         "died_answers",
         "id",
@@ -57,6 +59,7 @@ class Connection:
 
     def __init__(self, connection_id: str, user: User, conversation_id: str) -> None:
         self.id = connection_id
+        self.client = secrets.token_urlsafe(_CLIENT_BYTES)  # its id for everybody: the other one is a secret
         self.address = ""  # which limits per address go by; "" for none
         self.user = user
         self.conversation_id = conversation_id  # the conversation that the AI backend remembers for this connection

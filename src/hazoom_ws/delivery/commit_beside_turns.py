@@ -44,7 +44,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from hazoom_ws.delivery.calm import LOOK_INTERVAL_S, Calm
-from hazoom_ws.delivery.group_commit import SendAll, Sleep, StartTask, revoke_batch, write_all
+from hazoom_ws.delivery.group_commit import Revocations, SendAll, Sleep, StartTask, write_all
 from hazoom_ws.delivery.mending import RETRY_INTERVAL_S, Mending
 from hazoom_ws.delivery.states import IllegalMove, moved
 from hazoom_ws.errors import LogUnavailable
@@ -101,6 +101,7 @@ class CommitBesideTurns:
         """``send_all(effects)`` empties the queue. ``sleep`` takes seconds, and lets others run."""
         self.state = IDLE
         self.effects: deque[Any] = deque()
+        self.revoked = Revocations(log)
         self._log = log
         self._send_all = send_all
         self._sleep = sleep
@@ -151,7 +152,7 @@ class CommitBesideTurns:
         """See `GroupCommit`. The state stays: whoever is called back later finds nothing to do."""
         for _ in range(_SETTLE_TRIES):
             if self.state not in (WRITING, TIDYING):
-                write_all(self._log)
+                write_all(self._log, self.revoked)
                 return
             self._sleep(_SETTLE_INTERVAL_S)
 
@@ -167,7 +168,7 @@ class CommitBesideTurns:
         self._become(CLOSED)
         self._take_back()
         if self._log.is_pressing:  # it came while a thread was waited for
-            revoke_batch(self._log, self._log.pop_batch())
+            self.revoked.revoke(self._log.pop_batch())
         self._log.close()
         self._send_all(self.effects)
 
@@ -210,7 +211,7 @@ class CommitBesideTurns:
     def _revoke_unwritten(self) -> None:
         batch, self._unwritten = self._unwritten, None
         if batch is not None:
-            revoke_batch(self._log, batch)
+            self.revoked.revoke(batch)
 
     # What is waited for has come
 
@@ -252,7 +253,7 @@ class CommitBesideTurns:
         """Write what there is, at once if nothing has to be waited for."""
         log = self._log
         if log.problem is not None:
-            revoke_batch(log, log.pop_batch())  # it came while the log was thought to be well
+            self.revoked.revoke(log.pop_batch())  # it came while the log was thought to be well
         if log.is_dirty:
             is_waited_for = log.is_pressing
             batch = self._unwritten = log.pop_batch()

@@ -10,7 +10,7 @@ from collections import deque
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from hazoom_ws.delivery.group_commit import SendAll, Sleep, StartTask, revoke_batch, write_all
+from hazoom_ws.delivery.group_commit import Revocations, SendAll, Sleep, StartTask, write_all
 from hazoom_ws.delivery.mending import Mending
 from hazoom_ws.message_log.contract import MessageLog
 
@@ -31,6 +31,7 @@ class CommitInTurns:
     ) -> None:
         """``send_all(effects)`` empties the queue. ``lock`` is what a turn holds; None where nobody else runs meanwhile."""
         self.effects: deque[Any] = deque()
+        self.revoked = Revocations(log)
         self._log = log
         self._send_all = send_all
         self._mending = Mending(
@@ -51,9 +52,9 @@ class CommitInTurns:
         log = self._log
         has_said_more = log.is_dirty
         if has_said_more:
-            write_all(log)
+            write_all(log, self.revoked)
         elif log.is_pressing:
-            revoke_batch(log, log.pop_batch())  # it was said before the turn found the log unwell
+            self.revoked.revoke(log.pop_batch())  # it was said before the turn found the log unwell
         self._send_all(self.effects)
         if has_said_more:
             self._put_in_order()
@@ -66,7 +67,7 @@ class CommitInTurns:
         self.end_turn()
 
     def settle(self) -> None:
-        write_all(self._log)
+        write_all(self._log, self.revoked)
 
     def close(self) -> None:
         if self._mending.is_closed:

@@ -20,6 +20,7 @@ from hazoom_ws.delivery.group_commit import Sleep, StartTask
 from hazoom_ws.delivery.turns import Turns, argument_of, kept_of
 from hazoom_ws.events.base import ServerEvent
 from hazoom_ws.events.connecting import Status
+from hazoom_ws.events.live import Relayed
 from hazoom_ws.events.llm import LlmToken
 from hazoom_ws.events.rooms import NewMessage, RoomJoined
 from hazoom_ws.message_log.contract import REVOKED, MessageLog, size_bytes
@@ -72,6 +73,22 @@ class Delivery(Turns):
                 is_anybody = True
         return not is_anybody
 
+    def slow_in(self, room: str, limit_bytes: int) -> list[Connection]:
+        """Return those in a room of whom as much as ``limit_bytes`` waits, of what is relayed there or of anything else."""
+        slow: dict[Connection, None] = {}
+        for namespace in self._namespaces_of[Relayed]:
+            rooms = self._fan_out.rooms.get(namespace)
+            for key in keys_of(room) if rooms else ():
+                for sid in self._fan_out.slow_in(namespace, key, limit_bytes):
+                    clients = self._client_sets.by_sid.get(sid)
+                    if clients is not None:
+                        slow[clients.connection] = None
+        return list(slow)
+
+    def backlog_bytes(self, connection: Connection) -> int:
+        """Return how much waits because a connection has not read it yet."""
+        return self._fan_out.backlog_bytes(connection.id)
+
     def page_limit_bytes(self, clients: ClientSet) -> int:
         """Return how many bytes of messages a connection can be given: half an outbox, less what is on its way to it.
 
@@ -84,7 +101,11 @@ class Delivery(Turns):
 
     def note_page(self, clients: ClientSet, messages: Iterable[NewMessage]) -> None:
         """Note that a page is on its way to a connection."""
-        clients.paged_bytes += sum(map(size_bytes, messages))
+        self.note_paged_bytes(clients, sum(map(size_bytes, messages)))
+
+    def note_paged_bytes(self, clients: ClientSet, paged_bytes: int) -> None:
+        """Note that so many bytes are on their way to a connection, which has asked for them."""
+        clients.paged_bytes += paged_bytes
 
     @property
     def is_empty(self) -> bool:
@@ -119,7 +140,7 @@ class Delivery(Turns):
 
     def greet(self, clients: ClientSet, namespace: str, events: list[tuple[ServerEvent | Status, Offset]]) -> None:
         """Send ``events``, each with its offset, to a namespace, and from then on what its connection gets in its rooms."""
-        self.add(Greet(clients.connection, namespace, tuple(clients.connection.rooms), events))
+        self.add(Greet(clients.connection, namespace, tuple(clients.connection.rooms), events, self.unrevoked()))
 
     def greeting(self, clients: ClientSet, namespace: str) -> dict[str, str]:
         """Return what the reply to a client's CONNECT says beside its sid."""
@@ -182,6 +203,9 @@ class Delivery(Turns):
         sid = clients.sids.get(greet.namespace) if clients else None
         if clients is None or sid is None:
             return  # it has left while its greeting waited
+        if not greet.is_kept() and any(event.is_kept and isinstance(offset, int) for event, offset in greet.events):
+            self._fan_out.close(greet.connection.id)  # some of it may not be true: it comes back, and hears what is
+            return
         clients.arriving.discard(greet.namespace)
         is_plain = greet.namespace in clients.plain
         for event, offset in greet.events:

@@ -22,12 +22,16 @@ class Later(Struct, frozen=True, gc=False):
 
 
 class Greet(Struct, frozen=True, gc=False):
-    """Send ``events``, each with its offset, to one namespace of a connection, then what is said in ``rooms``."""
+    """Send ``events``, each with its offset, to one namespace of a connection, then what is said in ``rooms``.
+
+    ``is_kept()`` returns whether all that was to be kept when this was queued has been.
+    """
 
     connection: Connection
     namespace: str
     rooms: tuple[str, ...]
     events: list[tuple[ServerEvent | Status, Offset]]
+    is_kept: Callable[[], bool]
 
 
 Queued = Effect | Greet | Later

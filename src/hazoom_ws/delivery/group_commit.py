@@ -51,6 +51,7 @@ class GroupCommit(Protocol):
     """
 
     effects: deque[Any]
+    revoked: "Revocations"
 
     @property
     def is_holding(self) -> bool:
@@ -75,31 +76,41 @@ class GroupCommit(Protocol):
         """
 
 
-def revoke_batch(log: MessageLog, batch: Batch) -> None:
-    """Take back a batch that could not be kept, and if the log is unwell, what came while it was thought to be well.
+class Revocations:
+    """Takes back what could not be kept, and marks it. ``count``: batches so far.
 
-    Messages, changes of state and updates of documents are gone, sessions are tried again with the next batch unless they
-    have changed since. Raises what popping a batch raises; this one is revoked then too.
+    Who shows what may not be kept yet, and was said by somebody else, looks whether it has grown meanwhile.
     """
-    lost = [batch]
-    try:
-        if log.problem is not None:
-            lost.insert(0, log.pop_batch())  # of a session, what is newer stays
-    finally:
-        for part in lost:
-            _take_back(log, part)
+
+    def __init__(self, log: MessageLog) -> None:
+        self.count = 0
+        self._log = log
+
+    def revoke(self, batch: Batch) -> None:
+        """Take back a batch, and if the log is unwell, what came while it was thought to be well.
+
+        Messages, changes of state and updates are gone, sessions are tried again with the next batch unless they have
+        changed since. Raises what popping a batch raises; this one is revoked then too.
+        """
+        lost = [batch]
+        try:
+            if self._log.problem is not None:
+                lost.insert(0, self._log.pop_batch())  # of a session, what is newer stays
+        finally:
+            for part in lost:
+                self._take_back(part)
+
+    def _take_back(self, batch: Batch) -> None:
+        self.count += 1
+        try:
+            self._log.forget(batch)
+        except Exception:
+            logger.exception("a batch that was not written was not taken back")
+        for entry in batch.entries():
+            revoke(entry)
 
 
-def _take_back(log: MessageLog, batch: Batch) -> None:
-    try:
-        log.forget(batch)
-    except Exception:
-        logger.exception("a batch that was not written was not taken back")
-    for entry in batch.entries():
-        revoke(entry)
-
-
-def write_all(log: MessageLog) -> None:
+def write_all(log: MessageLog, revoked: Revocations) -> None:
     """Write batch after batch, within the turn, and revoke what cannot be kept.
 
     After a defect it leaves off: the sessions of that batch are tried again with the next. Raises what popping a batch
@@ -110,8 +121,8 @@ def write_all(log: MessageLog) -> None:
         try:
             log.write(batch)
         except LogUnavailable:
-            revoke_batch(log, batch)
+            revoked.revoke(batch)
         except Exception:
             logger.exception("a batch was not written")
-            revoke_batch(log, batch)
+            revoked.revoke(batch)
             return

@@ -95,6 +95,11 @@ class Turns(ABC):
         else:
             send(argument_of(reply))
 
+    def unrevoked(self) -> Callable[[], bool]:
+        """Return a function that says whether all has been kept since that was to be when this was called."""
+        count = self._commit.revoked.count
+        return lambda: self._commit.revoked.count == count
+
     def look_at_log(self, _now_s: float) -> None:
         """Miss what keeps the log while nobody says anything. Whoever is in a turn in another thread is not waited for."""
         if self._lock is not None and not self._lock.acquire(blocking=False):

@@ -22,12 +22,15 @@ class ClientPayload(Struct, frozen=True, kw_only=True):
     """What a client sends: one JSON object.
 
     ``required`` False: nothing at all is an empty object. ``is_fleeting``: nobody waits for it, and one that is over the
-    rate is dropped without a word, unless its sender asks for an acknowledgement.
+    rate is dropped without a word, unless its sender asks for an acknowledgement. ``has_own_rate``: it does not count as
+    one of the events per second, only its bytes do. ``nullable``: fields in which ``null`` says something.
     """
 
     event: ClassVar[str]
     required: ClassVar[bool] = True
     is_fleeting: ClassVar[bool] = False
+    has_own_rate: ClassVar[bool] = False
+    nullable: ClassVar[frozenset[str]] = frozenset()
 
 
 class ServerEvent(Struct, frozen=True, kw_only=True):

@@ -36,7 +36,7 @@ class ServerInfo(Struct, frozen=True, kw_only=True):
 
 
 class Status(Struct, frozen=True, kw_only=True):
-    """The event ``status``, on each namespace when it accepts a client."""
+    """The event ``status``, on each namespace when it accepts a client. ``client``: the connection's public id."""
 
     event: ClassVar[str] = "status"
     if_slow: ClassVar[IfSlow] = "kept"
@@ -48,3 +48,4 @@ class Status(Struct, frozen=True, kw_only=True):
     rooms: list[str]
     server: ServerInfo
     recovered: bool = False
+    client: str

@@ -1,5 +1,6 @@
 """Decoded JSON in, a payload of `events` out, or an error that names the field and its limit."""
 
+from collections.abc import Collection
 from typing import Any, TypeVar
 
 import msgspec
@@ -19,7 +20,7 @@ def parse(payload_type: type[T], payload: object, settings: Settings) -> T:
     Raises `BadPayload` with the field's name and its limit, or `TooLarge` for a ``message`` over its limit.
     """
     if isinstance(payload, dict):
-        payload = _tidied(payload, settings)
+        payload = _tidied(payload, settings, getattr(payload_type, "nullable", ()))
     try:
         parsed = msgspec.convert(payload, payload_type)
     except msgspec.ValidationError as error:
@@ -53,10 +54,10 @@ def _check_name(field: str, text: str, limit_chars: int, *, may_be_blank: bool) 
         raise BadPayload(field, "must not be empty or blank")
 
 
-def _tidied(payload: dict[Any, Any], settings: Settings) -> dict[Any, Any]:
-    """Return a payload without what is null, and with its names in the form in which they are compared."""
+def _tidied(payload: dict[Any, Any], settings: Settings, nullable: Collection[str]) -> dict[Any, Any]:
+    """Return a payload without what is null but may not be, and with its names in the form in which they are compared."""
     if None in payload.values():
-        payload = {field: value for field, value in payload.items() if value is not None}
+        payload = {field: value for field, value in payload.items() if value is not None or field in nullable}
     if isinstance(user_name := payload.get("user_name"), str):
         payload = {**payload, "user_name": _tidied_name(user_name, settings.user_name_limit_chars).strip()}
     if isinstance(room := payload.get("room"), str) and not room.isascii():
@@ -72,7 +73,7 @@ def _tidied_name(name: str, limit_chars: int) -> str:
 def _refusal(text: str) -> BadPayload:
     """Turn msgspec's "Expected `str`, got `int` - at `$.room`" into "room: expected str, got int"."""
     problem, _, path = text.replace("`", "").partition(" - at ")
-    field = path.removeprefix("$").removeprefix(".") or "payload"
+    field = path.removeprefix("key in ").removeprefix("$").removeprefix(".") or "payload"
     if problem.startswith("Object missing required field "):
         return BadPayload(problem.rsplit(" ", 1)[1], "is required")
     return BadPayload(field, problem[0].lower() + problem[1:])

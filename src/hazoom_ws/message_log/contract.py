@@ -45,6 +45,7 @@ class UsedElsewhere(SettingsError):
     """What is to keep a log is used by another process."""
 
 
+Entry = NewMessage | StateChange | DocumentUpdate
 REVOKED = 0  # the ``seq`` of what could not be kept
 
 
@@ -54,7 +55,7 @@ def number(entry: NewMessage, seq: int, identifier: str) -> None:
     force_setattr(entry, "id", identifier)
 
 
-def revoke(entry: NewMessage | StateChange | DocumentUpdate) -> None:
+def revoke(entry: Entry) -> None:
     """Mark what could not be kept, for all that hold it: it has the ``seq`` `REVOKED`."""
     force_setattr(entry, "seq", REVOKED)
 
@@ -162,8 +163,8 @@ class Batch(NamedTuple):
         count = len(self.messages) + len(self.sessions) + len(self.changes)
         return count + len(self.state_changes) + len(self.updates)
 
-    def entries(self) -> Iterator[NewMessage | StateChange | DocumentUpdate]:
-        """Yield all that may be shown only when this is kept."""
+    def entries(self) -> Iterator[Entry]:
+        """Yield all that may be shown only when this is kept: messages, changes of state, updates."""
         yield from self.messages
         yield from self.state_changes
         yield from self.updates

@@ -23,7 +23,7 @@ from hazoom_ws.events.rooms import NewMessage, Published
 from hazoom_ws.message_log.contract import MessageLog
 from hazoom_ws.names import composed
 from hazoom_ws.namespaces.application import FromApplication
-from hazoom_ws.namespaces.replies import WhenKept, fields_of
+from hazoom_ws.namespaces.replies import WhenKept, fields_of, when_kept
 from hazoom_ws.namespaces.tasks import Tasks
 
 KEPT_LIMIT_COUNT = 500  # of one page, as of the history
@@ -236,7 +236,7 @@ class Chat:
         """Call a handler within a turn; what it has said is to be kept before it is answered."""
         result = self.in_turn(method, sender, payload)
         entry = self._kept_last
-        return result if entry is None else WhenKept(entry, partial(_with_seq, result, entry))
+        return result if entry is None else when_kept(entry, partial(_with_seq, result, entry))
 
     def in_turn(self, function: Callable[..., R], *arguments: Any) -> R:
         """Call what is of a feature within a turn that somebody else has begun."""

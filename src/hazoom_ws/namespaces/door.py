@@ -29,7 +29,6 @@ from hazoom_ws.events.connecting import Auth, ServerInfo, Status
 from hazoom_ws.events.parsing import parse
 from hazoom_ws.events.refusals import report_of
 from hazoom_ws.events.rooms import NewMessage
-from hazoom_ws.message_log.contract import REVOKED
 from hazoom_ws.namespaces.features import Feature, Greeting
 from hazoom_ws.namespaces.parts import Parts
 from hazoom_ws.namespaces.registry import Registry
@@ -104,7 +103,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
         return None
 
     def _tell_revoked(self, event: ClientEvent, sid: str, result: WhenKept, _reply: None) -> None:
-        if result.entry.seq == REVOKED:
+        if result.refusal is not None or not result.is_kept():
             self._tell_failure(sid, reply_when_kept(event, result))
 
     def _go_on(self, event: ClientEvent, sid: str, result: Deferred) -> Deferred | None:
@@ -192,7 +191,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
         parts = self.parts
         connection = clients.connection
         user, rooms = connection.user.name, list(connection.rooms)
-        status = Status(sid=sid, user=user, rooms=rooms, server=_SERVER, recovered=has_recovered)
+        status = Status(sid=sid, user=user, rooms=rooms, server=_SERVER, recovered=has_recovered, client=connection.client)
         events: list[tuple[ServerEvent | Status, Offset]]
         # What is replayed comes after it, so that only for who is new it says that nothing was missed.
         events = [(status, 0 if has_recovered else parts.log.last_seq)]
@@ -204,7 +203,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
             events += replayed
         else:
             for feature in self._greeting:
-                events += feature.snapshots(rooms)
+                events += feature.snapshots(connection)
         parts.delivery.greet(clients, self.namespace, events)
 
     def _served(self, replayed: list[Numbered]) -> list[Numbered]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import secrets
-from collections.abc import Iterable
 
 from msgspec import UNSET, UnsetType
 
@@ -32,8 +31,8 @@ class LlmFeature(Greeting):
     name = "llm"
     events = (LlmStarted, LlmQueued, LlmToken, LlmTokens, LlmResponse, LlmComplete, LlmError)
 
-    def snapshots(self, rooms: Iterable[str]) -> list[Numbered]:
-        return self.parts.answers.snapshots(rooms)
+    def snapshots(self, connection: Connection) -> list[Numbered]:
+        return self.parts.answers.snapshots(connection.rooms)
 
     def catch_up(self, connection: Connection, offset: int, replayed: list[Numbered]) -> list[Numbered]:
         return self.parts.answers.catch_up(connection, offset, replayed)

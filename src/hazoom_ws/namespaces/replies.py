@@ -10,8 +10,8 @@ from msgspec import UNSET, Struct
 
 from hazoom_ws.errors import HazoomError, Internal, LogUnavailable
 from hazoom_ws.events.refusals import report_of
-from hazoom_ws.events.rooms import NewMessage, Published
-from hazoom_ws.message_log.contract import REVOKED, Said
+from hazoom_ws.events.rooms import Published
+from hazoom_ws.message_log.contract import REVOKED, Entry, Said
 
 logger = logging.getLogger(__name__)
 
@@ -22,10 +22,20 @@ def fields_of(result: Struct) -> dict[str, Any]:
 
 
 class WhenKept(NamedTuple):
-    """What a handler returns that has said ``entry``: ``fields()`` are those of the acknowledgement, once it is kept."""
+    """What a handler returns whose answer has to wait until something is kept.
 
-    entry: NewMessage
-    fields: Callable[[], Mapping[str, Any]]
+    ``is_kept()`` is asked when that is known. ``fields()`` are those of the acknowledgement, unless there is a ``refusal``:
+    it tells what may not have been kept.
+    """
+
+    is_kept: Callable[[], bool]
+    fields: Callable[[], Mapping[str, Any]] = dict
+    refusal: HazoomError | None = None
+
+
+def when_kept(entry: Entry, fields: Callable[[], Mapping[str, Any]]) -> WhenKept:
+    """Return the answer of who has said ``entry``."""
+    return WhenKept(lambda: entry.seq != REVOKED, fields)
 
 
 def published(said: Said) -> Published:
@@ -34,17 +44,18 @@ def published(said: Said) -> Published:
     return Published(id=entry.id, seq=entry.seq, timestamp=entry.timestamp, duplicate=said.duplicate)
 
 
-def require_kept(entry: NewMessage) -> None:
+def require_kept(entry: Entry) -> None:
     """Raise `LogUnavailable` for what could not be kept."""
     if entry.seq == REVOKED:
         raise LogUnavailable("")
 
 
-def reply_when_kept(event: str, when_kept: WhenKept) -> dict[str, Any]:
+def reply_when_kept(event: str, answer: WhenKept) -> dict[str, Any]:
     """Return the acknowledgement of an event when what it has said is kept, or could not be."""
-    if when_kept.entry.seq == REVOKED:
-        return refusal(LogUnavailable(""), str(event))  # as plain text, be it a client's event
-    return {"ok": True, **when_kept.fields()}
+    error = answer.refusal if answer.is_kept() else LogUnavailable("")
+    if error is not None:
+        return refusal(error, str(event))  # as plain text, be it a client's event
+    return {"ok": True, **answer.fields()}
 
 
 def refusal(error: HazoomError, event: str) -> dict[str, Any]:

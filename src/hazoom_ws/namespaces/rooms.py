@@ -18,7 +18,7 @@ from hazoom_ws.events.rooms import (
 )
 from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES
 from hazoom_ws.namespaces.features import OwnFeature, handles
-from hazoom_ws.namespaces.replies import WhenKept, fields_of, published
+from hazoom_ws.namespaces.replies import WhenKept, fields_of, published, when_kept
 
 
 class RoomsFeature(OwnFeature):
@@ -42,6 +42,7 @@ class RoomsFeature(OwnFeature):
         )
         self._note_page(clients, joined.messages)
         self.parts.answers.push_snapshots(connection, room)
+        self.parts.relay.enter(connection, room)
         return joined
 
     @handles(LeaveRoom)
@@ -61,7 +62,7 @@ class RoomsFeature(OwnFeature):
             user_name=payload.user_name,
             client_id=payload.client_id,
         )
-        return WhenKept(said.entry, lambda: fields_of(published(said)))
+        return when_kept(said.entry, lambda: fields_of(published(said)))
 
     @handles(GetHistory)
     def get_history(self, clients: ClientSet, payload: GetHistory) -> HistoryPage:

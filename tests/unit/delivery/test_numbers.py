@@ -15,7 +15,7 @@ from hazoom_ws.delivery.turns import Turns, argument_of
 from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.features import Chat, ClientPayload, Feature, Kept, ServerEvent, handles
 from hazoom_ws.message_log.contract import Said
-from hazoom_ws.namespaces.replies import WhenKept, fields_of, published, reply_when_kept
+from hazoom_ws.namespaces.replies import fields_of, published, reply_when_kept, when_kept
 from hazoom_ws.settings import Settings
 
 
@@ -104,7 +104,7 @@ def test_a_reply_is_made_when_what_it_says_is_kept(log: LogByHand, is_kept: bool
     with turns.turn():
         entry = log.append(room="r", user="Ann", message="hi", timestamp=1.0, client_id=UNSET)
     said = Said(entry, duplicate=False)
-    turns.reply(told.append, partial(reply_when_kept, "message", WhenKept(entry, lambda: fields_of(published(said)))))
+    turns.reply(told.append, partial(reply_when_kept, "message", when_kept(entry, lambda: fields_of(published(said)))))
     assert not told
     if not is_kept:
         log.fails_with = partial(LogUnavailable, "disk full")

@@ -41,8 +41,11 @@ class Account(Protocol):
 
     is_limited: bool  # else nothing has to be charged
 
-    def charge(self, size_bytes: int, *, is_connect: bool) -> Problem | None:
-        """Count a packet that has come, a CONNECT or another; return why it is refused if that is too much."""
+    def charge(self, size_bytes: int, *, is_connect: bool, has_own_rate: bool) -> Problem | None:
+        """Count a packet that has come, a CONNECT or another; return why it is refused if that is too much.
+
+        ``has_own_rate``: who handles its event counts it too.
+        """
 
 
 class Dispatcher:
@@ -62,11 +65,13 @@ class Dispatcher:
         reply: Callable[[Callable[[Any], None], Any], None],
         environ: Mapping[str, Any],
         open_account: Callable[[Mapping[str, Any]], Account],
+        paced: Mapping[str, tuple[str, ...]],
     ) -> None:
         """``reply(send, argument)`` calls ``send`` with what a handler returned, now or when it may be told.
 
         ``environ``: what others' handlers find in their WSGI environment where the client's request says nothing.
-        ``open_account`` makes the account of a new session from its request, in the keys of WSGI.
+        ``open_account`` makes the account of a new session from its request, in the keys of WSGI. ``paced``: by namespace
+        the names of events that have rates of their own.
         """
         self._engine = engine
         self._fan_out = fan_out
@@ -74,6 +79,8 @@ class Dispatcher:
         self._environ = environ
         self._open_account = open_account
         self._accounts: dict[str, Account] = {}
+        # As the official clients write them; written otherwise they count like any other event.
+        self._paced = {name: tuple(f'["{event}",' for event in events) for name, events in paced.items()}
         self._packet_type: type[Packet] = server.packet_class
         self._library = Library(
             server,
@@ -119,7 +126,11 @@ class Dispatcher:
         problem = None
         if account.is_limited:
             size_bytes = utf8_bytes(data) if isinstance(data, str) else len(data)
-            problem = account.charge(size_bytes, is_connect=received.packet_type == packet.CONNECT)
+            problem = account.charge(
+                size_bytes,
+                is_connect=received.packet_type == packet.CONNECT,
+                has_own_rate=body.startswith(self._paced.get(received.namespace or "/", ())),
+            )
         if problem is None:
             received.read_body(body)
         else:

@@ -263,6 +263,18 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
         session = self._engine.sessions.get(eio_sid)
         return session is None or not (session.pending or session.backlog_bytes)
 
+    def backlog_bytes(self, eio_sid: str) -> int:
+        """Return the bytes that wait for a session, 0 if it has ended."""
+        session = self._engine.sessions.get(eio_sid)
+        return 0 if session is None else session.backlog_bytes
+
+    def slow_in(self, namespace: str, room: str, limit_bytes: int) -> list[str]:
+        """Return the sids of those in a room for whom as much as ``limit_bytes`` waits."""
+        recipients = self.rooms.get(namespace, {}).get(room)
+        if not recipients:
+            return []
+        return [sid for sid, recipient in list(recipients.items()) if recipient.backlog_bytes >= limit_bytes]
+
     def backlogs(self, namespace: str, to: str) -> Iterator[int]:
         """Yield the bytes that wait for each recipient of what is sent ``to`` a room or a client."""
         for recipient in list(self._recipients(namespace, to).values()):
