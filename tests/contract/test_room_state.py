@@ -454,7 +454,7 @@ def test_messages_that_go_take_no_state_with_them(tmp_path: Path) -> None:
 
 
 def test_memory_lets_go_of_the_room_that_was_used_least_lately(tmp_path: Path) -> None:
-    store = Store(tmp_path, "memory://", 100_000)
+    store = Store(tmp_path, "memory://", 25_000)  # four times that
     first = store.set("0", x=10**4_000)
     for number in range(1, 40):
         store.set(str(number), x=10**4_000)
@@ -465,7 +465,7 @@ def test_memory_lets_go_of_the_room_that_was_used_least_lately(tmp_path: Path) -
 
 
 def test_a_room_of_a_file_is_loaded_again_when_it_left_memory(tmp_path: Path) -> None:
-    store = Store(tmp_path, FILE, 100_000)
+    store = Store(tmp_path, FILE, 25_000)  # four times that
     for number in range(30):
         store.set(str(number), x=number, **{f"long {key}": 10**200 for key in range(20)})
         store.write()
@@ -474,6 +474,18 @@ def test_a_room_of_a_file_is_loaded_again_when_it_left_memory(tmp_path: Path) ->
         assert store.values(str(number))["x"] == number
     assert store.log.states._held_bytes <= 100_000
     store.log.close()
+
+
+def test_a_room_of_a_file_that_is_not_used_leaves_memory(file_store: Store) -> None:
+    for number in range(5):
+        file_store.set(str(number), x=number)
+        file_store.write()
+        file_store.clock.now_s += 200
+    file_store.values("1")
+    file_store.clock.now_s += 100
+    file_store.values("other")
+    assert set(file_store.log.states._rooms) == {"3", "4", "1", "other"}, "who was used in the last ten minutes"
+    assert file_store.values("0") == {"x": 0}
 
 
 # Against a plain model
