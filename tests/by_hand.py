@@ -6,11 +6,10 @@ from typing import Any
 
 from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.events.rooms import NewMessage
-from hazoom_ws.message_log.contract import Batch, StoredSession, number
+from hazoom_ws.message_log.contract import Batch, Entry, StoredSession, number
 from hazoom_ws.message_log.documents import DocumentUpdate
 from hazoom_ws.message_log.memory import MemoryLog
 from hazoom_ws.message_log.memory_documents import MemoryDocuments
-from hazoom_ws.message_log.room_state import StateChange
 from hazoom_ws.message_log.session_states import PendingSessions
 from hazoom_ws.message_log.state_cache import LoadedRoom, StateCache
 
@@ -111,9 +110,9 @@ class DocumentsByHand(MemoryDocuments):
 class LogByHand(MemoryLog):
     """A log whose batches are kept, or not, as the test says: `write_at_once` by ``at_once``, all else by ``fails_with()``.
 
-    A `LogUnavailable` makes it unwell, anything else does not. ``kept`` has messages, ``kept_changes`` changes of rooms'
-    states, ``kept_sessions`` states of sessions. Like a log whose order others share, it gives messages their numbers when
-    it keeps them: from `FIRST_SEQ` on.
+    A `LogUnavailable` makes it unwell, anything else does not. ``kept`` has messages, changes of room states and updates of
+    documents, ``kept_sessions`` states of sessions. Like a log whose order others share, it gives messages their numbers
+    when it keeps them: from `FIRST_SEQ` on.
     """
 
     states: StateCache
@@ -124,8 +123,7 @@ class LogByHand(MemoryLog):
         self.problem = None
         self.at_once = True
         self.fails_with: Callable[[], Exception] | None = None
-        self.kept: list[NewMessage] = []
-        self.kept_changes: list[StateChange] = []
+        self.kept: list[Entry] = []
         self.kept_sessions: dict[str, StoredSession | None] = {}
         self.has_to_tidy = self.has_to_checkpoint = self.is_closed = False
         self._pending: list[NewMessage] = []
@@ -174,19 +172,19 @@ class LogByHand(MemoryLog):
         updates, self.documents.pending = self.documents.pending, []
         sessions, changes = self._sessions.pop()
         batch = Batch(messages, sessions, changes, 0, state_changes=state_changes, updates=updates)
-        first_seq = min((entry.seq for entry in batch.entries()), default=None)
-        return batch._replace(number=first_seq or self.next_offset())
+        return batch._replace(number=min((entry.seq for entry in batch.entries()), default=0) or self.next_offset())
 
     def write(self, batch: Batch) -> None:
         if self.is_closed:
             raise LogUnavailable("closed")
         self._fail()
+        places = [entry.seq for entry in batch.entries()]
         for message in batch.messages:
             seq = FIRST_SEQ + len(self.kept)
             number(message, seq, f"kept-{seq}")
             self.kept.append(message)
-        self.kept_changes += batch.state_changes
-        self.states.settle(max((change.seq for change in batch.state_changes), default=0), 0)
+        self.kept += [*batch.state_changes, *batch.updates]
+        self.states.settle(max(places, default=0), 0)
         for update in batch.updates:
             self.documents.keep(update)
         self.kept_sessions.update(batch.sessions)

@@ -267,6 +267,22 @@ def test_a_file_that_is_gone_is_not_read_and_none_is_made(file_store: Store, tmp
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_that_turns_out_damaged_when_a_document_is_read_is_set_aside(file_store: Store, tmp_path: Path) -> None:
+    file_store.add(b"x" * 100_000)
+    file_store.file()
+    file_store.reopen()
+    with (tmp_path / "log.sqlite3").open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * (file_store.pages_count() - 1) * 4096)
+    with pytest.raises(LogUnavailable):
+        file_store.read()
+    assert file_store.log.problem == DAMAGED
+    file_store.log.reopen()
+    assert file_store.log.problem is None
+    assert file_store.read() is None
+    assert any(".damaged-" in path.name for path in tmp_path.iterdir())
+
+
 def test_updates_wait_up_to_a_bound(file_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite_documents, "PENDING_LIMIT_BYTES", 1000)
     file_store.add(b"x" * 500, b"x" * 500)

@@ -299,6 +299,28 @@ def test_what_was_deleted_again_while_that_was_taken_back_is_deleted(file_store:
         assert file_store.values(since=first.seq) == {"x": None}
 
 
+def test_many_deletions_that_could_not_be_kept_are_taken_back(file_store: Store) -> None:
+    """More than are remembered of those that were kept."""
+    file_store.set(**{str(number): 1 for number in range(1500)})
+    file_store.write()
+    for number in range(1500):
+        file_store.set(**{str(number): None})
+    file_store.log.forget(file_store.log.pop_batch())
+    assert file_store.log.states.size("a").keys_count == 1500
+    assert file_store.log.states.read("a", since=0).complete
+
+
+def test_what_waits_while_a_file_is_opened_again_is_written_into_it(file_store: Store) -> None:
+    """It was taken for filed, as all else is then, and not found until it was."""
+    file_store.set(x=1)
+    file_store.log.problem = "the disk is full"
+    file_store.log.reopen()
+    file_store.write()
+    assert file_store.values() == {"x": 1}
+    file_store.reopen()
+    assert file_store.values() == {"x": 1}
+
+
 def test_a_log_that_is_unwell_refuses_changes_and_shows_what_it_has(file_store: Store, tmp_path: Path) -> None:
     log = file_store.log
     assert isinstance(log, SqliteLog)
@@ -432,7 +454,7 @@ def test_messages_that_go_take_no_state_with_them(tmp_path: Path) -> None:
 
 
 def test_memory_lets_go_of_the_room_that_was_used_least_lately(tmp_path: Path) -> None:
-    store = Store(tmp_path, "memory://", 100_000)
+    store = Store(tmp_path, "memory://", 25_000)  # four times that
     first = store.set("0", x=10**4_000)
     for number in range(1, 40):
         store.set(str(number), x=10**4_000)
@@ -443,7 +465,7 @@ def test_memory_lets_go_of_the_room_that_was_used_least_lately(tmp_path: Path) -
 
 
 def test_a_room_of_a_file_is_loaded_again_when_it_left_memory(tmp_path: Path) -> None:
-    store = Store(tmp_path, FILE, 100_000)
+    store = Store(tmp_path, FILE, 25_000)  # four times that
     for number in range(30):
         store.set(str(number), x=number, **{f"long {key}": 10**200 for key in range(20)})
         store.write()
@@ -452,6 +474,18 @@ def test_a_room_of_a_file_is_loaded_again_when_it_left_memory(tmp_path: Path) ->
         assert store.values(str(number))["x"] == number
     assert store.log.states._held_bytes <= 100_000
     store.log.close()
+
+
+def test_a_room_of_a_file_that_is_not_used_leaves_memory(file_store: Store) -> None:
+    for number in range(5):
+        file_store.set(str(number), x=number)
+        file_store.write()
+        file_store.clock.now_s += 200
+    file_store.values("1")
+    file_store.clock.now_s += 100
+    file_store.values("other")
+    assert set(file_store.log.states._rooms) == {"3", "4", "1", "other"}, "who was used in the last ten minutes"
+    assert file_store.values("0") == {"x": 0}
 
 
 # Against a plain model
@@ -554,7 +588,7 @@ class Story:
         self.store.log.forget(batch)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=300)
 @given(steps=st.lists(STEPS, max_size=40), kind=st.sampled_from(STORES))
 def test_states_are_as_a_plain_model_has_them(tmp_path_factory, steps, kind) -> None:
     """Whatever is written, fails, is filed, and whenever the file is opened anew or lost."""

@@ -4,8 +4,8 @@ A document is a name, a snapshot or none, and the updates since. What they mean 
 twice has to be harmless, and so has their order, as with Yjs. A document that nothing was added to does not exist.
 
 Crashes. An update is kept with its batch, like a message: it may be shown to nobody before `MessageLog.write` has kept it.
-If that fails it is in no later `Documents.read`, and its ``seq`` is `REVOKED` for who holds it. Who has merged it into a
-document in memory has to read that anew.
+If that fails, `MessageLog.forget` drops it: it is in no later `Documents.read`. Who holds a document in memory that it was
+merged into has to read it anew (`REVOKED` tells).
 
 Snapshots are no promise but a saving: one that is not written, because the process dies before, loses nothing. It and the
 deletion of what it replaces are one transaction.

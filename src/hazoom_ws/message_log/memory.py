@@ -1,7 +1,7 @@
 """The log in memory: for tests, for servers whose history may end with the process, and for the newest part of a file's.
 
-Not thread-safe, but for reading documents. Bounded by messages and text per room and by bytes over all rooms, and by as
-many bytes of rooms' states and eight times as many of documents; what goes first is the oldest.
+Not thread-safe, but for reading documents. Bounded by messages and text per room and by bytes over all rooms, by four times
+as many bytes of rooms' states, and eight times as many of documents; what goes first is the oldest.
 """
 
 import secrets
@@ -34,7 +34,7 @@ from hazoom_ws.message_log.contract import (
 from hazoom_ws.message_log.documents import Documents
 from hazoom_ws.message_log.memory_documents import MemoryDocuments
 from hazoom_ws.message_log.room_state import RoomStates
-from hazoom_ws.message_log.state_cache import StateCache
+from hazoom_ws.message_log.state_cache import STATES_SHARE, StateCache
 
 _seq_of = attrgetter("seq")
 _NOTHING = NewMessage(user="", message="", timestamp=0, room="", id="", seq=0)
@@ -138,7 +138,9 @@ class MemoryLog:
         self._senders: dict[int, str] = {}  # by seq, of messages with a client_id whose names do not say it
         self._dropped_elsewhere = start_seq  # the highest seq that was dropped of rooms that have no messages left
         self._start_seq = start_seq
-        self.states: RoomStates = StateCache(self, limit_bytes=limit_bytes, forgotten_seq=start_seq, is_kept_at_once=True)
+        self.states: RoomStates = StateCache(
+            self, limit_bytes=STATES_SHARE * limit_bytes, forgotten_seq=start_seq, is_kept_at_once=True
+        )
         self.documents: Documents = MemoryDocuments(self.next_offset, limit_bytes=_DOCUMENTS_SHARE * limit_bytes)
 
     def next_offset(self) -> int:

@@ -8,8 +8,10 @@ Changed within turns only. Two things are called beside them, while the log is u
 and `start_anew`.
 """
 
+import time
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from math import inf
 from typing import NamedTuple, Protocol
 
 from msgspec import UNSET, UnsetType
@@ -20,6 +22,8 @@ from hazoom_ws.message_log.room_state import DELETED_KEPT_COUNT, RoomState, Stat
 _SLACK_COUNT = 250  # deleted keys: trimming many at a time goes faster
 _ROOM_BYTES, _VALUE_BYTES = 600, 250  # what they take beside names, keys and values, about
 _RESENT_KNOWN_COUNT = 20_000  # in memory alone
+_IDLE_S = 600.0
+STATES_SHARE = 4  # of the bound of messages: loading a room takes milliseconds, so those that are used should be here
 
 
 class LoadedRoom(NamedTuple):
@@ -56,11 +60,12 @@ class StateFile(Protocol):
 class _Room:
     """The state of a room. ``values``: by ``seq``, ascending. What was deleted up to ``forgotten_seq`` is forgotten."""
 
-    __slots__ = ("deleted_count", "forgotten_seq", "held_bytes", "size_bytes", "values")
+    __slots__ = ("deleted_count", "forgotten_seq", "held_bytes", "size_bytes", "used_at_s", "values")
 
     def __init__(self, name: str, values: dict[str, StateValue], forgotten_seq: int) -> None:
         self.values: dict[str, StateValue] = {}
         self.forgotten_seq = forgotten_seq
+        self.used_at_s = 0.0
         self.deleted_count = self.size_bytes = 0
         self.held_bytes = _ROOM_BYTES + 4 * len(name)
         for key, entry in values.items():
@@ -132,13 +137,18 @@ class StateCache:
         forgotten_seq: int = 0,
         file: StateFile | None = None,
         is_kept_at_once: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """What was deleted up to ``forgotten_seq`` is unknown. ``is_kept_at_once``: nothing is to be written."""
+        """What was deleted up to ``forgotten_seq`` is unknown. ``is_kept_at_once``: nothing is to be written.
+
+        Of a ``file``, rooms leave memory that were not used for ten minutes by the ``clock``.
+        """
         self._numbers = numbers
         self._limit_bytes = limit_bytes
         self._forgotten_seq = forgotten_seq
         self._file = file
         self._is_kept_at_once = is_kept_at_once
+        self._clock = clock
         self._held_bytes = 0
         self._rooms: OrderedDict[str, _Room] = OrderedDict()  # the one that was used last is the last
         self._is_stale = False
@@ -229,6 +239,7 @@ class StateCache:
 
     def pop(self) -> list[StateChange]:
         """Take out the changes that are to be written."""
+        self._discard_stale()
         pending, self.pending = self.pending, []
         return pending
 
@@ -327,8 +338,10 @@ class StateCache:
         room = self._rooms.get(name)
         if room is not None:
             self._rooms.move_to_end(name)
+            room.used_at_s = self._clock()
             return room
         room = self._rooms[name] = self._loaded(name)
+        room.used_at_s = self._clock()
         self._held_bytes += room.held_bytes
         self._let_go()
         return room
@@ -347,8 +360,11 @@ class StateCache:
 
     def _let_go(self) -> None:
         """Forget the rooms that were not used for longest, but for the last one, until the others fit."""
-        while self._held_bytes > self._limit_bytes and len(self._rooms) > 1:
+        used_after_s = self._clock() - _IDLE_S if self._file is not None else -inf
+        while len(self._rooms) > 1:
             name, room = next(iter(self._rooms.items()))
+            if self._held_bytes <= self._limit_bytes and room.used_at_s >= used_after_s:
+                return
             if self._file is None:
                 if name in self._unfiled_of:
                     return

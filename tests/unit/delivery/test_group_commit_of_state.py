@@ -61,7 +61,7 @@ def test_a_change_of_state_is_shown_when_it_is_kept(scene: Scene) -> None:
     assert scene.out == []
     scene.worker.call_back()
     assert scene.out == ["change", "update"]
-    assert scene.log.kept_changes == [change]
+    assert scene.log.kept == [change, update]
     assert scene.log.documents.read("d").updates == [(update.seq, b"1")]
 
 

@@ -57,7 +57,7 @@ from hazoom_ws.message_log.opening import open_log
 from hazoom_ws.settings import Settings
 
 kind, folder = sys.argv[1:]
-log = open_log(Settings(log_url="sqlite:///log.sqlite3"), Path(folder))
+log = open_log(Settings(log_url="sqlite:///log.sqlite3", history_limit_bytes=2**22), Path(folder))
 before, most = psutil.Process().memory_info().rss, 0
 for number in range(60_000 if kind != "wide" else 6000):
     room = f"room {number}" if kind == "rooms" else f"room {number % 100}"
@@ -86,7 +86,7 @@ def test_a_load_of_states_and_updates_that_never_pauses_takes_bounded_memory(tmp
 
 @pytest.mark.parametrize("kind", ["plain", "wide", "deleted", "rooms", "long names"])
 def test_what_states_take_in_memory_is_counted_as_it_is_there(kind: str) -> None:
-    log = MemoryLog(room_limit_count=10**6, limit_bytes=4 * MB)
+    log = MemoryLog(room_limit_count=10**6, limit_bytes=MB)  # four times that of states
     tracemalloc.start()
     for number in range(30_000):
         key = f"{number:06}" + ("x" * 100 if kind == "long names" else "")

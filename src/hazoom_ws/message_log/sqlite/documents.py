@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.message_log.documents import PENDING_LIMIT_BYTES, DocumentUpdate, StoredDocument
-from hazoom_ws.message_log.sqlite.damage import FILE_ERRORS, problem_of
+from hazoom_ws.message_log.sqlite.damage import DAMAGED, FILE_ERRORS, problem_of
 from hazoom_ws.message_log.sqlite.document_table import read_document
 from hazoom_ws.message_log.sqlite.file import open_to_read
 from hazoom_ws.message_log.state_cache import Numbers
@@ -57,14 +57,18 @@ class QueuedSnapshots:
 class SqliteDocuments:
     """What `Documents` promises, with the file at ``path``. ``pending``: updates that are to be written."""
 
-    def __init__(self, path: Path, numbers: Numbers, check: Callable[[], None]) -> None:
-        """``check()`` raises `LogUnavailable` if nothing can be kept or read at the moment. Also for threads."""
+    def __init__(self, path: Path, numbers: Numbers, check: Callable[[], None], on_problem: Callable[[str], None]) -> None:
+        """``check()`` raises `LogUnavailable` if nothing can be kept or read at the moment. Also for threads.
+
+        ``on_problem`` is told if a file turns out to be damaged; what else hinders one reading hinders nobody else.
+        """
         self.losses_count = 0
         self.snapshots = QueuedSnapshots()
         self.has_new_snapshots = False  # since updates were last taken
         self._path = path
         self._numbers = numbers
         self._check = check
+        self._on_problem = on_problem
         self.pending: list[DocumentUpdate] = []
         self._pending_bytes = 0
 
@@ -82,7 +86,10 @@ class SqliteDocuments:
             with closing(open_to_read(self._path, timeout_s=_READ_TIMEOUT_S)) as connection:
                 return read_document(connection, document)
         except FILE_ERRORS as error:
-            raise LogUnavailable(problem_of(error)) from error
+            problem = problem_of(error)
+            if problem == DAMAGED:
+                self._on_problem(problem)
+            raise LogUnavailable(problem) from error
 
     def save_snapshot(self, document: str, snapshot: bytes, through: int) -> None:
         self.snapshots.put(document, snapshot, through)

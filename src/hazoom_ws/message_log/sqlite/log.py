@@ -43,7 +43,7 @@ from hazoom_ws.message_log.sqlite.retention import Retention
 from hazoom_ws.message_log.sqlite.unfiled import Unfiled
 from hazoom_ws.message_log.sqlite.whole_rooms import WholeRooms
 from hazoom_ws.message_log.sqlite.writer import SqliteWriter
-from hazoom_ws.message_log.state_cache import StateCache
+from hazoom_ws.message_log.state_cache import STATES_SHARE, StateCache
 from hazoom_ws.settings import Settings, SettingsError
 
 logger = logging.getLogger(__name__)
@@ -80,8 +80,9 @@ class SqliteLog:
         self._reader: SqliteReader | None = None
         self._unfiled = Unfiled()
         filed = FiledStates(self._check, self._open_reader)
-        self.states = StateCache(self, limit_bytes=settings.history_limit_bytes, file=filed)
-        self.documents = SqliteDocuments(path, self, self._check)
+        limit_bytes = STATES_SHARE * settings.history_limit_bytes
+        self.states = StateCache(self, limit_bytes=limit_bytes, file=filed, clock=clock)
+        self.documents = SqliteDocuments(path, self, self._check, self._on_problem)
         try:
             self._open()
         except SettingsError:

@@ -63,7 +63,8 @@ class SqliteWriter:
     """The file at ``path``, open. `write`, `tidy` and `checkpoint` raise `sqlite3.Error`, making one `OSError` too.
 
     Not thread-safe but for `checkpoint`, which has a connection of its own. Up to ``written_seq`` all that is kept is in
-    the file; up to ``filed_seq`` messages are in their table, up to ``filed_number`` all that was written is.
+    the file; up to ``filed_seq`` messages are in their table, up to ``filed_number`` all that was written is, 0 as long as
+    nothing was since the file was opened.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class SqliteWriter:
         self._retention = retention
         self._snapshots = snapshots
         self._tail_count = self._tail_bytes = self._tail_parts_bytes = 0  # what the table ``tail`` holds
-        self.filed_number = start_seq
+        self.filed_number = 0
         self._recent_batches = RecentBatches()
         self._written_bytes = 0  # since the last checkpoint
         self._wal_bytes = 0  # about what the write-ahead log holds
