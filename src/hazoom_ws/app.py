@@ -15,9 +15,13 @@ from werkzeug.test import create_environ
 from hazoom_ws.access.accounts import Accounts
 from hazoom_ws.access.origins import OriginCheck, cors_origins
 from hazoom_ws.chat.hub import Hub
+from hazoom_ws.delivery.beside import run_beside
 from hazoom_ws.delivery.delivery import Delivery
+from hazoom_ws.delivery.effects import Later
 from hazoom_ws.delivery.ticker import Ticker
 from hazoom_ws.delivery.timers import Timers
+from hazoom_ws.live.documents.documents import Documents
+from hazoom_ws.live.documents.writer import Writer
 from hazoom_ws.live.relay import Relay
 from hazoom_ws.live.shared_state import States
 from hazoom_ws.llm_bridge.answers import Answers
@@ -27,6 +31,7 @@ from hazoom_ws.message_log.opening import open_log
 from hazoom_ws.metrics.statistics import Statistics
 from hazoom_ws.namespaces.application import FromApplication
 from hazoom_ws.namespaces.chat import Chat
+from hazoom_ws.namespaces.documents import PREFIX, DocumentsNamespace, send_to_editors
 from hazoom_ws.namespaces.features import Feature
 from hazoom_ws.namespaces.parts import Parts
 from hazoom_ws.namespaces.registry import Registry
@@ -140,7 +145,7 @@ def create_app(
     documents = Documents(
         log.documents,
         queue=lambda send: delivery.add(Later(lambda _: send())),
-        send_all=send_to_peers,
+        send_all=partial(send_to_editors, fan_out),
         run_beside=run_beside(delivery, worker, start_task),
         wake=ticker.ensure_running,
         wake_idle=timers.ensure_running,
@@ -176,6 +181,7 @@ def create_app(
         open_account=Accounts(settings).open,
         paced=registry.paced(),
     )
+    dispatcher.serve_prefix(PREFIX, DocumentsNamespace(documents, settings, delivery, fan_out, dispatcher.disconnect))
     TestClients(socketio.server, fan_out, dispatcher)
     outside = FromApplication(
         settings,
@@ -193,6 +199,7 @@ def create_app(
         timers=timers,
         ticker=ticker,
         answers=answers,
+        documents=documents,
         bridge=bridge,
         engine=engine,
         worker=worker,
@@ -238,6 +245,7 @@ class _Running:
         timers: Timers,
         ticker: Ticker,
         answers: Answers,
+        documents: Documents,
         bridge: LlmBridge,
         engine: Engine,
         worker: Any,
@@ -247,7 +255,7 @@ class _Running:
         self._engine = engine
         # In this order: nothing is asked any more, the last words are sent and kept, what they needed is given back.
         self._closes: list[Callable[[], object]] = [registry.close, timers.close, ticker.close, bridge.close, engine.stop]
-        self._closes.append(delivery.close_log)
+        self._closes += [documents.close, delivery.close_log]
         if worker is not None:
             self._closes.append(worker.close)
 

@@ -3,11 +3,14 @@
 import time
 from typing import Annotated, ClassVar, Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 Identifier = Annotated[str, Meta(min_length=1, max_length=128)]
 
 Seq = Annotated[int, Meta(ge=0, le=2**53)]
+
+# What stands in JSON for the binary parts of an event, the first of them first: as many as one may have.
+PLACEHOLDERS: tuple[Raw, ...] = tuple(Raw(b'{"_placeholder":true,"num":%d}' % number) for number in range(10))
 
 PageSize = Annotated[int, Meta(ge=0, le=500)]
 
@@ -24,6 +27,8 @@ class ClientPayload(Struct, frozen=True, kw_only=True):
     ``required`` False: nothing at all is an empty object. ``is_fleeting``: nobody waits for it, and one that is over the
     rate is dropped without a word, unless its sender asks for an acknowledgement. ``has_own_rate``: it does not count as
     one of the events per second, only its bytes do. ``nullable``: fields in which ``null`` says something.
+    ``takes_parts``: fields of the type ``bytes`` or ``Any`` may be binary parts of the packet, and are bytes then; text is
+    never taken for bytes.
     """
 
     event: ClassVar[str]
@@ -31,17 +36,21 @@ class ClientPayload(Struct, frozen=True, kw_only=True):
     is_fleeting: ClassVar[bool] = False
     has_own_rate: ClassVar[bool] = False
     nullable: ClassVar[frozenset[str]] = frozenset()
+    takes_parts: ClassVar[bool] = False
 
 
 class ServerEvent(Struct, frozen=True, kw_only=True):
     """What the server sends on the namespaces of the feature that declares it. ``if_slow``: see `IfSlow`.
 
     ``is_kept``: what is sent to a room is in the message log, with a place in the order, and replayed to who comes back.
+    ``has_parts``: it has a method ``split()``, which returns the struct that is sent as JSON, with one of `PLACEHOLDERS`
+    for each binary part, and a tuple of these: ten at the most, none is fine too.
     """
 
     event: ClassVar[str]
     if_slow: ClassVar[IfSlow] = "kept"
     is_kept: ClassVar[bool] = False
+    has_parts: ClassVar[bool] = False
 
 
 def retry_at(after_s: float | None) -> float | UnsetType:

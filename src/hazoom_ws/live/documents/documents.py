@@ -57,8 +57,8 @@ class Documents:
 
         ``send_all(peers, event, argument)`` sends an event to many. ``run_beside(function, done)`` calls ``done(result,
         error)`` in a turn with what ``function`` returned or raised beside turns. ``wake`` is called when there is
-        something that `run_due` has to do later, ``wake_idle`` when there is for `let_go_idle`. ``idle_s``: how long a document stays in memory that nobody has open.
-        ``interval_s``: between two awareness updates of one document.
+        something that `run_due` has to do later, ``wake_idle`` when there is for `let_go_idle`. ``idle_s``: how long a
+        document stays in memory that nobody has open. ``interval_s``: between two awareness updates of one document.
         """
         self._queue = queue
         self._send_all = send_all
@@ -193,7 +193,7 @@ class Documents:
         self._keeping.close(opened)
 
     def close(self) -> None:
-        """Let go of all documents: the application ends."""
+        """Let go of all documents: the application ends, and nobody is connected any more. Call it outside turns."""
         for opened in list(self._keeping.open.values()):
             self._keeping.close(opened)
 

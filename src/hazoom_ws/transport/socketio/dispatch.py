@@ -14,8 +14,9 @@ from socketio import packet
 from socketio.exceptions import ConnectionRefusedError as RefusedError
 
 from hazoom_ws.transport.engineio.engine import Engine
-from hazoom_ws.transport.engineio.python_engineio_overrides import text_message_frame
+from hazoom_ws.transport.engineio.python_engineio_overrides import message_frame, text_message_frame
 from hazoom_ws.transport.engineio.session import MalformedPacket
+from hazoom_ws.transport.socketio.binary_parts import IncompletePackets, split
 from hazoom_ws.transport.socketio.fan_out import Client, FanOut
 from hazoom_ws.transport.socketio.packet import ClientEvent, Packet, Problem, encoded, utf8_bytes
 from hazoom_ws.transport.socketio.python_socketio_overrides import Library
@@ -81,6 +82,8 @@ class Dispatcher:
         self._accounts: dict[str, Account] = {}
         # As the official clients write them; written otherwise they count like any other event.
         self._paced = {name: tuple(f'["{event}",' for event in events) for name, events in paced.items()}
+        self._incomplete_packets = IncompletePackets(engine)
+        self._incomplete = self._incomplete_packets.by_session
         self._packet_type: type[Packet] = server.packet_class
         self._library = Library(
             server,
@@ -89,6 +92,8 @@ class Dispatcher:
             disconnect=self.disconnect,
         )
         self._ours = self._library.namespaces.ours
+        self._find_ours = self._library.namespaces.find_ours
+        self._prefixes: tuple[str, ...] = ()
         engine.on("connect", self.open)
         engine.on("message", self.receive)
         engine.on("disconnect", self.close)
@@ -112,20 +117,37 @@ class Dispatcher:
     def close(self, eio_sid: str, reason: str) -> None:
         """Dismiss the client of a session that has ended from all its namespaces."""
         environ = self._library.environ.get(eio_sid, _NO_ENVIRON)
-        self._library.close(eio_sid, reason)
+        self._incomplete_packets.drop(eio_sid)
+        for name in self._fan_out.namespaces_of(eio_sid):
+            self.leave(eio_sid, name, reason)
+        self._library.environ.pop(eio_sid, None)
         self._accounts.pop(eio_sid, None)
         environ.pop("werkzeug.request", None)  # it refers back: parted, both are freed at once
 
     def receive(self, eio_sid: str, data: str | bytes) -> None:
-        """Act on one Socket.IO packet. Raises `MalformedPacket`."""
+        """Act on one Socket.IO packet, or on the last part of one. Raises `MalformedPacket`."""
         account = self._accounts.get(eio_sid)
         if account is None:
             return  # it has ended
+        if eio_sid in self._incomplete or not isinstance(data, str):
+            whole = self._incomplete_packets.add(eio_sid, data)
+            if whole is not None:
+                whole.packet.parts = whole.parts
+                self._handle(eio_sid, account, whole.packet, whole.body, whole.size_bytes)
+            return
         received = self._packet_type()
         body = received.read_header(data)
+        size_bytes = utf8_bytes(data) if account.is_limited or received.part_count else 0
+        if received.part_count:
+            limit_bytes = self._part_limit_bytes(eio_sid, received.namespace)
+            self._incomplete_packets.begin(eio_sid, received, body, size_bytes, limit_bytes)
+        else:
+            self._handle(eio_sid, account, received, body, size_bytes)
+
+    def _handle(self, eio_sid: str, account: Account, received: Packet, body: str, size_bytes: int) -> None:
+        """Act on a packet of so many bytes that has all its parts, and of which ``body`` is to be read."""
         problem = None
-        if account.is_limited:
-            size_bytes = utf8_bytes(data) if isinstance(data, str) else len(data)
+        if account.is_limited and not self._is_protocol(received):
             problem = account.charge(
                 size_bytes,
                 is_connect=received.packet_type == packet.CONNECT,
@@ -142,17 +164,37 @@ class Dispatcher:
         if client is None or not client.is_connected:
             return  # it has left, or has not been let in
         event = received.data[0]
-        handler = self._ours.get(client.namespace)
+        handler = self._find_ours(client.namespace)
         if handler is None:
             self._tell_others(client, event, received)
             return
         reply = handler.trigger_event(event, client.sid, *received.data[1:])
         if received.id is not None:
-            send = partial(self._acknowledge, client, received.namespace, received.id)
+            acknowledge = self._acknowledge if client.namespace in self._ours else self._acknowledge_with
+            send = partial(acknowledge, client, received.namespace, received.id)
             if type(reply) is Deferred:
                 reply.start(send)
             else:
                 self._reply(send, reply)
+
+    def serve_prefix(self, prefix: str, handler: Any) -> None:
+        """Let all namespaces that begin so be handled as another project's protocol says, whose acknowledgements are lists.
+
+        ``handler`` is like a namespace of ours, and has a ``part_limit_bytes``: of a packet with its binary parts, from a
+        WebSocket. What it is told counts for no rate: it may lose nothing.
+        """
+        self._library.namespaces.by_prefix[prefix] = handler
+        self._prefixes = (*self._prefixes, prefix)
+
+    def _is_protocol(self, received: Packet) -> bool:
+        name = received.namespace
+        return name is not None and received.packet_type != packet.CONNECT and name.startswith(self._prefixes)
+
+    def _part_limit_bytes(self, eio_sid: str, name: str | None) -> int:
+        """Return how large a packet with parts may be, 0 if as large as others."""
+        if name is None or name in self._ours or self._fan_out.client_of(eio_sid, name) is None:
+            return 0
+        return getattr(self._find_ours(name), "part_limit_bytes", 0)
 
     def _handle_other(self, eio_sid: str, account: Account, received: Packet) -> None:
         """Act on a packet that is no event."""
@@ -192,7 +234,7 @@ class Dispatcher:
 
     def _connect(self, eio_sid: str, name: str, account: Account, auth: object) -> None:
         """Let a client into a namespace, or refuse it."""
-        ours = self._ours.get(name)
+        ours = self._find_ours(name)
         if ours is not None:
             self._accept_ours(ours, eio_sid, name, account, auth)
         elif callable(auth):
@@ -238,7 +280,7 @@ class Dispatcher:
             if client is None or not client.is_connected:
                 return
             client.is_connected = False  # its handler may still ask who it was
-        ours = self._ours.get(name)
+        ours = self._find_ours(name)
         reason = reason or self._engine.reason.CLIENT_DISCONNECT
         try:
             if ours is not None:
@@ -264,5 +306,11 @@ class Dispatcher:
         return lambda _: self._engine.outlet.push(client.recipient, answer)
 
     def _acknowledge(self, client: Client, namespace: str | None, identifier: int, argument: Any) -> None:
-        answer = encoded(packet.ACK, namespace, identifier, [] if argument is None else [argument])
-        self._engine.outlet.push(client.recipient, text_message_frame(answer))
+        self._acknowledge_with(client, namespace, identifier, [] if argument is None else [argument])
+
+    def _acknowledge_with(self, client: Client, namespace: str | None, identifier: int, arguments: list[Any]) -> None:
+        arguments, parts = split(arguments)
+        answer = text_message_frame(encoded(packet.ACK, namespace, identifier, arguments, len(parts)))
+        for part in parts:
+            answer += message_frame(part)
+        self._engine.outlet.push(client.recipient, answer)
