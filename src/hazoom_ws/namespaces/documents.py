@@ -28,7 +28,7 @@ from hazoom_ws.transport.socketio.fan_out import Client, FanOut
 from hazoom_ws.transport.socketio.packet import ClientEvent
 
 PREFIX = "/yjs|"
-_PARTS_BESIDE_BYTES = 1024  # of the header of an update
+_HEADER_BYTES = 1024
 
 
 class Editor:
@@ -86,7 +86,8 @@ class DocumentsNamespace:
         disconnect: Callable[[str, str], None],
     ) -> None:
         """``disconnect(sid, namespace)`` ends a client in a way that lets it stay away."""
-        self.part_limit_bytes = settings.document_update_limit_bytes + _PARTS_BESIDE_BYTES
+        # What is a little too large is refused by name; what is far too large ends the connection before it is read.
+        self.part_limit_bytes = 2 * settings.document_update_limit_bytes + _HEADER_BYTES
         self._documents = documents
         self._settings = settings
         self._delivery = delivery
