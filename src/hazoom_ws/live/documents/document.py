@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pycrdt import Assoc, Doc, StickyIndex, Text, TransactionEvent, UndoManager, get_update, merge_updates
+from pycrdt import Doc, Text, TransactionEvent, UndoManager, get_update, merge_updates
 
 from hazoom_ws.live.documents.errors import MalformedUpdate
 
@@ -97,7 +97,7 @@ class Document:
 
     def pen(self, text: str, origin: str) -> "Pen":
         """Return what writes to the end of the shared text of a name. ``origin``: like no other one's."""
-        return Pen(self._doc, self._changes, self._doc.get(text, type=Text), origin)
+        return Pen(self._doc, self._changes, text, origin)
 
     def text(self, name: str) -> str:
         """Return what the shared text of a name says."""
@@ -109,26 +109,23 @@ class Document:
 
 
 class Pen:
-    """Writes to a shared text, from its end on and then where it has written last, whatever others write around that."""
+    """Writes to the end of a shared text, whatever others write there."""
 
-    def __init__(self, doc: "Doc[Any]", changes: list[bytes], text: Text, origin: str) -> None:
+    def __init__(self, doc: "Doc[Any]", changes: list[bytes], name: str, origin: str) -> None:
         self._doc = doc
         self._changes = changes
-        self._text = text
+        self._text = doc.get(name, type=Text)
         self._origin = origin
-        self._last: StickyIndex | None = None  # of the last character that it has written
-        self._last_char = b""
-        self._undo = UndoManager(scopes=[text], capture_timeout_millis=2**31)
+        self._undo = UndoManager(scopes=[self._text], capture_timeout_millis=2**31)
         self._undo.include_origin(origin)
+        # Where editors show its cursor: as Yjs says the end of a text.
+        self.position: dict[str, Any] = {"type": None, "tname": name, "item": None, "assoc": 0}
 
     def write(self, text: str) -> list[bytes]:
         """Write, and return the updates of that."""
         self._changes.clear()
-        at = self._end()
         with self._doc.transaction(origin=self._origin):
-            self._text.insert(at, text)  # indices count bytes of UTF-8
-        self._last_char = text[-1].encode()
-        self._last = self._text.sticky_index(at + len(text.encode()) - len(self._last_char), Assoc.AFTER)
+            self._text += text
         return list(self._changes)
 
     def undo(self) -> list[bytes]:
@@ -137,18 +134,6 @@ class Pen:
         while self._undo.can_undo():
             self._undo.undo()
         return list(self._changes)
-
-    def position(self) -> dict[str, Any] | None:
-        """Return where it has written last, as the relative position that editors show cursors at."""
-        return None if self._last is None else {**self._last.to_json(), "assoc": -1}  # behind that character
-
-    def _end(self) -> int:
-        if self._last is None:
-            return len(self._text)
-        at = self._last.get_index()
-        end = at + len(self._last_char)
-        is_there = str(self._text).encode()[at:end] == self._last_char
-        return end if is_there else at  # somebody has deleted it
 
 
 @contextmanager

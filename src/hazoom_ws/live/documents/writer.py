@@ -80,8 +80,7 @@ class Writer:
                 self._unwritten.append(text)
                 return
             self._unkept.append((entry, text))
-        position = pen.position()
-        state = {"user": self._user, "cursor": {"anchor": position, "head": position}}
+        state = {"user": self._user, "cursor": {"anchor": pen.position, "head": pen.position}}
         self._documents.say(self, self._id, json.dumps(state))
 
     def _take_back(self, opened: Opened) -> None:

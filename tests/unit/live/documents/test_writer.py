@@ -31,7 +31,7 @@ def test_what_it_writes_is_seen_as_it_comes_and_kept() -> None:
     [entry] = decode(ann.events("awareness-update")[0])
     state = json.loads(entry.state)
     assert state["user"]["name"] == "Assistant"
-    assert state["cursor"]["head"]["assoc"] == -1
+    assert state["cursor"]["head"] == {"type": None, "tname": "content", "item": None, "assoc": 0}, "at the end"
     writer.end(undo=False)
     scene.now_s += 1
     scene.documents.run_due()
