@@ -46,9 +46,9 @@ from typing import Any, Protocol
 from hazoom_ws.delivery.calm import LOOK_INTERVAL_S, Calm
 from hazoom_ws.delivery.group_commit import Revocations, SendAll, Sleep, StartTask, write_all
 from hazoom_ws.delivery.mending import RETRY_INTERVAL_S, Mending
-from hazoom_ws.delivery.states import IllegalMove, moved
 from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.message_log.contract import Batch, MessageLog
+from hazoom_ws.states import IllegalMove, moved
 
 logger = logging.getLogger(__name__)
 

@@ -14,10 +14,10 @@ from by_hand import ByHand, LogByHand
 from hazoom_ws.delivery import commit_beside_turns, mending
 from hazoom_ws.delivery.commit_beside_turns import CommitBesideTurns, State
 from hazoom_ws.delivery.mending import Health, Mending
-from hazoom_ws.delivery.states import IllegalMove, moved
 from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.events.rooms import NewMessage
 from hazoom_ws.message_log.contract import REVOKED
+from hazoom_ws.states import IllegalMove, moved
 
 UNAVAILABLE, DEFECT = partial(LogUnavailable, "disk I/O error"), MemoryError
 

@@ -19,9 +19,9 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum, auto
 from typing import Generic, TypeVar
 
-from hazoom_ws.delivery.states import moved
 from hazoom_ws.live.documents.awareness import Awareness
 from hazoom_ws.live.documents.document import Document
+from hazoom_ws.states import moved
 
 P = TypeVar("P")
 
