@@ -249,3 +249,12 @@ def test_an_answer_that_is_stopped_stays_as_far_as_it_has_come(
     refused = asker.emit("llm_request", {"message": "hello", "document": "x" * 129})
     assert refused["error"]["code"] == "bad_payload"
     assert "document: 129 characters" in refused["error"]["message"]
+
+
+def test_a_connection_has_as_many_documents_open_as_it_may_be_in_rooms(run: Run, client: OfficialClient) -> None:
+    with run(HAZOOM_ROOMS_PER_CONNECTION_LIMIT="2", HAZOOM_DEFAULT_ROOM="") as server:
+        socket = client.connect(server.url, transports=["websocket"])
+        for name in ("a", "b"):
+            socket.try_to_open_namespace(f"/yjs|{name}").wait_for("connect")
+        refused = socket.try_to_open_namespace("/yjs|c").wait_for("connect_error")
+        assert refused["data"]["code"] == "too_many_rooms"

@@ -17,7 +17,7 @@ from socketio.exceptions import ConnectionRefusedError as RefusedError
 from hazoom_ws.access.limits import Account
 from hazoom_ws.delivery.delivery import Delivery
 from hazoom_ws.delivery.effects import Later
-from hazoom_ws.errors import BadPayload, HazoomError
+from hazoom_ws.errors import HazoomError, TooManyRooms
 from hazoom_ws.events.parsing import room_name
 from hazoom_ws.events.refusals import report_of
 from hazoom_ws.live.documents.documents import AWARENESS_UPDATE, SYNC_STEP_1, Documents
@@ -101,13 +101,21 @@ class DocumentsNamespace:
         """Let a client have a document open, see `Dispatcher`, or raise `RefusedError`."""
         try:
             name = room_name(client.namespace.removeprefix(PREFIX), self._settings, field="document")
-        except BadPayload as error:
+            self._check_count(client)
+        except HazoomError as error:
             report = report_of(error, "connect")
             raise RefusedError(report.message, msgspec.to_builtins(report)) from None
         with self._delivery.turn():
             self._delivery.add(Later(accept()))
             editor = self._editors[client.sid] = Editor(client, self._fan_out, self._delivery, self._disconnect)
             self._documents.enter(editor, name)
+
+    def _check_count(self, client: Client) -> None:
+        """Raise `TooManyRooms` for one document more than a connection may be in rooms: each takes memory."""
+        limit = self._settings.rooms_per_connection_limit
+        namespaces = self._fan_out.namespaces_of(client.eio_sid)
+        if sum(name.startswith(PREFIX) for name in namespaces) > limit:
+            raise TooManyRooms(limit)
 
     def trigger_event(self, event: str, sid: str, *arguments: Any) -> Deferred | None:
         """Handle what a client says, or that it has gone; return what acknowledges it, if anything does."""
