@@ -30,8 +30,11 @@ from hazoom_ws.llm_bridge.proxies import check_proxy
 from hazoom_ws.message_log.opening import open_log
 from hazoom_ws.metrics.statistics import Statistics
 from hazoom_ws.namespaces.application import FromApplication
+from hazoom_ws.namespaces.boards import NAME as BOARDS
+from hazoom_ws.namespaces.boards import BoardsNamespace
 from hazoom_ws.namespaces.chat import Chat
-from hazoom_ws.namespaces.documents import PREFIX, DocumentsNamespace, send_to_editors
+from hazoom_ws.namespaces.documents import PREFIX as DOCUMENTS
+from hazoom_ws.namespaces.documents import DocumentsNamespace, send_to_editors
 from hazoom_ws.namespaces.features import Feature
 from hazoom_ws.namespaces.parts import Parts
 from hazoom_ws.namespaces.registry import Registry
@@ -181,7 +184,10 @@ def create_app(
         open_account=Accounts(settings).open,
         paced=registry.paced(),
     )
-    dispatcher.serve_prefix(PREFIX, DocumentsNamespace(documents, settings, delivery, fan_out, dispatcher.disconnect))
+    dispatcher.serve_protocols(
+        {BOARDS: BoardsNamespace(settings, delivery, fan_out)},
+        {DOCUMENTS: DocumentsNamespace(documents, settings, delivery, fan_out, dispatcher.disconnect)},
+    )
     TestClients(socketio.server, fan_out, dispatcher)
     outside = FromApplication(
         settings,

@@ -260,3 +260,42 @@ def test_a_placeholder_in_json_is_refused_however_it_is_written(server: Hazoom, 
         mallory.send(f'42["relay",{sent}]')
         wait_for_data(bob, room, "_placeholder")
         assert len(items(bob, room)) == 1
+
+
+def buffer(data: bytes) -> dict:
+    """Return what stands for bytes in the JSON to and from the Node process."""
+    return {"type": "Buffer", "data": list(data)}
+
+
+@pytest.mark.parametrize("transport", ["websocket", "polling"])
+def test_bytes_are_relayed_in_the_place_of_json(server: Hazoom, client: OfficialClient, room: str, transport: str) -> None:
+    ann, bob = (member(client, server, room, transports=[transport]) for _ in range(2))
+    stroke = bytes(range(256))
+    assert ann.emit("relay", {"room": room, "channel": "stroke", "key": "me", "data": buffer(stroke)}) == {"ok": True}
+    wait_for_data(bob, room, buffer(stroke))
+    for number in range(12):
+        ann.send("relay", {"room": room, "channel": "dot", "key": str(number), "data": buffer(bytes([number]))})
+    ann.send("relay", {"room": room, "channel": "end", "data": {"is": "JSON"}})
+    wait_for_data(bob, room, {"is": "JSON"})
+    dots = [item["data"] for item in items(bob, room) if item["channel"] == "dot"]
+    assert dots == [buffer(bytes([number])) for number in range(12)]
+    late = member(client, server, room, transports=[transport])
+    for data in [buffer(stroke), *dots]:
+        wait_for_data(late, room, data)
+
+
+def test_bytes_have_their_place_and_their_size(server: Hazoom, client: OfficialClient, room: str) -> None:
+    ann = member(client, server, room)
+    largest = ann.emit("relay", {"room": room, "channel": "c", "data": buffer(b"x" * 16_384)})
+    assert largest == {"ok": True}
+    larger = ann.emit("relay", {"room": room, "channel": "c", "data": buffer(b"x" * 16_385)})
+    assert larger["error"]["code"] == "too_large"
+    assert larger["error"]["message"] == "data: 16385 bytes, the limit is 16384"
+    for data in ({"within": buffer(b"x")}, [[buffer(b"x")]]):
+        refused = ann.emit("relay", {"room": room, "channel": "c", "data": data})
+        assert refused["error"]["code"] == "bad_payload"
+        assert "a field of its own" in refused["error"]["message"]
+    refused = ann.emit("message", {"room": room, "message": buffer(b"x")})
+    assert (refused["error"]["code"], refused["error"]["event"]) == ("bad_payload", "message")
+    assert "no binary parts" in refused["error"]["message"]
+    assert ann.emit("message", {"room": room, "message": "still here"})["ok"]

@@ -85,7 +85,7 @@ def test_a_packet_that_is_refused_leaves_nothing(make_app: MakeApp, text: str, i
 
 
 def test_binary_parts_that_are_refused_leave_nothing(make_app: MakeApp) -> None:
-    visitor = enter(make_app(rate_limit_per_s=0, rate_limit_bytes_per_s=0))
+    visitor = enter(make_app(rate_limit_per_s=0))
     packets = f'451-["x","{LONG}",{{"_placeholder":true,"num":0}}]', LONG.encode()
     visitor.send(*packets)
     visitor.said()

@@ -3,14 +3,16 @@
 from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+from msgspec.structs import replace
 
-from hazoom_ws.events.base import ClientPayload, Identifier, Seq, ServerEvent
+from hazoom_ws.events.base import PLACEHOLDERS, ClientPayload, Identifier, Seq, ServerEvent
 
 
 class SendRelay(ClientPayload, frozen=True, kw_only=True):
-    """``data``: whatever JSON has; null with a ``key`` takes the value of that key away."""
+    """``data``: whatever JSON has, or one binary part; null with a ``key`` takes the value of that key away."""
 
     event = "relay"
+    takes_parts = True
     has_own_rate = True
     nullable = frozenset({"data"})
     channel: Identifier
@@ -20,13 +22,13 @@ class SendRelay(ClientPayload, frozen=True, kw_only=True):
 
 
 class RelayItem(Struct, frozen=True, kw_only=True, gc=False):
-    """What one client has relayed. ``client``: the public id of that connection. ``data``: its JSON, as it is sent on."""
+    """What one client has relayed. ``client``: the public id of its connection. ``data``: JSON or bytes, as it is said."""
 
     user: str
     client: str
     channel: str
     key: str | UnsetType = UNSET
-    data: Raw
+    data: Raw | bytes
 
 
 class Relayed(ServerEvent, frozen=True, kw_only=True, gc=False):
@@ -37,11 +39,24 @@ class Relayed(ServerEvent, frozen=True, kw_only=True, gc=False):
     """
 
     event = "relay"
+    has_parts = True
     room: str
     at: float
     items: list[RelayItem]
     snapshot: bool | UnsetType = UNSET
     dropped: int | UnsetType = UNSET
+
+    def split(self) -> tuple["Relayed", tuple[bytes, ...]]:
+        """Return what is sent as JSON, and the binary parts."""
+        parts: list[bytes] = []
+        items: list[RelayItem] = []
+        for item in self.items:
+            if isinstance(item.data, bytes):
+                items.append(replace(item, data=PLACEHOLDERS[len(parts)]))
+                parts.append(item.data)
+            else:
+                items.append(item)
+        return (replace(self, items=items), tuple(parts)) if parts else (self, ())
 
 
 class SetState(ClientPayload, frozen=True, kw_only=True):

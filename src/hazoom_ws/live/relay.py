@@ -21,6 +21,7 @@ from msgspec import UNSET, Raw, UnsetType
 from hazoom_ws.chat.effects import Broadcast, Effect, Push
 from hazoom_ws.chat.presence import Connection
 from hazoom_ws.deadlines import Deadlines
+from hazoom_ws.events.base import PLACEHOLDERS
 from hazoom_ws.events.live import Relayed
 from hazoom_ws.live.relay_room import CHUNK_BYTES, NEVER, Change, RelayRoom
 
@@ -65,7 +66,7 @@ class Relay:
 
     # What comes
 
-    def put(self, connection: Connection, name: str, channel: str, key: str | UnsetType, data: Raw) -> None:
+    def put(self, connection: Connection, name: str, channel: str, key: str | UnsetType, data: Raw | bytes) -> None:
         """Relay an item of a member to its room. Raises `NoRoomForKeys`."""
         room = self._rooms.get(name)
         if room is None:
@@ -151,13 +152,20 @@ class Relay:
     # What leaves
 
     def _send_waiting(self, room: RelayRoom) -> None:
-        known, dropped_count = room.sent, room.dropped_count
-        changes = room.take()
         for connection in self._slow_in(room.name, SLOW_FROM_BYTES):
-            room.behind.setdefault(connection, known)
-        speakers = {change.connection for change in changes}
-        skip = {*room.behind, *speakers} if len(speakers) == 1 else room.behind.keys()
-        self._deliver(Broadcast(room.name, self._event(room, changes, dropped_count=dropped_count), skip=tuple(skip)))
+            room.behind.setdefault(connection, room.sent)
+        left_bytes, has_more = CHUNK_BYTES, True
+        while has_more:
+            dropped_count, changes = room.dropped_count, room.take(left_bytes)
+            if not (changes or dropped_count):
+                break
+            left_bytes -= sum(change.size_bytes for change in changes)
+            speakers = {change.connection for change in changes}
+            skip = {*room.behind, *speakers} if len(speakers) == 1 else room.behind.keys()
+            event = self._event(room, changes, dropped_count=dropped_count)
+            self._deliver(Broadcast(room.name, event, skip=tuple(skip)))
+            # An event has few binary parts at the most: others follow with more, as far as they fit into this tick.
+            has_more = room.is_waiting and len(changes) >= len(PLACEHOLDERS)
 
     def _catch_up(self, room: RelayRoom, connection: Connection, given_bytes: Counter[Connection]) -> None:
         """Tell one who is behind what it does not know, if it has taken what it had."""

@@ -14,14 +14,20 @@ _QUOTED_PLACEHOLDER = f'"{_PLACEHOLDER}"'.encode()
 _encode_json = msgspec.json.Encoder().encode
 
 
-def relayed(data: Any) -> Raw:
+def relayed(data: Any) -> Raw | bytes:
     """Return the JSON of ``data`` as it is sent on: our own, whatever escapes and doubled keys the client wrote.
+
+    Bytes stay as they are.
 
     Raises `TooLarge`, or `BadPayload` for an object with the key ``_placeholder``: the clients of all who get it would take
     that for a place of a binary part, find none, and close their connections.
     """
     if data is None:
         return NOTHING
+    if isinstance(data, bytes):
+        if len(data) > DATA_LIMIT_BYTES:
+            raise TooLarge("data", DATA_LIMIT_BYTES, len(data), unit="bytes")
+        return data
     encoded = _encode_json(data)
     if len(encoded) > DATA_LIMIT_BYTES:
         raise TooLarge("data", DATA_LIMIT_BYTES, len(encoded))

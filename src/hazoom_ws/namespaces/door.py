@@ -127,6 +127,8 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
             args = ({},)
         if len(args) != 1:
             raise BadPayload("payload", f"expected one JSON object, got {len(args)} arguments")
+        if event.has_parts:
+            _check_parts(args[0])
         return call(clients, parse(payload_type, args[0], settings, takes_parts=payload_type.takes_parts))
 
     def _refuse(self, event: ClientEvent, sid: str, error: HazoomError) -> dict[str, Any] | None:
@@ -256,3 +258,14 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
 def _offset_of(offset: object) -> int | None:
     """Return the number that an offset is, None if it is none of ours."""
     return int(offset) if isinstance(offset, str) and offset.isdecimal() and len(offset) <= _OFFSET_DIGITS else None
+
+
+def _check_parts(payload: object) -> None:
+    """Raise `BadPayload` for binary parts within a field: a payload's types say of whole fields that they may be one."""
+    within = list(payload.values()) if isinstance(payload, dict) else [payload]
+    level = [one for one in within if isinstance(one, dict | list)]
+    while level:
+        inner = [value for one in level for value in (one.values() if isinstance(one, dict) else one)]
+        if any(isinstance(value, bytes) for value in inner):
+            raise BadPayload("payload", "a binary part must be a field of its own, and not within one")
+        level = [value for value in inner if isinstance(value, dict | list)]

@@ -93,7 +93,6 @@ class Dispatcher:
         )
         self._ours = self._library.namespaces.ours
         self._find_ours = self._library.namespaces.find_ours
-        self._prefixes: tuple[str, ...] = ()
         engine.on("connect", self.open)
         engine.on("message", self.receive)
         engine.on("disconnect", self.close)
@@ -177,18 +176,20 @@ class Dispatcher:
             else:
                 self._reply(send, reply)
 
-    def serve_prefix(self, prefix: str, handler: Any) -> None:
-        """Let all namespaces that begin so be handled as another project's protocol says, whose acknowledgements are lists.
+    def serve_protocols(self, by_name: Mapping[str, Any], by_prefix: Mapping[str, Any]) -> None:
+        """Let namespaces be handled as other projects' protocols say: those of a name, or whose names begin with something.
 
-        ``handler`` is like a namespace of ours, and has a ``part_limit_bytes``: of a packet with its binary parts, from a
-        WebSocket. What it is told counts for no rate: it may lose nothing.
+        A handler is like a namespace of ours, but that acknowledgements are lists of arguments. It has a
+        ``part_limit_bytes``: of a packet with its binary parts, from a WebSocket. What it is told counts for no rate.
         """
-        self._library.namespaces.by_prefix[prefix] = handler
-        self._prefixes = (*self._prefixes, prefix)
+        self._library.namespaces.protocols.update(by_name)
+        self._library.namespaces.protocols_by_prefix.update(by_prefix)
 
     def _is_protocol(self, received: Packet) -> bool:
         name = received.namespace
-        return name is not None and received.packet_type != packet.CONNECT and name.startswith(self._prefixes)
+        if name is None or name in self._ours or received.packet_type == packet.CONNECT:
+            return False
+        return self._find_ours(name) is not None
 
     def _part_limit_bytes(self, eio_sid: str, name: str | None) -> int:
         """Return how large a packet with parts may be, 0 if as large as others."""

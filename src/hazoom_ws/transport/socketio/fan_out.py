@@ -287,6 +287,17 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
             framed = _header_of_bytes(namespace, event) + frames.frame(frames.BINARY, argument)
             self._engine.outlet.broadcast(recipients, framed)
 
+    def send_arguments(self, clients: Collection[Client], event: str, *arguments: Any, is_droppable: bool = False) -> None:
+        """Send an event with any arguments, of which whole ones may be bytes, to clients of one namespace.
+
+        ``is_droppable``: it may be lost where its reader is slow.
+        """
+        namespace = next(iter(clients)).namespace
+        framed = self.frame_of(namespace, [event, *arguments])
+        if is_droppable:
+            framed = DroppableFrame(framed)
+        self._engine.outlet.broadcast([client.recipient for client in clients if client.is_connected], framed)
+
     def has_taken_all(self, eio_sid: str) -> bool:
         """Return whether nothing waits to be sent to a session."""
         session = self._engine.sessions.get(eio_sid)

@@ -26,7 +26,9 @@ class Namespaces(dict[str, Any]):
 
     def __init__(self) -> None:
         self.ours: dict[str, Any] = {}
-        self.by_prefix: dict[str, Any] = {}  # namespaces of ours that begin with something: what they are is in their names
+        # Those of ours in which another project's protocol is spoken, by their names, or by what those begin with.
+        self.protocols: dict[str, Any] = {}
+        self.protocols_by_prefix: dict[str, Any] = {}
         self.has_others = False
 
     def __setitem__(self, name: str, handler: Any) -> None:
@@ -39,9 +41,9 @@ class Namespaces(dict[str, Any]):
 
     def find_ours(self, name: str) -> Any:
         """Return what handles a namespace of ours, None if it is none of them."""
-        handler = self.ours.get(name)
+        handler = self.ours.get(name) or self.protocols.get(name)
         if handler is None:
-            for prefix, one in self.by_prefix.items():
+            for prefix, one in self.protocols_by_prefix.items():
                 if name.startswith(prefix):
                     return one
         return handler
