@@ -3,9 +3,11 @@
 import json
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 import socketio
+from engineio.payload import Payload
 
 from hazoom_ws.live.relay import SLOW_FROM_BYTES
 from protocol_client import Polling
@@ -245,6 +247,37 @@ def test_a_python_client_relays_and_is_told(server: Hazoom, client: OfficialClie
         assert [item["data"] for item in events[-1]["items"]][-1] == 5
     finally:
         python.disconnect()
+
+
+@TRANSPORTS
+def test_binary_parts_arrive_as_they_are_in_order_and_at_most_ten_in_an_event(
+    server: Hazoom, room: str, transports: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Payload, "max_decode_packets", 1000)  # of this client, whose 16 are fewer than a tick may have
+    events: list[dict] = []
+    with ExitStack() as stack:
+        ann, bob = socketio.Client(), socketio.Client()
+        bob.on("relay", events.append)
+        for python in (ann, bob):
+            python.connect(server.url, auth={"user_name": unique("user")}, transports=transports)
+            stack.callback(python.disconnect)
+            assert python.call("join_room", {"room": room})["ok"] is True
+        for number in range(25):
+            ann.emit("relay", {"room": room, "channel": "c", "data": bytes([number, 255])})
+            ann.emit("relay", {"room": room, "channel": "c", "data": {"n": number}})
+        for number in range(11):
+            assert ann.call("relay", {"room": room, "channel": "c", "key": str(number), "data": bytes([number])})["ok"]
+        nested = ann.call("relay", {"room": room, "channel": "c", "data": {"x": b"nested"}})["error"]
+        assert (nested["code"], "binary part" in nested["message"]) == ("bad_payload", True)
+        assert ann.call("relay", {"room": room, "channel": "c", "data": "the end"}) == {"ok": True}
+        wait_until(lambda: any(item["data"] == "the end" for event in events for item in event["items"]), "all arrived")
+        loose = [item["data"] for event in events for item in event["items"] if "key" not in item]
+        assert loose == [data for number in range(25) for data in (bytes([number, 255]), {"n": number})] + ["the end"]
+        assert max(sum(type(item["data"]) is bytes for item in event["items"]) for event in events) <= 10
+        events.clear()
+        assert bob.call("join_room", {"room": room})["ok"] is True
+        wait_until(lambda: len(events) == 2, "the snapshot is here")
+        assert [(event.get("snapshot"), len(event["items"])) for event in events] == [(True, 10), (None, 1)]
 
 
 def test_a_placeholder_in_json_is_refused_however_it_is_written(server: Hazoom, client: OfficialClient, room: str) -> None:

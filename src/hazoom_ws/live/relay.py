@@ -22,7 +22,7 @@ from hazoom_ws.chat.effects import Broadcast, Effect, Push
 from hazoom_ws.chat.presence import Connection
 from hazoom_ws.deadlines import Deadlines
 from hazoom_ws.events.base import PLACEHOLDERS
-from hazoom_ws.events.live import Relayed
+from hazoom_ws.events.live import Relayed, RelayItem
 from hazoom_ws.live.relay_room import CHUNK_BYTES, NEVER, Change, RelayRoom
 
 SLOW_FROM_BYTES = 16_384  # that wait for a reader: who polls has some now and then, and is not slow for that
@@ -96,7 +96,7 @@ class Relay:
             if left_bytes > 0:
                 changes, known = room.newer_than(NEVER)
                 left_bytes -= sum(change.size_bytes for change in changes)
-                events.append(self._event(room, changes, is_snapshot=True))
+                events += self._events(room, changes, is_snapshot=True)
             if known < room.sent:
                 room.behind[connection] = min(known, room.behind.get(connection, known))
                 self._begin(room)
@@ -152,20 +152,14 @@ class Relay:
     # What leaves
 
     def _send_waiting(self, room: RelayRoom) -> None:
+        known, dropped_count = room.sent, room.dropped_count
+        changes = room.take()
         for connection in self._slow_in(room.name, SLOW_FROM_BYTES):
-            room.behind.setdefault(connection, room.sent)
-        left_bytes, has_more = CHUNK_BYTES, True
-        while has_more:
-            dropped_count, changes = room.dropped_count, room.take(left_bytes)
-            if not (changes or dropped_count):
-                break
-            left_bytes -= sum(change.size_bytes for change in changes)
-            speakers = {change.connection for change in changes}
-            skip = {*room.behind, *speakers} if len(speakers) == 1 else room.behind.keys()
-            event = self._event(room, changes, dropped_count=dropped_count)
+            room.behind.setdefault(connection, known)
+        speakers = {change.connection for change in changes}
+        skip = {*room.behind, *speakers} if len(speakers) == 1 else room.behind.keys()
+        for event in self._events(room, changes, dropped_count=dropped_count):
             self._deliver(Broadcast(room.name, event, skip=tuple(skip)))
-            # An event has few binary parts at the most: others follow with more, as far as they fit into this tick.
-            has_more = room.is_waiting and len(changes) >= len(PLACEHOLDERS)
 
     def _catch_up(self, room: RelayRoom, connection: Connection, given_bytes: Counter[Connection]) -> None:
         """Tell one who is behind what it does not know, if it has taken what it had."""
@@ -181,15 +175,29 @@ class Relay:
             del room.behind[connection]
         given_bytes[connection] += sum(change.size_bytes for change in changes)
         if changes or known == NEVER:
-            self._deliver(Push(connection, self._event(room, changes, is_snapshot=known == NEVER)))
+            for event in self._events(room, changes, is_snapshot=known == NEVER):
+                self._deliver(Push(connection, event))
 
-    def _event(
+    def _events(
         self, room: RelayRoom, changes: list[Change], *, is_snapshot: bool = False, dropped_count: int = 0
-    ) -> Relayed:
-        return Relayed(
-            room=room.name,
-            at=round(self._wall_clock(), 3),
-            items=[change.item for change in changes],
-            snapshot=True if is_snapshot else UNSET,
-            dropped=dropped_count or UNSET,
-        )
+    ) -> list[Relayed]:
+        """Return the events that tell of changes: one, or more if it would have too many binary parts."""
+        at = round(self._wall_clock(), 3)
+        first, *more = _shares([change.item for change in changes])
+        snapshot = True if is_snapshot else UNSET
+        events = [Relayed(room=room.name, at=at, items=first, snapshot=snapshot, dropped=dropped_count or UNSET)]
+        return events + [Relayed(room=room.name, at=at, items=items) for items in more]
+
+
+def _shares(items: list[RelayItem]) -> list[list[RelayItem]]:
+    """Return items in shares that have no more binary parts than an event may have; at least one share."""
+    shares: list[list[RelayItem]] = [[]]
+    parts_count = 0
+    for item in items:
+        if type(item.data) is bytes:
+            parts_count += 1
+            if parts_count > len(PLACEHOLDERS):
+                shares.append([])
+                parts_count = 1
+        shares[-1].append(item)
+    return shares

@@ -12,7 +12,6 @@ from msgspec import UNSET, Raw, UnsetType
 
 from hazoom_ws.chat.presence import Connection
 from hazoom_ws.errors import NoRoomForKeys
-from hazoom_ws.events.base import PLACEHOLDERS
 from hazoom_ws.events.live import RelayItem
 from hazoom_ws.live.relayed_data import NOTHING
 
@@ -179,10 +178,10 @@ class RelayRoom:
 
     # What leaves
 
-    def take(self, limit_bytes: int = CHUNK_BYTES) -> list[Change]:
-        """Remove and return what waits, in order: as much as fits into one event. ``dropped_count`` begins anew."""
+    def take(self) -> list[Change]:
+        """Remove and return what waits, in order: as much as may leave at once. ``dropped_count`` begins anew."""
         self.dropped_count = 0
-        taken = _chunk(self._waiting.values(), limit_bytes)
+        taken = _chunk(self._waiting.values())
         if len(taken) == len(self._waiting):
             self._waiting.clear()
             self._loose.clear()
@@ -223,16 +222,15 @@ class RelayRoom:
             del self._gone[place], self._newest[place]
 
 
-def _chunk(changes: Iterable[Change], limit_bytes: int = CHUNK_BYTES) -> list[Change]:
-    """Return the first ones that one event may have: of so many bytes, and with so many binary parts."""
-    return list(_first(changes, limit_bytes))
+def _chunk(changes: Iterable[Change]) -> list[Change]:
+    """Return the first ones, of `CHUNK_BYTES` or one that is larger."""
+    return list(_first(changes))
 
 
-def _first(changes: Iterable[Change], left_bytes: int) -> Iterator[Change]:
-    left_parts = len(PLACEHOLDERS)
+def _first(changes: Iterable[Change]) -> Iterator[Change]:
+    left_bytes = CHUNK_BYTES
     for change in changes:
         left_bytes -= change.size_bytes
-        left_parts -= isinstance(change.item.data, bytes)
-        if left_bytes < 0 or left_parts < 0:
+        if left_bytes < 0:
             return
         yield change

@@ -12,7 +12,7 @@ from msgspec import UNSET
 
 from hazoom_ws.chat.effects import Broadcast, Push
 from hazoom_ws.chat.presence import Connection, User
-from hazoom_ws.errors import NoRoomForKeys
+from hazoom_ws.errors import NoRoomForKeys, TooLarge
 from hazoom_ws.events.live import Relayed
 from hazoom_ws.live import relay_room
 from hazoom_ws.live.relay import SLOW_FROM_BYTES, Relay
@@ -46,7 +46,7 @@ class Reader:
         if event.snapshot is True:
             self.newest.clear()
         for item in event.items:
-            data = msgspec.json.decode(bytes(item.data))
+            data = item.data if type(item.data) is bytes else msgspec.json.decode(bytes(item.data))
             if item.key is UNSET:
                 self.loose.append(data)
                 continue
@@ -304,6 +304,46 @@ def test_null_takes_a_key_away(world: World, ann: Reader, bob: Reader) -> None:
     assert values(bob) == []
     assert len(bob.events) == 2
     assert values(world.join("Cid")) == []
+
+
+# Binary parts
+
+
+def test_an_event_has_ten_binary_parts_and_no_more(world: World, ann: Reader, bob: Reader) -> None:
+    world.put(ann, 0)
+    for number in range(25):
+        world.put(ann, bytes([number]), key=None)
+        world.put(ann, number, key=None)
+    world.settle()
+    assert bob.loose == [data for number in range(25) for data in (bytes([number]), number)]
+    assert [len(event.split()[1]) for event in bob.events] == [0, 10, 10, 5]
+
+
+def test_binary_parts_are_told_apart_from_json_by_placeholders(world: World, ann: Reader, bob: Reader) -> None:
+    world.put(ann, 0)
+    for data in (b"one", {"x": 1}, b"two"):
+        world.put(ann, data, key=None)
+    world.settle()
+    said, parts = bob.events[-1].split()
+    assert parts == (b"one", b"two")
+    shown = [item["data"] for item in msgspec.json.decode(msgspec.json.encode(said))["items"]]
+    assert shown == [{"_placeholder": True, "num": 0}, {"x": 1}, {"_placeholder": True, "num": 1}]
+    only_json = bob.events[0]
+    assert only_json.split() == (only_json, ())
+
+
+def test_a_snapshot_says_so_in_the_first_of_its_events(world: World, ann: Reader) -> None:
+    for number in range(11):
+        world.put(ann, bytes([number]), key=str(number))
+    bob = world.join("Bob")
+    assert [(event.snapshot, len(event.items)) for event in bob.events] == [(True, 10), (UNSET, 1)]
+    assert values(bob) == [bytes([number]) for number in range(11)]
+
+
+def test_a_binary_part_has_the_bound_of_json(world: World, ann: Reader) -> None:
+    world.put(ann, bytes(DATA_LIMIT_BYTES))
+    with pytest.raises(TooLarge, match="16385 bytes, the limit is 16384"):
+        world.put(ann, bytes(DATA_LIMIT_BYTES + 1))
 
 
 # Coming and going
