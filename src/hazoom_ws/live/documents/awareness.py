@@ -19,10 +19,10 @@ from typing import Generic, NamedTuple, TypeVar
 from hazoom_ws.live.documents.errors import MalformedUpdate
 
 STATE_LIMIT_BYTES = 16_384  # a name, a colour, a selection; as much as a relayed item may have
-ENTRIES_LIMIT_COUNT = 10_000  # of one update: an echo tells all who are there
+ENTRIES_LIMIT_COUNT = 1000  # of one update: an echo tells all who are there
 _DEPARTED_LIMIT_COUNT = 1000
 _GONE = "null"
-_VARUINT_BITS = 53  # what JavaScript counts up to
+_VARUINT_BITS, _VARUINT_BYTES = 53, 8  # what JavaScript counts up to
 P = TypeVar("P")
 
 
@@ -56,6 +56,12 @@ class Awareness(Generic[P]):
     def has_changed(self) -> bool:
         """Whether `take` has something to say."""
         return bool(self._changed)
+
+    def own_id(self, peer: P) -> int | None:
+        """Return the id that is a connection's own for certain, None if none is: the rest of what it says is echoes."""
+        own_id = self._own_ids.get(peer)
+        known = None if own_id is None else self._known.get(own_id)
+        return own_id if known is not None and known.owner == peer else None
 
     def apply(self, peer: P, entries: Iterable[Entry]) -> dict[P, list[Entry]]:
         """Take note of what a connection says; return who is to be told that its id has gone, with what."""
@@ -168,8 +174,8 @@ def encode(entries: Collection[Entry]) -> bytes:
     return bytes(update)
 
 
-def decode(update: bytes) -> list[Entry]:
-    """Return what an awareness update says. Raises `MalformedUpdate`, also for one that is over a limit."""
+def decode(update: bytes, only: int | None = None) -> list[Entry]:
+    """Return what an awareness update says, or of one id ``only``. Raises `MalformedUpdate`, over a limit too."""
     count, position = _read(update, 0)
     if count > ENTRIES_LIMIT_COUNT:
         raise MalformedUpdate(f"{count} entries, the limit is {ENTRIES_LIMIT_COUNT}")
@@ -178,16 +184,17 @@ def decode(update: bytes) -> list[Entry]:
         client_id, position = _read(update, position)
         clock, position = _read(update, position)
         size_bytes, position = _read(update, position)
-        text = update[position : position + size_bytes]
-        if len(text) < size_bytes:
+        end = position + size_bytes
+        if end > len(update):
             raise MalformedUpdate("it ends in the middle")
         if size_bytes > STATE_LIMIT_BYTES:
             raise MalformedUpdate(f"a state of {size_bytes} bytes, the limit is {STATE_LIMIT_BYTES}")
-        position += size_bytes
-        try:
-            entries.append(Entry(client_id, clock, text.decode()))
-        except UnicodeDecodeError:
-            raise MalformedUpdate("a state that is no text") from None
+        if only is None or client_id == only:
+            try:
+                entries.append(Entry(client_id, clock, update[position:end].decode()))
+            except UnicodeDecodeError:
+                raise MalformedUpdate("a state that is no text") from None
+        position = end
     if position != len(update):
         raise MalformedUpdate("bytes after its end")
     return entries
@@ -201,16 +208,18 @@ def _write(update: bytearray, number: int) -> None:
 
 
 def _read(update: bytes, position: int) -> tuple[int, int]:
+    """Return a number and where the next thing begins."""
     number = shift = 0
-    while shift < _VARUINT_BITS:
-        if position >= len(update):
-            raise MalformedUpdate("it ends in the middle")
-        byte = update[position]
+    for byte in update[position : position + _VARUINT_BYTES]:
         position += 1
-        number |= (byte & 0x7F) << shift
         if byte < 0x80:
+            number |= byte << shift
             if number >> _VARUINT_BITS:
                 break
             return number, position
+        number |= (byte & 0x7F) << shift
         shift += 7
+    else:
+        if shift < _VARUINT_BYTES * 7:
+            raise MalformedUpdate("it ends in the middle")
     raise MalformedUpdate("a number over 2**53")

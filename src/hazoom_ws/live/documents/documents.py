@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 SYNC_STEP_1, AWARENESS_UPDATE = "sync-step-1", "awareness-update"
 MALFORMED_LIMIT_COUNT = 3
 _WAITING_LIMIT_BYTES = 67_108_864  # of what is said while a document is read
+_IDLE_LIMIT_COUNT = 100  # documents in memory that nobody has open
 _PAUSE_S = 0.001  # between two turns: one for each document would cost more
 
 
@@ -98,6 +99,9 @@ class Documents:
         opened.peers[peer] = None
         self._by_peer[peer] = opened
         self._idle.stop(opened)
+        if not opened.is_open:
+            self._queue(peer.close)  # it comes back, when there is time
+            return opened
         opened.do(partial(self._greet, opened, peer))
         return opened
 
@@ -112,6 +116,8 @@ class Documents:
         self._run_if_due(opened)
         if not opened.peers and opened.is_open:
             self._idle.start(opened, self._clock())
+            while len(self._idle) > _IDLE_LIMIT_COUNT and self._let_go(self._idle.pop_first()):
+                pass
             self._wake_idle()
 
     # What clients say
@@ -146,7 +152,7 @@ class Documents:
         if opened is None:
             return
         try:
-            entries = decode(update if isinstance(update, bytes) else b"")
+            entries = decode(update if isinstance(update, bytes) else b"", only=opened.awareness.own_id(peer))
         except MalformedUpdate as error:
             self._note_malformed(peer, opened, str(error))
             return
@@ -179,18 +185,17 @@ class Documents:
         """Let go of the documents that nobody has had open for a while; return the seconds until the next time."""
         now_s = self._clock()
         for opened, _ in self._idle.pop_due(now_s):
-            self._let_go(opened, now_s)
+            self._let_go(opened)
         next_due_at_s = self._idle.next_due_at_s()
         return None if next_due_at_s is None else max(_PAUSE_S, next_due_at_s - now_s)
 
-    def _let_go(self, opened: Opened, now_s: float) -> None:
-        """Let go of a document that nobody has open, unless something of it is still to be kept."""
-        if opened.peers or not opened.is_open:
-            return
+    def _let_go(self, opened: Opened) -> bool:
+        """Let go of a document that nobody has open, unless something is still to be done; return whether it has gone."""
         if opened.state is not State.READY or opened.unkept_count or opened.jobs:
-            self._idle.start(opened, now_s)
-            return
+            self._idle.start(opened, self._clock())
+            return False
         self._keeping.close(opened)
+        return True
 
     def close(self) -> None:
         """Let go of all documents: the application ends, and nobody is connected any more. Call it outside turns."""

@@ -1,6 +1,7 @@
 """How a document is read, changed and kept: what is promised of that is said in `documents`. Called within turns."""
 
 import logging
+from collections import deque
 from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any, Protocol
@@ -17,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 SYNC_UPDATE = "sync-update"
 _HEAVY_BYTES = 262_144  # takes a thread: a millisecond or two, as long as there are few insertions in it
+_READING_LIMIT_COUNT, _TO_READ_LIMIT_COUNT = 1, 500
 _COMPACTED_FROM_BYTES = 4096  # of updates since the snapshot; and from as much as that has
 
 
@@ -67,11 +69,13 @@ class Keeping:
         self._on_malformed = on_malformed
         self._on_closed = on_closed
         self._settling: dict[str, Opened] = {}  # are closed, and something of them is not known to be kept
+        self._to_read: deque[Opened] = deque()
+        self._reading_count = 0
 
     # Opening and closing
 
     def opened(self, name: str) -> Opened:
-        """Return the document of a name, which is read if it was not open."""
+        """Return the document of a name, which is read if it was not open; a closed one if too many are to be read."""
         opened = self.open.get(name)
         if opened is None:
             opened = self.open[name] = OpenDocument(name, self._store.losses_count)
@@ -95,11 +99,28 @@ class Keeping:
             self._queue(peer.close)
 
     def _read(self, opened: Opened) -> None:
-        self._run_beside(partial(_load, self._store, opened.name), partial(self._on_loaded, opened))
+        """Have a document read, when its turn comes: what is written for others shares the threads.
+
+        If too many wait it is closed at once.
+        """
+        if len(self._to_read) >= _TO_READ_LIMIT_COUNT:
+            self.close(opened)
+            return
+        self._to_read.append(opened)
+        self._read_next()
+
+    def _read_next(self) -> None:
+        while self._to_read and self._reading_count < _READING_LIMIT_COUNT:
+            opened = self._to_read.popleft()
+            if opened.is_open:
+                self._reading_count += 1
+                self._run_beside(partial(_load, self._store, opened.name), partial(self._on_loaded, opened))
 
     def _on_loaded(
         self, opened: Opened, loaded: tuple[Document, StoredDocument | None] | None, error: BaseException | None
     ) -> None:
+        self._reading_count -= 1
+        self._read_next()
         if not opened.is_open:
             return
         if loaded is None:

@@ -263,7 +263,7 @@ def test_whatever_comes_is_read_or_malformed(data: bytes) -> None:
         (b"\x01\x01\x01\x01\xff", "no text"),
         (b"\xff" * 20, "2\\*\\*53"),
         (encode([Entry(1, 1, "x" * (STATE_LIMIT_BYTES + 1))]), "limit is 16384"),
-        (encode([Entry(number, 1, "") for number in range(ENTRIES_LIMIT_COUNT + 1)]), "limit is 10000"),
+        (encode([Entry(number, 1, "") for number in range(ENTRIES_LIMIT_COUNT + 1)]), "limit is 1000"),
     ],
 )
 def test_what_cannot_be_read_says_why(data: bytes, why: str) -> None:

@@ -218,3 +218,20 @@ def test_closing_lets_go_of_all(scene: Scene) -> None:
     scene.documents.close()
     scene.keep()
     assert (scene.documents.open_count, ann.is_closed) == (0, True)
+
+
+def test_documents_are_read_one_after_the_other_and_so_many_wait_and_no_more(scene: Scene) -> None:
+    peers = [Peer(scene, number) for number in range(1, 504)]
+    for number, peer in enumerate(peers):
+        peer.enter(str(number))
+    scene.keep()
+    assert len(scene.threads) == 1
+    assert [peer.is_closed for peer in peers] == [False] * 501 + [True] * 2
+    for _ in range(501):
+        scene.end_thread()
+    scene.keep()
+    assert [len(peer.asked) for peer in peers] == [1] * 501 + [0] * 2
+    for peer in peers:
+        scene.documents.leave(peer)
+    assert scene.documents.is_empty
+    assert scene.documents.open_count == 100, "that nobody has open"
