@@ -26,6 +26,7 @@ from hazoom_ws.events.live import Relayed, RelayItem
 from hazoom_ws.live.relay_room import CHUNK_BYTES, NEVER, Change, RelayRoom
 
 SLOW_FROM_BYTES = 16_384  # that wait for a reader: who polls has some now and then, and is not slow for that
+_LATE_S = 0.01  # that a timer may be, with the ticks as far apart as they should
 _PAUSE_S = 0.001  # between two turns: one for each room would cost more
 _ROOMS_AT_ONCE = 200  # in one turn, so that nobody else waits for long
 _CATCH_UP_BYTES = 1_048_576  # in one turn, for all who are behind
@@ -116,8 +117,10 @@ class Relay:
         """Send what is due; return the seconds until the next time, None if there is nothing to wait for."""
         now_s = self._clock()
         given_bytes: Counter[Connection] = Counter()
-        for room, _ in islice(self._due.pop_due(now_s), _ROOMS_AT_ONCE):
-            self._run(room, now_s, given_bytes)
+        for room, due_at_s in islice(self._due.pop_due(now_s), _ROOMS_AT_ONCE):
+            # From when it was due, and not from when the timer came: else a cursor that moves as often as a room has ticks
+            # would come a little too early for each, and wait.
+            self._run(room, max(due_at_s, now_s - _LATE_S), given_bytes)
         next_due_at_s = self._due.next_due_at_s()
         return None if next_due_at_s is None else max(_PAUSE_S, next_due_at_s - now_s)
 

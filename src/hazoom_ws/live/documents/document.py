@@ -40,7 +40,8 @@ class Document:
         """
         with _readable():
             # The engine takes a few updates that others cannot read: what it says of one itself must be readable again.
-            if merge_updates(merge_updates(update)) != merge_updates(update):
+            said_again = merge_updates(update)
+            if said_again != update and merge_updates(said_again) != said_again:
                 raise MalformedUpdate("it changes when it is read again")
             has_changed = self._apply(update)
             if has_changed and self._waiting:
@@ -49,6 +50,8 @@ class Document:
 
     def waits(self, update: bytes) -> bool:
         """Return whether an update inserts what is still not here after it was merged, as it comes after something else."""
+        if self._changes == [update]:
+            return False  # it was merged just now, and was all news
         with _readable():
             return get_update(update, self._doc.get_state())[:1] != b"\x00"  # of so many clients there are insertions
 
