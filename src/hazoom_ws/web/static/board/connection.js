@@ -5,7 +5,7 @@ const STATES = ["connecting", "connected", "recovered", "offline", "refused"];
 
 export class Connection {
   #handlers;
-  #wasIn = false; // so the room's name is the server's
+  #wasIn = false; // before, under this name
   socket;
   room; // null until the server has named the default one
   user = null;
@@ -26,6 +26,7 @@ export class Connection {
   // Another name is another connection.
   rename(name) {
     this.#setName(name);
+    this.#wasIn = false;
     this.socket.disconnect();
     this.#setState("connecting");
     this.socket.connect();

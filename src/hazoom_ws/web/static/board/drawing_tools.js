@@ -8,7 +8,7 @@ const SMOOTHING = 0.6; // the share of the way to the pointer that the pen goes
 const CHUNK_POINTS = 100; // of an unfinished stroke: only its last chunk is sent again
 const STROKE_POINTS = 2000; // then a stroke goes on as another one
 const LEAST_PIXELS = 4; // of a shape that was spanned
-const TOLERANCE = { kept: 0.25, live: 0.6 }; // pixels
+const TOLERANCE = { kept: 0.15, live: 0.4 }; // pixels
 let strokesCount = 0;
 
 // Relays the parts of a shape that is not finished, each under a key of its own, until the server has the whole.

@@ -5,6 +5,7 @@ import { fontSize } from "./shapes.js";
 const NAMESPACE = "http://www.w3.org/2000/svg";
 const TAGS = { pen: "path", line: "line", rectangle: "rect", ellipse: "ellipse", text: "text" };
 const LINE_HEIGHT = 1.25; // of the font's size
+const RIGHT_TO_LEFT = /^\P{L}*[\p{Script=Arabic}\p{Script=Hebrew}\p{Script=Syriac}\p{Script=Thaana}\p{Script=Nko}]/u;
 
 export function svg(tag, attributes = {}) {
   const element = document.createElementNS(NAMESPACE, tag);
@@ -43,6 +44,10 @@ export function elementOf(shape, paint) {
 function fillText(element, shape, paint) {
   const size = fontSize(shape);
   const [x, y] = shape.points;
+  if (RIGHT_TO_LEFT.test(shape.text)) {
+    element.setAttribute("direction", "rtl");
+    element.setAttribute("text-anchor", "end"); // which is the left one then
+  }
   element.setAttribute("font-size", size);
   if (paint) {
     element.setAttribute("fill", paint);

@@ -5,7 +5,7 @@ import { elementOf, svg } from "./elements.js";
 const PAINTS = {
   ink: "#1f2328",
   red: "#c9252d",
-  orange: "#a85400",
+  orange: "#bb5900",
   green: "#1a7f37",
   blue: "#0b62d6",
   purple: "#7b3fd1",

@@ -14,12 +14,13 @@ import { SharedShapes } from "./shared_shapes.js";
 import { TextEditor } from "./text_editor.js";
 import { View } from "./view.js";
 
+const RECOVERED_MS = 4000; // for so long it is said
 const NAME_KEY = "hazoom_ws.name"; // in the browser's storage
 const STATES = {
   connecting: "Connecting …",
   connected: "Connected",
   recovered: "Connected again",
-  offline: "Offline – you can go on drawing, it is sent later",
+  offline: "Offline",
   refused: "Not connected",
 };
 const element = (id) => document.getElementById(id);
@@ -62,6 +63,7 @@ outgoing.use(connection);
 incoming.ownClient = () => connection.client;
 let isFitted = false; // what was there has been brought into sight
 let pendingCount = 0;
+let recoveredTimer = null;
 
 // ---- what the parts say
 
@@ -85,7 +87,10 @@ async function enter(hasMissed) {
 function showState(state) {
   document.body.dataset.state = state;
   element("connection").textContent = STATES[state];
-  if (!connection?.isIn) incoming.clear();
+  element("offline").hidden = state !== "offline";
+  clearTimeout(recoveredTimer);
+  if (state === "recovered") recoveredTimer = setTimeout(() => showState("connected"), RECOVERED_MS);
+  else if (state !== "connected") incoming.clear();
 }
 
 function showRoom(room) {
@@ -110,7 +115,6 @@ function showPeople(names, count) {
   element("people").replaceChildren(...names.map((name) => person(name, name)));
   element("faces").replaceChildren(...names.slice(0, 3).map((name) => person(name, [...name][0])));
   element("count").textContent = count;
-  element("people-button").setAttribute("aria-label", `People here: ${count}`);
 }
 
 function person(name, text) {
