@@ -34,7 +34,7 @@ export function cleanText(text) {
 export function parseShape(value) {
   if (value === null || typeof value !== "object") return null;
   const { type, color, width, points, order, text } = value;
-  if (!Object.hasOwn(NUMBERS, type) || !COLORS.includes(color) || !WIDTHS.includes(width)) return null;
+  if (typeof type !== "string" || !Object.hasOwn(NUMBERS, type) || !COLORS.includes(color) || !WIDTHS.includes(width)) return null;
   if (!Number.isInteger(order) || order < 0 || order > ORDER_LIMIT) return null;
   const [least, most] = NUMBERS[type];
   if (!Array.isArray(points) || points.length < least || points.length > most || points.length % 2) return null;

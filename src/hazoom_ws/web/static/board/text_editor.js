@@ -36,8 +36,7 @@ export class TextEditor {
     field.addEventListener("blur", () => this.close());
     this.#layer.append(field);
     this.place();
-    // A browser that moves the focus to what was clicked does it after this event.
-    setTimeout(() => field.focus({ preventScroll: true }));
+    field.focus({ preventScroll: true }); // at once: a phone shows its keyboard only then
   }
 
   #onKey(event) {
