@@ -7,6 +7,8 @@ import { boundsOf, isInside, touches, union } from "./geometry.js";
 const ZOOM = { least: 0.1, most: 8 };
 const GRID = 24; // units between two dots
 const FIT_MARGIN = 40; // pixels
+const REST_MS = 120; // after the last move of the camera
+const BLURRED = 2; // so much larger or smaller than it was painted
 const FARTHEST = 100000; // units from the origin that one gets
 
 export class View {
@@ -15,19 +17,22 @@ export class View {
   #live = new Map(); // id -> element of what somebody else is drawing
   #targets = new Map(); // key -> [x, y]: to where somebody else is moving it
   #surface;
+  #papers; // two <svg>: what changes all the time does not have the shapes painted again
+  #painted = { x: 0, y: 0, zoom: 1 }; // the camera for which it is painted
+  #rest;
   #layers = {};
-  #world = svg("g");
   camera = { x: 0, y: 0, zoom: 1 };
   onCamera = () => {};
 
   constructor(surface) {
     this.#surface = surface;
-    for (const name of ["shapes", "live", "draft", "marks"]) {
-      this.#layers[name] = svg("g", { class: name });
-      this.#world.append(this.#layers[name]);
-    }
-    surface.querySelector("svg").append(this.#world);
-    this.#applyCamera();
+    this.#papers = [...surface.querySelectorAll("svg")];
+    [["shapes"], ["live", "draft", "marks"]].forEach((names, i) => {
+      for (const name of names) this.#layers[name] = svg("g", { class: name });
+      this.#papers[i].append(svg("g"));
+      this.#papers[i].firstChild.append(...names.map((name) => this.#layers[name]));
+    });
+    this.#paint();
   }
 
   // ---- shapes
@@ -216,10 +221,25 @@ export class View {
     this.camera.x = Math.max(-FARTHEST, Math.min(FARTHEST, this.camera.x));
     this.camera.y = Math.max(-FARTHEST, Math.min(FARTHEST, this.camera.y));
     const { x, y, zoom } = this.camera;
-    this.#world.setAttribute("transform", `scale(${zoom}) translate(${-x} ${-y})`);
+    const share = zoom / this.#painted.zoom;
+    const [left, top] = [(this.#painted.x - x) * zoom, (this.#painted.y - y) * zoom];
+    for (const paper of this.#papers) paper.style.transform = `translate(${left}px, ${top}px) scale(${share})`;
+    clearTimeout(this.#rest);
+    if (share > BLURRED || share < 1 / BLURRED) this.#paint();
+    else this.#rest = setTimeout(() => this.#paint(), REST_MS);
     const grid = GRID * zoom * (zoom < 0.5 ? 4 : 1);
     this.#surface.style.backgroundSize = `${grid}px ${grid}px`;
     this.#surface.style.backgroundPosition = `${-x * zoom}px ${-y * zoom}px`;
     this.onCamera();
+  }
+
+  // While the camera moves, the browser shifts and scales what it has painted; when it rests, all is painted anew.
+  #paint() {
+    const { x, y, zoom } = this.camera;
+    this.#painted = { x, y, zoom };
+    for (const paper of this.#papers) {
+      paper.firstChild.setAttribute("transform", `scale(${zoom}) translate(${-x} ${-y})`);
+      paper.style.transform = "";
+    }
   }
 }
