@@ -200,6 +200,18 @@ def test_an_item_after_the_tick_was_due_leaves_at_once_though_the_timer_is_late(
     assert len(bob.events) == 2
 
 
+def test_a_late_timer_does_not_put_off_the_ticks_that_follow(world: World, ann: Reader, bob: Reader) -> None:
+    """A cursor that moves as often as a room has ticks came a little too early for each, and waited for a whole one."""
+    world.put(ann, 1)
+    world.put(ann, 2)
+    world.now_s += INTERVAL_S + 0.004
+    world.relay.run_due()
+    assert values(bob) == [2]
+    world.now_s += INTERVAL_S - 0.003
+    world.put(ann, 3)
+    assert values(bob) == [3], "it is due, though the one before was late"
+
+
 def test_fifty_cursors_are_thirty_events_a_second_for_each(world: World) -> None:
     cursors = [world.join(f"user {number}") for number in range(50)]
     for turn in range(30):

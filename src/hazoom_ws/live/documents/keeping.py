@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 SYNC_UPDATE = "sync-update"
 _HEAVY_BYTES = 262_144  # takes a thread: a millisecond or two, as long as there are few insertions in it
 _READING_LIMIT_COUNT, _TO_READ_LIMIT_COUNT = 1, 500
-_COMPACTED_FROM_BYTES = 4096  # of updates since the snapshot; and from as much as that has
+_COMPACTED_FROM_BYTES = 8192  # of updates since the snapshot; and from as much as that has
 
 
 class Peer(Protocol):
