@@ -87,6 +87,13 @@ def draw_everything(window: Page) -> int:
     return 5
 
 
+def clear(window: Page, answer: str = "Clear") -> None:
+    window.get_by_role("button", name="Menu", exact=True).click()
+    window.get_by_role("button", name="Clear the board").click()
+    window.get_by_role("dialog").get_by_role("button", name=answer, exact=True).click()
+    expect(window.get_by_role("dialog")).to_be_hidden()
+
+
 def shapes(window: Page) -> Locator:
     return window.locator("#surface .shapes > *")
 
@@ -163,6 +170,41 @@ def test_strokes_and_cursors_are_seen_while_they_move_and_go_with_who_made_them(
     expect(live).to_have_count(0)
     expect(cursor).to_have_count(0)
     expect(shapes(bob)).to_have_count(1)
+
+
+@in_one_mode
+def test_cursors_are_sent_thirty_times_a_second_at_most_and_only_while_they_move(
+    server: Hazoom, pair: tuple[Page, Page], open_window: OpenWindow
+) -> None:
+    frames: list[str] = []
+
+    def note(frame: str | bytes) -> None:
+        if '"cursor"' in str(frame):
+            frames.append(str(frame))
+
+    def prepare(page: Page) -> None:
+        page.clock.install()
+        page.on("websocket", lambda socket: socket.on("framesent", note))
+
+    bob = pair[1]
+    window = expect_loaded(open_window(bob.url, prepare=prepare))
+    window.clock.pause_at(window.evaluate("Date.now()") / 1000 + 10)
+    cursor = bob.locator(".cursor")
+
+    def expect_cursor_at(x: int) -> None:
+        wait_until(lambda: cursor.count() and (box := cursor.bounding_box()) and round(box["x"]) == x, f"it is at {x}")
+
+    for x in range(300, 400, 10):
+        window.mouse.move(x, 300)
+    expect_cursor_at(300)
+    assert len(frames) == 1
+    window.clock.run_for(40)
+    expect_cursor_at(390)
+    assert len(frames) == 2
+    window.clock.run_for(2000)
+    window.mouse.move(500, 300)
+    expect_cursor_at(500)
+    assert len(frames) == 3
 
 
 @in_one_mode
@@ -275,10 +317,7 @@ def test_clearing_asks_first_and_can_be_undone(pair: tuple[Page, Page]) -> None:
     count = draw_everything(ann)
     expect_same_drawing([ann, bob], count)
     for answer, left in (("Cancel", count), ("Clear", 0)):
-        ann.get_by_role("button", name="Menu", exact=True).click()
-        ann.get_by_role("button", name="Clear the board").click()
-        ann.get_by_role("dialog").get_by_role("button", name=answer, exact=True).click()
-        expect(ann.get_by_role("dialog")).to_be_hidden()
+        clear(ann, answer)
         expect_same_drawing([ann, bob], left)
     ann.get_by_role("button", name="Undo", exact=True).click()
     expect_same_drawing([ann, bob], count)
@@ -398,6 +437,8 @@ HOSTILE_ITEMS: list[dict[str, Any]] = [
         {"x": None},
         {"shape:good": ["a", 1]},
         {"shape:good": 5},
+        {"shape:good": [1e308, 1]},
+        {"x": 1e308, "y": 1e308},
         {MARKUP: [1, 2]},
     )
 ]
@@ -430,9 +471,7 @@ def test_values_that_are_no_shapes_are_ignored_and_text_is_only_text(pair: tuple
     bob.reload()
     expect_same_drawing([ann, bob], 2)
     ann.keyboard.press("Escape")
-    ann.get_by_role("button", name="Menu", exact=True).click()
-    ann.get_by_role("button", name="Clear the board").click()
-    ann.get_by_role("dialog").get_by_role("button", name="Clear", exact=True).click()
+    clear(ann)
     expect_same_drawing([ann, bob], 0)
     expect(ann.locator("body.is-pending")).to_have_count(0)
     (page,) = call(bob, room, ("state_get", {}))
@@ -458,6 +497,12 @@ def test_a_full_board_says_so_and_keeps_what_is_there(pair: tuple[Page, Page]) -
     drag(ann, (500, 500), (600, 600))
     expect(bob.locator("#surface .shapes rect")).to_have_count(1)
     expect(ann.get_by_role("alert")).to_be_hidden()
+    # All of it goes, and comes back in as many events as it takes.
+    count = shapes(ann).count()
+    clear(ann)
+    expect_same_drawing([ann, bob], 0)
+    ann.get_by_role("button", name="Undo", exact=True).click()
+    expect_same_drawing([ann, bob], count)
 
 
 @in_one_mode

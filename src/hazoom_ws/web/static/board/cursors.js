@@ -1,6 +1,8 @@
 // The others' cursors, with their names. They are shown a tenth of a second late, between two positions that are known: so
 // they move evenly although positions come in ticks.
 
+import { isCoordinate } from "./shapes.js";
+
 const LATE_S = 0.1;
 const POSITIONS_LIMIT = 8; // of a cursor
 const COLORS_COUNT = 6;
@@ -26,7 +28,7 @@ export class Cursors {
   }
 
   set(client, user, data, at) {
-    const isPosition = data !== null && typeof data === "object" && [data.x, data.y].every(Number.isFinite);
+    const isPosition = data !== null && typeof data === "object" && [data.x, data.y].every(isCoordinate);
     if (!isPosition) {
       this.#cursors.get(client)?.element.remove();
       this.#cursors.delete(client);

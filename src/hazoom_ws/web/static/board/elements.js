@@ -44,10 +44,9 @@ export function elementOf(shape, paint) {
 function fillText(element, shape, paint) {
   const size = fontSize(shape);
   const [x, y] = shape.points;
-  if (RIGHT_TO_LEFT.test(shape.text)) {
-    element.setAttribute("direction", "rtl");
-    element.setAttribute("text-anchor", "end"); // which is the left one then
-  }
+  const isRightToLeft = RIGHT_TO_LEFT.test(shape.text);
+  element.setAttribute("direction", isRightToLeft ? "rtl" : "ltr");
+  element.setAttribute("text-anchor", isRightToLeft ? "end" : "start"); // the left one, either way
   element.setAttribute("font-size", size);
   if (paint) {
     element.setAttribute("fill", paint);

@@ -1,6 +1,6 @@
 // What is worth nothing a second later: cursors, strokes that are being drawn, shapes that are being moved.
 
-import { isShapeKey, parseShape } from "./shapes.js";
+import { isCoordinate, isShapeKey, parseShape } from "./shapes.js";
 
 const INTERVAL_MS = 34; // at most 30 a second of each key
 const MOVED_LIMIT = 50; // shapes that are shown while they move
@@ -66,7 +66,7 @@ export class Incoming {
     const targets = new Map(data && typeof data === "object" ? Object.entries(data).slice(0, MOVED_LIMIT) : []);
     for (const key of this.#moved.get(client) ?? []) if (!targets.has(key)) this.#view.setTarget(key, null);
     for (const [key, target] of targets) {
-      const isTarget = isShapeKey(key) && Array.isArray(target) && target.length === 2 && target.every(Number.isFinite);
+      const isTarget = isShapeKey(key) && Array.isArray(target) && target.length === 2 && target.every(isCoordinate);
       if (isTarget) this.#view.setTarget(key, target);
       else targets.delete(key);
     }

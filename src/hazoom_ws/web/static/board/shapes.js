@@ -17,6 +17,10 @@ export function isShapeKey(key) {
   return KEY.test(key);
 }
 
+export function isCoordinate(value) {
+  return typeof value === "number" && Math.abs(value) <= FARTHEST;
+}
+
 export function newId() {
   return Array.from(crypto.getRandomValues(new Uint32Array(2)), (number) => number.toString(36)).join("");
 }
@@ -38,7 +42,7 @@ export function parseShape(value) {
   if (!Number.isInteger(order) || order < 0 || order > ORDER_LIMIT) return null;
   const [least, most] = NUMBERS[type];
   if (!Array.isArray(points) || points.length < least || points.length > most || points.length % 2) return null;
-  if (!points.every((number) => typeof number === "number" && Math.abs(number) <= FARTHEST)) return null;
+  if (!points.every(isCoordinate)) return null;
   const shape = { type, color, width, order, points: points.slice() };
   if (type !== "text") return shape;
   if (typeof text !== "string" || text.length > TEXT_LIMIT) return null;

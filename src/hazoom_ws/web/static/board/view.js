@@ -33,6 +33,7 @@ export class View {
       this.#papers[i].firstChild.append(...names.map((name) => this.#layers[name]));
     });
     this.#paint();
+    this.#applyCamera();
   }
 
   // ---- shapes
