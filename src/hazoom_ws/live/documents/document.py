@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pycrdt import Doc, Text, TransactionEvent, UndoManager, get_update, merge_updates
+from pycrdt import Doc, Text, TransactionEvent, UndoManager, get_update
 
 from hazoom_ws.live.documents.errors import MalformedUpdate
 
@@ -33,57 +33,52 @@ class Document:
         self._subscription = self._doc.observe(note)  # a bound method would be kept for ever, and the document with it
         self._waiting: dict[int, bytes] = {}
 
-    def merge(self, update: bytes) -> bool:
-        """Merge an update; return whether that has changed anything. Raises `MalformedUpdate`, and then has merged none.
+    def merge(self, update: bytes) -> list[bytes]:
+        """Merge an update; return what that has changed, as updates. Raises `MalformedUpdate`, and then has merged none.
 
-        False: all of it was known, or it waits for another one (`waits`, `wait`).
+        Among them is what has waited for it. They are the engine's own words: it reads more than Yjs in a browser does,
+        which an update as it came could bring to a halt.
+
+        None: all of it was known, or it waits for another one (`waits`, `wait`).
         """
         with _readable():
-            # The engine takes a few updates that others cannot read: what it says of one itself must be readable again.
-            said_again = merge_updates(update)
-            if said_again != update and merge_updates(said_again) != said_again:
-                raise MalformedUpdate("it changes when it is read again")
-            has_changed = self._apply(update)
-            if has_changed and self._waiting:
-                self._try_waiting()
-        return has_changed
+            changes = self._apply(update)
+            if changes and self._waiting:
+                changes += self._try_waiting()
+        return changes
 
     def waits(self, update: bytes) -> bool:
         """Return whether an update inserts what is still not here after it was merged, as it comes after something else."""
-        if self._changes == [update]:
-            return False  # it was merged just now, and was all news
         with _readable():
             return get_update(update, self._doc.get_state())[:1] != b"\x00"  # of so many clients there are insertions
 
     def wait(self, number: int, update: bytes) -> None:
-        """Let an update that may wait for another one be tried again, whenever something has changed."""
+        """Let an update that waits for another one be tried again, whenever something has changed."""
         self._waiting[number] = update
 
-    @property
-    def waiting_count(self) -> int:
-        """How many are tried again: at most `WAITING_LIMIT_COUNT` are to be."""
-        return len(self._waiting)
-
     def waiting(self) -> dict[int, bytes]:
-        """Return by number what is not in a `snapshot`, as it waits for another one; the others are not tried again."""
-        self._waiting = {number: update for number, update in self._waiting.items() if self.waits(update)}
+        """Return by number what is not in a `snapshot`, as it waits for another one."""
         return dict(self._waiting)
 
-    def _apply(self, update: bytes) -> bool:
+    def _apply(self, update: bytes) -> list[bytes]:
         self._changes.clear()
         self._doc.apply_update(update)
-        return bool(self._changes)
+        return list(self._changes)
 
-    def _try_waiting(self) -> None:
+    def _try_waiting(self) -> list[bytes]:
         """Merge what waits, as often as that changes something: the engine forgets some of what has come too early."""
+        changes: list[bytes] = []
         has_changed = True
         while has_changed:
             has_changed = False
             for number, update in list(self._waiting.items()):
-                if self._apply(update):
+                found = self._apply(update)
+                if found:
                     has_changed = True
-                    if not self.waits(update):
-                        del self._waiting[number]
+                    changes += found
+                if not self.waits(update):
+                    del self._waiting[number]
+        return changes
 
     def state_vector(self) -> bytes:
         """Return what is here, for who is to say what else there is."""

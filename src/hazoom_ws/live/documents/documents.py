@@ -3,8 +3,8 @@
 What is promised
     An update is kept in the message log before anybody else hears of it; one that could not be kept is shown to nobody, and
     all who have the document open are closed in the way that makes them come back and bring it again.
-    Updates are passed on as they came, in their order, none left out: merging them over a gap would lose what is in it.
-    All is kept: an update that waits for another one stays where it is until that has come.
+    What is new in an update is passed on in order, none of it left out. All is kept: an update that waits for another one
+    stays as it is until that has come, and is passed on then.
     What takes long (reading a document, merging much, saying all of a large one) is done beside turns, and who says
     anything about that document meanwhile waits in order, and nobody else does.
     A document that nobody has open is not in memory.
@@ -132,8 +132,8 @@ class Documents:
             return
         opened.do(partial(self._keeping.say_difference, opened, peer, state_vector, reply))
 
-    def update(self, peer: Peer, update: object, *, is_reply: bool = False) -> None:
-        """Merge an update of a client, keep it and pass it on. ``is_reply``: it is all that we did not have."""
+    def update(self, peer: Peer, update: object) -> None:
+        """Merge an update of a client; keep what is new in it, and pass that on."""
         opened = self._by_peer.get(peer)
         if opened is None:
             return
@@ -144,7 +144,7 @@ class Documents:
         elif opened.jobs_bytes + len(update) > _WAITING_LIMIT_BYTES:
             self._queue(peer.close)  # it brings it again, when there is room
         else:
-            opened.do(partial(self._keeping.merge, opened, peer, update, is_reply=is_reply), len(update))
+            opened.do(partial(self._keeping.merge, opened, peer, update), len(update))
 
     def awareness_update(self, peer: Peer, update: object) -> None:
         """Pass on what a client says of itself; what it says of others is an echo."""
@@ -217,12 +217,9 @@ class Documents:
             if peer in opened.peers and opened.is_open:
                 if snapshot is not None:
                     peer.send(AWARENESS_UPDATE, snapshot)
-                peer.ask(SYNC_STEP_1, state_vector, partial(self._on_step_2, peer))
+                peer.ask(SYNC_STEP_1, state_vector, partial(self.update, peer))
 
         self._queue(send)
-
-    def _on_step_2(self, peer: Peer, update: object) -> None:
-        self.update(peer, update, is_reply=True)
 
     # Awareness
 

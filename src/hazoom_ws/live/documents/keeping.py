@@ -157,61 +157,69 @@ class Keeping:
             size_bytes=opened.size_bytes,
         )
 
-    def merge(self, opened: Opened, peer: Peer, update: bytes, *, is_reply: bool) -> None:
+    def merge(self, opened: Opened, peer: Peer, update: bytes) -> None:
         """Merge an update of a client and keep it; who would make the document too large is ended."""
         if update == NOTHING:
             return
         if opened.size_bytes + len(update) > self._document_limit_bytes:
-            self._use(opened, opened.document.snapshot, partial(self._merge_if_fits, opened, peer, update, is_reply))
+            self._use(opened, opened.document.snapshot, partial(self._merge_if_fits, opened, peer, update))
         else:
-            self._merge_now(opened, peer, update, is_reply)
+            self._merge_now(opened, peer, update)
 
-    def _merge_if_fits(self, opened: Opened, peer: Peer, update: bytes, is_reply: bool, snapshot: bytes) -> None:
+    def _merge_if_fits(self, opened: Opened, peer: Peer, update: bytes, snapshot: bytes) -> None:
         """Merge an update if the document is smaller than it seemed."""
         size_bytes = len(snapshot) + len(update)
         if size_bytes > self._document_limit_bytes:
             self._queue(partial(peer.dismiss, TooLarge("document", self._document_limit_bytes, size_bytes, unit="bytes")))
         else:
-            self._merge_now(opened, peer, update, is_reply)
+            self._merge_now(opened, peer, update)
 
-    def _merge_now(self, opened: Opened, peer: Peer, update: bytes, is_reply: bool) -> None:
+    def _merge_now(self, opened: Opened, peer: Peer, update: bytes) -> None:
         self._use(
             opened,
             partial(opened.document.merge, update),
-            partial(self._keep_merged, opened, peer, update, is_reply),
+            partial(self._keep_merged, opened, peer, update),
             peer,
             size_bytes=len(update),
         )
 
-    def _keep_merged(self, opened: Opened, peer: Peer, update: bytes, is_reply: bool, has_changed: bool) -> None:
-        """Keep an update that was merged, unless it says nothing new: a reply always has all that was ever deleted."""
-        may_wait = opened.document.waits(update) or not (has_changed or is_reply)
-        document = opened.document
-        if may_wait and document.waiting_count >= WAITING_LIMIT_COUNT and len(document.waiting()) >= WAITING_LIMIT_COUNT:
+    def _keep_merged(self, opened: Opened, peer: Peer, update: bytes, changes: list[bytes]) -> None:
+        """Keep what an update has changed, and the update itself if it waits for another one; else nothing was new."""
+        is_all_its_own = changes == [update]
+        for change in changes:
+            self.keep(opened, change, peer if is_all_its_own else None)  # else there is what has waited for it
+        if is_all_its_own or not opened.document.waits(update):
+            return
+        if len(opened.document.waiting()) >= WAITING_LIMIT_COUNT:
             self._on_malformed(peer, opened, f"more than {WAITING_LIMIT_COUNT} updates wait for what has not come")
-        elif has_changed or may_wait:
-            self.keep(opened, update, peer, may_wait=may_wait)
+        elif (entry := self._add(opened, update)) is not None:
+            opened.document.wait(entry.seq, update)
+            self._queue(partial(self._show, opened, entry, None, peer))
 
-    def keep(self, opened: Opened, update: bytes, speaker: object, *, may_wait: bool = False) -> DocumentUpdate | None:
+    def keep(self, opened: Opened, update: bytes, speaker: object) -> DocumentUpdate | None:
         """Keep an update that is merged, and show it to all but the ``speaker`` when it is kept.
 
-        ``may_wait``: it may need what has not come yet. Return its entry, None if nothing can be kept: the document is
-        closed then.
+        Return its entry, None if nothing can be kept: the document is closed then.
         """
+        entry = self._add(opened, update)
+        if entry is not None:
+            self._queue(partial(self._show, opened, entry, update, speaker))
+        return entry
+
+    def _add(self, opened: Opened, update: bytes) -> DocumentUpdate | None:
+        if not opened.is_open:
+            return None
         try:
             entry = self._store.add_update(opened.name, update)
         except LogUnavailable:
             self.close(opened)
             return None
-        if may_wait:
-            opened.document.wait(entry.seq, update)
         opened.tail_bytes += len(update)
         opened.unkept_count += 1
-        self._queue(partial(self._show, opened, entry, update, speaker))
         return entry
 
-    def _show(self, opened: Opened, entry: DocumentUpdate, update: bytes, speaker: object) -> None:
-        """Send an update that is kept to the others; called when it is known whether it is."""
+    def _show(self, opened: Opened, entry: DocumentUpdate, update: bytes | None, speaker: object) -> None:
+        """Send an update that is kept to the others, None for what still waits; called when it is known whether it is."""
         opened.unkept_count -= 1
         if not opened.is_open:
             self._settle(opened)
@@ -221,7 +229,7 @@ class Keeping:
             return
         opened.last_seq = entry.seq
         others = [peer for peer in opened.peers if peer is not speaker]
-        if others:
+        if others and update is not None:
             self._send_all(others, SYNC_UPDATE, update)
         self._compact_if_due(opened)
 
