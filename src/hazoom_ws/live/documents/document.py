@@ -15,7 +15,7 @@ from pycrdt import Doc, Text, TransactionEvent, UndoManager, get_update
 from hazoom_ws.live.documents.errors import MalformedUpdate
 
 NOTHING = b"\x00\x00"  # an update that says nothing
-WAITING_LIMIT_COUNT = 256  # each change tries them all again, which takes 2 us each
+WAITING_LIMIT_COUNT = 64  # each change tries them all again, which takes 3 us each
 _DEFECTS = ("PanicException",)  # of the engine in Rust, which is no `Exception`
 
 
