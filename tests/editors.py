@@ -92,11 +92,13 @@ class Scene:
         self.queue: deque[Callable[[], None]] = deque()
         self.threads: deque[tuple[Callable, Callable]] = deque()
         self.now_s = 100.0
+        self.noted: list[str] = []
         self.documents = Documents(
             self.store,
             queue=self.queue.append,
             send_all=self.send_all,
             run_beside=lambda function, done: self.threads.append((function, done)),
+            note=lambda what, detail: self.noted.append(f"{what}: {detail}"),
             wake=lambda: None,
             wake_idle=lambda: None,
             clock=lambda: self.now_s,

@@ -150,6 +150,7 @@ def create_app(
         queue=lambda send: delivery.add(Later(lambda _: send())),
         send_all=partial(send_to_editors, fan_out),
         run_beside=run_beside(delivery, worker, start_task),
+        note=engine.refusals.note,
         wake=ticker.ensure_running,
         wake_idle=timers.ensure_running,
         clock=time.monotonic,

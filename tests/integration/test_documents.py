@@ -203,7 +203,7 @@ def test_malformed_updates_end_the_third_time(server: Hazoom, editors: Editors) 
     bob.wait_for_text("hi!")
     ann.send_raw("awareness-update", b"\x05")
     ann.wait(lambda: not ann.state()["connected"], "ended")
-    assert server.child.log.count("has sent what cannot be read") == 3
+    assert server.child.log.count("has sent what cannot be read") == 1, "the others within a minute are counted"
     bob.type("?")
     assert bob.state()["connected"]
 

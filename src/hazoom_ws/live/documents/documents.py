@@ -12,7 +12,6 @@ What is promised
 Called within turns. What keeps documents: `hazoom_ws.message_log.documents`.
 """
 
-import logging
 from collections import Counter
 from collections.abc import Callable, Collection
 from functools import partial
@@ -26,8 +25,6 @@ from hazoom_ws.live.documents.keeping import Keeping, Opened, Peer, RunBeside
 from hazoom_ws.live.documents.open_document import State
 from hazoom_ws.message_log.documents import Documents as Store
 from hazoom_ws.message_log.documents import DocumentUpdate
-
-logger = logging.getLogger(__name__)
 
 SYNC_STEP_1, AWARENESS_UPDATE = "sync-step-1", "awareness-update"
 MALFORMED_LIMIT_COUNT = 3
@@ -46,6 +43,7 @@ class Documents:
         queue: Callable[[Callable[[], None]], None],
         send_all: Callable[[Collection[Any], str, bytes], None],
         run_beside: RunBeside,
+        note: Callable[[str, str], None],
         wake: Callable[[], None],
         wake_idle: Callable[[], None],
         clock: Callable[[], float],
@@ -57,12 +55,14 @@ class Documents:
         """``queue(send)`` lets that be sent in order, when what came before is kept.
 
         ``send_all(peers, event, argument)`` sends an event to many. ``run_beside(function, done)`` calls ``done(result,
-        error)`` in a turn with what ``function`` returned or raised beside turns. ``wake`` is called when there is
-        something that `run_due` has to do later, ``wake_idle`` when there is for `let_go_idle`. ``idle_s``: how long a
-        document stays in memory that nobody has open. ``interval_s``: between two awareness updates of one document.
+        error)`` in a turn with what ``function`` returned or raised beside turns. ``note(what, detail)`` logs what clients
+        do wrong, however often they do it. ``wake`` is called when there is something that `run_due` has to do later,
+        ``wake_idle`` when there is for `let_go_idle`. ``idle_s``: how long a document stays in memory that nobody has open.
+        ``interval_s``: between two awareness updates of one document.
         """
         self._queue = queue
         self._send_all = send_all
+        self._note = note
         self._wake = wake
         self._wake_idle = wake_idle
         self._clock = clock
@@ -247,6 +247,6 @@ class Documents:
 
     def _note_malformed(self, peer: Peer, opened: Opened, why: str) -> None:
         self._malformed[peer] += 1
-        logger.warning("a client of document %.64r has sent what cannot be read: %s", opened.name, why)
+        self._note("a document's client has sent what cannot be read", f"{opened.name!r}, {why}")
         if self._malformed[peer] >= MALFORMED_LIMIT_COUNT:
             self._queue(peer.dismiss)
