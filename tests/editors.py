@@ -28,6 +28,11 @@ class Store(MemoryDocuments):
         self.seq += 1
         return self.seq
 
+    def lose(self) -> None:
+        """Lose all that was kept, and say so."""
+        self._documents.clear()
+        self.losses_count += 1
+
     def add_update(self, document: str, update: bytes) -> DocumentUpdate:
         if self.is_unwell:
             raise LogUnavailable("disk full")

@@ -258,3 +258,25 @@ def test_a_connection_has_as_many_documents_open_as_it_may_be_in_rooms(run: Run,
             socket.try_to_open_namespace(f"/yjs|{name}").wait_for("connect")
         refused = socket.try_to_open_namespace("/yjs|c").wait_for("connect_error")
         assert refused["data"]["code"] == "too_many_rooms"
+
+
+def test_a_document_that_is_open_when_the_file_is_lost_is_kept_again(run: Run, file: Path) -> None:
+    with Editors() as editors:
+        with run() as server:
+            ann = editors.open(server.url, "doc")
+            ann.type("hi")
+            bob = editors.open(server.url, "doc")
+            bob.wait_for_text("hi")
+            for one in file.parent.glob(f"{file.name}*"):
+                one.unlink()
+            wait_until(lambda: file.exists() and server.is_ready(), "there is another file")
+            ann.type("!")
+            bob.wait_for_text("hi!")
+            with closing(sqlite3.connect(file)) as connection:
+                query = "SELECT count(*) FROM snapshots"
+                wait_until(lambda: connection.execute(query).fetchone()[0], "all of it is in that")
+            server.child.kill()
+        editors.kill()
+    with run() as server, Editors() as editors:
+        cid = editors.open(server.url, "doc")
+        cid.wait_for_text("hi!")

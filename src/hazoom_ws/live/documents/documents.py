@@ -151,6 +151,7 @@ class Documents:
         opened = self._by_peer.get(peer)
         if opened is None:
             return
+        self._keeping.save_lost()  # here, as who has a document open says something at least each 15 s
         try:
             entries = decode(update if isinstance(update, bytes) else b"", only=opened.awareness.own_id(peer))
         except MalformedUpdate as error:

@@ -62,6 +62,7 @@ class Keeping:
         """
         self.open: dict[str, Opened] = {}
         self._store = store
+        self._losses_count = store.losses_count
         self._queue = queue
         self._send_all = send_all
         self._run_beside = run_beside
@@ -78,13 +79,17 @@ class Keeping:
         """Return the document of a name, which is read if it was not open; a closed one if too many are to be read."""
         opened = self.open.get(name)
         if opened is None:
-            opened = self.open[name] = OpenDocument(name, self._store.losses_count)
+            opened = self.open[name] = OpenDocument(name)
             if name not in self._settling:
                 self._read(opened)
-        elif opened.losses_count != self._store.losses_count:
-            opened.losses_count = self._store.losses_count
-            opened.do(partial(self._compact, opened))  # the file that had it is lost: all of it is kept again
         return opened
+
+    def save_lost(self) -> None:
+        """Keep all that is open again, if the file that had it was lost; to be called now and then."""
+        if self._losses_count != self._store.losses_count:
+            self._losses_count = self._store.losses_count
+            for opened in list(self.open.values()):
+                opened.do(partial(self._compact, opened))
 
     def close(self, opened: Opened) -> None:
         """Let go of a document; who has it open comes back to what is kept of it."""
@@ -209,6 +214,7 @@ class Keeping:
     def _add(self, opened: Opened, update: bytes) -> DocumentUpdate | None:
         if not opened.is_open:
             return None
+        self.save_lost()
         try:
             entry = self._store.add_update(opened.name, update)
         except LogUnavailable:

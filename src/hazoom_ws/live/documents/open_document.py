@@ -56,7 +56,6 @@ class OpenDocument(Generic[P]):
         "jobs",
         "jobs_bytes",
         "last_seq",
-        "losses_count",
         "name",
         "peers",
         "snapshot_bytes",
@@ -66,9 +65,8 @@ class OpenDocument(Generic[P]):
         "unkept_count",
     )
 
-    def __init__(self, name: str, losses_count: int) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self.losses_count = losses_count  # of what keeps it, when it was read
         self.state = State.LOADING
         self.document = Document()
         self.awareness: Awareness[P] = Awareness()

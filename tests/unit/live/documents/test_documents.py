@@ -237,3 +237,20 @@ def test_documents_are_read_one_after_the_other_and_so_many_wait_and_no_more(sce
         scene.documents.leave(peer)
     assert scene.documents.is_empty
     assert scene.documents.open_count == 100, "that nobody has open"
+
+
+@pytest.mark.parametrize("is_typing", [True, False])
+def test_what_is_open_is_kept_again_when_the_file_that_had_it_is_lost(scene: Scene, is_typing: bool) -> None:
+    ann, bob = scene.peer(client_id=1), scene.peer("another", client_id=2)
+    ann.type("hi")
+    bob.type("ho")
+    scene.keep()
+    scene.store.lose()
+    assert scene.store.read("doc") is None
+    if is_typing:
+        ann.type("!")
+    else:
+        scene.documents.awareness_update(ann, encode([Entry(1, 1, "{}")]))
+    scene.finish()
+    assert scene.kept_text() == ("hi!" if is_typing else "hi")
+    assert scene.kept_text("another") == "ho"
