@@ -207,6 +207,68 @@ def test_cursors_are_sent_thirty_times_a_second_at_most_and_only_while_they_move
     assert len(frames) == 3
 
 
+def test_the_board_works_where_websockets_do_not(server: Hazoom, pair: tuple[Page, Page], open_window: OpenWindow) -> None:
+    def prepare(page: Page) -> None:
+        elsewhere = 'constructor(url) { super(url.replace("/socket.io/", "/nowhere/")); }'
+        page.add_init_script(f"window.WebSocket = class extends WebSocket {{ {elsewhere} }};")
+        named("Polly")(page)
+
+    ann, _ = pair
+    polly = expect_loaded(open_window(ann.url, prepare=prepare, may_log="response code: 404"))
+    drag(polly, (300, 300), (340, 320), (400, 300), is_released=False)
+    expect(ann.locator("#surface .live > *")).to_have_count(1)
+    expect(ann.locator(".cursor")).to_have_text("Polly")
+    polly.mouse.up()
+    drag(ann, (300, 400), (340, 420), (400, 400))
+    expect_same_drawing([ann, polly], 2)
+    expect(polly.locator(".cursor")).to_have_text("Ann")
+
+
+@in_one_mode
+def test_ones_own_cursor_is_not_shown_where_others_move_too(
+    async_mode: str, start_server: StartServer, open_window: OpenWindow
+) -> None:
+    server = start_server(async_mode=async_mode, env={"HAZOOM_RELAY_INTERVAL_MS": "500"})
+    ann, bob = (expect_loaded(open_window(board(server.url, "plan"), prepare=named(name))) for name in ("Ann", "Bob"))
+    for x in (300, 400):  # the second ones leave together, with the next tick
+        for window in (bob, ann):
+            window.mouse.move(x, 300)
+    for window, other in ((ann, "Bob"), (bob, "Ann")):
+        cursor = window.locator(".cursor")
+        wait_until(
+            lambda cursor=cursor: (box := cursor.last.bounding_box()) and round(box["x"]) == 400, "the last position"
+        )
+        expect(cursor).to_have_text([other])
+
+
+@in_one_mode
+def test_a_cursor_that_is_refused_is_no_news_and_what_is_drawn_is_kept_later(
+    async_mode: str, start_server: StartServer, open_window: OpenWindow
+) -> None:
+    refusals: list[str] = []
+
+    def note(frame: str | bytes) -> None:
+        if "rate_limited" in str(frame):
+            refusals.append(str(frame))
+
+    limits = {"HAZOOM_RATE_LIMIT_BYTES_PER_S": "300", "HAZOOM_RATE_LIMIT_BURST_BYTES": "1500"}
+    server = start_server(async_mode=async_mode, env=limits)
+    prepare = lambda page: page.on("websocket", lambda socket: socket.on("framereceived", note))  # noqa: E731
+    ann = expect_loaded(open_window(board(server.url, "plan"), prepare=prepare))
+    bob = expect_loaded(open_window(board(server.url, "plan")))
+
+    def move() -> bool:
+        ann.mouse.move(300 + len(refusals) % 2, 300)
+        ann.mouse.move(320, 300)
+        return bool(refusals)
+
+    wait_until(move, "a cursor is refused")
+    choose(ann, "Line")
+    drag(ann, (200, 200), (300, 200))
+    expect_same_drawing([ann, bob], 1)
+    expect(ann.get_by_role("alert")).to_be_hidden()
+
+
 @in_one_mode
 def test_a_long_stroke_is_seen_whole_before_it_ends_and_kept_in_pieces_that_fit(pair: tuple[Page, Page]) -> None:
     ann, bob = pair
@@ -655,6 +717,10 @@ def test_wheels_and_buttons_zoom_and_move_the_paper_and_everything_can_be_shown(
     bob.mouse.wheel(0, -30)
     bob.keyboard.up("Control")
     expect(bob.locator("#zoom")).not_to_have_text("125 %")
+    # While the camera moves it is what was painted that moves; at rest it is painted in the same place.
+    before = place(bob)
+    expect(bob.locator("#surface > svg").first).to_have_css("transform", "none")
+    assert place(bob) == pytest.approx(before, abs=1)
     bob.locator("#surface").focus()
     bob.keyboard.down("Space")
     drag(bob, (600, 400), (620, 420), (700, 500))

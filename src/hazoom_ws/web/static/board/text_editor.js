@@ -40,7 +40,6 @@ export class TextEditor {
   }
 
   #onKey(event) {
-    event.stopPropagation();
     if (event.key === "Enter" && !event.shiftKey && !event.isComposing) event.preventDefault();
     else if (event.key !== "Escape") return;
     this.close(event.key === "Enter");
