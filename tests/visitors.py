@@ -18,8 +18,8 @@ class Visitor:
         self.session.start_polling()
         self.engine.send_open_packet(self.session)
 
-    def send(self, *packets: str) -> None:
-        """Send Socket.IO packets, with the type of Engine.IO before them."""
+    def send(self, *packets: str | bytes) -> None:
+        """Send Socket.IO packets, with the type of Engine.IO before them, and binary parts."""
         for packet in packets:
             self.engine.receive(self.session, packet)
 
@@ -32,7 +32,11 @@ class Visitor:
 
     def said(self) -> list[str]:
         """Return the packets that have come since the last call."""
-        return [str(frames.opened(framed).data) for framed in self.session.outbox.pop_all()]
+        return [packet for packet in self.said_with_parts() if isinstance(packet, str)]
+
+    def said_with_parts(self) -> list[str | bytes]:
+        """Return the same, with the binary parts behind their packets."""
+        return [message.data for framed in self.session.outbox.pop_all() for message in frames.opened_all(framed)]
 
     def events(self, name: str) -> list[Any]:
         """Return the payloads of an event among the packets that have come since the last call, on any namespace."""

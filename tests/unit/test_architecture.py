@@ -43,7 +43,7 @@ ALLOWED = {
     "transport.websocket": {"transport.http"},
     "transport.bounds": {"deadlines"},
     "transport.engineio": {"deadlines", "transport.bounds", "transport.http", "transport.websocket"},
-    "transport.socketio": {"errors", "transport.bounds", "transport.engineio", "transport.websocket"},
+    "transport.socketio": {"deadlines", "errors", "transport.bounds", "transport.engineio", "transport.websocket"},
     "transport.serving": {"deadlines", "transport.bounds", "transport.engineio", "transport.http", "transport.websocket"},
 }
 # The only modules of one room that may import another.

@@ -22,7 +22,7 @@ REFUSED = {
     "a number out of range": f'42["x","{LONG}",1e999]',
     "too large": f'42["message",{{"message":"{LONG * 3}"}}]',
     "a message that is too large": f'42["message",{{"message":"{LONG * 2}"}}]',
-    "binary parts": f'451-["x","{LONG}",{{"_placeholder":true,"num":0}}]',
+    "no binary parts": f'450-["x","{LONG}"]',
     "an unknown event": f'42["{LONG}",1]',
     "no payload of ours": f'42["message","{LONG}"]',
     "a blank room": f'42["join_room",{{"room":" ","x":"{LONG}"}}]',
@@ -81,6 +81,18 @@ def test_a_packet_that_is_refused_leaves_nothing(make_app: MakeApp, text: str, i
     assert visitor.session.is_open
     assert ("rate_limited" in said) == (is_limited and text.startswith(("42", "45", "40/rooms")))
     assert said or text.startswith("43")
+    visitor.close()
+
+
+def test_binary_parts_that_are_refused_leave_nothing(make_app: MakeApp) -> None:
+    visitor = enter(make_app(rate_limit_per_s=0))
+    packets = f'451-["x","{LONG}",{{"_placeholder":true,"num":0}}]', LONG.encode()
+    visitor.send(*packets)
+    visitor.said()
+    with nothing_left():
+        visitor.send(*packets, *packets)
+        said = "".join(visitor.said())
+    assert said.count("bad_payload") == 2
     visitor.close()
 
 

@@ -3,11 +3,14 @@
 import time
 from typing import Annotated, ClassVar, Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 Identifier = Annotated[str, Meta(min_length=1, max_length=128)]
 
 Seq = Annotated[int, Meta(ge=0, le=2**53)]
+
+# What stands in JSON for the binary parts of an event, the first of them first: as many as one may have.
+PLACEHOLDERS: tuple[Raw, ...] = tuple(Raw(b'{"_placeholder":true,"num":%d}' % number) for number in range(10))
 
 PageSize = Annotated[int, Meta(ge=0, le=500)]
 
@@ -22,23 +25,28 @@ class ClientPayload(Struct, frozen=True, kw_only=True):
     """What a client sends: one JSON object.
 
     ``required`` False: nothing at all is an empty object. ``is_fleeting``: nobody waits for it, and one that is over the
-    rate is dropped without a word, unless its sender asks for an acknowledgement.
+    rate is dropped without a word, unless its sender asks for an acknowledgement. ``takes_parts``: fields of the type
+    ``bytes`` or ``Any`` may be binary parts of the packet, and are bytes then; text is never taken for bytes.
     """
 
     event: ClassVar[str]
     required: ClassVar[bool] = True
     is_fleeting: ClassVar[bool] = False
+    takes_parts: ClassVar[bool] = False
 
 
 class ServerEvent(Struct, frozen=True, kw_only=True):
     """What the server sends on the namespaces of the feature that declares it. ``if_slow``: see `IfSlow`.
 
     ``is_kept``: what is sent to a room is in the message log, with a place in the order, and replayed to who comes back.
+    ``has_parts``: it has a method ``split()``, which returns the struct that is sent as JSON, with one of `PLACEHOLDERS`
+    for each binary part, and a tuple of these: ten at the most, none is fine too.
     """
 
     event: ClassVar[str]
     if_slow: ClassVar[IfSlow] = "kept"
     is_kept: ClassVar[bool] = False
+    has_parts: ClassVar[bool] = False
 
 
 def retry_at(after_s: float | None) -> float | UnsetType:

@@ -39,6 +39,7 @@ class Status(Struct, frozen=True, kw_only=True):
     event: ClassVar[str] = "status"
     if_slow: ClassVar[IfSlow] = "kept"
     is_kept: ClassVar[bool] = False
+    has_parts: ClassVar[bool] = False
     connected: bool = True
     message: str = "Connected to hazoom_ws"
     sid: str

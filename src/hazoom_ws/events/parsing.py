@@ -13,15 +13,19 @@ T = TypeVar("T", bound=Struct)
 _COMPOSED_OF_CHARS = 4  # at the most, that become one
 
 
-def parse(payload_type: type[T], payload: object, settings: Settings) -> T:
+def parse(payload_type: type[T], payload: object, settings: Settings, *, takes_parts: bool = False) -> T:
     """Turn decoded JSON into ``payload_type``; ``null`` is a field that was left out, names get their normal form.
 
+    ``takes_parts``: there may be bytes in it, and a field of bytes takes nothing else.
     Raises `BadPayload` with the field's name and its limit, or `TooLarge` for a ``message`` over its limit.
     """
     if isinstance(payload, dict):
         payload = _tidied(payload, settings)
     try:
-        parsed = msgspec.convert(payload, payload_type)
+        if takes_parts:
+            parsed = msgspec.convert(payload, payload_type, builtin_types=(bytes,))
+        else:
+            parsed = msgspec.convert(payload, payload_type)
     except msgspec.ValidationError as error:
         raise _refusal(str(error)) from None
     room: Any = getattr(parsed, "room", UNSET)

@@ -88,7 +88,7 @@ class FromApplication:
         if name not in self.ours:
             self._emit_elsewhere(event, data, to, room, skip_sid, namespace, callback, ignore_queue)
             return
-        self._fan_out.frames_of(name, [event, *arguments])  # who has said it hears of what cannot be sent
+        self._fan_out.frame_of(name, [event, *arguments])  # who has said it hears of what cannot be sent
         self._check_thread()
         skipped = {skip_sid} if isinstance(skip_sid, str) else set(skip_sid or ())
         send = partial(self._fan_out.emit, event, namespace=name, room=_keys(to or room), callback=callback)

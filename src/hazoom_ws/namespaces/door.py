@@ -108,6 +108,8 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
         if event.problem is not None:
             raise event.problem()
         known = self._calls.get(event)
+        if event.has_parts and not (known is not None and known[0].takes_parts):
+            raise BadPayload("payload", "this event takes no binary parts, only JSON")
         if known is None:
             raise UnknownEvent(event[:_QUOTED_CHARS], self.namespace)
         payload_type, call = known
@@ -115,7 +117,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
             args = ({},)
         if len(args) != 1:
             raise BadPayload("payload", f"expected one JSON object, got {len(args)} arguments")
-        return call(clients, parse(payload_type, args[0], settings))
+        return call(clients, parse(payload_type, args[0], settings, takes_parts=payload_type.takes_parts))
 
     def _refuse(self, event: ClientEvent, sid: str, error: HazoomError) -> dict[str, Any] | None:
         report = report_of(error, event[:_QUOTED_CHARS])

@@ -179,8 +179,7 @@ class Engine(LibraryFace):
             else:
                 self._act(session, packet)
         except MalformedPacket as error:
-            self.refusals.note(f"a session sent a packet that is none: {error.reason}", error.detail)
-            self.close(session, BAD_PACKET, code=CloseCode.PROTOCOL_ERROR)
+            self._end(session, error)
         except Exception:
             logger.exception("a packet of session %s failed", session.id)
             self.close(session, self.reason.TRANSPORT_ERROR)
@@ -199,6 +198,24 @@ class Engine(LibraryFace):
             self.close(session, self.reason.TRANSPORT_CLOSE)
         elif packet != "6":
             raise MalformedPacket("its type is not one that a client may send now", repr(kind))
+
+    def end(self, sid: str, error: MalformedPacket) -> None:
+        """Close a session whose client broke the protocol; nothing happens if it has ended."""
+        session = self.sessions.get(sid)
+        if session is not None:
+            self._end(session, error)
+
+    def _end(self, session: EngineSession, error: MalformedPacket) -> None:
+        self.refusals.note(f"a session sent a packet that is none: {error.reason}", error.detail)
+        self.close(session, BAD_PACKET, code=CloseCode.PROTOCOL_ERROR)
+
+    def limit_messages(self, sid: str, limit_bytes: int) -> bool:
+        """Bound the next messages of a session; return False for one that polls, of which the ordinary limit holds."""
+        session = self.sessions.get(sid)
+        if session is None or session.websocket is None:
+            return False
+        session.websocket.limit_messages(limit_bytes)
+        return True
 
     def joined(self, sid: str) -> None:
         """Note that a session is in a namespace: it may stay."""

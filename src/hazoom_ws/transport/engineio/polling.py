@@ -7,7 +7,6 @@ Source: Engine.IO protocol revision 4, "HTTP long-polling".
 """
 
 import base64
-import binascii
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -87,7 +86,7 @@ def _is_upgrading(session: EngineSession) -> bool:
 
 
 def _payload(framed: list[bytes]) -> bytes:
-    messages = [frames.opened(one).data for one in framed]
+    messages = [message.data for one in framed for message in frames.opened_all(one)]
     packets = [data if isinstance(data, str) else "b" + base64.b64encode(data).decode() for data in messages]
     return _SEPARATOR.join(packets).encode()
 
@@ -136,5 +135,5 @@ def _packets(engine: Engine, session: EngineSession, environ: dict[str, Any]) ->
             text = payload[start:] if end < 0 else payload[start:end]
             yield base64.b64decode(text[1:], validate=True) if text.startswith("b") else text
             start = len(payload) + 1 if end < 0 else end + len(_SEPARATOR)
-    except (UnicodeDecodeError, binascii.Error):
+    except ValueError:  # it is not UTF-8, or a part of it not Base64
         raise refuse_session(engine, session) from None

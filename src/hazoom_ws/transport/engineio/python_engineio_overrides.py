@@ -47,8 +47,8 @@ class LibraryFace(engineio.Server):  # type: ignore[misc]
         assert self._handle_request is not None
         return self._handle_request(self, environ, start_response)
 
-    def send(self, sid: str, data: str | bytes) -> None:
-        """Send a message to a session; one that is closed loses it."""
+    def send(self, sid: str, data: str | bytes | list[str | bytes]) -> None:
+        """Send a message, or several as one unit, to a session; one that is closed loses it."""
         session = self.sessions.get(sid)
         if session is not None:
             self.outlet.push(session, message_frame(data))
@@ -76,8 +76,10 @@ class LibraryFace(engineio.Server):  # type: ignore[misc]
         return self.sessions.get(sid) or self._ending[sid]
 
 
-def message_frame(data: str | bytes) -> bytes:
-    """Return the frame of a message packet."""
+def message_frame(data: str | bytes | list[str | bytes]) -> bytes:
+    """Return the frame of a message packet, or those of several in one piece: nothing comes between them."""
+    if isinstance(data, list):
+        return b"".join(map(message_frame, data))
     return text_message_frame(data.encode()) if isinstance(data, str) else frame(frames.BINARY, data)
 
 

@@ -63,6 +63,7 @@ class SessionOwner(Protocol):
 
     reason: Any
     refusals: Refusals
+    max_http_buffer_size: int  # the largest message
 
     def new_outbox(self) -> Outbox:
         """Return an outbox that counts with all others."""
@@ -149,15 +150,16 @@ class EngineSession:
 class WebSocket:
     """A WebSocket that carries a session, or a candidate that a polling session tries (``session.websocket`` is another).
 
-    Not thread-safe but for `send_frame` and `close`.
+    ``message_limit_bytes`` bounds what comes. Not thread-safe but for `send_frame` and `close`.
     """
 
-    __slots__ = ("engine", "has_probed", "session")
+    __slots__ = ("engine", "has_probed", "message_limit_bytes", "session")
 
     def __init__(self, engine: SessionOwner, session: EngineSession) -> None:
         self.engine = engine
         self.session = session
         self.has_probed = False
+        self.message_limit_bytes = engine.max_http_buffer_size
 
     def send_frame(self, framed: bytes) -> None:
         """Send a frame soon and in order; have the session closed if its reader is too slow for that."""
@@ -166,6 +168,10 @@ class WebSocket:
     @property
     def backlog_bytes(self) -> int:
         """Return what waits because the client has not read it yet."""
+        raise NotImplementedError
+
+    def limit_messages(self, limit_bytes: int) -> None:
+        """Bound the messages that come after the one at hand; to be called by who handles that."""
         raise NotImplementedError
 
     def close(self, code: CloseCode) -> None:

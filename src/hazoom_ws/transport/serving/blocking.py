@@ -74,7 +74,7 @@ class BlockingWebSocket(WebSocket):
     def __init__(self, engine: Engine, session: EngineSession, connection: socket.socket) -> None:
         super().__init__(engine, session)
         self._connection = connection
-        self._reader = FrameReader(engine.max_http_buffer_size)
+        self._reader = FrameReader(self.message_limit_bytes)
         self._changed = threading.Condition()
         self._outbox = engine.new_outbox()
         self._closing: bytes | None = None  # the close frame, once there is one
@@ -113,6 +113,9 @@ class BlockingWebSocket(WebSocket):
     @property
     def backlog_bytes(self) -> int:
         return self._outbox.size_bytes
+
+    def limit_messages(self, limit_bytes: int) -> None:
+        self.message_limit_bytes = self._reader.limit_bytes = limit_bytes
 
     def close(self, code: CloseCode) -> None:
         with self._changed:

@@ -54,7 +54,7 @@ class LoopWebSocket(WebSocket):
                 return False
             data = bytes(self.loop.inbox[:size_bytes])
             if reader is None:
-                limit_bytes = self.engine.max_http_buffer_size
+                limit_bytes = self.message_limit_bytes
                 text = frames.only_text(data, limit_bytes)
                 if text is not None and self.session.websocket is self:
                     self.engine.receive(self.session, text)
@@ -82,6 +82,11 @@ class LoopWebSocket(WebSocket):
             self.engine.unfinished.release(self)
         elif not self.is_closed:
             self.engine.unfinished.hold(self, reader.held_bytes, self.loop.clock())
+
+    def limit_messages(self, limit_bytes: int) -> None:
+        self.message_limit_bytes = limit_bytes
+        if self._reader is not None:
+            self._reader.limit_bytes = limit_bytes
 
     def hold(self, framed: Iterable[bytes], sent: int) -> None:
         """Keep those frames for later, without the ``sent`` bytes that have left."""

@@ -14,8 +14,9 @@ from socketio import packet
 from socketio.exceptions import ConnectionRefusedError as RefusedError
 
 from hazoom_ws.transport.engineio.engine import Engine
-from hazoom_ws.transport.engineio.python_engineio_overrides import text_message_frame
+from hazoom_ws.transport.engineio.python_engineio_overrides import message_frame, text_message_frame
 from hazoom_ws.transport.engineio.session import MalformedPacket
+from hazoom_ws.transport.socketio.binary_parts import IncompletePackets, split
 from hazoom_ws.transport.socketio.fan_out import Client, FanOut
 from hazoom_ws.transport.socketio.packet import ClientEvent, Packet, Problem, encoded, utf8_bytes
 from hazoom_ws.transport.socketio.python_socketio_overrides import Library
@@ -74,6 +75,8 @@ class Dispatcher:
         self._environ = environ
         self._open_account = open_account
         self._accounts: dict[str, Account] = {}
+        self._incomplete_packets = IncompletePackets(engine)
+        self._incomplete = self._incomplete_packets.by_session
         self._packet_type: type[Packet] = server.packet_class
         self._library = Library(
             server,
@@ -105,20 +108,36 @@ class Dispatcher:
     def close(self, eio_sid: str, reason: str) -> None:
         """Dismiss the client of a session that has ended from all its namespaces."""
         environ = self._library.environ.get(eio_sid, _NO_ENVIRON)
-        self._library.close(eio_sid, reason)
+        self._incomplete_packets.drop(eio_sid)
+        for name in self._fan_out.namespaces_of(eio_sid):
+            self.leave(eio_sid, name, reason)
+        self._library.environ.pop(eio_sid, None)
         self._accounts.pop(eio_sid, None)
         environ.pop("werkzeug.request", None)  # it refers back: parted, both are freed at once
 
     def receive(self, eio_sid: str, data: str | bytes) -> None:
-        """Act on one Socket.IO packet. Raises `MalformedPacket`."""
+        """Act on one Socket.IO packet, or on the last part of one. Raises `MalformedPacket`."""
         account = self._accounts.get(eio_sid)
         if account is None:
             return  # it has ended
+        if eio_sid in self._incomplete or not isinstance(data, str):
+            whole = self._incomplete_packets.add(eio_sid, data)
+            if whole is not None:
+                whole.packet.parts = whole.parts
+                self._handle(eio_sid, account, whole.packet, whole.body, whole.size_bytes)
+            return
         received = self._packet_type()
         body = received.read_header(data)
+        size_bytes = utf8_bytes(data) if account.is_limited or received.part_count else 0
+        if received.part_count:
+            self._incomplete_packets.begin(eio_sid, received, body, size_bytes, 0)
+        else:
+            self._handle(eio_sid, account, received, body, size_bytes)
+
+    def _handle(self, eio_sid: str, account: Account, received: Packet, body: str, size_bytes: int) -> None:
+        """Act on a packet of so many bytes that has all its parts, and of which ``body`` is to be read."""
         problem = None
         if account.is_limited:
-            size_bytes = utf8_bytes(data) if isinstance(data, str) else len(data)
             problem = account.charge(size_bytes, is_connect=received.packet_type == packet.CONNECT)
         if problem is None:
             received.read_body(body)
@@ -253,5 +272,11 @@ class Dispatcher:
         return lambda _: self._engine.outlet.push(client.recipient, answer)
 
     def _acknowledge(self, client: Client, namespace: str | None, identifier: int, argument: Any) -> None:
-        answer = encoded(packet.ACK, namespace, identifier, [] if argument is None else [argument])
-        self._engine.outlet.push(client.recipient, text_message_frame(answer))
+        self._acknowledge_with(client, namespace, identifier, [] if argument is None else [argument])
+
+    def _acknowledge_with(self, client: Client, namespace: str | None, identifier: int, arguments: list[Any]) -> None:
+        arguments, parts = split(arguments)
+        answer = text_message_frame(encoded(packet.ACK, namespace, identifier, arguments, len(parts)))
+        for part in parts:
+            answer += message_frame(part)
+        self._engine.outlet.push(client.recipient, answer)

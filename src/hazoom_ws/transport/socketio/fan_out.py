@@ -20,6 +20,7 @@ from hazoom_ws.transport.bounds.outbox import DroppableFrame, PatientFrame, Piec
 from hazoom_ws.transport.engineio.engine import Engine
 from hazoom_ws.transport.engineio.python_engineio_overrides import message_frame
 from hazoom_ws.transport.engineio.session import Recipient
+from hazoom_ws.transport.socketio.binary_parts import checked
 from hazoom_ws.transport.websocket import frames
 
 _encode_json = msgspec.json.Encoder().encode
@@ -32,7 +33,7 @@ class Event(Protocol):
     """A struct that is sent as an event. ``if_slow``: what becomes of it while its reader is slow.
 
     "kept": it waits. "dropped": it may be lost. "joined": it is a `Piece`, and waits joined with others. "patient": it is
-    part of an answer whose size others bound, and has a ``request_id``.
+    part of an answer whose size others bound, and has a ``request_id``. ``has_parts``: it is `Split`.
     """
 
     @property
@@ -40,6 +41,16 @@ class Event(Protocol):
 
     @property
     def if_slow(self) -> Literal["kept", "dropped", "joined", "patient"]: ...
+
+    @property
+    def has_parts(self) -> bool: ...
+
+
+class Split(Protocol):
+    """An event with binary parts."""
+
+    def split(self) -> tuple[Any, tuple[bytes, ...]]:
+        """Return the struct that is sent as JSON, with placeholders, and the parts."""
 
 
 class Client:
@@ -121,6 +132,10 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
         """Return what a session is in a namespace, None if it is not there."""
         clients = self._by_session.get(eio_sid)
         return clients.get(namespace) if clients else None
+
+    def namespaces_of(self, eio_sid: str) -> list[str]:
+        """Return the namespaces in which a session has a client."""
+        return list(self._by_session.get(eio_sid, ()))
 
     def sid_from_eio_sid(self, eio_sid: str, namespace: str) -> str | None:
         client = self.client_of(eio_sid, namespace)
@@ -222,16 +237,13 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
         if callback:  # each recipient's packet has an acknowledgement id of its own
             for sid, recipient in list(recipients.items()):
                 identifier = self._generate_ack_id(sid, callback)
-                for framed in self.frames_of(namespace, [event, *arguments], identifier):
-                    self._engine.outlet.push(recipient, framed)
+                self._engine.outlet.push(recipient, self.frame_of(namespace, [event, *arguments], identifier))
             return
-        for framed in self.frames_of(namespace, [event, *arguments]):
-            self._engine.outlet.broadcast(recipients.values(), framed)
+        self._engine.outlet.broadcast(recipients.values(), self.frame_of(namespace, [event, *arguments]))
 
-    def frames_of(self, namespace: str, data: list[Any], identifier: int | None = None) -> list[bytes]:
-        """Return the frames of an event. Raises what encoding it raises."""
-        encoded = self.server.packet_class(packet.EVENT, namespace=namespace, data=data, id=identifier).encode()
-        return [message_frame(part) for part in (encoded if isinstance(encoded, list) else [encoded])]
+    def frame_of(self, namespace: str, data: list[Any], identifier: int | None = None) -> bytes:
+        """Return the frame of an event, with those of its arguments that are bytes. Raises what encoding it raises."""
+        return message_frame(self.server.packet_class(packet.EVENT, namespace=namespace, data=data, id=identifier).encode())
 
     def send(
         self,
@@ -308,7 +320,15 @@ def _framed(namespace: str, event: Event, offset: int) -> bytes:
 
 
 def _frame_of(namespace: str, event: Event, offset: int) -> bytes:
+    """Return the frame of an event; of one with parts theirs too, in one piece: nothing comes between them."""
     suffix = b',"%d"]' % offset if offset else b"]"
+    if event.has_parts:
+        said, parts = cast(Split, event).split()
+        prefix = _prefix(namespace, event.event)
+        if checked(parts):
+            prefix = b"45%d-%b" % (len(parts), prefix[2:])
+        text = frames.frame(frames.TEXT, prefix + _encode_json(said) + suffix)
+        return b"".join([text, *(frames.frame(frames.BINARY, part) for part in parts)])
     return frames.frame(frames.TEXT, _prefix(namespace, event.event) + _encode_json(event) + suffix)
 
 

@@ -27,8 +27,9 @@ class _Recipient:
         self.pending: Pending = EMPTY
 
     def send_frame(self, framed: bytes) -> None:
-        text = frames.opened(framed).data[1:]
-        self._server._send_eio_packet(self._eio_sid, packet.Packet(packet.MESSAGE, text))
+        for message in frames.opened_all(framed):
+            data = message.data[1:] if isinstance(message.data, str) else message.data
+            self._server._send_eio_packet(self._eio_sid, packet.Packet(packet.MESSAGE, data))
 
 
 class TestClients:

@@ -1,34 +1,36 @@
 """Socket.IO v5 packets, read with suspicion.
 
 What is no packet of the protocol raises `MalformedPacket`, which ends the session. What is one, but holds what ours may
-not (binary parts, NaN, JSON nested too deeply, too many bytes), becomes an event that carries its `Problem`, and the door
-refuses it like any other. The decoder also tells the door what the library keeps from its handlers: whether the client
-wants an acknowledgement, and that the event came from a client at all.
+not (NaN, JSON nested too deeply, too many bytes, placeholders of parts that did not come), becomes an event that carries
+its `Problem`, and the door refuses it like any other. The decoder also tells the door what the library keeps from its
+handlers: whether the client wants an acknowledgement, and that the event came from a client at all.
 
-A packet is read in two steps, so that its bytes can be counted, and refused, before its JSON is parsed. Nothing is parsed
-twice, and whatever the bytes are, the time that they take grows with their number and no faster.
+A packet is read in two steps, so that its bytes can be counted, and refused, before its JSON is parsed; between the two
+its binary parts arrive, if it has any (`binary_parts`). Nothing is parsed twice, and whatever the bytes are, the time that
+they take grows with their number and no faster.
 
 Source: Socket.IO protocol revision 5, "Packet encoding".
 """
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 from socketio import packet
 
 from hazoom_ws.errors import BadPayload, HazoomError, TooLarge
 from hazoom_ws.transport.engineio.session import MalformedPacket
+from hazoom_ws.transport.socketio.binary_parts import RECEIVED_LIMIT_COUNT, put_in_place, split
 
 # What is wrong with an event, as the function that makes its exception. Not the exception itself: one that was raised
 # holds, by its traceback, all that the functions on its way had in their hands, the client's text among that.
 Problem = Callable[[], HazoomError]
 
 # type, attachments- (of a binary type), [/namespace,], [acknowledgement id], then JSON
-_HEADER = re.compile(r"(?:([0-4])|([56])\d{1,9}-)(?:(/[^,]*)(?:,|$))?(\d{1,15})?")
+_HEADER = re.compile(r"(?:([0-4])|([56])(\d{1,9})-)(?:(/[^,]*)(?:,|$))?(\d{1,15})?")
 _EVENT_NAME = re.compile(r'\s*\[\s*"([^"\\]{1,64})"')
 _EVENT_LIMIT_BYTES = 131_072
 _MAX_JSON_DEPTH = 32
@@ -42,6 +44,7 @@ _LONE_HALF_AT_END = re.compile(r"\\u[dD][89abAB]")
 _ESCAPE = re.compile(r"\\(?:u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|(u[dD][89a-fA-F]\w\w)|.)", re.DOTALL | re.ASCII)
 _HALF_CHARS = 12  # in which the decoder has not found the other half
 _NO_ACK_ID = 0
+_BINARY = packet.BINARY_EVENT - packet.EVENT  # as between the two types of acknowledgements
 _encode_json = msgspec.json.Encoder().encode
 _UNKNOWN_NAMESPACE = "Invalid namespace"  # what the reference server says
 
@@ -67,6 +70,7 @@ class ClientEvent(str):
 
     __slots__ = ("problem", "wants_acknowledgement")
 
+    has_parts: ClassVar[bool] = False
     wants_acknowledgement: bool
     problem: Problem | None
 
@@ -76,6 +80,14 @@ class ClientEvent(str):
         event.wants_acknowledgement = wants_acknowledgement
         event.problem = problem
         return event
+
+
+class EventWithParts(ClientEvent):
+    """The name of an event in whose arguments there are bytes."""
+
+    __slots__ = ()
+
+    has_parts = True
 
 
 class Packet(packet.Packet):  # type: ignore[misc]
@@ -90,8 +102,10 @@ class Packet(packet.Packet):  # type: ignore[misc]
     namespace: str | None = None
     packet_type: int = packet.EVENT
 
+    part_count: int | None = None  # of a packet that came with a type for parts
+    parts: Sequence[bytes] = ()  # those that it came with, before `read_body`
     attachment_count = 0
-    uses_binary_events = False  # nothing that we send is binary; spares a walk through every payload
+    uses_binary_events = False  # spares a walk through every payload
 
     def __init__(  # noqa: PLR0917 - as the library calls it
         self,
@@ -102,7 +116,10 @@ class Packet(packet.Packet):  # type: ignore[misc]
         binary: bool | None = None,  # noqa: ARG002
         encoded_packet: object = None,
     ) -> None:
-        """Make a packet to send, or read ``encoded_packet``. Does without the stock one's bookkeeping for binary parts."""
+        """Make a packet to send, or read ``encoded_packet``. Does without the stock one's bookkeeping for binary parts.
+
+        Of what is sent, whole arguments of an event or an acknowledgement can be bytes; within them nothing is looked for.
+        """
         if encoded_packet is not None:
             self.decode(encoded_packet)
             return
@@ -113,36 +130,50 @@ class Packet(packet.Packet):  # type: ignore[misc]
         self.namespace = namespace
         self.id = id
 
-    def encode(self) -> str:
+    def encode(self) -> str | list[str | bytes]:
+        """Return the packet's text, with parts as a list of that and them. Raises what encoding it raises."""
         data = self.data
         if self.packet_type == packet.CONNECT_ERROR and isinstance(data, str):
             data = {"message": _UNKNOWN_NAMESPACE}  # the library says this bare, and in words of its own
+        elif self.packet_type in (packet.EVENT, packet.ACK):
+            data, parts = split(data)
+            if parts:
+                return [encoded(self.packet_type, self.namespace, self.id, data, len(parts)).decode(), *parts]
         return encoded(self.packet_type, self.namespace, self.id, data).decode()
 
     def decode(self, encoded_packet: object) -> int:
-        """Fill in this packet; never ask for attachments (the return value is always 0). Raises `MalformedPacket`."""
-        self.read_body(self.read_header(encoded_packet))
-        return 0
+        """Fill in this packet, unless it has parts; return how many. Raises `MalformedPacket`."""
+        body = self.read_header(encoded_packet)
+        if not self.part_count:
+            self.read_body(body)
+        return self.part_count or 0
 
     def read_header(self, encoded_packet: object) -> str:
-        """Fill in all but ``data`` of a new packet, and return the text of that. Raises `MalformedPacket`."""
+        """Fill in all but ``data`` of a new packet, and return the text of that. Raises `MalformedPacket`.
+
+        A packet with parts gets the type of one without, and ``part_count``.
+        """
         if not isinstance(encoded_packet, str):
-            # An attachment of an event that was refused when its header came: an acknowledgement of nothing is ignored.
-            self.packet_type, self.id = packet.ACK, _NO_ACK_ID
-            return "[]"
+            raise MalformedPacket("it has no Socket.IO header")
         if encoded_packet.startswith('2["'):  # most of what clients send
             return encoded_packet[1:]
         header = _HEADER.match(encoded_packet)
         if header is None:
             raise MalformedPacket("it has no Socket.IO header")
-        packet_type, binary_type, namespace, identifier = header.groups()
-        self.packet_type = int(packet_type or binary_type)
+        packet_type, binary_type, part_count, namespace, identifier = header.groups()
+        if packet_type:
+            self.packet_type = int(packet_type)
+        else:
+            self.packet_type = packet.EVENT if binary_type == "5" else packet.ACK
+            self.part_count = int(part_count)
+            if self.part_count > RECEIVED_LIMIT_COUNT:
+                raise MalformedPacket("it has too many binary parts", f"the limit is {RECEIVED_LIMIT_COUNT}")
         self.namespace = namespace.partition("?")[0] if namespace else None
         self.id = int(identifier) if identifier else None
         return header.string[header.end() :]
 
     def read_body(self, text: str) -> None:
-        """Fill in ``data``, what `read_header` has returned. Raises `MalformedPacket`."""
+        """Fill in ``data``, what `read_header` has returned, with the ``parts``. Raises `MalformedPacket`."""
         # Four bytes a character is the most that UTF-8 needs: most packets are never measured.
         if len(text) * 4 > self.event_limit_bytes and (size_bytes := _payload_bytes(text)) > self.event_limit_bytes:
             self.refuse(text, partial(TooLarge, "payload", self.event_limit_bytes, size_bytes))
@@ -150,7 +181,9 @@ class Packet(packet.Packet):  # type: ignore[misc]
         data = _loads(text) if text else None
         if type(data) is partial:
             self.refuse(text, data)
-        elif self.packet_type == packet.EVENT or self.packet_type == packet.BINARY_EVENT:  # noqa: PLR1714 - it is quicker
+        elif self.part_count is not None and not self._take_parts(data):
+            self.refuse(text, _WRONG_PLACEHOLDERS)
+        elif self.packet_type == packet.EVENT:
             self._read_event(data)
         else:
             is_valid = {
@@ -166,7 +199,7 @@ class Packet(packet.Packet):  # type: ignore[misc]
         """Let this packet be what is refused for ``problem``; ``text`` is as in `read_body`, and not parsed."""
         if self.packet_type == packet.CONNECT:
             self.data = problem  # where the client's auth would be
-        elif self.packet_type in (packet.EVENT, packet.BINARY_EVENT):
+        elif self.packet_type == packet.EVENT:
             name = _EVENT_NAME.match(text)
             self._refuse(name[1] if name else "", problem)
         elif self.packet_type == packet.ACK:
@@ -175,15 +208,20 @@ class Packet(packet.Packet):  # type: ignore[misc]
             raise MalformedPacket("its type cannot be like that", f"type {self.packet_type}")
 
     def _read_event(self, data: object) -> None:
-        if not isinstance(data, list) or not data:
+        if not isinstance(data, list) or not data or type(data[0]) is bytes:
             raise MalformedPacket("its event is no array that starts with a name")
         name = data[0] if isinstance(data[0], str) else repr(data[0])[:64]
-        if self.packet_type == packet.BINARY_EVENT:
-            self._refuse(name, partial(BadPayload, "payload", "must be JSON without binary parts"))
-        else:
-            event = data[0] = ClientEvent(name)
-            event.wants_acknowledgement, event.problem = self.id is not None, None
-            self.data = data
+        event = data[0] = ClientEvent(name) if not self.part_count else EventWithParts(name)
+        event.wants_acknowledgement, event.problem = self.id is not None, None
+        self.data = data
+
+    def _take_parts(self, data: object) -> bool:
+        """Put the parts into ``data``; return False if its placeholders are not theirs. Raises `MalformedPacket`."""
+        if not isinstance(data, list) or put_in_place(data, self.parts):
+            return True
+        if not self.part_count:
+            raise MalformedPacket("it has placeholders and no binary parts")
+        return False
 
     def _refuse(self, name: str, problem: Problem) -> None:
         self.packet_type = packet.EVENT
@@ -205,9 +243,10 @@ def _payload_bytes(text: str) -> int:
     return utf8_bytes(text) - 3 * text.count("\\u")
 
 
-def encoded(packet_type: int, namespace: str | None, identifier: int | None, data: Any) -> bytes:
-    """Return a packet in UTF-8. ``data`` None: it has none."""
-    header = f"{packet_type}{_address(namespace)}{'' if identifier is None else identifier}".encode()
+def encoded(packet_type: int, namespace: str | None, identifier: int | None, data: Any, part_count: int = 0) -> bytes:
+    """Return a packet in UTF-8. ``data`` None: it has none. With parts, its type becomes the one for that."""
+    type_said = f"{packet_type + _BINARY}{part_count}-" if part_count else str(packet_type)
+    header = f"{type_said}{_address(namespace)}{'' if identifier is None else identifier}".encode()
     return header if data is None else header + _encode_json(data)
 
 
@@ -238,6 +277,7 @@ def _loads(text: str) -> Any:
     return data
 
 
+_WRONG_PLACEHOLDERS = partial(BadPayload, "payload", "must have one placeholder for each binary part")
 _TOO_DEEP = partial(BadPayload, "payload", f"is nested too deeply, the limit is {_MAX_JSON_DEPTH} levels")
 
 

@@ -3,11 +3,13 @@
 What we put in its place, and why:
 
 - `namespace_handlers`, `handlers`: a namespace of ours is nobody else's, and found in one step
-- `_handle_eio_disconnect`: a session has an account for as long as it lasts
+- `_handle_eio_disconnect`: a session has an account for as long as it lasts, and leaves its own namespaces: the library
+  looks through all that there are
+- `_send_packet`: a packet and its binary parts are one unit
 - `_handle_disconnect`, `disconnect`: who leaves is gone, whatever a handler raises
 
-What we call: `_handle_connect`, `_handle_event`, `_handle_ack`, `_trigger_event`, to serve the namespaces of others;
-`_send_packet`, for a refusal. In tests/unit/test_library_facts.py `test_the_server_has_what_we_replace` and
+What we call: `_handle_connect`, `_handle_event`, `_handle_ack`, `_trigger_event`, to serve the namespaces of others. In
+tests/unit/test_library_facts.py `test_the_server_has_what_we_replace` and
 `test_the_server_registers_three_handlers...` notice when any of it moves.
 
 `FanOut` is its ``client_manager`` and `Packet` its ``serializer``, as it documents them; what they override is checked by
@@ -69,12 +71,12 @@ class Library:
         server.handlers = Handlers(self.namespaces)
         self.environ: dict[str, dict[str, Any]] = server.environ  # of each session
         self.open: Callable[[str, Any], None] = server._handle_eio_connect
-        self.close: Callable[[str, str], None] = server._handle_eio_disconnect
         self.connect: Callable[[str, str, object], None] = server._handle_connect
         self.handle_event: Callable[..., None] = server._handle_event
         self.handle_acknowledgement: Callable[..., None] = server._handle_ack
         self._server = server
         server._handle_eio_disconnect = close
+        server._send_packet = self._send_as_one
         server._handle_disconnect = leave
         server.disconnect = disconnect
 
@@ -90,3 +92,6 @@ class Library:
     def send(self, eio_sid: str, packet: Any) -> None:
         """Send a packet to a session, or to a test client, which sees it as the library's."""
         self._server._send_packet(eio_sid, packet)
+
+    def _send_as_one(self, eio_sid: str, packet: Any) -> None:
+        self._server.eio.send(eio_sid, packet.encode())

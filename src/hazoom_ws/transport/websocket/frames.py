@@ -8,6 +8,7 @@ Why not the ``Protocol`` of `websockets` or of `wsproto`, which decide the same 
 (``python scripts/bench/framing.py``). The masking itself is `websockets`' own C function.
 """
 
+from collections.abc import Iterator
 from enum import IntEnum
 from struct import Struct
 
@@ -80,6 +81,20 @@ def opened(framed: bytes) -> Message:
     return Message(opcode, payload.decode() if opcode == TEXT else payload)
 
 
+def opened_all(framed: bytes) -> Iterator[Message]:
+    """Yield what `frame` was given, of one frame or of several that were joined."""
+    start = 0
+    while start < len(framed):
+        size_bytes, payload_start = framed[start + 1], start + 2
+        if size_bytes == 126:
+            size_bytes, payload_start = _UINT16.unpack_from(framed, payload_start)[0], payload_start + 2
+        elif size_bytes == 127:
+            size_bytes, payload_start = _UINT64.unpack_from(framed, payload_start)[0], payload_start + 8
+        opcode, payload = framed[start] & 0x0F, framed[payload_start : payload_start + size_bytes]
+        yield Message(opcode, payload.decode() if opcode == TEXT else payload)
+        start = payload_start + size_bytes
+
+
 def only_text(data: bytes, limit_bytes: int) -> str | None:
     """Return the text if ``data`` is one whole frame of text, of less than 64 KB, as it nearly always is.
 
@@ -107,11 +122,11 @@ class FrameReader:
     `feed` what arrived, then call `next_message` as long as it `has_frame`. Not thread-safe.
     """
 
-    __slots__ = ("_buffer", "_fragments", "_limit_bytes", "_missing_bytes", "_opcode", "_position", "has_frame")
+    __slots__ = ("_buffer", "_fragments", "_missing_bytes", "_opcode", "_position", "has_frame", "limit_bytes")
 
     def __init__(self, limit_bytes: int) -> None:
-        """``limit_bytes`` bounds a whole message, over all its fragments."""
-        self._limit_bytes = limit_bytes
+        """``limit_bytes`` bounds a whole message, over all its fragments; it may be changed between two messages."""
+        self.limit_bytes = limit_bytes
         self.has_frame = False  # whether there may be a whole frame that `next_message` has not been asked for
         self._buffer: bytes | bytearray = b""
         self._position = 0  # of the next frame in the buffer
@@ -168,7 +183,7 @@ class FrameReader:
                     self._wait_for(start - position)
                     return None
                 size_bytes = field.unpack_from(buffer, position + 2)[0]
-            if size_bytes > self._limit_bytes or self._fragments is not None:
+            if size_bytes > self.limit_bytes or self._fragments is not None:
                 self._check_size(first & 0x0F, size_bytes)
             payload_start = start + 4
             end = payload_start + size_bytes
@@ -220,8 +235,8 @@ class FrameReader:
     def _check_size(self, opcode: int, size_bytes: int) -> None:
         """Refuse a message by the length it announces, before its bytes are here."""
         collected_bytes = len(self._fragments) if self._fragments is not None and opcode < CLOSE else 0
-        if collected_bytes + size_bytes > self._limit_bytes:
-            raise FrameError(CloseCode.TOO_BIG, f"a message is longer than {self._limit_bytes} bytes")
+        if collected_bytes + size_bytes > self.limit_bytes:
+            raise FrameError(CloseCode.TOO_BIG, f"a message is longer than {self.limit_bytes} bytes")
 
     def _defragment(self, opcode: int, payload: bytes, *, is_final: bool) -> Message | None:
         if self._fragments is None:

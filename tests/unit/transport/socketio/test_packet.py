@@ -61,11 +61,11 @@ def test_the_name_is_known_even_if_the_payload_may_not_be(text, name):
     assert event.problem().code == "bad_payload"
 
 
-def test_an_announced_attachment_is_not_waited_for():
-    packet = Packet(encoded_packet='5999999999-7["message",{"_placeholder":true,"num":0}]')
-    assert packet.packet_type == stock.EVENT
-    assert packet.attachment_count == 0
-    assert packet.data[0].problem is not None
+def test_two_parts_may_be_announced_and_not_three():
+    assert Packet(encoded_packet='52-7["x"]').part_count == 2
+    for count in ("3", "999999999"):
+        with pytest.raises(MalformedPacket):
+            Packet(encoded_packet=f'5{count}-7["x"]')
 
 
 @pytest.mark.parametrize(
@@ -84,9 +84,10 @@ def test_an_announced_attachment_is_not_waited_for():
         "31{}",
         "1{}",
         '6["x"]',
-        '61-["x"]',
+        '60-["x"]',
         '5["x"]',
-        "51-{}",
+        "50-{}",
+        '50-["x",{"_placeholder":true,"num":0}]',
         "0abc",
     ],
 )
