@@ -45,14 +45,19 @@ def install_python_packages(extra: str | None = None) -> None:
     stamp.write_text(content, encoding="utf-8")
 
 
-def install_npm_packages() -> None:
-    """Install the locked npm packages and put the official client in place for the built-in page."""
+def install_npm_packages(*, for_tests: bool = True) -> None:
+    """Install the locked npm packages and put the official client in place for the built-in pages, which need no other.
+
+    Their install scripts are not run: none of them has to build anything.
+    """
     lock = (NPM / "package-lock.json").read_bytes()
-    stamp = NPM / "node_modules" / ".installed"
-    if not stamp.exists() or stamp.read_bytes() != lock:
+    stamp, pages_stamp = NPM / "node_modules" / ".installed", NPM / "node_modules" / ".installed-for-pages"
+    stamps = [stamp] if for_tests else [stamp, pages_stamp]
+    if not any(one.exists() and one.read_bytes() == lock for one in stamps):
         _say("installing npm packages")
-        _run([npm_command(), "ci", "--silent", "--no-audit", "--no-fund"], cwd=NPM)
-        stamp.write_bytes(lock)
+        omitted = [] if for_tests else ["--omit=dev"]
+        _run([npm_command(), "ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", *omitted], cwd=NPM)
+        stamps[-1].write_bytes(lock)
     client = NPM / "node_modules" / "socket.io-client" / "dist" / PAGE_CLIENT.name
     if not PAGE_CLIENT.exists() or PAGE_CLIENT.read_bytes() != client.read_bytes():
         PAGE_CLIENT.parent.mkdir(parents=True, exist_ok=True)

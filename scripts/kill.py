@@ -1,6 +1,7 @@
 """Kill a server at random moments under load, and say what became of the messages: ``python scripts/kill.py [MODE ...]``.
 
 Eight official clients say messages in three rooms without a pause, twelve at once each, with ``client_id``s of their own.
+Beside that each counts in a key of the first room's state.
 The server, started as a user starts it with a file of its own, is killed (SIGKILL) at ``--kills`` random moments, some of
 them right after its start, and now and then while it starts; then it is started again with the same file. The clients come
 back by themselves and say again what was not acknowledged. After each start, and at the end, all history is read.
@@ -11,7 +12,8 @@ A row counts, for a MODE (all, if none is named) and a ``--log-fsync`` (both, if
 - said: messages; again: how often one was said again, its acknowledgement having not come;
 - acknowledged; known: of these with ``duplicate: true``: kept before the kill, acknowledged after it;
 - found: messages in the history at the end;
-- lost: acknowledged, and at any time after that not in the history by the id that was acknowledged;
+- counted: how often a client has set its key in a room's state to one more, and that was acknowledged;
+- lost: acknowledged, and at any time after that not in the history by the id that was acknowledged, or not in the state;
 - doubled: at any time more than once in the history.
 
 The exit status is 1 if anything is lost or doubled, or if what was said, acknowledged and found is not the same. The same
@@ -32,7 +34,7 @@ import environment
 
 MODES = ("eventlet", "eventlet without epoll", "threading")
 FSYNCS = ("normal", "full")
-COLUMNS = ("kills", "said", "again", "acknowledged", "known", "found", "lost", "doubled")
+COLUMNS = ("kills", "said", "again", "acknowledged", "known", "found", "counted", "lost", "doubled")
 
 
 def main() -> int:
@@ -80,7 +82,7 @@ def _is_kept(mode: str, fsync: str, options: argparse.Namespace) -> bool:
         print(said_by_servers.getvalue())
         raise
     kills = f"{found.kills} + {found.kills_while_starting}"
-    counts = [found.said, found.said_again, found.acknowledged, found.known_again, found.found]
+    counts = [found.said, found.said_again, found.acknowledged, found.known_again, found.found, found.counted]
     cells = [kills, *(f"{count:,}" for count in (*counts, len(found.lost), len(found.doubled)))]
     print(f"{mode:24}{fsync:>10}" + "".join(f"{cell:>13}" for cell in cells), flush=True)
     for what, texts in (("lost", found.lost), ("doubled", found.doubled)):

@@ -6,9 +6,12 @@ from typing import Any
 
 from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.events.rooms import NewMessage
-from hazoom_ws.message_log.contract import Batch, StoredSession
+from hazoom_ws.message_log.contract import Batch, Entry, StoredSession, number
+from hazoom_ws.message_log.documents import DocumentUpdate
 from hazoom_ws.message_log.memory import MemoryLog
+from hazoom_ws.message_log.memory_documents import MemoryDocuments
 from hazoom_ws.message_log.session_states import PendingSessions
+from hazoom_ws.message_log.state_cache import LoadedRoom, StateCache
 
 
 class ByHand:
@@ -54,6 +57,9 @@ class ByHand:
         return function.__name__
 
 
+FIRST_SEQ = 1_000_000
+
+
 class BreaksOnce:
     """Raises once when it is called, then calls what is behind it."""
 
@@ -69,22 +75,61 @@ class BreaksOnce:
         raise MemoryError
 
 
+class _NothingFiled:
+    """The file of a `LogByHand`, as far as room states ask for one."""
+
+    def __init__(self, log: "LogByHand") -> None:
+        self._log = log
+
+    def check(self) -> None:
+        if self._log.problem is not None:
+            raise LogUnavailable(self._log.problem)
+
+    def load(self, room: str) -> LoadedRoom:
+        return LoadedRoom({}, 0)
+
+    def find_resent(self, room: str, user: str, client_id: str, sender: object) -> int | None:
+        return None
+
+
+class DocumentsByHand(MemoryDocuments):
+    """Documents whose updates are kept with the batches of a `LogByHand`."""
+
+    def __init__(self, log: "LogByHand") -> None:
+        super().__init__(log.next_offset, limit_bytes=100_000_000)
+        self._log = log
+        self.pending: list[DocumentUpdate] = []
+
+    def add_update(self, document: str, update: bytes) -> DocumentUpdate:
+        if self._log.problem is not None:
+            raise LogUnavailable(self._log.problem)
+        self.pending.append(DocumentUpdate(self._log.next_offset(), document, update))
+        return self.pending[-1]
+
+
 class LogByHand(MemoryLog):
     """A log whose batches are kept, or not, as the test says: `write_at_once` by ``at_once``, all else by ``fails_with()``.
 
-    A `LogUnavailable` makes it unwell, anything else does not. ``kept`` has the seqs of messages, ``kept_sessions`` states.
+    A `LogUnavailable` makes it unwell, anything else does not. ``kept`` has messages, changes of room states and updates of
+    documents, ``kept_sessions`` states of sessions. Like a log whose order others share, it gives messages their numbers
+    when it keeps them: from `FIRST_SEQ` on.
     """
+
+    states: StateCache
+    documents: DocumentsByHand
 
     def __init__(self) -> None:
         super().__init__(room_limit_count=10_000, limit_bytes=10_000_000)
         self.problem = None
         self.at_once = True
         self.fails_with: Callable[[], Exception] | None = None
-        self.kept: set[int] = set()
+        self.kept: list[Entry] = []
         self.kept_sessions: dict[str, StoredSession | None] = {}
         self.has_to_tidy = self.has_to_checkpoint = self.is_closed = False
         self._pending: list[NewMessage] = []
         self._sessions = PendingSessions()
+        self.states = StateCache(self, limit_bytes=10_000_000, file=_NothingFiled(self))
+        self.documents = DocumentsByHand(self)
 
     @property
     def is_untidy(self) -> bool:
@@ -96,11 +141,15 @@ class LogByHand(MemoryLog):
 
     @property
     def is_dirty(self) -> bool:
-        return self.problem is None and bool(self._pending or self._sessions.pressing or self._sessions.waiting)
+        return self.problem is None and bool(self._has_entries or self._sessions.pressing or self._sessions.waiting)
 
     @property
     def is_pressing(self) -> bool:
-        return bool(self._pending or (self._sessions.pressing and self.problem is None))
+        return bool(self._has_entries or (self._sessions.pressing and self.problem is None))
+
+    @property
+    def _has_entries(self) -> bool:
+        return bool(self._pending or self.states.pending or self.documents.pending)
 
     def append(self, **fields: Any) -> NewMessage:
         if self.problem is not None:
@@ -116,16 +165,28 @@ class LogByHand(MemoryLog):
         self._sessions.press()
 
     def pop_batch(self) -> Batch:
-        if not self._pending and not self._sessions.pressing:
+        if not self._has_entries and not self._sessions.pressing:
             self.press()
         messages, self._pending = self._pending, []
-        return Batch(messages, *self._sessions.pop(), messages[0].seq if messages else self.next_offset())
+        state_changes = self.states.pop()
+        updates, self.documents.pending = self.documents.pending, []
+        sessions, changes = self._sessions.pop()
+        batch = Batch(messages, sessions, changes, 0, state_changes=state_changes, updates=updates)
+        return batch._replace(number=min((entry.seq for entry in batch.entries()), default=0) or self.next_offset())
 
     def write(self, batch: Batch) -> None:
         if self.is_closed:
             raise LogUnavailable("closed")
         self._fail()
-        self.kept.update(message.seq for message in batch.messages)
+        places = [entry.seq for entry in batch.entries()]
+        for message in batch.messages:
+            seq = FIRST_SEQ + len(self.kept)
+            number(message, seq, f"kept-{seq}")
+            self.kept.append(message)
+        self.kept += [*batch.state_changes, *batch.updates]
+        self.states.settle(max(places, default=0), 0)
+        for update in batch.updates:
+            self.documents.keep(update)
         self.kept_sessions.update(batch.sessions)
 
     def write_at_once(self, batch: Batch) -> bool:
@@ -136,6 +197,7 @@ class LogByHand(MemoryLog):
 
     def forget(self, batch: Batch) -> None:
         super().forget(batch)
+        self.states.forget(batch.state_changes)
         self._sessions.put_back(batch.sessions.items())
 
     def tidy(self) -> None:

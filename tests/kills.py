@@ -1,9 +1,9 @@
 """Kills a server at random moments under load and counts what became of the messages. For tests, and scripts/kill.py.
 
 Official clients say messages without a pause, some at once, each with a ``client_id`` of its own, and say again what was
-not acknowledged when they are back. The server is killed (SIGKILL: no handler runs, what the system has of the file stays),
-some of the time while it starts, and started again with the same file. Power is not cut: what was not yet on the disk is
-not lost that way.
+not acknowledged when they are back. Beside that each counts in a key of its own of a room's state. The server is killed
+(SIGKILL: no handler runs, what the system has of the file stays), some of the time while it starts, and started again with
+the same file. Power is not cut: what was not yet on the disk is not lost that way.
 """
 
 import random
@@ -30,7 +30,10 @@ OPTIONS = {"reconnectionDelay": 20, "reconnectionDelayMax": 100, "transports": [
 
 
 class Findings(NamedTuple):
-    """What a run has found; ``lost`` and ``doubled`` hold texts, and are empty if the server keeps its promise."""
+    """What a run has found; ``lost`` and ``doubled`` hold texts, and are empty if the server keeps its promise.
+
+    Who has counted further than the state of the room says is ``lost`` by name.
+    """
 
     kills: int
     kills_while_starting: int
@@ -39,6 +42,7 @@ class Findings(NamedTuple):
     acknowledged: int
     known_again: int  # acknowledged with ``duplicate: true``
     found: int
+    counted: int  # how often a key was set, and that acknowledged
     lost: frozenset[str]
     doubled: frozenset[str]
 
@@ -67,6 +71,9 @@ class Talker:
         self._name = name
         self._chance = chance
         self._waiting: dict[int, dict[str, str]] = {}  # payloads by the key of their acknowledgement
+        self.name = name
+        self.counted = 0  # up to here it was acknowledged
+        self._counting: int | None = None  # the key of the acknowledgement of the next one
 
     def join(self) -> None:
         """Be in the rooms: recovery keeps one there."""
@@ -89,11 +96,24 @@ class Talker:
                 assert "lost" in reply or reply["error"]["retry"], reply
                 self.said_again += 1
                 self._say(payload)
+        if self._counting is not None and self._counting in replies:
+            reply, self._counting = replies[self._counting], None
+            if reply.get("ok"):
+                self.counted += 1
+            else:
+                assert "lost" in reply or reply["error"]["retry"], reply
+                self._count()
+        elif self._counting is None and goes_on:
+            self._count()
         while goes_on and len(self._waiting) < AT_ONCE:
             self.said += 1
             text = f"{self._name} {self.said}"
             self._say({"room": self._chance.choice(ROOMS), "message": text, "client_id": text})
-        return not self._waiting
+        return not self._waiting and self._counting is None
+
+    def _count(self) -> None:
+        payload = {"room": ROOMS[0], "values": {self.name: self.counted + 1}, "client_id": str(self.counted + 1)}
+        self._counting = self._socket.start_to_emit("state_set", payload)
 
     def _say(self, payload: dict[str, str]) -> None:
         self._waiting[self._socket.start_to_emit("message", payload)] = payload
@@ -119,8 +139,10 @@ def kill_at_random(*, async_mode: str, log_fsync: str, kills: int, seed: int, fo
 
     def look() -> None:
         acknowledged = [message for talker in talkers for message in list(talker.id_of.items())]
-        found[:] = everything(client, server.url)
+        counted = {talker.name: talker.counted for talker in talkers}
+        found[:], state = everything(client, server.url)
         all_lost.update(lost(acknowledged, found))
+        all_lost.update(name for name, number in counted.items() if state.get(name, 0) < number)
         all_doubled.update(doubled(found))
 
     with OfficialClient() as client:
@@ -154,6 +176,7 @@ def kill_at_random(*, async_mode: str, log_fsync: str, kills: int, seed: int, fo
         acknowledged=sum(len(talker.id_of) for talker in talkers),
         known_again=sum(talker.known_again for talker in talkers),
         found=len(found),
+        counted=sum(talker.counted for talker in talkers),
         lost=frozenset(all_lost),
         doubled=frozenset(all_doubled),
     )
@@ -176,8 +199,11 @@ def is_all_kept(client: OfficialClient, talkers: Iterable[Talker]) -> bool:
     return not waiting
 
 
-def everything(client: OfficialClient, url: str) -> list[Message]:
-    """Return all that the rooms' histories hold, page by page. Raises AssertionError if its order is broken."""
+def everything(client: OfficialClient, url: str) -> tuple[list[Message], dict[str, int]]:
+    """Return all that the rooms' histories hold, page by page, and the state of the first room.
+
+    Raises AssertionError if the order of the histories is broken.
+    """
     reader = client.connect(url, reconnection=False, transports=["websocket"])
     messages: list[dict] = []
     for room in ROOMS:
@@ -190,9 +216,10 @@ def everything(client: OfficialClient, url: str) -> list[Message]:
             if page["complete"]:
                 break
             after = page["messages"][-1]["seq"]
+    state = wait_until(partial(state_of, reader, ROOMS[0]), "there is a state")
     reader.disconnect()
     assert len({entry["seq"] for entry in messages}) == len({entry["id"] for entry in messages}) == len(messages)
-    return [(entry["message"], entry["id"]) for entry in messages]
+    return [(entry["message"], entry["id"]) for entry in messages], state["values"]
 
 
 def page_after(reader: Socket, room: str, after: int) -> dict | None:
@@ -200,6 +227,13 @@ def page_after(reader: Socket, room: str, after: int) -> dict | None:
     page = reader.emit("get_history", {"room": room, "after": after, "limit": 500})
     assert page["ok"] or page["error"]["code"] == "rate_limited", page
     return page if page["ok"] else None
+
+
+def state_of(reader: Socket, room: str) -> dict | None:
+    """Return the reply with a room's state, None if it has to be asked for again."""
+    state = reader.emit("state_get", {"room": room})
+    assert state["ok"] or state["error"]["retry"], state
+    return state if state["ok"] else None
 
 
 def kill_while_starting(async_mode: str, port: int, env: dict[str, str], after_s: float) -> None:

@@ -456,8 +456,11 @@ class Socket:
 
     def open_namespace(self, namespace: str, **options: Any) -> "Socket":
         """Connect to one more namespace over the same connection."""
-        socket = self._client._open("open_namespace", over=self.number, namespace=namespace, options=options)
-        return socket.wait_until_connected()
+        return self.try_to_open_namespace(namespace, **options).wait_until_connected()
+
+    def try_to_open_namespace(self, namespace: str, **options: Any) -> "Socket":
+        """Start to connect to one more namespace; `wait_for` tells how it went."""
+        return self._client._open("open_namespace", over=self.number, namespace=namespace, options=options)
 
     def wait_until_connected(self) -> "Socket":
         self.wait_for("status")

@@ -14,7 +14,7 @@ from itertools import count
 from pathlib import Path
 
 import environment
-from bench import behaviour, llm, traffic
+from bench import behaviour, live, llm, traffic
 from bench.load import NoCompilerError, compile_tools
 from bench.peers import BenchError, all_peers, choose_cores, raise_file_limit
 from bench.report import Record, print_table, write_json
@@ -30,6 +30,7 @@ SCENARIOS = {
     ),
     "fairness": ("an acknowledged message every 5 ms in a room of its own, while others disturb", behaviour.fairness),
     "llm": ("10,000 tokens a second from an AI backend to those who asked", llm.llm),
+    "live": ("cursors, games, shared state and documents", live.live),
     "beside": ("20 messages a second to a room of 1,000, alone and beside 10,000 tokens a second", llm.beside),
 }
 RESULT = environment.VENV / "bench" / "bench.json"

@@ -24,16 +24,17 @@ class Tools(NamedTuple):
 
     load: Path
     streams: Path
+    live: Path
     floor: Path
     inflates: bool
 
 
 def compile_tools(folder: Path) -> Tools:
-    """Compile load.c, streams.c and floor.c into ``folder``. Raises `NoCompilerError`."""
+    """Compile load.c, streams.c, live.c and floor.c into ``folder``. Raises `NoCompilerError`."""
     compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
     if compiler is None:
         raise NoCompilerError("the load client is written in C and no C compiler was found; install cc, gcc or clang")
-    load, streams, floor = folder / "load", folder / "streams", folder / "floor"
+    load, streams, live, floor = folder / "load", folder / "streams", folder / "live", folder / "floor"
 
     def compile_one(source: str, target: Path, *options: str) -> str:
         command = [compiler, "-O2", "-o", str(target), str(HERE / source), *options]
@@ -42,10 +43,11 @@ def compile_tools(folder: Path) -> Tools:
 
     inflates = not compile_one("load.c", load, "-lz")
     problem = "" if inflates else compile_one("load.c", load, "-DNO_ZLIB")
-    problem = problem or compile_one("streams.c", streams) or compile_one("floor.c", floor)
+    problem = problem or compile_one("streams.c", streams) or compile_one("live.c", live, "-DNO_ZLIB")
+    problem = problem or compile_one("floor.c", floor)
     if problem:
         raise NoCompilerError(f"{compiler} cannot compile the load client: {problem.strip().splitlines()[0]}")
-    return Tools(load, streams, floor, inflates)
+    return Tools(load, streams, live, floor, inflates)
 
 
 def run_load(
@@ -56,15 +58,17 @@ def run_load(
     *,
     limit_s: float = 300,
     backend: socket.socket | None = None,
+    program: Path | None = None,
     **options: object,
 ) -> Any:
     """Run the load client in ``mode`` against ``server`` and return what it measured. Raises `BenchError`.
 
-    ``backend`` listens already: on it streams.c, which then is the load client, answers what the server asks.
+    ``program`` is the load client, load.c by default. ``backend`` listens already: on it streams.c, which then is the load
+    client, answers what the server asks.
     """
     pids = ",".join(map(str, server.pids))
     known = {"port": server.port, "pids": pids, "server_core": cores.server, "load_core": cores.load, "limit": limit_s}
-    program, files = tools.load, ()
+    program, files = program or tools.load, ()
     if backend is not None:
         program, files = tools.streams, (backend.fileno(),)
         known["listener"] = backend.fileno()

@@ -28,7 +28,14 @@ io.on("connection", (socket) => {
     acknowledge?.({ ok: true, id: entry.id, seq, timestamp: entry.timestamp, duplicate: false });
   });
 
+  // Positions as users of socket.io write them: each is broadcast.
+  socket.on("relay", ({ room = "general", channel, key, data }) => {
+    socket.to(room).emit("relay", { room, at: Date.now() / 1000, items: [{ user, client: socket.id, channel, key, data }] });
+  });
+
   if (relay) socket.on("llm_request", (payload) => relay(socket, user, payload));
 });
+
+if (process.env.BENCH_LIVE) new (require("y-socket.io/dist/server").YSocketIO)(io).initialize();
 
 httpServer.listen(0, "127.0.0.1", () => console.log(`node ready on http://127.0.0.1:${httpServer.address().port}`));

@@ -15,15 +15,26 @@ from werkzeug.test import create_environ
 from hazoom_ws.access.accounts import Accounts
 from hazoom_ws.access.origins import OriginCheck, cors_origins
 from hazoom_ws.chat.hub import Hub
+from hazoom_ws.delivery.beside import run_beside
 from hazoom_ws.delivery.delivery import Delivery
+from hazoom_ws.delivery.effects import Later
+from hazoom_ws.delivery.ticker import Ticker
 from hazoom_ws.delivery.timers import Timers
+from hazoom_ws.live.documents.documents import Documents
+from hazoom_ws.live.documents.writer import Writer
+from hazoom_ws.live.relay import Relay
+from hazoom_ws.live.shared_state import States
 from hazoom_ws.llm_bridge.answers import Answers
 from hazoom_ws.llm_bridge.bridge import LlmBridge
 from hazoom_ws.llm_bridge.proxies import check_proxy
 from hazoom_ws.message_log.opening import open_log
 from hazoom_ws.metrics.statistics import Statistics
 from hazoom_ws.namespaces.application import FromApplication
+from hazoom_ws.namespaces.boards import NAME as BOARDS
+from hazoom_ws.namespaces.boards import BoardsNamespace
 from hazoom_ws.namespaces.chat import Chat
+from hazoom_ws.namespaces.documents import PREFIX as DOCUMENTS
+from hazoom_ws.namespaces.documents import DocumentsNamespace, send_to_editors
 from hazoom_ws.namespaces.features import Feature
 from hazoom_ws.namespaces.parts import Parts
 from hazoom_ws.namespaces.registry import Registry
@@ -120,6 +131,34 @@ def create_app(
 
     # Chat, and the AI's answers.
     hub = Hub(settings, log, delivery.add, wake=timers.ensure_running, clock=time.monotonic, wall_clock=time.time)
+    ticker = Ticker(
+        delivery, interval_s=settings.relay_interval_ms / 1000, worker=worker, start_task=start_task, sleep=sleep
+    )
+    relay = Relay(
+        delivery.add,
+        slow_in=delivery.slow_in,
+        backlog_bytes=delivery.backlog_bytes,
+        wake=ticker.ensure_running,
+        interval_s=settings.relay_interval_ms / 1000,
+        clock=time.monotonic,
+        wall_clock=time.time,
+    )
+    states = States(log.states, delivery.add, wall_clock=time.time)
+    hub.on_parted = relay.leave
+    documents = Documents(
+        log.documents,
+        queue=lambda send: delivery.add(Later(lambda _: send())),
+        send_all=partial(send_to_editors, fan_out),
+        run_beside=run_beside(delivery, worker, start_task),
+        wake=ticker.ensure_running,
+        wake_idle=timers.ensure_running,
+        clock=time.monotonic,
+        update_limit_bytes=settings.document_update_limit_bytes,
+        document_limit_bytes=settings.document_limit_bytes,
+        idle_s=settings.document_idle_s,
+        interval_s=settings.relay_interval_ms / 1000,
+    )
+    ticker.serve(relay.run_due, documents.run_due)
     bridge = LlmBridge(settings, start_task=start_task, read=engine.loop_reader, give_way=engine.let_others)
     answers = Answers(
         settings,
@@ -129,6 +168,7 @@ def create_app(
         turn=delivery.turn,
         keeps_up=partial(delivery.keeps_up, limit_bytes=settings.outbox_limit_bytes // 2),
         wake=timers.ensure_running,
+        open_writer=lambda writing: Writer(documents, writing.document, writing.text, settings.assistant_name),
     )
     statistics = Statistics(hub, answers, bridge)
 
@@ -136,7 +176,17 @@ def create_app(
     # Handlers that others add find the client's request in Flask's.
     environ = {**create_environ("/socket.io/"), "flask.app": app}
     dispatcher = Dispatcher(
-        socketio.server, engine, fan_out, reply=delivery.reply, environ=environ, open_account=Accounts(settings).open
+        socketio.server,
+        engine,
+        fan_out,
+        reply=delivery.reply,
+        environ=environ,
+        open_account=Accounts(settings).open,
+        paced=registry.paced(),
+    )
+    dispatcher.serve_protocols(
+        {BOARDS: BoardsNamespace(settings, delivery, fan_out)},
+        {DOCUMENTS: DocumentsNamespace(documents, settings, delivery, fan_out, dispatcher.disconnect)},
     )
     TestClients(socketio.server, fan_out, dispatcher)
     outside = FromApplication(
@@ -153,12 +203,14 @@ def create_app(
         registry=registry,
         delivery=delivery,
         timers=timers,
+        ticker=ticker,
         answers=answers,
+        documents=documents,
         bridge=bridge,
         engine=engine,
         worker=worker,
     )
-    parts = Parts(settings, hub, answers, statistics, delivery, log, running.close, outside.publish)
+    parts = Parts(settings, hub, answers, statistics, delivery, log, relay, states, running.close, outside.publish)
     tasks = Tasks(delivery, start_task)
     chat = Chat(
         hub,
@@ -180,7 +232,7 @@ def create_app(
     app.let_go = running.close
     app.register_blueprint(create_blueprint(hub, statistics, delivery, log))
 
-    timers.serve(hub.run_due, answers.run_due, bridge.run_due)
+    timers.serve(hub.run_due, answers.run_due, bridge.run_due, documents.let_go_idle)
     running.start()
     if gunicorn_worker is not None:
         warn = partial(engine.refusals.note, level=logging.WARNING)
@@ -197,7 +249,9 @@ class _Running:
         registry: Registry,
         delivery: Delivery,
         timers: Timers,
+        ticker: Ticker,
         answers: Answers,
+        documents: Documents,
         bridge: LlmBridge,
         engine: Engine,
         worker: Any,
@@ -206,8 +260,8 @@ class _Running:
         self._answers = answers
         self._engine = engine
         # In this order: nothing is asked any more, the last words are sent and kept, what they needed is given back.
-        self._closes: list[Callable[[], object]] = [registry.close, timers.close, bridge.close, engine.stop]
-        self._closes.append(delivery.close_log)
+        self._closes: list[Callable[[], object]] = [registry.close, timers.close, ticker.close, bridge.close, engine.stop]
+        self._closes += [documents.close, delivery.close_log]
         if worker is not None:
             self._closes.append(worker.close)
 

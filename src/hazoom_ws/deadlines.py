@@ -41,6 +41,10 @@ class Deadlines(Generic[T]):
             del self._due_at_s[item]
             yield item, due_at_s
 
+    def pop_first(self) -> T:
+        """Forget and return the one that began first. Raises KeyError if there is none."""
+        return self._due_at_s.popitem(last=False)[0]
+
     def next_due_at_s(self) -> float | None:
         """Return the moment at which the first period ends, None if there is none."""
         return next(iter(self._due_at_s.values()), None)

@@ -6,6 +6,8 @@ show to a user.
 
 from typing import ClassVar
 
+from msgspec import Raw
+
 CODES = frozenset(
     {
         "bad_payload",
@@ -15,6 +17,7 @@ CODES = frozenset(
         "unauthorized",
         "too_large",
         "rate_limited",
+        "conflict",
         "too_many_rooms",
         "too_many_streams",
         "llm_unavailable",
@@ -40,6 +43,8 @@ class UpstreamFault(HazoomError):
 
 
 class BadPayload(HazoomError):
+    """A field that is missing, of a wrong type, or over its limit. Nothing has changed."""
+
     code = "bad_payload"
 
     def __init__(self, field: str, problem: str) -> None:
@@ -49,6 +54,8 @@ class BadPayload(HazoomError):
 
 
 class UnknownEvent(HazoomError):
+    """An event that the namespace does not serve."""
+
     code = "unknown_event"
 
     def __init__(self, name: str, namespace: str) -> None:
@@ -56,6 +63,8 @@ class UnknownEvent(HazoomError):
 
 
 class NotInRoom(HazoomError):
+    """What only members of a room may do."""
+
     code = "not_in_room"
 
     def __init__(self, room: str) -> None:
@@ -63,13 +72,17 @@ class NotInRoom(HazoomError):
 
 
 class TooLarge(HazoomError):
+    """A text, or something else of so many bytes, that is longer than its limit."""
+
     code = "too_large"
 
-    def __init__(self, field: str, limit_bytes: int, actual_bytes: int) -> None:
-        super().__init__(f"{field}: {actual_bytes} bytes of UTF-8, the limit is {limit_bytes}")
+    def __init__(self, field: str, limit_bytes: int, actual_bytes: int, *, unit: str = "bytes of UTF-8") -> None:
+        super().__init__(f"{field}: {actual_bytes} {unit}, the limit is {limit_bytes}")
 
 
 class RateLimited(HazoomError):
+    """More than the sender's share; ``retry_after_s`` says when there is some again."""
+
     code = "rate_limited"
     retry = True
 
@@ -80,17 +93,21 @@ class RateLimited(HazoomError):
 
 
 class TooMuchHistory(HazoomError):
+    """Pages of history that would not fit into what is on its way to the connection."""
+
     code = "rate_limited"
     retry = True
 
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(
-            f"{limit_bytes} bytes of history are on their way to this connection, which is the limit; "
+            f"{limit_bytes} bytes of history and state are on their way to this connection, which is the limit; "
             "try again when they have arrived"
         )
 
 
 class TooManyRooms(HazoomError):
+    """One more room than a connection may be in."""
+
     code = "too_many_rooms"
 
     def __init__(self, limit: int) -> None:
@@ -98,6 +115,8 @@ class TooManyRooms(HazoomError):
 
 
 class TooManyStreams(HazoomError):
+    """One more answer of the AI than may run and wait."""
+
     code = "too_many_streams"
     retry = True
 
@@ -109,7 +128,36 @@ class TooManyStreams(HazoomError):
         )
 
 
+class NoRoomForKeys(HazoomError):
+    code = "too_large"
+
+    def __init__(self, whose: str, limit: int, unit: str) -> None:
+        """Refuse to relay with a key; ``whose`` is such as "you have", ``unit`` is "keys" or "bytes"."""
+        super().__init__(f"key: {whose} {limit} {unit} in this room, which is the limit; send null for one that may go")
+
+
+class StateTooLarge(HazoomError):
+    code = "too_large"
+
+    def __init__(self, actual: int, limit: int, unit: str) -> None:
+        """Refuse what a room's state would have no space for; ``unit`` is "keys" or "bytes"."""
+        super().__init__(f"values: the state of the room would have {actual} {unit}, the limit is {limit}")
+
+
+class Conflict(HazoomError):
+    code = "conflict"
+
+    def __init__(self, key: str, seq: int, value: Raw) -> None:
+        """Refuse to set what has changed meanwhile: ``key`` has ``value`` (JSON) since ``seq``, 0 if it is not there."""
+        super().__init__(f"if_seq: {key!r} was changed by {seq}" if seq else f"if_seq: {key!r} is not there")
+        self.key = key
+        self.seq = seq
+        self.value = value
+
+
 class TooManyTasks(HazoomError):
+    """One more event than may be handled beside others."""
+
     code = "rate_limited"
     retry = True
 
@@ -129,6 +177,8 @@ class Refused(HazoomError):
 
 
 class Forbidden(HazoomError):
+    """What belongs to somebody else."""
+
     code = "forbidden"
 
     def __init__(self, what: str) -> None:
@@ -136,6 +186,8 @@ class Forbidden(HazoomError):
 
 
 class NotFound(HazoomError):
+    """What nobody knows, or knows any more."""
+
     code = "not_found"
 
     def __init__(self, what: str) -> None:
@@ -143,6 +195,8 @@ class NotFound(HazoomError):
 
 
 class LlmUnavailable(UpstreamFault):
+    """The backend cannot be reached."""
+
     code = "llm_unavailable"
     retry = True
 
@@ -154,6 +208,8 @@ class LlmUnavailable(UpstreamFault):
 
 
 class LlmFailed(UpstreamFault):
+    """The backend has answered with an error, or with nothing that can be used."""
+
     code = "llm_failed"
 
     def __init__(self, problem: str = "the AI service could not answer", *, retry: bool = True) -> None:
@@ -162,6 +218,8 @@ class LlmFailed(UpstreamFault):
 
 
 class LlmTimeout(UpstreamFault):
+    """The backend has taken too long."""
+
     code = "llm_timeout"
     retry = True
 
@@ -171,6 +229,8 @@ class LlmTimeout(UpstreamFault):
 
 
 class Internal(HazoomError):
+    """A defect of ours, which the log has under ``reference``."""
+
     code = "internal"
 
     def __init__(self, reference: str) -> None:
@@ -179,6 +239,8 @@ class Internal(HazoomError):
 
 
 class LogUnavailable(HazoomError):
+    """What cannot be kept, and so is not said to anybody."""
+
     code = "internal"
     retry = True
 

@@ -18,11 +18,12 @@ from hazoom_ws.errors import (
     TooLarge,
     TooManyTasks,
 )
-from hazoom_ws.events.base import ClientPayload, Identifier, ServerEvent
+from hazoom_ws.events.base import PLACEHOLDERS, ClientPayload, Identifier, ServerEvent
 from hazoom_ws.namespaces.chat import Chat, Kept, Sender
 from hazoom_ws.namespaces.features import Feature, handles
 
 __all__ = [
+    "PLACEHOLDERS",
     "UNSET",
     "BadPayload",
     "Chat",

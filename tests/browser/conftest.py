@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
@@ -63,17 +64,20 @@ def open_window(browser: Browser, start_server: Callable[..., Hazoom]) -> Iterat
     """Return a function that opens a URL in a window of its own, which shares nothing with the others.
 
     ``may_log``: a pattern of the browser's own complaints that belong to the test; any other complaint on the console,
-    and any exception in a script, fails it. ``prepare`` is called with the empty page.
+    and any exception in a script, fails it. ``prepare`` is called with the empty page. ``options``: Playwright's of a
+    browser context, such as the size of the window.
     """
     contexts: list[BrowserContext] = []
     problems: list[str] = []
 
-    def open_window(url: str, *, may_log: str = "(?!)", prepare: Callable[[Page], None] | None = None) -> Page:
+    def open_window(
+        url: str, *, may_log: str = "(?!)", prepare: Callable[[Page], None] | None = None, **options: Any
+    ) -> Page:
         def check(message: ConsoleMessage) -> None:
             if message.type in ("error", "warning") and not re.search(may_log, message.text):
                 problems.append(f"console {message.type}: {message.text}")
 
-        context = browser.new_context()
+        context = browser.new_context(**options)
         contexts.append(context)
         context.set_default_timeout(DEADLINE_S * 1000)
         page = context.new_page()

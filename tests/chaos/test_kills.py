@@ -25,6 +25,7 @@ def test_what_was_acknowledged_before_kills_is_there_once(async_mode: str, log_f
     assert (findings.lost, findings.doubled) == (frozenset(), frozenset())
     assert findings.kills == KILLS
     assert findings.said == findings.acknowledged == findings.found > 0
+    assert findings.counted > 0
 
 
 def test_what_is_lost_or_doubled_is_seen() -> None:

@@ -303,12 +303,12 @@ def newer(version: int, mark: int) -> bytes:
     return version.to_bytes(4) + bytes(4) + mark.to_bytes(4)
 
 
-@pytest.mark.parametrize("mark", [0x687A0000 + 5, 0, 0x68010000 + 5], ids=["marked", "never marked", "mark damaged"])
+@pytest.mark.parametrize("mark", [0x687A0000 + 6, 0, 0x68010000 + 6], ids=["marked", "never marked", "mark damaged"])
 def test_a_file_of_a_newer_version_is_left_alone(open_file, file, mark):
     open_file().close()
-    overwrite(file, VERSION_AT, newer(5, mark))
+    overwrite(file, VERSION_AT, newer(6, mark))
     before = file.read_bytes()
-    with pytest.raises(SettingsError, match="schema version 5"):
+    with pytest.raises(SettingsError, match="schema version 6"):
         open_file()
     assert file.read_bytes() == before
     assert not damaged_names(file)

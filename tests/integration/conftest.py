@@ -23,6 +23,7 @@ _WITHOUT_EPOLL_TOO = (
     "test_engine_io",
     "test_hostile_clients",
     "test_hostile_http",
+    "test_live",
     "test_official_client",
     "test_socket_io",
 )

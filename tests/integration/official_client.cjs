@@ -6,6 +6,9 @@ const { io } = require("socket.io-client");
 
 const ACK_TIMEOUT_MS = 15000;
 const sockets = new Map();
+// JSON has no bytes: what Node's JSON makes of a Buffer stands for one here too.
+const isBytes = (value) => value !== null && typeof value === "object" && value.type === "Buffer";
+const revived = (text) => JSON.parse(text, (_, value) => (isBytes(value) ? Buffer.from(value.data) : value));
 const write = (report) => process.stdout.write(`${JSON.stringify(report)}\n`);
 
 function watch(number, socket) {
@@ -46,7 +49,7 @@ const commands = {
 
 createInterface({ input: process.stdin })
   .on("line", (line) => {
-    const request = JSON.parse(line);
+    const request = revived(line);
     commands[request.command](request);
   })
   // The process ends by itself once nothing is open any more.

@@ -83,8 +83,9 @@ def test_a_payload_that_may_not_be_is_refused_and_the_next_one_is_served(
 ) -> None:
     with raw_client(server) as raw:
         raw.send(text)
+        if text.startswith("451-"):
+            raw.send_bytes(frame(Opcode.BINARY, b"the binary part of the event"))
         assert raw.receive_event("error")["code"] == "bad_payload"
-        raw.send_bytes(frame(Opcode.BINARY, b"an attachment of the refused event"))
         raw.send('42["message",{"message":"hi"}]')
         assert raw.receive_event("new_message")["message"] == "hi"
 

@@ -39,6 +39,7 @@ def test_a_client_is_greeted_over_the_transport_it_chose(
         "rooms": ["general"],
         "server": {"name": "hazoom_ws", "version": status["server"]["version"]},
         "recovered": False,
+        "client": status["client"],
     }
     if offered[0] != used:
         assert socket.wait_for("upgrade") == {"transport": used}

@@ -9,6 +9,7 @@ from flask import Flask
 from clients import Client, Connect, MakeApp
 from hazoom_ws import create_app
 from hazoom_ws.settings import Settings
+from servers import wait_until
 
 
 @pytest.fixture
@@ -31,6 +32,8 @@ def make_app() -> Iterator[MakeApp]:
         assert hub.is_empty
         assert app.extensions["hazoom_ws"].delivery.is_empty
         assert not socketio.server.manager.rooms
+        relay = app.extensions["hazoom_ws"].relay
+        wait_until(lambda: relay.is_empty, "nothing is held of what was relayed")  # noqa: B023
         app.extensions["hazoom_ws"].close()
 
 

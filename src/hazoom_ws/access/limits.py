@@ -69,10 +69,10 @@ class Account:
             self._events = TokenBucket(settings.rate_limit_per_s, settings.rate_limit_burst_count, now_s)
             self._bytes = TokenBucket(settings.rate_limit_bytes_per_s, settings.rate_limit_burst_bytes, now_s)
 
-    def charge(self, size_bytes: int, *, is_connect: bool) -> Callable[[], RateLimited] | None:
+    def charge(self, size_bytes: int, *, is_connect: bool, has_own_rate: bool = False) -> Callable[[], RateLimited] | None:
         """Count one packet of so many bytes; return what refuses it if that is too much, None if not.
 
-        The first CONNECT, which nobody can do without, is free.
+        The first CONNECT, which nobody can do without, is free. ``has_own_rate``: only the bytes count.
         """
         settings = self._settings
         if not self.is_limited:
@@ -81,7 +81,7 @@ class Account:
             self._has_connected = True
             return None
         now_s = self._clock()
-        retry_after_s = self._events.spend(now_s)
+        retry_after_s = 0.0 if has_own_rate else self._events.spend(now_s)
         if retry_after_s:
             return partial(RateLimited, settings.rate_limit_per_s, "events", retry_after_s)
         retry_after_s = self._bytes.spend(now_s, size_bytes)

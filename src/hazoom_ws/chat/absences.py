@@ -45,6 +45,7 @@ class Absences:
         yield from islice(self._take(now_s), limit_count)
 
     def next_due_at_s(self) -> float | None:
+        """Return when the first of them is over, by the clock in seconds; None if nobody is absent."""
         return self._deadlines.next_due_at_s()
 
     def _take(self, now_s: float) -> Iterator[tuple[str, User]]:

@@ -4,6 +4,19 @@ from msgspec import Struct
 
 from hazoom_ws.chat.presence import Connection
 from hazoom_ws.events.base import ServerEvent
+from hazoom_ws.events.rooms import NewMessage
+from hazoom_ws.message_log.room_state import StateChange
+
+# Up to where a client has got everything with what it is sent. Of what is kept that is the message itself, the record of
+# the event, or the change of state: its number is read when it is sent, and what could not be kept is sent to nobody.
+Offset = int | NewMessage | StateChange
+Numbered = tuple[ServerEvent, Offset]
+
+
+def place_of(numbered: Numbered) -> int:
+    """Return the place of an event in the order of this process."""
+    offset = numbered[1]
+    return offset if isinstance(offset, int) else offset.seq
 
 
 class Enter(Struct, frozen=True, gc=False):
@@ -21,11 +34,11 @@ class Leave(Struct, frozen=True, gc=False):
 
 
 class Push(Struct, frozen=True, gc=False):
-    """Send ``event`` to one connection. ``offset``: up to where it has got everything with that, 0 if that is not said."""
+    """Send ``event`` to one connection. ``offset``: see `Offset`; 0 if that is not said."""
 
     connection: Connection
     event: ServerEvent
-    offset: int = 0
+    offset: Offset = 0
 
 
 class Broadcast(Struct, frozen=True, gc=False):
@@ -34,7 +47,7 @@ class Broadcast(Struct, frozen=True, gc=False):
     room: str
     event: ServerEvent
     skip: tuple[Connection, ...] = ()
-    offset: int = 0
+    offset: Offset = 0
 
 
 class Close(Struct, frozen=True, gc=False):

@@ -14,18 +14,18 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from hazoom_ws.chat.absences import Absences
-from hazoom_ws.chat.effects import Broadcast, Close, Effect, Enter, Leave, Push
+from hazoom_ws.chat.effects import Broadcast, Close, Effect, Enter, Leave, Numbered, Push
 from hazoom_ws.chat.identity import identify, is_same
 from hazoom_ws.chat.notices import Notices
 from hazoom_ws.chat.presence import Connection, Members, User, name_in, sizes_of
 from hazoom_ws.chat.recovery import RecoverableSessions
-from hazoom_ws.chat.replay import missed, newest_after
+from hazoom_ws.chat.replay import catch_up
 from hazoom_ws.chat.typing import TypingIndicators, TypingKey
 from hazoom_ws.errors import NotInRoom, TooManyRooms
-from hazoom_ws.events.base import FinishReason, ServerEvent
-from hazoom_ws.events.rooms import HistoryPage, NewMessage, Published, RoomJoined, RoomLeft, UserJoined, UserLeft
+from hazoom_ws.events.base import FinishReason
+from hazoom_ws.events.rooms import HistoryPage, NewMessage, RoomJoined, RoomLeft, UserJoined, UserLeft
 from hazoom_ws.events.typing import UserTyping
-from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, MessageLog, Page
+from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, MessageLog, Page, Said
 from hazoom_ws.settings import Settings
 
 LISTED_USERS = 200  # names that a room tells; over it everybody's coming and going is not told to everybody
@@ -53,6 +53,7 @@ class Hub:
         """
         self.deliver = deliver
         self.on_left: Callable[[str, User], object] = lambda *_: None  # told when a user has left a room
+        self.on_parted: Callable[[Connection, str], object] = lambda *_: None  # and when a connection has, or has dropped
         self._settings = settings
         self._log = log
         self._clock = clock
@@ -78,13 +79,16 @@ class Hub:
 
     @property
     def connection_count(self) -> int:
+        """Connections that are open."""
         return len(self._connections)
 
     @property
     def user_count(self) -> int:
+        """Users with a connection: two tabs of one are one."""
         return len(self._users)
 
     def connections_of(self, user: User) -> tuple[Connection, ...]:
+        """Return the connections of a user, the one that came first in front."""
         return self._users.connections_of(user)
 
     def members(self, room: str) -> list[User]:
@@ -98,6 +102,7 @@ class Hub:
 
     @property
     def messages_total(self) -> int:
+        """Messages said since the process started."""
         return self._log.messages_total
 
     def room_sizes(self) -> dict[str, int]:
@@ -165,16 +170,12 @@ class Hub:
         self.recoverable.save(connection)
         return connection
 
-    def catch_up(self, connection: Connection, offset: int) -> list[tuple[ServerEvent, int]]:
-        """Return what was said in a recovered client's rooms after ``offset``, each with its offset.
+    def catch_up(self, connection: Connection, offset: int) -> list[Numbered]:
+        """Return what was said and set in a recovered client's rooms after ``offset``, each with its offset.
 
-        First the messages in their order, then for each room who is there.
+        First that in its order, then for each room who is there.
         """
-
-        replayed, incomplete = missed(
-            connection.rooms, newest_after(self._log, offset), self._settings.outbox_limit_bytes // 2
-        )
-        events: list[tuple[ServerEvent, int]] = [(entry, entry.seq) for entry in replayed]
+        events, incomplete = catch_up(self._log, connection.rooms, offset, self._settings.outbox_limit_bytes // 2)
         for room in connection.rooms:
             page = Page(incomplete.get(room, []), more=room in incomplete, gap=False)
             events.append((self._room_joined(room, page), self._log.last_seq))
@@ -243,7 +244,7 @@ class Hub:
         *,
         user_name: str | UnsetType = UNSET,
         client_id: str | UnsetType = UNSET,
-    ) -> Published:
+    ) -> Said:
         """Log and broadcast a message; a ``client_id`` that its sender used before in the room returns the first one.
 
         The sender is the user, whatever name is shown. Raises `NotInRoom`, `LogUnavailable`.
@@ -257,7 +258,7 @@ class Hub:
         )
         if resent is None:
             self._broadcast(entry, connection)
-        return Published(id=entry.id, seq=entry.seq, timestamp=entry.timestamp, duplicate=resent is not None)
+        return Said(entry, duplicate=resent is not None)
 
     def publish_prompt(self, connection: Connection, room: str, message: str, request_id: str) -> None:
         """Show a room the question that one of its members asks the AI. Raises `NotInRoom`, `LogUnavailable`."""
@@ -280,7 +281,7 @@ class Hub:
             key = TypingKey(typist, entry.room, entry.user)
             if self._typing.stop(key):
                 self._broadcast_typing(key, is_typing=False)
-        self.deliver(Broadcast(entry.room, entry, offset=entry.seq))
+        self.deliver(Broadcast(entry.room, entry, offset=entry))
 
     def history(
         self,
@@ -353,6 +354,7 @@ class Hub:
             self._broadcast_typing(key, is_typing=False)
         del connection.rooms[room]
         self.deliver(Leave(connection, room))
+        self.on_parted(connection, room)
         if not self._rooms[room].remove_connection(connection):
             return
         if has_dropped and self._settings.presence_grace_s:

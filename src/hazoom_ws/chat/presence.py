@@ -12,6 +12,7 @@ from hazoom_ws.names import is_blank
 
 _GUEST_ALPHABET = string.ascii_lowercase + "234567"  # 32, for five bits each
 _GUEST_BITS = 20
+_CLIENT_BYTES = 9
 _LISTED_ROOMS = 1000
 _LISTED_ROOMS_BYTES = 65_536
 
@@ -24,10 +25,12 @@ class User(NamedTuple):
 
     @classmethod
     def named(cls, name: str) -> "User":
+        """Return the user of a name that nobody has checked: whoever gives the same one is the same."""
         return cls(f"name:{name}", name)
 
     @property
     def is_guest(self) -> bool:
+        """Whether this is somebody without a name of their own."""
         return self.id.startswith("guest:")
 
     @property
@@ -42,6 +45,7 @@ class Connection:
     __slots__ = (
         "address",
         "answers",
+        "client",
         "conversation_id",
         "died_answers",
         "id",
@@ -55,6 +59,7 @@ class Connection:
 
     def __init__(self, connection_id: str, user: User, conversation_id: str) -> None:
         self.id = connection_id
+        self.client = secrets.token_urlsafe(_CLIENT_BYTES)  # its id for everybody: the other one is a secret
         self.address = ""  # which limits per address go by; "" for none
         self.user = user
         self.conversation_id = conversation_id  # the conversation that the AI backend remembers for this connection
@@ -106,6 +111,7 @@ class Members:
         return True
 
     def connections_of(self, user: User) -> tuple[Connection, ...]:
+        """Return the connections that a user has in the room, () for one who is not here or away."""
         return tuple(self._connections.get(user, ()))
 
     def users(self) -> list[User]:

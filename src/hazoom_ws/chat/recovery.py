@@ -290,6 +290,7 @@ class RecoverableSessions:
             yield session.user
 
     def next_due_at_s(self) -> float | None:
+        """Return when the first session ends for good, by the clock in seconds; None if none waits."""
         return self._away.next_due_at_s()
 
     def _of(self, connection: Connection) -> RecoverableSession | None:

@@ -1,11 +1,14 @@
 """What a client that comes back has missed: which of it is replayed, and which rooms are incomplete."""
 
 from collections.abc import Callable, Iterable
+from itertools import groupby
 from typing import NamedTuple
 
-from msgspec import UNSET
+from msgspec import UNSET, Raw
 
+from hazoom_ws.chat.effects import Numbered, place_of
 from hazoom_ws.errors import LogUnavailable
+from hazoom_ws.events.live import SharedState
 from hazoom_ws.events.rooms import NewMessage
 from hazoom_ws.message_log.contract import EVERYTHING, PAGE_LIMIT_BYTES, RECORD_BYTES, MessageLog, Page, size_bytes
 
@@ -34,6 +37,50 @@ def newest_after(log: MessageLog, offset: int) -> Callable[[str, int, int], Page
             return Page([], more=True, gap=False)
 
     return read
+
+
+def catch_up(
+    log: MessageLog, rooms: Iterable[str], offset: int, limit_bytes: int
+) -> tuple[list[Numbered], dict[str, list[NewMessage]]]:
+    """Return what was said and set in ``rooms`` after ``offset``, in order and each with its offset, and what is missing.
+
+    Of what was set the newest value of each key, once. Where that does not fit into what messages leave of ``limit_bytes``,
+    or is not known any more, the room is incomplete, as in `Missed`.
+    """
+    replayed, incomplete = missed(rooms, newest_after(log, offset), limit_bytes)
+    events: list[Numbered] = [(entry, entry) for entry in replayed]
+    left_bytes = limit_bytes - sum(map(size_bytes, replayed))
+    for room in rooms:
+        changed = _changed_state(log, room, offset)
+        size = 0 if changed is None else sum(_state_bytes(event) for event in changed)
+        if changed is None or size > left_bytes:
+            incomplete.setdefault(room, [])
+        else:
+            left_bytes -= size
+            events += [(event, event.seq) for event in changed]
+    events.sort(key=place_of)
+    return events, incomplete
+
+
+def _changed_state(log: MessageLog, room: str, offset: int) -> list[SharedState] | None:
+    """Return the newest values of what has changed in a room's state, an event for each change; None if it is not known."""
+    try:
+        state = log.states.read(room, since=offset)
+    except LogUnavailable:
+        return None
+    if not state.complete:
+        return None
+    events = []
+    for seq, entries in groupby(state.values.items(), key=lambda item: item[1].seq):
+        changed = dict(entries)
+        values = {key: Raw(b"null" if entry.value is None else entry.value) for key, entry in changed.items()}
+        user = next(iter(changed.values())).user
+        events.append(SharedState(room=room, seq=seq, values=values, user=user))
+    return events
+
+
+def _state_bytes(event: SharedState) -> int:
+    return RECORD_BYTES + sum(4 * len(key) + len(memoryview(value)) for key, value in event.values.items())
 
 
 def missed(rooms: Iterable[str], read: Callable[[str, int, int], Page], limit_bytes: int) -> Missed:

@@ -4,8 +4,16 @@ Bookkeeping only; within turns. What is sent to whom: `delivery`.
 """
 
 from collections.abc import Collection
+from typing import Protocol
 
 from hazoom_ws.chat.presence import Connection, User
+
+
+class Rate(Protocol):
+    """How much may be spent, as `hazoom_ws.access.limits.TokenBucket` says it."""
+
+    def spend(self, now_s: float, cost: float = 1) -> float:
+        """Spend and return 0, or return the seconds until that can be."""
 
 
 class ClientSet:
@@ -16,12 +24,13 @@ class ClientSet:
     the event at hand asks for an acknowledgement.
     """
 
-    __slots__ = ("arriving", "caught_up", "connection", "gets_reply", "paged_bytes", "plain", "sids")
+    __slots__ = ("arriving", "caught_up", "connection", "gets_reply", "paged_bytes", "plain", "relayed", "sids")
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.gets_reply = False
         self.paged_bytes = 0  # of pages that may still be on their way
+        self.relayed: Rate | None = None  # of relayed items, None before the first one
         self.caught_up: Collection[str] = ()
         self.sids: dict[str, str] = {}
         self.plain: set[str] = set()
@@ -29,14 +38,17 @@ class ClientSet:
 
     @property
     def user(self) -> User:
+        """Who it is."""
         return self.connection.user
 
     @property
     def rooms(self) -> tuple[str, ...]:
+        """The rooms that its connection is in."""
         return tuple(self.connection.rooms)
 
     @property
     def is_open(self) -> bool:
+        """Whether its connection is here; False from the moment in which it has gone."""
         return self.connection.is_open
 
     def key_of(self, namespace: str, room: str) -> str:

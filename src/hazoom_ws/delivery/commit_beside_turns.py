@@ -44,11 +44,11 @@ from functools import partial
 from typing import Any, Protocol
 
 from hazoom_ws.delivery.calm import LOOK_INTERVAL_S, Calm
-from hazoom_ws.delivery.group_commit import Revoked, SendAll, Sleep, StartTask, write_all
+from hazoom_ws.delivery.group_commit import Revocations, SendAll, Sleep, StartTask, write_all
 from hazoom_ws.delivery.mending import RETRY_INTERVAL_S, Mending
-from hazoom_ws.delivery.states import IllegalMove, moved
 from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.message_log.contract import Batch, MessageLog
+from hazoom_ws.states import IllegalMove, moved
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ class CommitBesideTurns:
         """``send_all(effects)`` empties the queue. ``sleep`` takes seconds, and lets others run."""
         self.state = IDLE
         self.effects: deque[Any] = deque()
-        self.revoked = Revoked(log)
+        self.revoked = Revocations(log)
         self._log = log
         self._send_all = send_all
         self._sleep = sleep
@@ -140,8 +140,6 @@ class CommitBesideTurns:
                 self._more_alarm.set(_WAIT_FOR_MORE_S)
         if self._held is None and not log.is_pressing:
             self._send_all(self.effects)
-        if self.revoked and self._held is None and not self.effects:
-            self.revoked.trim()
         if log.problem is not None:
             self._mending.begin()
 
@@ -259,7 +257,7 @@ class CommitBesideTurns:
         if log.is_dirty:
             is_waited_for = log.is_pressing
             batch = self._unwritten = log.pop_batch()
-            self._calm.note(len(batch.messages) + len(batch.sessions))
+            self._calm.note(batch.things_count)
             if self._checkpoints.is_running or not log.write_at_once(batch):
                 if is_waited_for:
                     self._held, self.effects = self.effects, deque()

@@ -10,7 +10,7 @@ from collections import deque
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from hazoom_ws.delivery.group_commit import Revoked, SendAll, Sleep, StartTask, write_all
+from hazoom_ws.delivery.group_commit import Revocations, SendAll, Sleep, StartTask, write_all
 from hazoom_ws.delivery.mending import Mending
 from hazoom_ws.message_log.contract import MessageLog
 
@@ -31,7 +31,7 @@ class CommitInTurns:
     ) -> None:
         """``send_all(effects)`` empties the queue. ``lock`` is what a turn holds; None where nobody else runs meanwhile."""
         self.effects: deque[Any] = deque()
-        self.revoked = Revoked(log)
+        self.revoked = Revocations(log)
         self._log = log
         self._send_all = send_all
         self._mending = Mending(
@@ -56,8 +56,6 @@ class CommitInTurns:
         elif log.is_pressing:
             self.revoked.revoke(log.pop_batch())  # it was said before the turn found the log unwell
         self._send_all(self.effects)
-        if self.revoked and not self.effects:
-            self.revoked.trim()
         if has_said_more:
             self._put_in_order()
         if log.problem is not None:

@@ -11,18 +11,19 @@ from collections.abc import Iterable, Mapping
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from hazoom_ws.chat.effects import Broadcast, Close, Enter, Leave, Push
+from hazoom_ws.chat.effects import Broadcast, Close, Enter, Leave, Offset, Push
 from hazoom_ws.chat.presence import Connection
 from hazoom_ws.delivery.client_sets import ClientSet, ClientSets, keys_of, plain_key, room_key
 from hazoom_ws.delivery.commit_beside_turns import Worker
 from hazoom_ws.delivery.effects import Greet, Later, Queued
 from hazoom_ws.delivery.group_commit import Sleep, StartTask
-from hazoom_ws.delivery.turns import Turns
+from hazoom_ws.delivery.turns import Turns, argument_of, kept_of
 from hazoom_ws.events.base import ServerEvent
 from hazoom_ws.events.connecting import Status
+from hazoom_ws.events.live import Relayed
 from hazoom_ws.events.llm import LlmToken
 from hazoom_ws.events.rooms import NewMessage, RoomJoined
-from hazoom_ws.message_log.contract import MessageLog, size_bytes
+from hazoom_ws.message_log.contract import REVOKED, MessageLog, size_bytes
 from hazoom_ws.transport.socketio.fan_out import FanOut
 
 _PAGES_AT_LEAST = 16  # in half an outbox; what is left when there is less is too little
@@ -72,6 +73,22 @@ class Delivery(Turns):
                 is_anybody = True
         return not is_anybody
 
+    def slow_in(self, room: str, limit_bytes: int) -> list[Connection]:
+        """Return those in a room of whom as much as ``limit_bytes`` waits, of what is relayed there or of anything else."""
+        slow: dict[Connection, None] = {}
+        for namespace in self._namespaces_of[Relayed]:
+            rooms = self._fan_out.rooms.get(namespace)
+            for key in keys_of(room) if rooms else ():
+                for sid in self._fan_out.slow_in(namespace, key, limit_bytes):
+                    clients = self._client_sets.by_sid.get(sid)
+                    if clients is not None:
+                        slow[clients.connection] = None
+        return list(slow)
+
+    def backlog_bytes(self, connection: Connection) -> int:
+        """Return how much waits because a connection has not read it yet."""
+        return self._fan_out.backlog_bytes(connection.id)
+
     def page_limit_bytes(self, clients: ClientSet) -> int:
         """Return how many bytes of messages a connection can be given: half an outbox, less what is on its way to it.
 
@@ -84,7 +101,11 @@ class Delivery(Turns):
 
     def note_page(self, clients: ClientSet, messages: Iterable[NewMessage]) -> None:
         """Note that a page is on its way to a connection."""
-        clients.paged_bytes += sum(map(size_bytes, messages))
+        self.note_paged_bytes(clients, sum(map(size_bytes, messages)))
+
+    def note_paged_bytes(self, clients: ClientSet, paged_bytes: int) -> None:
+        """Note that so many bytes are on their way to a connection, which has asked for them."""
+        clients.paged_bytes += paged_bytes
 
     @property
     def is_empty(self) -> bool:
@@ -117,9 +138,9 @@ class Delivery(Turns):
         """Let a client's connection have ``sid`` in a namespace; nothing is sent there before `greet`."""
         self._client_sets.enter_namespace(clients, namespace, sid, is_plain=is_plain)
 
-    def greet(self, clients: ClientSet, namespace: str, events: list[tuple[ServerEvent | Status, int]]) -> None:
+    def greet(self, clients: ClientSet, namespace: str, events: list[tuple[ServerEvent | Status, Offset]]) -> None:
         """Send ``events``, each with its offset, to a namespace, and from then on what its connection gets in its rooms."""
-        self.add(Greet(clients.connection, namespace, tuple(clients.connection.rooms), events))
+        self.add(Greet(clients.connection, namespace, tuple(clients.connection.rooms), events, self.unrevoked()))
 
     def greeting(self, clients: ClientSet, namespace: str) -> dict[str, str]:
         """Return what the reply to a client's CONNECT says beside its sid."""
@@ -136,20 +157,24 @@ class Delivery(Turns):
     def _send(self, effect: Queued) -> None:
         if type(effect) is Broadcast:
             room, event, skip = effect.room, effect.event, effect.skip
-            if self._revoked and effect.offset in self._revoked:
-                return  # it is kept, or should have been: nothing else has such an offset
+            number = _number_of(effect.offset)
+            if number is None:
+                return
             for namespace in self._namespaces_of[type(event)]:
                 rooms = self._fan_out.rooms.get(namespace)
                 if rooms is None:
                     continue
                 sids = [self._client_sets.sids_of(connection).get(namespace) for connection in skip] if skip else ()
-                for key, offset in ((room_key(room), effect.offset), (plain_key(room), 0)):
+                if not number:
+                    self._fan_out.send(event, namespace, keys_of(room), sids)
+                    continue
+                for key, offset in ((room_key(room), number), (plain_key(room), 0)):
                     if key in rooms:
                         self._fan_out.send(event, namespace, key, sids, offset=offset)
         elif type(effect) is Greet:
             self._greet(effect)
         elif type(effect) is Later:
-            effect.send(effect.reply and self.checked(effect.reply))
+            effect.send(argument_of(effect.reply))
         elif type(effect) is Close:
             self._fan_out.close(effect.connection.id)
         elif isinstance(effect, _TO_ONE):
@@ -159,12 +184,14 @@ class Delivery(Turns):
 
     def _send_to(self, clients: ClientSet, effect: Push | Enter | Leave) -> None:
         if type(effect) is Push:
-            event = effect.event
-            if type(event) is RoomJoined and self._revoked and event.messages is not UNSET:
-                event = msgspec.structs.replace(event, messages=self._kept(event.messages))
+            event, number = effect.event, _number_of(effect.offset)
+            if number is None:
+                return
+            if type(event) is RoomJoined and event.messages is not UNSET:
+                event = msgspec.structs.replace(event, messages=kept_of(event.messages))
             for namespace in self._namespaces_of[type(event)]:
                 if namespace in clients.sids and namespace not in clients.arriving:
-                    offset = 0 if namespace in clients.plain else effect.offset
+                    offset = 0 if namespace in clients.plain else number
                     self._fan_out.send(event, namespace, clients.sids[namespace], offset=offset)
         elif type(effect) is Enter:
             for namespace, sid in clients.sids.items():
@@ -179,11 +206,22 @@ class Delivery(Turns):
         sid = clients.sids.get(greet.namespace) if clients else None
         if clients is None or sid is None:
             return  # it has left while its greeting waited
+        if not greet.is_kept() and any(event.is_kept and isinstance(offset, int) for event, offset in greet.events):
+            self._fan_out.close(greet.connection.id)  # some of it may not be true: it comes back, and hears what is
+            return
         clients.arriving.discard(greet.namespace)
         is_plain = greet.namespace in clients.plain
         for event, offset in greet.events:
-            if not (event.is_kept and offset in self._revoked):
-                self._fan_out.send(event, greet.namespace, sid, offset=0 if is_plain else offset)
+            number = _number_of(offset)
+            if number is not None:
+                self._fan_out.send(event, greet.namespace, sid, offset=0 if is_plain else number)
         for room in greet.rooms:
             if room in clients.connection.rooms:
                 self._fan_out.enter_room(sid, greet.namespace, clients.key_of(greet.namespace, room))
+
+
+def _number_of(offset: Offset) -> int | None:
+    """Return the number that goes along with an event, None if it is not sent, as it could not be kept."""
+    if isinstance(offset, int):
+        return offset
+    return None if offset.seq == REVOKED else offset.seq

@@ -35,11 +35,9 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from hazoom_ws.errors import LogUnavailable
-from hazoom_ws.message_log.contract import Batch, MessageLog
+from hazoom_ws.message_log.contract import Batch, MessageLog, revoke
 
 logger = logging.getLogger(__name__)
-
-_REVOKED_COUNT = 1000  # acknowledgements ask for theirs soon; a page that was read before may ask a little later
 
 SendAll = Callable[[deque[Any]], None]
 StartTask = Callable[[Callable[[], None]], object]
@@ -49,11 +47,11 @@ Sleep = Callable[[float], object]
 class GroupCommit(Protocol):
     """Keeps what turns say in one log. Each turn queues ``effects``, which leave when what came before them is kept.
 
-    ``revoked`` holds what could not be kept: who sends an effect asks it whether that may be shown.
+    What could not be kept is marked (`REVOKED`): who sends an effect looks whether it may be shown.
     """
 
     effects: deque[Any]
-    revoked: "Revoked"
+    revoked: "Revocations"
 
     @property
     def is_holding(self) -> bool:
@@ -78,42 +76,41 @@ class GroupCommit(Protocol):
         """
 
 
-class Revoked(dict[int, None]):
-    """The last messages that could not be kept, by seq: all that wait to be sent among them, and 1,000 older ones."""
+class Revocations:
+    """Takes back what could not be kept, and marks it. ``count``: batches so far.
+
+    Who shows what may not be kept yet, and was said by somebody else, looks whether it has grown meanwhile.
+    """
 
     def __init__(self, log: MessageLog) -> None:
-        super().__init__()
+        self.count = 0
         self._log = log
 
     def revoke(self, batch: Batch) -> None:
-        """Take back a batch that could not be kept, and if the log is unwell, what came while it was thought to be well.
+        """Take back a batch, and if the log is unwell, what came while it was thought to be well.
 
-        Messages are gone, sessions are tried again with the next batch unless they have changed since. Raises what
-        popping a batch raises; this one is revoked then too.
+        Messages, changes of state and updates are gone, sessions are tried again with the next batch unless they have
+        changed since. Raises what popping a batch raises; this one is revoked then too.
         """
-        self._note(batch)
         lost = [batch]
-        if self._log.problem is not None:
-            newer = self._log.pop_batch()
-            self._note(newer)
-            lost.insert(0, newer)  # of a session, what is newer stays
-        for part in lost:
-            try:
-                self._log.forget(part)
-            except Exception:
-                logger.exception("a batch that was not written was not taken back")
+        try:
+            if self._log.problem is not None:
+                lost.insert(0, self._log.pop_batch())  # of a session, what is newer stays
+        finally:
+            for part in lost:
+                self._take_back(part)
 
-    def _note(self, batch: Batch) -> None:
-        self.update(dict.fromkeys(message.seq for message in batch.messages))
-
-    def trim(self) -> None:
-        """Forget the oldest beyond 1,000; to be called when nothing waits that could ask for them."""
-        if len(self) > _REVOKED_COUNT:
-            for seq in list(self)[:-_REVOKED_COUNT]:
-                del self[seq]
+    def _take_back(self, batch: Batch) -> None:
+        self.count += 1
+        try:
+            self._log.forget(batch)
+        except Exception:
+            logger.exception("a batch that was not written was not taken back")
+        for entry in batch.entries():
+            revoke(entry)
 
 
-def write_all(log: MessageLog, revoked: Revoked) -> None:
+def write_all(log: MessageLog, revoked: Revocations) -> None:
     """Write batch after batch, within the turn, and revoke what cannot be kept.
 
     After a defect it leaves off: the sessions of that batch are tried again with the next. Raises what popping a batch

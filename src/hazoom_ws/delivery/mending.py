@@ -27,8 +27,8 @@ from enum import StrEnum, auto
 from typing import Any
 
 from hazoom_ws.delivery.group_commit import Sleep, StartTask
-from hazoom_ws.delivery.states import moved
 from hazoom_ws.message_log.contract import MessageLog
+from hazoom_ws.states import moved
 
 logger = logging.getLogger(__name__)
 

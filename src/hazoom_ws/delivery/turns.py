@@ -35,12 +35,10 @@ from typing import Any, Self
 
 from hazoom_ws.delivery.commit_beside_turns import CommitBesideTurns, Worker
 from hazoom_ws.delivery.commit_in_turns import CommitInTurns
-from hazoom_ws.delivery.effects import Later, Queued
+from hazoom_ws.delivery.effects import Later, Queued, Reply
 from hazoom_ws.delivery.group_commit import GroupCommit, Sleep, StartTask
-from hazoom_ws.errors import LogUnavailable
-from hazoom_ws.events.refusals import report_of
-from hazoom_ws.events.rooms import NewMessage, SendMessage
-from hazoom_ws.message_log.contract import MessageLog
+from hazoom_ws.events.rooms import NewMessage
+from hazoom_ws.message_log.contract import REVOKED, MessageLog
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +66,6 @@ class Turns(ABC):
             self._commit = CommitInTurns(log, lock, self._send_all, start_task=start_task, sleep=sleep)
         else:
             self._commit = CommitBesideTurns(log, self._send_all, start_task=start_task, sleep=sleep, worker=worker)
-        self._revoked = self._commit.revoked
 
     def turn(self) -> Self:
         """Run the body of a ``with`` alone, then send what it queued, also if it raised: its state has changed."""
@@ -91,23 +88,17 @@ class Turns(ABC):
         """Queue ``effect`` until the turn ends. Call it within a turn."""
         self._commit.effects.append(effect)
 
-    def reply(self, send: Callable[[Any], None], reply: dict[str, Any] | None) -> None:
+    def reply(self, send: Callable[[Any], None], reply: Reply) -> None:
         """Call ``send`` with an acknowledgement's argument, after what was queued before it. Call it after the turn."""
         if self._lock is None and self._commit.is_holding:
             self._commit.effects.append(Later(send, reply))
         else:
-            send(reply and self.checked(reply))
+            send(argument_of(reply))
 
-    def checked(self, reply: dict[str, Any]) -> dict[str, Any]:
-        """Return an acknowledgement's argument, or a refusal if what it acknowledges could not be kept."""
-        if not self._revoked:
-            return reply
-        seq = reply.get("seq")
-        if type(seq) is int and seq in self._revoked:
-            return {"ok": False, "error": report_of(LogUnavailable(""), SendMessage.event)}
-        if type(reply.get("messages")) is list:
-            return reply | {"messages": self._kept(reply["messages"])}
-        return reply
+    def unrevoked(self) -> Callable[[], bool]:
+        """Return a function that says whether all has been kept since that was to be when this was called."""
+        count = self._commit.revoked.count
+        return lambda: self._commit.revoked.count == count
 
     def look_at_log(self, _now_s: float) -> None:
         """Miss what keeps the log while nobody says anything. Whoever is in a turn in another thread is not waited for."""
@@ -151,5 +142,17 @@ class Turns(ABC):
         finally:
             self.is_sending = False
 
-    def _kept(self, messages: list[NewMessage]) -> list[NewMessage]:
-        return [entry for entry in messages if type(entry) is not NewMessage or entry.seq not in self._revoked]
+
+def argument_of(reply: Reply) -> dict[str, Any] | None:
+    """Return an acknowledgement's argument, when what it acknowledges is kept or revoked."""
+    if reply is None:
+        return None
+    argument = reply() if callable(reply) else reply
+    if type(argument.get("messages")) is list:
+        return argument | {"messages": kept_of(argument["messages"])}
+    return argument
+
+
+def kept_of(messages: list[NewMessage]) -> list[NewMessage]:
+    """Return those that could be kept."""
+    return [entry for entry in messages if type(entry) is not NewMessage or entry.seq != REVOKED]

@@ -25,13 +25,17 @@ class ClientPayload(Struct, frozen=True, kw_only=True):
     """What a client sends: one JSON object.
 
     ``required`` False: nothing at all is an empty object. ``is_fleeting``: nobody waits for it, and one that is over the
-    rate is dropped without a word, unless its sender asks for an acknowledgement. ``takes_parts``: fields of the type
-    ``bytes`` or ``Any`` may be binary parts of the packet, and are bytes then; text is never taken for bytes.
+    rate is dropped without a word, unless its sender asks for an acknowledgement. ``has_own_rate``: it does not count as
+    one of the events per second, only its bytes do. ``nullable``: fields in which ``null`` says something.
+    ``takes_parts``: fields of the type ``bytes`` or ``Any`` may be binary parts of the packet, and are bytes then; text is
+    never taken for bytes.
     """
 
     event: ClassVar[str]
     required: ClassVar[bool] = True
     is_fleeting: ClassVar[bool] = False
+    has_own_rate: ClassVar[bool] = False
+    nullable: ClassVar[frozenset[str]] = frozenset()
     takes_parts: ClassVar[bool] = False
 
 

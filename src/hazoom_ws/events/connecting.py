@@ -29,12 +29,14 @@ class Auth(Struct, frozen=True, kw_only=True):
 
 
 class ServerInfo(Struct, frozen=True, kw_only=True):
+    """What answers: its name and its version."""
+
     name: str
     version: str
 
 
 class Status(Struct, frozen=True, kw_only=True):
-    """The event ``status``, on each namespace when it accepts a client."""
+    """The event ``status``, on each namespace when it accepts a client. ``client``: the connection's public id."""
 
     event: ClassVar[str] = "status"
     if_slow: ClassVar[IfSlow] = "kept"
@@ -47,3 +49,4 @@ class Status(Struct, frozen=True, kw_only=True):
     rooms: list[str]
     server: ServerInfo
     recovered: bool = False
+    client: str

@@ -10,6 +10,12 @@ IntelligenceLevel = Literal["nano", "standard", "super", "quantum"]
 
 
 class LlmRequest(ClientPayload, frozen=True, kw_only=True):
+    """Ask the AI: alone, or with ``room`` for all who are in it. The same ``request_id`` again asks once.
+
+    ``document``: the answer is written there too, to the end of its shared text ``text``. ``on_error`` "remove": what was
+    written is taken back if the answer fails.
+    """
+
     event = "llm_request"
     message: str
     intelligence_level: IntelligenceLevel = "super"
@@ -17,14 +23,21 @@ class LlmRequest(ClientPayload, frozen=True, kw_only=True):
     stream: bool = True
     request_id: Identifier | UnsetType = UNSET
     session_id: Identifier | UnsetType = UNSET
+    document: str | UnsetType = UNSET
+    text: Identifier = "content"
+    on_error: Literal["keep", "remove"] = "keep"
 
 
 class LlmCancel(ClientPayload, frozen=True, kw_only=True):
+    """Stop an answer; what there is of it stays."""
+
     event = "llm_cancel"
     request_id: Identifier
 
 
 class LlmResume(ClientPayload, frozen=True, kw_only=True):
+    """Get an answer from the token ``index`` on, and the rest as it comes."""
+
     event = "llm_resume"
     request_id: Identifier
     index: Seq
@@ -68,6 +81,8 @@ class LlmQueued(ServerEvent, frozen=True, kw_only=True):
 
 
 class LlmResponse(ServerEvent, frozen=True, kw_only=True):
+    """A whole answer, for ``stream: false``; `LlmComplete` follows."""
+
     event = "llm_response"
     if_slow = "patient"
     response: str

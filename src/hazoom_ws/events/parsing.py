@@ -1,5 +1,6 @@
 """Decoded JSON in, a payload of `events` out, or an error that names the field and its limit."""
 
+from collections.abc import Collection
 from typing import Any, TypeVar
 
 import msgspec
@@ -10,6 +11,7 @@ from hazoom_ws.names import composed, has_controls, is_blank, is_plain
 from hazoom_ws.settings import Settings
 
 T = TypeVar("T", bound=Struct)
+_ROOM_FIELDS = ("room", "document")
 _COMPOSED_OF_CHARS = 4  # at the most, that become one
 
 
@@ -20,7 +22,7 @@ def parse(payload_type: type[T], payload: object, settings: Settings, *, takes_p
     Raises `BadPayload` with the field's name and its limit, or `TooLarge` for a ``message`` over its limit.
     """
     if isinstance(payload, dict):
-        payload = _tidied(payload, settings)
+        payload = _tidied(payload, settings, getattr(payload_type, "nullable", ()))
     try:
         if takes_parts:
             parsed = msgspec.convert(payload, payload_type, builtin_types=(bytes,))
@@ -28,9 +30,10 @@ def parse(payload_type: type[T], payload: object, settings: Settings, *, takes_p
             parsed = msgspec.convert(payload, payload_type)
     except msgspec.ValidationError as error:
         raise _refusal(str(error)) from None
-    room: Any = getattr(parsed, "room", UNSET)
-    if room is not UNSET and not (len(room) <= settings.room_name_limit_chars and is_plain(room)):
-        _check_name("room", room, settings.room_name_limit_chars, may_be_blank=False)
+    for field in _ROOM_FIELDS:
+        name: Any = getattr(parsed, field, UNSET)
+        if name is not UNSET and not (len(name) <= settings.room_name_limit_chars and is_plain(name)):
+            _check_name(field, name, settings.room_name_limit_chars, may_be_blank=False)
     user_name: Any = getattr(parsed, "user_name", UNSET)
     if user_name is not UNSET:
         _check_name("user_name", user_name, settings.user_name_limit_chars, may_be_blank=True)
@@ -57,15 +60,23 @@ def _check_name(field: str, text: str, limit_chars: int, *, may_be_blank: bool) 
         raise BadPayload(field, "must not be empty or blank")
 
 
-def _tidied(payload: dict[Any, Any], settings: Settings) -> dict[Any, Any]:
-    """Return a payload without what is null, and with its names in the form in which they are compared."""
+def _tidied(payload: dict[Any, Any], settings: Settings, nullable: Collection[str]) -> dict[Any, Any]:
+    """Return a payload without what is null but may not be, and with its names in the form in which they are compared."""
     if None in payload.values():
-        payload = {field: value for field, value in payload.items() if value is not None}
+        payload = {field: value for field, value in payload.items() if value is not None or field in nullable}
     if isinstance(user_name := payload.get("user_name"), str):
         payload = {**payload, "user_name": _tidied_name(user_name, settings.user_name_limit_chars).strip()}
-    if isinstance(room := payload.get("room"), str) and not room.isascii():
-        payload = {**payload, "room": _tidied_name(room, settings.room_name_limit_chars)}
+    for field in _ROOM_FIELDS:
+        if isinstance(name := payload.get(field), str) and not name.isascii():
+            payload = {**payload, field: _tidied_name(name, settings.room_name_limit_chars)}
     return payload
+
+
+def room_name(name: str, settings: Settings, *, field: str) -> str:
+    """Return the name of a room, or of what is named like one, in the form in which it is compared. Raises `BadPayload`."""
+    tidied = _tidied_name(name, settings.room_name_limit_chars)
+    _check_name(field, tidied, settings.room_name_limit_chars, may_be_blank=False)
+    return tidied
 
 
 def _tidied_name(name: str, limit_chars: int) -> str:
@@ -76,7 +87,7 @@ def _tidied_name(name: str, limit_chars: int) -> str:
 def _refusal(text: str) -> BadPayload:
     """Turn msgspec's "Expected `str`, got `int` - at `$.room`" into "room: expected str, got int"."""
     problem, _, path = text.replace("`", "").partition(" - at ")
-    field = path.removeprefix("$").removeprefix(".") or "payload"
+    field = path.removeprefix("key in ").removeprefix("$").removeprefix(".") or "payload"
     if problem.startswith("Object missing required field "):
         return BadPayload(problem.rsplit(" ", 1)[1], "is required")
     return BadPayload(field, problem[0].lower() + problem[1:])

@@ -8,6 +8,8 @@ from hazoom_ws.events.base import ClientPayload, FinishReason, Identifier, PageS
 
 
 class JoinRoom(ClientPayload, frozen=True, kw_only=True):
+    """Enter a room. ``since``: the ``seq`` of the last message that was seen; ``history``: how many messages to replay."""
+
     event = "join_room"
     room: str | UnsetType = UNSET
     since: Seq | UnsetType = UNSET
@@ -15,11 +17,15 @@ class JoinRoom(ClientPayload, frozen=True, kw_only=True):
 
 
 class LeaveRoom(ClientPayload, frozen=True, kw_only=True):
+    """Leave a room."""
+
     event = "leave_room"
     room: str | UnsetType = UNSET
 
 
 class SendMessage(ClientPayload, frozen=True, kw_only=True):
+    """Say something in a room. ``client_id``: the sender's own, with which sending again is safe."""
+
     event = "message"
     message: str
     room: str | UnsetType = UNSET
@@ -28,6 +34,8 @@ class SendMessage(ClientPayload, frozen=True, kw_only=True):
 
 
 class GetHistory(ClientPayload, frozen=True, kw_only=True):
+    """Read what was said: the newest messages, those before a ``seq``, or the oldest after one."""
+
     event = "get_history"
     room: str | UnsetType = UNSET
     before: Seq | UnsetType = UNSET
@@ -76,12 +84,16 @@ class RoomJoined(ServerEvent, frozen=True, kw_only=True):
 
 
 class RoomLeft(ServerEvent, frozen=True, kw_only=True):
+    """The connection is not in the room any more; ``user_count`` are."""
+
     event = "room_left"
     room: str
     user_count: int
 
 
 class UserJoined(ServerEvent, frozen=True, kw_only=True):
+    """A user has come into the room, with the first of their connections."""
+
     event = "user_joined"
     if_slow = "dropped"
     room: str
@@ -90,6 +102,8 @@ class UserJoined(ServerEvent, frozen=True, kw_only=True):
 
 
 class UserLeft(ServerEvent, frozen=True, kw_only=True):
+    """A user has left the room, with the last of their connections."""
+
     event = "user_left"
     if_slow = "dropped"
     room: str

@@ -8,6 +8,8 @@ from hazoom_ws.events.base import ClientPayload, ServerEvent
 
 
 class GetStats(ClientPayload, frozen=True, kw_only=True):
+    """Ask for the numbers of the whole server."""
+
     event = "get_stats"
     required = False
 

@@ -6,6 +6,8 @@ from hazoom_ws.events.base import ClientPayload, ServerEvent
 
 
 class Typing(ClientPayload, frozen=True, kw_only=True):
+    """Say that one types in a room, or has stopped to."""
+
     event = "typing"
     is_fleeting = True
     room: str | UnsetType = UNSET
@@ -14,6 +16,8 @@ class Typing(ClientPayload, frozen=True, kw_only=True):
 
 
 class UserTyping(ServerEvent, frozen=True, kw_only=True):
+    """Somebody else in the room types, or has stopped to."""
+
     event = "user_typing"
     if_slow = "dropped"
     user: str

@@ -4,20 +4,29 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterable
 from sys import getsizeof
+from typing import Protocol
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from hazoom_ws.chat.effects import Numbered, place_of
 from hazoom_ws.chat.presence import Connection, User
-from hazoom_ws.events.base import ServerEvent
 from hazoom_ws.events.llm import LlmTokens
 from hazoom_ws.llm_bridge.exchange import Exchange
 from hazoom_ws.llm_bridge.tokens import Tokens, packed
 from hazoom_ws.llm_bridge.wire import Prompt
 
-Numbered = tuple[ServerEvent, int]
-
 _HELD_BYTES = 1500  # of one that has ended, beside texts and numbers
+
+
+class Writer(Protocol):
+    """What writes an answer somewhere else too, as it comes."""
+
+    def add(self, text: str) -> None:
+        """Write what comes next."""
+
+    def end(self, *, undo: bool) -> None:
+        """Write no more. ``undo``: take back what was written."""
 
 
 class Answer:
@@ -38,6 +47,7 @@ class Answer:
         "tokens",
         "user",
         "watchers",
+        "writer",
     )
 
     def __init__(self, prompt: Prompt, asker: Connection, asked_s: float) -> None:
@@ -48,6 +58,7 @@ class Answer:
         self.watchers: list[Connection] = [asker] if prompt.room is UNSET else []
         self.asked_s = asked_s
         self.exchange: Exchange | None = None  # None while it waits
+        self.writer: Writer | None = None  # None if it is written nowhere
         self.position = 0  # in the queue, as it was told last
         self.tokens = Tokens()
         self.offsets = array("Q")  # of the tokens
@@ -58,12 +69,14 @@ class Answer:
 
     @property
     def room(self) -> str | UnsetType:
+        """The room that it is shared with, UNSET if it is private."""
         return self.prompt.room
 
     def finish(self) -> None:
         """Note that it has ended, and let go what only a running one needs."""
         self.is_ended = True
         self.exchange = None
+        self.writer = None
         self.prompt = msgspec.structs.replace(self.prompt, message="")
         texts = [getattr(event, "response", "") for event, _ in self.outcome]
         held = self.tokens.pack(texts[-1] if texts else "")
@@ -91,7 +104,8 @@ def weave(answers: Iterable[Answer], events: Iterable[Numbered], offset: int) ->
     """
     woven: list[Numbered] = []
     left = {answer: first for answer in answers if (first := bisect_right(answer.offsets, offset)) < len(answer.offsets)}
-    for event, place in [*events, (None, None)]:
+    for numbered in [*events, None]:
+        place = None if numbered is None else place_of(numbered)
         pieces: list[tuple[int, Answer, int, int]] = []
         for answer, first in list(left.items()):
             end = len(answer.offsets) if place is None else bisect_right(answer.offsets, place, first)
@@ -104,7 +118,7 @@ def weave(answers: Iterable[Answer], events: Iterable[Numbered], offset: int) ->
         for last_place, answer, first, end in pieces:
             joined = answer.joined(first, end)
             woven.append((joined, last_place if last_place == pieces[-1][0] else offset))
-        if event is not None and place is not None:
-            woven.append((event, place))
+        if numbered is not None and place is not None:
+            woven.append(numbered)
             offset = place
     return woven

@@ -14,18 +14,18 @@ from typing import Any
 
 from msgspec import UNSET, UnsetType
 
-from hazoom_ws.chat.effects import Broadcast, Effect, Push
+from hazoom_ws.chat.effects import Broadcast, Effect, Numbered, Push, place_of
 from hazoom_ws.chat.hub import NOTICE_INTERVAL_S, Hub
 from hazoom_ws.chat.presence import Connection, User
 from hazoom_ws.deadlines import Deadlines
 from hazoom_ws.errors import BadPayload, Forbidden, Internal, LlmFailed, LogUnavailable, NotFound
 from hazoom_ws.events.base import ServerEvent
 from hazoom_ws.events.llm import LlmComplete, LlmError, LlmQueued, LlmResponse, LlmStarted, LlmToken
-from hazoom_ws.llm_bridge.answer import Answer, Numbered, weave
+from hazoom_ws.llm_bridge.answer import Answer, Writer, weave
 from hazoom_ws.llm_bridge.bridge import LlmBridge
 from hazoom_ws.llm_bridge.register import Register
 from hazoom_ws.llm_bridge.slots import Slots
-from hazoom_ws.llm_bridge.wire import Prompt, completion, error_event
+from hazoom_ws.llm_bridge.wire import Prompt, Writing, completion, error_event
 from hazoom_ws.message_log.contract import MessageLog
 from hazoom_ws.settings import Settings
 
@@ -47,10 +47,12 @@ class Answers:
         turn: Callable[[], AbstractContextManager[Any]],
         keeps_up: Callable[[str | UnsetType, Iterable[Connection]], bool],
         wake: Callable[[], None],
+        open_writer: Callable[[Writing], Writer],
     ) -> None:
         """``keeps_up(room, connections)`` returns whether any of those who get an answer keeps up.
 
-        ``wake`` is called when there is something that `run_due` has to do later.
+        ``wake`` is called when there is something that `run_due` has to do later. ``open_writer`` begins to write an answer
+        into a document.
         """
         self.turn = turn
         self.keeps_up = keeps_up
@@ -61,6 +63,7 @@ class Answers:
         self._deliver: Callable[[Effect], None] = hub.deliver
         self._clock = bridge.clock
         self._wake = wake
+        self._open_writer = open_writer
         self._register = Register(settings)
         self._waiting: dict[Answer, None] = {}  # the first one has waited longest
         self._slots = Slots(settings)
@@ -70,6 +73,7 @@ class Answers:
 
     @property
     def waiting_count(self) -> int:
+        """Answers that wait for a slot."""
         return len(self._waiting)
 
     def keep_died(self) -> None:
@@ -190,8 +194,8 @@ class Answers:
         for room in connection.rooms:
             watched += self._register.of_room(room)
         for answer in watched:
-            events += [numbered for numbered in (*answer.beginning, *answer.outcome) if numbered[1] > offset]
-        return weave(watched, sorted(events + replayed, key=_offset_of), offset) + lost
+            events += [numbered for numbered in (*answer.beginning, *answer.outcome) if place_of(numbered) > offset]
+        return weave(watched, sorted(events + replayed, key=place_of), offset) + lost
 
     def _lost(self, connection: Connection) -> list[Numbered]:
         """Return the ends of answers that a recovered client waits for and that are kept nowhere, on each namespace."""
@@ -257,11 +261,15 @@ class Answers:
                 answer.tokens.append(token)
                 answer.offsets.append(offset)
                 self._send(answer, event, offset)
+            if answer.writer is not None:
+                answer.writer.add("".join(tokens))
 
     def respond(self, answer: Answer, response: LlmResponse) -> None:
         """Send an answer that was asked for without a stream; `end` follows."""
         with self.turn():
             self._conclude(answer, response)
+            if answer.writer is not None:
+                answer.writer.add(response.response)
 
     def end(self, answer: Answer, event: ServerEvent) -> None:
         """Send the event that ends an answer, and start those that waited for its slot."""
@@ -293,6 +301,8 @@ class Answers:
             )
             answer.beginning.append((started, offset))
             self._send(answer, started, offset)
+            if prompt.writing is not None:
+                answer.writer = self._open_writer(prompt.writing)
 
     def _start_waiting(self) -> None:
         for answer in self._slots.admitted(list(self._waiting)):
@@ -329,6 +339,9 @@ class Answers:
         if answer.room is not UNSET:
             self._keep(answer, answer.room, event)
         self._conclude(answer, event)
+        writer, writing = answer.writer, answer.prompt.writing
+        if writer is not None and writing is not None:
+            writer.end(undo=writing.is_removed_on_error and isinstance(event, LlmError))
         answer.finish()
         if answer.asker.is_open or answer.room is not UNSET:  # else it is told when it comes back
             answer.asker.answers.pop(answer.prompt.request_id, None)
@@ -381,7 +394,3 @@ class _Sink:
     def keeps_up(self) -> bool:
         with self._answers.turn():
             return self._answers.keeps_up(self._answer.room, self._answer.watchers)
-
-
-def _offset_of(numbered: Numbered) -> int:
-    return numbered[1]

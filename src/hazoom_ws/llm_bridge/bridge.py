@@ -91,6 +91,7 @@ class LlmBridge:
         return _EXPIRY_INTERVAL_S if self._active else None
 
     def stats(self, queued_count: int) -> LlmStats:
+        """Return the numbers of all answers so far; ``queued_count`` of them wait."""
         return LlmStats(
             active=len(self._active),
             queued=queued_count,

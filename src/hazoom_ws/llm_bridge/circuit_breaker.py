@@ -25,6 +25,7 @@ class CircuitBreaker:
 
     @property
     def state(self) -> State:
+        """Whether the backend is asked: always, not now, or once to see."""
         if self.wait_s:
             return "open"
         return "closed" if self._failures < self._failures_limit else "half_open"
@@ -45,9 +46,11 @@ class CircuitBreaker:
         return wait_s
 
     def succeeded(self) -> None:
+        """Note that an attempt was answered, which closes the circuit."""
         self._failures = 0
 
     def failed(self) -> None:
+        """Note that an attempt has failed; so many in a row open the circuit."""
         self._failures += 1
         self._opened_until_s = self._clock() + self._pause_s
 

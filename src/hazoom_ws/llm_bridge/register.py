@@ -24,6 +24,7 @@ class Register:
         self._kept_bytes = 0
 
     def get(self, request_id: str) -> Answer | None:
+        """Return the answer with this id, None if there is none (any more)."""
         return self._by_id.get(request_id)
 
     def of_user(self, user: User) -> Collection[Answer]:
@@ -36,6 +37,7 @@ class Register:
         return bool(self._by_room)
 
     def of_room(self, room: str) -> Collection[Answer]:
+        """Return the answers that are shared with a room."""
         return self._by_room.get(room, {})
 
     def add(self, answer: Answer) -> None:
@@ -56,6 +58,7 @@ class Register:
             self._forget(answer)
 
     def next_due_at_s(self) -> float | None:
+        """Return when the next one is forgotten, by the clock in seconds; None if none is to be."""
         return self._kept.next_due_at_s()
 
     def _forget(self, answer: Answer) -> None:

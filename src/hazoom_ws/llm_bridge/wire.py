@@ -26,8 +26,16 @@ _FIRST_HALVES = ("\ud800", "\udbff")
 _REPLACEMENT = "\ufffd"
 
 
+class Writing(Struct, frozen=True):
+    """Into which document an answer is written, to which of its shared texts, and whether it is taken back if it fails."""
+
+    document: str
+    text: str
+    is_removed_on_error: bool
+
+
 class Prompt(Struct, frozen=True, kw_only=True):
-    """What is asked. ``room`` only labels the events."""
+    """What is asked. ``room`` only labels the events; ``writing``: where the answer is written too, None for nowhere."""
 
     request_id: str
     user_identifier: str
@@ -36,6 +44,7 @@ class Prompt(Struct, frozen=True, kw_only=True):
     session_id: str
     stream: bool
     room: str | UnsetType = UNSET
+    writing: "Writing | None" = None
 
     def body(self) -> bytes:
         """Return the request's body, which is JSON."""
@@ -180,14 +189,17 @@ def decode(content: str | bytes, into: type[T]) -> T:
 
 
 def cut_off() -> LlmFailed:
+    """Return the error of a stream that has ended in the middle."""
     return LlmFailed("the AI service stopped in the middle of its answer")
 
 
 def connection_lost() -> LlmFailed:
+    """Return the error of a connection that broke."""
     return LlmFailed("the connection to the AI service was lost")
 
 
 def too_long() -> LlmFailed:
+    """Return the error of an answer that is longer than its limit."""
     return LlmFailed("the AI service sent too long an answer", retry=False)
 
 
@@ -227,4 +239,5 @@ def error_event(request_id: str, error: HazoomError, room: str | UnsetType = UNS
 
 
 def milliseconds(from_s: float, to_s: float) -> float:
+    """Return the time between two moments, in milliseconds, rounded to a tenth."""
     return round((to_s - from_s) * 1000, 1)

@@ -1,27 +1,33 @@
-"""What a message log promises, whatever keeps it. Siblings: `memory`, `sqlite`.
+"""What a message log promises, whatever keeps it. Siblings: `memory`, `sqlite`; `room_state` and `documents` say what it
+promises of what rooms share beside messages.
 
 Order. ``seq`` is one order over all rooms and only grows, across restarts too: it starts at the microseconds since the
-epoch, so that a log which has lost its past goes on above it. A message has its number from `append` on, and `read` shows
-it at once.
+epoch, so that a log which has lost its past goes on above it. From `append` on a message has its place in the order of
+this process, and `read` shows it at once. Its ``seq`` and ``id`` are final when it is kept: a log whose order other
+processes share gets them from there and lets the message have them (`number`), in the same order. So who tells anybody of
+a message holds the message, and reads its number when that is sent.
 
 Crashes. What `append` returned may be shown to nobody until `write` has kept the batch that holds it: then it is in every
-later `read`, whatever dies. A batch is kept whole or not at all; one that could not be kept is taken back by `forget`, and
-its numbers are not given again.
+later `read`, whatever dies. A batch is kept whole or not at all; one that could not be kept is taken back by `forget`, what
+is in it is marked by `revoke`, and its numbers are not given again.
 
 Turns. Everything but `write`, `tidy`, `reopen` and `checkpoint` is called within a turn and returns soon. Those may block
 and are called beside turns, one at a time and none during `write_at_once`, but for `checkpoint`, which may run beside
-`write` and `tidy`.
+`write` and `tidy`. `Documents.read` is called whenever somebody likes, in whichever thread.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import force_setattr
 
 from hazoom_ws.events.base import FinishReason
 from hazoom_ws.events.rooms import NewMessage
+from hazoom_ws.message_log.documents import Documents, DocumentUpdate
+from hazoom_ws.message_log.room_state import RoomStates, StateChange
 from hazoom_ws.settings import SettingsError
 
 PAGE_LIMIT_BYTES = 262_144  # a page goes out twice on joining, and an outbox has 1 MB
@@ -37,6 +43,28 @@ EVERYTHING = None
 
 class UsedElsewhere(SettingsError):
     """What is to keep a log is used by another process."""
+
+
+Entry = NewMessage | StateChange | DocumentUpdate
+REVOKED = 0  # the ``seq`` of what could not be kept
+
+
+def number(entry: NewMessage, seq: int, identifier: str) -> None:
+    """Let a message have the number and the id that it was kept with. For a log, before it says that it has kept it."""
+    force_setattr(entry, "seq", seq)
+    force_setattr(entry, "id", identifier)
+
+
+def revoke(entry: Entry) -> None:
+    """Mark what could not be kept, for all that hold it: it has the ``seq`` `REVOKED`."""
+    force_setattr(entry, "seq", REVOKED)
+
+
+class Said(NamedTuple):
+    """What somebody has said. ``duplicate``: it was said before, under the same ``client_id``."""
+
+    entry: NewMessage
+    duplicate: bool
 
 
 class Page(NamedTuple):
@@ -116,8 +144,9 @@ KnownSessions = Callable[[], Iterator[tuple[str, StoredSession]]]
 class Batch(NamedTuple):
     """What is to be written at once: messages, and by key sessions (None: it has ended) and what has changed in others.
 
-    ``number``: its number in the order of messages, that of the first one or, if it has none, one of its own.
-    ``senders``: of some of the messages, by seq, who sent them (`MessageLog.append`).
+    ``number``: its number in the order of messages, that of the first thing in it or, if it has none, one of its own.
+    ``senders``: of some of the messages, by seq, who sent them (`MessageLog.append`). ``state_changes`` of rooms and
+    ``updates`` of documents, each ascending.
     """
 
     messages: list[NewMessage]
@@ -125,12 +154,34 @@ class Batch(NamedTuple):
     changes: dict[str, SessionChange]
     number: int
     senders: Mapping[int, str] = MappingProxyType({})
+    state_changes: Sequence[StateChange] = ()
+    updates: Sequence[DocumentUpdate] = ()
+
+    @property
+    def things_count(self) -> int:
+        """How much is in it: messages, sessions and changes of them, changes of state, updates."""
+        count = len(self.messages) + len(self.sessions) + len(self.changes)
+        return count + len(self.state_changes) + len(self.updates)
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield all that may be shown only when this is kept: messages, changes of state, updates."""
+        yield from self.messages
+        yield from self.state_changes
+        yield from self.updates
 
 
 class MessageLog(Protocol):
     """See the module. ``problem`` is why nothing can be kept at the moment, None when all is well."""
 
     problem: str | None
+
+    @property
+    def states(self) -> RoomStates:
+        """The states of rooms; always the same object."""
+
+    @property
+    def documents(self) -> Documents:
+        """The documents; always the same object."""
 
     @property
     def last_seq(self) -> int:
@@ -163,7 +214,7 @@ class MessageLog(Protocol):
         code: str | UnsetType = UNSET,
         event_name: str | UnsetType = UNSET,
     ) -> NewMessage:
-        """Give one message its number and return it. Raises `LogUnavailable`.
+        """Give one message its place, and return it; its number is final when it is kept. Raises `LogUnavailable`.
 
         ``event_name``: it is an event that a feature keeps, and ``message`` the event's JSON. It has its place in the
         order, counts for the room's bounds as a message does, and `read` shows it only when asked.
@@ -223,7 +274,7 @@ class MessageLog(Protocol):
         """Return what is to be written now: what is pressing, or else what could wait."""
 
     def write(self, batch: Batch) -> None:
-        """Keep a batch. Raises `LogUnavailable`, and then has kept none of it."""
+        """Keep a batch, whose numbers are final then. Raises `LogUnavailable`, and then has kept none of it."""
 
     def write_at_once(self, batch: Batch) -> bool:
         """Keep a batch if nothing has to be waited for; return whether it is kept. If not, `write` says why."""
@@ -236,7 +287,7 @@ class MessageLog(Protocol):
         """Whether `tidy` has something to do. Never while there is a ``problem``: `reopen` may have the file then."""
 
     def tidy(self) -> None:
-        """Do a share of what can wait until there is nothing to write: put messages in their tables, trim."""
+        """Do a share of what can wait until there is nothing to write: file in tables, trim, write a snapshot."""
 
     @property
     def is_checkpoint_due(self) -> bool:
@@ -246,7 +297,10 @@ class MessageLog(Protocol):
         """Do what waits for a disk and need not be waited for."""
 
     def forget(self, batch: Batch) -> None:
-        """Take back the messages of a batch that could not be written; its sessions are tried again, but for newer ones."""
+        """Take back a batch that could not be written; its sessions are tried again, but for newer ones.
+
+        Of several, the newest first.
+        """
 
     def reopen(self) -> None:
         """Try to get well: sets ``problem`` to None or to why not."""

@@ -1,6 +1,7 @@
 """The log in memory: for tests, for servers whose history may end with the process, and for the newest part of a file's.
 
-Not thread-safe. Bounded by messages and text per room and by bytes over all rooms; what goes first is the oldest.
+Not thread-safe, but for reading documents. Bounded by messages and text per room and by bytes over all rooms, by four times
+as many bytes of rooms' states, and eight times as many of documents; what goes first is the oldest.
 """
 
 import secrets
@@ -30,6 +31,10 @@ from hazoom_ws.message_log.contract import (
     resent_key,
     size_bytes,
 )
+from hazoom_ws.message_log.documents import Documents
+from hazoom_ws.message_log.memory_documents import MemoryDocuments
+from hazoom_ws.message_log.room_state import RoomStates
+from hazoom_ws.message_log.state_cache import STATES_SHARE, StateCache
 
 _seq_of = attrgetter("seq")
 _NOTHING = NewMessage(user="", message="", timestamp=0, room="", id="", seq=0)
@@ -38,6 +43,7 @@ _CLIENT_ID_BYTES, _SENDER_BYTES, _ROOM_BYTES = 130, 110, 150  # of the indexes, 
 _COMPACTED_COUNT = 64
 _DROPPED_AT_ONCE = 64
 _TRIMMED_AT_ONCE_BYTES = 32_768  # several at a time go faster
+_DOCUMENTS_SHARE = 8  # of the bound of messages: one document may have twice that
 
 
 class _Room:
@@ -132,6 +138,10 @@ class MemoryLog:
         self._senders: dict[int, str] = {}  # by seq, of messages with a client_id whose names do not say it
         self._dropped_elsewhere = start_seq  # the highest seq that was dropped of rooms that have no messages left
         self._start_seq = start_seq
+        self.states: RoomStates = StateCache(
+            self, limit_bytes=STATES_SHARE * limit_bytes, forgotten_seq=start_seq, is_kept_at_once=True
+        )
+        self.documents: Documents = MemoryDocuments(self.next_offset, limit_bytes=_DOCUMENTS_SHARE * limit_bytes)
 
     def next_offset(self) -> int:
         """Return a ``seq`` that no message gets."""
@@ -291,15 +301,18 @@ class MemoryLog:
         """Nothing waits."""
 
     def sessions(self) -> Iterator[tuple[str, StoredSession]]:
+        """There are none: they have ended with the process."""
         yield from ()
 
     def pop_batch(self) -> Batch:
+        """Nothing is to be written."""
         return Batch([], {}, {}, 0)
 
     def write(self, batch: Batch) -> None:
         """Nothing can be lost that is not lost with the process."""
 
     def write_at_once(self, batch: Batch) -> bool:
+        """Everything is kept already."""
         return not batch.messages  # there never are any
 
     def look(self) -> None:

@@ -18,21 +18,22 @@ from hazoom_ws.chat.presence import Connection, User, name_in
 from hazoom_ws.delivery.client_sets import keys_of
 from hazoom_ws.delivery.delivery import Delivery
 from hazoom_ws.delivery.effects import Later
-from hazoom_ws.errors import BadPayload, LogUnavailable
+from hazoom_ws.errors import BadPayload
 from hazoom_ws.events.parsing import parse
-from hazoom_ws.events.rooms import Published, SendMessage
+from hazoom_ws.events.rooms import NewMessage, Published, SendMessage
 from hazoom_ws.message_log.contract import MessageLog
 from hazoom_ws.names import composed
+from hazoom_ws.namespaces.replies import published, require_kept
 from hazoom_ws.settings import Settings
 from hazoom_ws.transport.socketio.fan_out import FanOut, Rooms
 
 
-class _Numbered(Protocol):
+class _Said(Protocol):
     @property
-    def seq(self) -> int: ...
+    def entry(self) -> NewMessage: ...
 
 
-K = TypeVar("K", bound=_Numbered)
+K = TypeVar("K", bound=_Said)
 
 
 class FromApplication:
@@ -119,28 +120,22 @@ class FromApplication:
         speaker = Connection("", User(f"application:{name}", name), "")  # which nobody else ever sees
         speaker.rooms[said.room] = None
         room = said.room
-        return self.when_kept(lambda: self._hub.publish(speaker, room, said.message, client_id=said.client_id))
+        return published(self.when_kept(lambda: self._hub.publish(speaker, room, said.message, client_id=said.client_id)))
 
     def when_kept(self, say: Callable[[], K]) -> K:
-        """Call ``say`` in a turn, and return what it returned when what has its ``seq`` is kept.
+        """Call ``say`` in a turn, and return what it returned when its ``entry`` is kept.
 
         Raises `LogUnavailable`; RuntimeError where it may not wait.
         """
         self._check_thread()
-        is_kept, replies = threading.Event(), []
-
-        def tell(reply: Any) -> None:
-            replies.append(reply)
-            is_kept.set()
-
+        has_left = threading.Event()
         with self._delivery.turn():
             if self._delivery.is_sending or not self._may_wait():
                 raise RuntimeError("publish waits, and a handler must not: call it in socketio.start_background_task(...)")
             said = say()
-            self._delivery.add(Later(tell, {"seq": said.seq}))
-        is_kept.wait()
-        if "error" in replies[0]:
-            raise LogUnavailable(self._log.problem or "")
+            self._delivery.add(Later(lambda _: has_left.set()))
+        has_left.wait()
+        require_kept(said.entry)
         return said
 
     def turn(self) -> Delivery:

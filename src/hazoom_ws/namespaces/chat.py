@@ -23,9 +23,8 @@ from hazoom_ws.events.rooms import NewMessage, Published
 from hazoom_ws.message_log.contract import MessageLog
 from hazoom_ws.names import composed
 from hazoom_ws.namespaces.application import FromApplication
-from hazoom_ws.namespaces.replies import fields_of
+from hazoom_ws.namespaces.replies import WhenKept, fields_of, when_kept
 from hazoom_ws.namespaces.tasks import Tasks
-from hazoom_ws.transport.socketio.dispatch import Deferred
 
 KEPT_LIMIT_COUNT = 500  # of one page, as of the history
 E = TypeVar("E", bound=ServerEvent)
@@ -49,12 +48,21 @@ class Sender(Protocol):
 
 
 class Kept(Struct, Generic[E], frozen=True):
-    """An event that a room keeps. ``timestamp``: seconds since the epoch, UTC. ``duplicate``: it was kept before."""
+    """An event that a room keeps, and its ``entry`` in the log. ``duplicate``: it was kept before."""
 
     event: E
-    seq: int
-    timestamp: float
+    entry: NewMessage
     duplicate: bool = False
+
+    @property
+    def seq(self) -> int:
+        """Its number, which is final when it is kept: not yet in the turn that says it. 0: it could not be kept."""
+        return self.entry.seq
+
+    @property
+    def timestamp(self) -> float:
+        """When it was said, in seconds since the epoch, UTC."""
+        return self.entry.timestamp
 
 
 class _Record(NamedTuple):
@@ -97,7 +105,7 @@ class Chat:
         self._tasks = tasks
         self._wall_clock = wall_clock
         self._in_turn: int | None = None  # the thread or greenlet whose turn it is, if that is one of a feature
-        self._kept_seq = 0  # of the event that was kept last in this turn
+        self._kept_last: NewMessage | None = None  # in this turn
 
     # Who and where
 
@@ -207,7 +215,7 @@ class Chat:
             yield
             return
         with self._outside.turn():
-            self._in_turn, self._kept_seq = threading.get_ident(), 0
+            self._in_turn, self._kept_last = threading.get_ident(), None
             try:
                 yield
             finally:
@@ -224,18 +232,16 @@ class Chat:
 
     def handle(
         self, method: Callable[..., Struct | None], sender: ClientSet, payload: ClientPayload
-    ) -> Struct | Deferred | None:
-        """Call a handler within a turn; what it has kept is to be kept before it is answered."""
+    ) -> Struct | WhenKept | None:
+        """Call a handler within a turn; what it has said is to be kept before it is answered."""
         result = self.in_turn(method, sender, payload)
-        if not self._kept_seq:
-            return result
-        reply = {"ok": True, **({} if result is None else fields_of(result)), "seq": self._kept_seq}
-        return Deferred(lambda send: self._delivery.reply(partial(_send_about, payload.event, send), reply))
+        entry = self._kept_last
+        return result if entry is None else when_kept(entry, partial(_with_seq, result, entry))
 
     def in_turn(self, function: Callable[..., R], *arguments: Any) -> R:
         """Call what is of a feature within a turn that somebody else has begun."""
         before = self._in_turn
-        self._in_turn, self._kept_seq = threading.get_ident(), 0
+        self._in_turn, self._kept_last = threading.get_ident(), None
         try:
             return function(*arguments)
         finally:
@@ -252,7 +258,7 @@ class Chat:
         resent = self._log.find_resent(room, user, client_id, key)
         if resent is not None:
             first = _decoded(resent, type(event))
-            return Kept(event if first is None else first.event, resent.seq, resent.timestamp, duplicate=True)
+            return Kept(event if first is None else first.event, resent, duplicate=True)
         entry = self._log.append(
             room=room,
             user=user,
@@ -262,9 +268,9 @@ class Chat:
             sender=key,
             event_name=record.event_name,
         )
-        self._kept_seq = entry.seq
-        self._hub.deliver(Broadcast(room, event, skip=skipped, offset=entry.seq))
-        return Kept(event, entry.seq, entry.timestamp)
+        self._kept_last = entry
+        self._hub.deliver(Broadcast(room, event, skip=skipped, offset=entry))
+        return Kept(event, entry)
 
     def _check(self, event: ServerEvent, *, is_to_room: bool = True) -> None:
         """Raise TypeError for an event that cannot be sent."""
@@ -279,16 +285,14 @@ class Chat:
 def _decoded(entry: NewMessage, event_type: type[E]) -> Kept[E] | None:
     """Return what a record holds, None if that is no event of the type, or its text is gone."""
     try:
-        return Kept(msgspec.json.decode(entry.message, type=event_type), entry.seq, entry.timestamp)
+        return Kept(msgspec.json.decode(entry.message, type=event_type), entry)
     except MsgspecError:
         return None
 
 
-def _send_about(event: str, send: Callable[[Any], None], reply: dict[str, Any]) -> None:
-    """Send a reply to an event, of which `Delivery` knows only what it has kept."""
-    if "error" in reply:
-        reply = {**reply, "error": msgspec.structs.replace(reply["error"], event=event)}
-    send(reply)
+def _with_seq(result: Struct | None, entry: NewMessage) -> dict[str, Any]:
+    """Return what an acknowledgement has when what was said last is kept."""
+    return {**({} if result is None else fields_of(result)), "seq": entry.seq}
 
 
 def _clients(sender: Sender) -> ClientSet:

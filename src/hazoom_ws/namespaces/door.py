@@ -10,6 +10,7 @@ Called by python-socketio from the greenlet or thread that reads the client, one
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import flask_socketio
@@ -18,19 +19,20 @@ from msgspec import UNSET, Struct
 from socketio.exceptions import ConnectionRefusedError as RefusedError
 
 from hazoom_ws.access.limits import Account
+from hazoom_ws.chat.effects import Numbered, Offset
 from hazoom_ws.chat.presence import Connection
 from hazoom_ws.delivery.client_sets import ClientSet
-from hazoom_ws.delivery.effects import Later
+from hazoom_ws.delivery.effects import Later, Reply
 from hazoom_ws.errors import BadPayload, Forbidden, HazoomError, RateLimited, UnknownEvent
 from hazoom_ws.events.base import ClientPayload, ServerEvent
 from hazoom_ws.events.connecting import Auth, ServerInfo, Status
 from hazoom_ws.events.parsing import parse
 from hazoom_ws.events.refusals import report_of
-from hazoom_ws.events.rooms import NewMessage, Published
-from hazoom_ws.namespaces.features import Feature, Greeting, Numbered
+from hazoom_ws.events.rooms import NewMessage
+from hazoom_ws.namespaces.features import Feature, Greeting
 from hazoom_ws.namespaces.parts import Parts
 from hazoom_ws.namespaces.registry import Registry
-from hazoom_ws.namespaces.replies import fields_of, logged
+from hazoom_ws.namespaces.replies import WhenKept, fields_of, logged, reply_when_kept
 from hazoom_ws.transport.socketio.dispatch import Deferred
 from hazoom_ws.transport.socketio.fan_out import Client
 from hazoom_ws.transport.socketio.packet import ClientEvent
@@ -41,7 +43,7 @@ _OFFSET_DIGITS = 16  # of 2**53
 _QUOTED_CHARS = 64  # of an event's name: it is the client's choice and comes back in the refusal
 
 
-Result = Struct | Deferred | None
+Result = Struct | WhenKept | Deferred | None
 # By event: its payload, and what handles it.
 Calls = Mapping[str, tuple[type[ClientPayload], Callable[[ClientSet, Any], Result]]]
 
@@ -75,7 +77,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
 
     # An event of a client
 
-    def _answer(self, event: ClientEvent, sid: str, *args: Any) -> dict[str, Any] | Deferred | None:
+    def _answer(self, event: ClientEvent, sid: str, *args: Any) -> Reply | Deferred:
         parts = self.parts
         with parts.delivery.turn():
             clients = parts.delivery.clients_of_sid(sid)
@@ -90,11 +92,19 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
                 return self._refuse(event, sid, logged(f"event {event[:_QUOTED_CHARS]!r}"))
         if isinstance(result, Deferred):
             return self._go_on(event, sid, result)
+        if isinstance(result, WhenKept):
+            return self._reply_when_kept(event, sid, result)
+        return {"ok": True, **({} if result is None else fields_of(result))} if event.wants_acknowledgement else None
+
+    def _reply_when_kept(self, event: ClientEvent, sid: str, result: WhenKept) -> Reply:
         if event.wants_acknowledgement:
-            return parts.delivery.checked({"ok": True, **({} if result is None else fields_of(result))})
-        if type(result) is Published:
-            parts.delivery.reply(lambda reply: self._tell_failure(sid, reply), {"seq": result.seq})
+            return partial(reply_when_kept, event, result)
+        self.parts.delivery.reply(partial(self._tell_revoked, event, sid, result), None)
         return None
+
+    def _tell_revoked(self, event: ClientEvent, sid: str, result: WhenKept, _reply: None) -> None:
+        if result.refusal is not None or not result.is_kept():
+            self._tell_failure(sid, reply_when_kept(event, result))
 
     def _go_on(self, event: ClientEvent, sid: str, result: Deferred) -> Deferred | None:
         """Let an event be answered later: by who is told this, if its sender asks for that."""
@@ -117,6 +127,8 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
             args = ({},)
         if len(args) != 1:
             raise BadPayload("payload", f"expected one JSON object, got {len(args)} arguments")
+        if event.has_parts:
+            _check_parts(args[0])
         return call(clients, parse(payload_type, args[0], settings, takes_parts=payload_type.takes_parts))
 
     def _refuse(self, event: ClientEvent, sid: str, error: HazoomError) -> dict[str, Any] | None:
@@ -183,8 +195,8 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
         parts = self.parts
         connection = clients.connection
         user, rooms = connection.user.name, list(connection.rooms)
-        status = Status(sid=sid, user=user, rooms=rooms, server=_SERVER, recovered=has_recovered)
-        events: list[tuple[ServerEvent | Status, int]]
+        status = Status(sid=sid, user=user, rooms=rooms, server=_SERVER, recovered=has_recovered, client=connection.client)
+        events: list[tuple[ServerEvent | Status, Offset]]
         # What is replayed comes after it, so that only for who is new it says that nothing was missed.
         events = [(status, 0 if has_recovered else parts.log.last_seq)]
         if has_recovered:
@@ -195,7 +207,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
             events += replayed
         else:
             for feature in self._greeting:
-                events += feature.snapshots(rooms)
+                events += feature.snapshots(connection)
         parts.delivery.greet(clients, self.namespace, events)
 
     def _served(self, replayed: list[Numbered]) -> list[Numbered]:
@@ -246,3 +258,14 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
 def _offset_of(offset: object) -> int | None:
     """Return the number that an offset is, None if it is none of ours."""
     return int(offset) if isinstance(offset, str) and offset.isdecimal() and len(offset) <= _OFFSET_DIGITS else None
+
+
+def _check_parts(payload: object) -> None:
+    """Raise `BadPayload` for binary parts within a field: a payload's types say of whole fields that they may be one."""
+    within = list(payload.values()) if isinstance(payload, dict) else [payload]
+    level = [one for one in within if isinstance(one, dict | list)]
+    while level:
+        inner = [value for one in level for value in (one.values() if isinstance(one, dict) else one)]
+        if any(isinstance(value, bytes) for value in inner):
+            raise BadPayload("payload", "a binary part must be a field of its own, and not within one")
+        level = [value for value in inner if isinstance(value, dict | list)]

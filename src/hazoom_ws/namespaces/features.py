@@ -5,16 +5,16 @@ acknowledgements, errors, what is replayed.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
+from hazoom_ws.chat.effects import Numbered
 from hazoom_ws.chat.presence import Connection, User
 from hazoom_ws.events.base import ClientPayload, ServerEvent
 from hazoom_ws.namespaces.chat import Chat
 from hazoom_ws.namespaces.parts import Parts
 
 Method = TypeVar("Method", bound=Callable[..., Any])
-Numbered = tuple[ServerEvent, int]  # an event and its place in the order of messages
 
 
 class Mark(NamedTuple):
@@ -73,8 +73,8 @@ class Greeting(OwnFeature, ABC):
     """One of ours that has something to say to whoever comes."""
 
     @abstractmethod
-    def snapshots(self, rooms: Iterable[str]) -> list[Numbered]:
-        """Return what who comes new is told of what goes on in ``rooms``."""
+    def snapshots(self, connection: Connection) -> list[Numbered]:
+        """Return what who comes new is told of what goes on in the connection's rooms."""
 
     @abstractmethod
     def catch_up(self, connection: Connection, offset: int, replayed: list[Numbered]) -> list[Numbered]:

@@ -2,10 +2,10 @@
 
 import hashlib
 import secrets
-from collections.abc import Iterable
 
 from msgspec import UNSET, UnsetType
 
+from hazoom_ws.chat.effects import Numbered
 from hazoom_ws.chat.presence import Connection
 from hazoom_ws.delivery.client_sets import ClientSet
 from hazoom_ws.events.llm import (
@@ -21,16 +21,18 @@ from hazoom_ws.events.llm import (
     LlmToken,
     LlmTokens,
 )
-from hazoom_ws.llm_bridge.wire import Prompt
-from hazoom_ws.namespaces.features import Greeting, Numbered, handles
+from hazoom_ws.llm_bridge.wire import Prompt, Writing
+from hazoom_ws.namespaces.features import Greeting, handles
 
 
 class LlmFeature(Greeting):
+    """Questions to the AI, and their answers as they come."""
+
     name = "llm"
     events = (LlmStarted, LlmQueued, LlmToken, LlmTokens, LlmResponse, LlmComplete, LlmError)
 
-    def snapshots(self, rooms: Iterable[str]) -> list[Numbered]:
-        return self.parts.answers.snapshots(rooms)
+    def snapshots(self, connection: Connection) -> list[Numbered]:
+        return self.parts.answers.snapshots(connection.rooms)
 
     def catch_up(self, connection: Connection, offset: int, replayed: list[Numbered]) -> list[Numbered]:
         return self.parts.answers.catch_up(connection, offset, replayed)
@@ -47,6 +49,9 @@ class LlmFeature(Greeting):
             session_id=_conversation(connection, payload.room) if payload.session_id is UNSET else payload.session_id,
             stream=payload.stream,
             room=payload.room,
+            writing=None
+            if payload.document is UNSET
+            else Writing(payload.document, payload.text, payload.on_error == "remove"),
         )
         self.parts.answers.ask(connection, prompt)
         return LlmAccepted(request_id=prompt.request_id)

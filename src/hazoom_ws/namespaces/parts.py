@@ -8,6 +8,8 @@ from msgspec import Struct
 from hazoom_ws.chat.hub import Hub
 from hazoom_ws.delivery.delivery import Delivery
 from hazoom_ws.events.rooms import Published
+from hazoom_ws.live.relay import Relay
+from hazoom_ws.live.shared_state import States
 from hazoom_ws.llm_bridge.answers import Answers
 from hazoom_ws.message_log.contract import MessageLog
 from hazoom_ws.metrics.statistics import Statistics
@@ -28,6 +30,8 @@ class Parts(Struct, frozen=True):
     statistics: Statistics
     delivery: Delivery
     log: MessageLog
+    relay: Relay
+    states: States
     close: Callable[[], None]
     publish: Callable[..., Published]
     clock: Callable[[], float] = time.monotonic

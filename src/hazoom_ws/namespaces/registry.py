@@ -132,6 +132,15 @@ class Registry:
             raise ValueError(f"{who}: {event_type.__name__} names no event")
         _fields_of(who, event_type)
 
+    def paced(self) -> dict[str, tuple[str, ...]]:
+        """Return by namespace the events of ours that have rates of their own."""
+        by_namespace: dict[str, tuple[str, ...]] = {}
+        for own_type in self.own_types:
+            events = [mark.payload_type.event for _, mark in marked(own_type) if mark.payload_type.has_own_rate]
+            for namespace in (ROOT, f"/{own_type.name}") if events else ():
+                by_namespace[namespace] = (*by_namespace.get(namespace, ()), *events)
+        return by_namespace
+
     # What it says
 
     def decoded(self, record: NewMessage) -> ServerEvent | None:

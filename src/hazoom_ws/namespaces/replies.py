@@ -2,13 +2,16 @@
 
 import logging
 import secrets
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Struct
 
-from hazoom_ws.errors import HazoomError, Internal
+from hazoom_ws.errors import HazoomError, Internal, LogUnavailable
 from hazoom_ws.events.refusals import report_of
+from hazoom_ws.events.rooms import Published
+from hazoom_ws.message_log.contract import REVOKED, Entry, Said
 
 logger = logging.getLogger(__name__)
 
@@ -16,6 +19,43 @@ logger = logging.getLogger(__name__)
 def fields_of(result: Struct) -> dict[str, Any]:
     """Return a struct's fields as they are on the wire, without those that are not set."""
     return {name: value for name, value in msgspec.structs.asdict(result).items() if value is not UNSET}
+
+
+class WhenKept(NamedTuple):
+    """What a handler returns whose answer has to wait until something is kept.
+
+    ``is_kept()`` is asked when that is known. ``fields()`` are those of the acknowledgement, unless there is a ``refusal``:
+    it tells what may not have been kept.
+    """
+
+    is_kept: Callable[[], bool]
+    fields: Callable[[], Mapping[str, Any]] = dict
+    refusal: HazoomError | None = None
+
+
+def when_kept(entry: Entry, fields: Callable[[], Mapping[str, Any]]) -> WhenKept:
+    """Return the answer of who has said ``entry``."""
+    return WhenKept(lambda: entry.seq != REVOKED, fields)
+
+
+def published(said: Said) -> Published:
+    """Return what is told of a message that is kept."""
+    entry = said.entry
+    return Published(id=entry.id, seq=entry.seq, timestamp=entry.timestamp, duplicate=said.duplicate)
+
+
+def require_kept(entry: Entry) -> None:
+    """Raise `LogUnavailable` for what could not be kept."""
+    if entry.seq == REVOKED:
+        raise LogUnavailable("")
+
+
+def reply_when_kept(event: str, answer: WhenKept) -> dict[str, Any]:
+    """Return the acknowledgement of an event when what it has said is kept, or could not be."""
+    error = answer.refusal if answer.is_kept() else LogUnavailable("")
+    if error is not None:
+        return refusal(error, str(event))  # as plain text, be it a client's event
+    return {"ok": True, **answer.fields()}
 
 
 def refusal(error: HazoomError, event: str) -> dict[str, Any]:

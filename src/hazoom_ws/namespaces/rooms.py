@@ -10,7 +10,6 @@ from hazoom_ws.events.rooms import (
     JoinRoom,
     LeaveRoom,
     NewMessage,
-    Published,
     RoomJoined,
     RoomLeft,
     SendMessage,
@@ -19,14 +18,18 @@ from hazoom_ws.events.rooms import (
 )
 from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES
 from hazoom_ws.namespaces.features import OwnFeature, handles
+from hazoom_ws.namespaces.replies import WhenKept, fields_of, published, when_kept
 
 
 class RoomsFeature(OwnFeature):
+    """Rooms: who is in them, what is said and was said."""
+
     name = "rooms"
     events = (NewMessage, RoomJoined, RoomLeft, UserJoined, UserLeft)
 
     @handles(JoinRoom)
     def join_room(self, clients: ClientSet, payload: JoinRoom) -> RoomJoined:
+        """Put the sender into a room, and reply who is there and what was said."""
         hub, connection = self.parts.hub, clients.connection
         room = hub.resolve_room(payload.room)
         joined = hub.join(
@@ -39,26 +42,31 @@ class RoomsFeature(OwnFeature):
         )
         self._note_page(clients, joined.messages)
         self.parts.answers.push_snapshots(connection, room)
+        self.parts.relay.enter(connection, room)
         return joined
 
     @handles(LeaveRoom)
     def leave_room(self, clients: ClientSet, payload: LeaveRoom) -> RoomLeft:
+        """Take the sender out of a room, and reply how many are left."""
         hub = self.parts.hub
         return hub.leave(clients.connection, hub.resolve_room(payload.room))
 
     @handles(SendMessage)
-    def message(self, clients: ClientSet, payload: SendMessage) -> Published:
+    def message(self, clients: ClientSet, payload: SendMessage) -> WhenKept:
+        """Say something in a room; the reply comes when it is kept."""
         hub = self.parts.hub
-        return hub.publish(
+        said = hub.publish(
             clients.connection,
             hub.resolve_room(payload.room),
             payload.message,
             user_name=payload.user_name,
             client_id=payload.client_id,
         )
+        return when_kept(said.entry, lambda: fields_of(published(said)))
 
     @handles(GetHistory)
     def get_history(self, clients: ClientSet, payload: GetHistory) -> HistoryPage:
+        """Reply with a page of what was said in a room. Raises `TooMuchHistory` while too many are on their way."""
         hub, limit_bytes = self.parts.hub, self._page_limit_bytes(clients)
         if not limit_bytes:
             raise TooMuchHistory(self.parts.settings.outbox_limit_bytes // 2)

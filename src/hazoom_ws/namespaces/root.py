@@ -8,6 +8,7 @@ from typing import Any
 from hazoom_ws.namespaces.chat import Chat
 from hazoom_ws.namespaces.door import FeatureNamespace
 from hazoom_ws.namespaces.features import Feature, OwnFeature
+from hazoom_ws.namespaces.live import LiveFeature
 from hazoom_ws.namespaces.llm import LlmFeature
 from hazoom_ws.namespaces.parts import Parts
 from hazoom_ws.namespaces.registry import ROOT, Registry, marked
@@ -16,7 +17,7 @@ from hazoom_ws.namespaces.stats import StatsFeature
 from hazoom_ws.namespaces.tasks import Tasks, Waiting
 from hazoom_ws.namespaces.typing import TypingFeature
 
-OWN_FEATURES: tuple[type[OwnFeature], ...] = (RoomsFeature, TypingFeature, StatsFeature, LlmFeature)
+OWN_FEATURES: tuple[type[OwnFeature], ...] = (RoomsFeature, TypingFeature, StatsFeature, LlmFeature, LiveFeature)
 
 
 def build_namespaces(registry: Registry, parts: Parts, chat: Chat, tasks: Tasks) -> list[FeatureNamespace]:

@@ -100,6 +100,27 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "before anything is parsed."
         ),
     ] = 131072
+    relay_interval_ms: Annotated[
+        int,
+        Meta(
+            ge=5,
+            le=1000,
+            description="Milliseconds between two events of what a room relays, when there is much: 33 are 30 a second, "
+            "which the eye takes for motion. What comes into a quiet room leaves at once.",
+        ),
+    ] = 33
+    relay_rate_limit_per_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=_LARGEST,
+            description="Relayed items per second and connection, two for each frame of a screen; they do not count as "
+            "events, their bytes do. Over it those without a key are refused. 0 turns it off.",
+        ),
+    ] = 120.0
+    relay_rate_limit_burst_count: Annotated[
+        int, _count("Relayed items that a connection may send at once before relay_rate_limit_per_s holds.")
+    ] = 240
     trusted_proxies: Annotated[
         tuple[str, ...],
         Meta(
@@ -107,6 +128,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "not in one of them is the client's, which limits per address go by."
         ),
     ] = ()
+    document_update_limit_bytes: Annotated[
+        int,
+        _count(
+            "Size of one update of a document: a pasted picture, or all that an editor has written while it was offline."
+        ),
+    ] = 4_194_304
+    document_limit_bytes: Annotated[
+        int,
+        _count("Size of a document, all that was ever deleted in it among it: it is in memory while somebody has it open."),
+    ] = 33_554_432
+    document_idle_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=86_400,
+            description="Seconds that a document stays in memory which nobody has open, so that a reload need not read it.",
+        ),
+    ] = 30.0
     message_limit_bytes: Annotated[
         int, _count("Bytes of UTF-8 in one message: long enough for a pasted log, short enough to send to a thousand.")
     ] = 65536

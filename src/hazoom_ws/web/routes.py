@@ -1,4 +1,4 @@
-"""The HTTP routes: the page, and what monitoring asks."""
+"""The HTTP routes: the pages, and what monitoring asks."""
 
 from http import HTTPStatus
 from pathlib import Path
@@ -15,7 +15,7 @@ from hazoom_ws.version import __version__
 
 SERVICE = "hazoom_ws"
 _CLIENT = "vendor/socket.io.min.js"
-# The page runs only its own scripts, talks only to its own origin, and is framed by nobody.
+# A page runs only its own scripts, talks only to its own origin, and is framed by nobody.
 _PAGE_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -36,10 +36,11 @@ def create_blueprint(hub: Hub, statistics: Statistics, delivery: Delivery, log: 
 
     @blueprint.get("/")
     def page() -> Response:
-        has_client = (Path(flask.current_app.static_folder or "") / _CLIENT).is_file()
-        response = flask.make_response(flask.render_template("index.html", client=_CLIENT if has_client else None))
-        response.headers.update(_PAGE_HEADERS)
-        return response
+        return _page("index.html")
+
+    @blueprint.get("/board")
+    def board() -> Response:
+        return _page("board.html")
 
     @blueprint.after_app_request
     def secure(response: Response) -> Response:
@@ -73,6 +74,13 @@ def create_blueprint(hub: Hub, statistics: Statistics, delivery: Delivery, log: 
         return _json(status="healthy", service=SERVICE, version=__version__, **stats)
 
     return blueprint
+
+
+def _page(template: str) -> Response:
+    has_client = (Path(flask.current_app.static_folder or "") / _CLIENT).is_file()
+    response = flask.make_response(flask.render_template(template, client=_CLIENT if has_client else None))
+    response.headers.update(_PAGE_HEADERS)
+    return response
 
 
 def _json(code: HTTPStatus = HTTPStatus.OK, **fields: object) -> Response:

@@ -71,3 +71,12 @@ def test_the_first_connect_is_free_and_the_next_one_counts():
 def test_without_a_rate_limit_nothing_is_counted():
     one = account(rate_limit_per_s=0)
     assert {one.charge(10_000_000, is_connect=False) for _ in range(1000)} == {None}
+
+
+def test_what_has_a_rate_of_its_own_costs_its_bytes_and_no_event():
+    one = account(rate_limit_per_s=1, rate_limit_burst_count=1, rate_limit_burst_bytes=1000, rate_limit_bytes_per_s=1)
+    assert [one.charge(100, is_connect=False, has_own_rate=True) for _ in range(9)] == [None] * 9
+    assert one.charge(100, is_connect=False) is None
+    problem = one.charge(100, is_connect=False, has_own_rate=True)
+    assert problem is not None
+    assert "1 bytes per second" in str(problem())

@@ -11,7 +11,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from hazoom_ws.chat.effects import Broadcast, Close, Effect, Push
+from hazoom_ws.chat.effects import Broadcast, Close, Effect, Push, place_of
 from hazoom_ws.chat.hub import Hub
 from hazoom_ws.chat.presence import Connection, User
 from hazoom_ws.chat.recovery import RecoverableSessions
@@ -88,7 +88,7 @@ class World:
         if ann is None:
             return False
         self.ann = ann
-        self.on_its_way = [(event, offset) for event, offset in self.hub.catch_up(ann, self.offset)]
+        self.on_its_way = [(numbered[0], place_of(numbered)) for numbered in self.hub.catch_up(ann, self.offset)]
         return True
 
 

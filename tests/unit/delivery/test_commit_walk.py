@@ -10,25 +10,34 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from hypothesis.strategies import booleans, integers, sampled_from
 
-from by_hand import ByHand, LogByHand
+from by_hand import FIRST_SEQ, ByHand, LogByHand
 from hazoom_ws.delivery.commit_beside_turns import CommitBesideTurns, State
 from hazoom_ws.delivery.commit_in_turns import CommitInTurns
 from hazoom_ws.errors import LogUnavailable
-from hazoom_ws.message_log.contract import StoredSession
+from hazoom_ws.events.rooms import NewMessage
+from hazoom_ws.message_log.contract import REVOKED, StoredSession
 
 SESSION = StoredSession(user_id="name:Ann", user_name="Ann", conversation_id="s", since=0, rooms=["r"])
 UNAVAILABLE, DEFECT = partial(LogUnavailable, "disk I/O error"), MemoryError
 OUTCOMES = sampled_from([None, None, None, UNAVAILABLE, DEFECT])
 
 
+Effect = tuple[int, NewMessage | None]
+
+
+def is_settled(message: NewMessage | None) -> bool:
+    """Return whether it is known what has become of a message: it has its number, or was revoked."""
+    return message is None or message.seq == REVOKED or message.seq >= FIRST_SEQ
+
+
 class Walk(RuleBasedStateMachine):
-    """Turns, threads, time and failures in any order. An effect is a message's seq, or 0 for anything else."""
+    """Turns, threads, time and failures in any order. An effect is a message, or None for anything else."""
 
     def __init__(self) -> None:
         super().__init__()
         self.log = LogByHand()
-        self.queued: list[tuple[int, int]] = []
-        self.sent: list[tuple[int, int]] = []
+        self.queued: list[Effect] = []
+        self.sent: list[Effect] = []
         self.tasks: list[greenlet] = []
         self.is_sending = self.does_sending_fail = False
         self.commit = self.build()
@@ -43,7 +52,7 @@ class Walk(RuleBasedStateMachine):
         if parent is not None:
             parent.switch()
 
-    def send_all(self, effects: deque[tuple[int, int]]) -> None:
+    def send_all(self, effects: deque[Effect]) -> None:
         if self.is_sending:
             return
         self.is_sending = True
@@ -52,10 +61,9 @@ class Walk(RuleBasedStateMachine):
                 if self.does_sending_fail:
                     self.does_sending_fail = False
                     raise DEFECT
-                number, seq = effects.popleft()
-                assert not seq or seq in self.log.kept or seq in self.commit.revoked, "it was shown before it was kept"
-                assert not (seq in self.log.kept and seq in self.commit.revoked and not self.log.is_closed)
-                self.sent.append((number, seq))
+                number, message = effects.popleft()
+                assert is_settled(message), "it was shown before it was kept"
+                self.sent.append((number, message))
                 self.commit.end_turn()  # sending ends the connection of a dead peer
         finally:
             self.is_sending = False
@@ -65,8 +73,8 @@ class Walk(RuleBasedStateMachine):
         with suppress(MemoryError):
             function()
 
-    def add(self, seq: int = 0) -> None:
-        effect = (len(self.queued), seq)
+    def add(self, message: NewMessage | None = None) -> None:
+        effect = (len(self.queued), message)
         self.queued.append(effect)
         self.commit.effects.append(effect)
 
@@ -74,7 +82,7 @@ class Walk(RuleBasedStateMachine):
     def say(self, count: int) -> None:
         for _ in range(count):
             try:
-                self.add(self.log.append(room="r", user="Ann", message="x", timestamp=1.0).seq)
+                self.add(self.log.append(room="r", user="Ann", message="x", timestamp=1.0))
             except LogUnavailable:
                 self.add()
         self.attempt(self.commit.end_turn)
@@ -83,7 +91,7 @@ class Walk(RuleBasedStateMachine):
     def find_the_log_unwell(self) -> None:
         """Say something, and read something in the same turn, which finds that the file is gone."""
         if self.log.problem is None:
-            self.add(self.log.append(room="r", user="Ann", message="x", timestamp=1.0).seq)
+            self.add(self.log.append(room="r", user="Ann", message="x", timestamp=1.0))
             self.log.problem = "gone"
         self.attempt(self.commit.end_turn)
 
@@ -146,7 +154,7 @@ class Walk(RuleBasedStateMachine):
             assert self.log.problem is None
         self.commit.close()
         assert self.sent == self.queued
-        assert all(seq in self.log.kept or seq in self.commit.revoked for _, seq in self.sent if seq)
+        assert all(is_settled(message) for _, message in self.sent)
 
 
 class WalkBesideTurns(Walk):

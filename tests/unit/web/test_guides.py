@@ -19,6 +19,7 @@ import hazoom_ws.events
 from hazoom_ws import errors
 from hazoom_ws.events.base import ClientPayload, ServerEvent
 from hazoom_ws.events.connecting import Auth, Status
+from hazoom_ws.events.live import StateAccepted, StatePage
 from hazoom_ws.events.llm import LlmAccepted, LlmTokens
 from hazoom_ws.events.refusals import ErrorReport
 from hazoom_ws.events.rooms import HistoryPage, Published, RoomJoined, RoomLeft
@@ -117,7 +118,17 @@ ACKNOWLEDGEMENTS: dict[str, type[Struct] | None] = {
     "llm_request": LlmAccepted,
     "llm_cancel": LlmAccepted,
     "llm_resume": LlmAccepted,
+    "relay": None,
+    "state_set": StateAccepted,
+    "state_get": StatePage,
 }
+
+
+def section_of(name: str, *, is_sent: bool) -> str:
+    """Return what the contract says of an event that clients send, or receive: both may have the same name."""
+    text = text_of("events.md")
+    sent = section(text, "## Client to server")
+    return section(sent if is_sent else text.replace(sent, ""), f"### `{name}`")
 
 
 def wire_type(annotation: Any) -> str:
@@ -158,7 +169,7 @@ def test_the_contract_names_every_event_and_no_other() -> None:
 
 @pytest.mark.parametrize("name", [*CLIENT_EVENTS, "auth"])
 def test_the_contract_has_the_fields_that_a_client_may_send(name: str) -> None:
-    table = rows(section(text_of("events.md"), f"### `{name}`"))
+    table = rows(section_of(name, is_sent=name != "auth"))
     struct = CLIENT_EVENTS.get(name, Auth)
     assert {row[0].strip("`") for row in table} == {field for field, _, _ in fields_of(struct)}
     for cells, (field, kind, default) in zip(table, sorted(fields_of(struct), key=order_in(table)), strict=True):
@@ -174,7 +185,7 @@ def test_the_contract_has_the_fields_that_a_client_may_send(name: str) -> None:
 @pytest.mark.parametrize("name", SERVER_EVENTS)
 def test_the_contract_has_the_fields_that_a_client_receives(name: str) -> None:
     struct = LlmTokens if name == "llm_token" else SERVER_EVENTS[name]
-    shown = [(row[0], row[1]) for row in rows(section(text_of("events.md"), f"### `{name}`"))]
+    shown = [(row[0], row[1]) for row in rows(section_of(name, is_sent=False))]
     assert shown == [(f"`{field}{'?' if default is UNSET else ''}`", kind) for field, kind, default in fields_of(struct)]
 
 
@@ -201,7 +212,7 @@ def test_the_contract_has_the_limits_that_it_names() -> None:
     """Bounds of numbers and texts, which the types of the fields have."""
     text, settings = text_of("events.md"), Settings()
     for name, struct in CLIENT_EVENTS.items():
-        table = {row[0].strip("`"): row[3] for row in rows(section(text, f"### `{name}`"))}
+        table = {row[0].strip("`"): row[3] for row in rows(section_of(name, is_sent=True))}
         schema = msgspec.json.schema(struct)
         properties = schema["$defs"][struct.__name__]["properties"]
         for field, bounds in properties.items():

@@ -47,7 +47,7 @@ _SEQ_LIMIT = 2**52  # half of what clients can tell apart, and the year 2112: th
 _CHECKED_LIMIT_BYTES = 33_554_432  # takes half a second; of a larger file a start would take too long
 _KEEP = """
     CREATE TABLE IF NOT EXISTS damaged (
-        found_at REAL NOT NULL, number INTEGER NOT NULL, messages BLOB, sessions BLOB, changes BLOB
+        found_at REAL NOT NULL, number INTEGER NOT NULL, messages BLOB, sessions BLOB, changes BLOB, parts BLOB
     )
 """
 
@@ -108,10 +108,12 @@ def checked_seq(seq: object) -> int:
     return seq
 
 
-def keep_row(connection: sqlite3.Connection, number: int, messages: object, sessions: object, changes: object) -> None:
+def keep_row(connection: sqlite3.Connection, number: int, *columns: object) -> None:
     """Put a row of the tail that cannot be read as a whole into a table of its own, within the caller's transaction.
 
-    The table is made when it is needed first: most files never have one.
+    ``columns`` are its others, in their order. The table is made when it is needed first: most files never have one.
     """
     connection.execute(_KEEP)
-    connection.execute("INSERT INTO damaged VALUES (?, ?, ?, ?, ?)", (time.time(), number, messages, sessions, changes))
+    if not connection.execute("SELECT 1 FROM pragma_table_info('damaged') WHERE name = 'parts'").fetchall():
+        connection.execute("ALTER TABLE damaged ADD COLUMN parts BLOB")  # a file of an earlier version had it
+    connection.execute("INSERT INTO damaged VALUES (?, ?, ?, ?, ?, ?)", (time.time(), number, *columns))

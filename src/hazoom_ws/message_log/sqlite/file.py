@@ -149,6 +149,19 @@ def open_file(path: Path, *, timeout_s: float = 0) -> sqlite3.Connection:
     )
 
 
+def open_to_read(path: Path, *, timeout_s: float) -> sqlite3.Connection:
+    """Return a connection to a file that is there, which changes nothing in it. Raises `sqlite3.Error`."""
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=timeout_s, isolation_level=None, check_same_thread=False
+    )
+    try:
+        connection.execute("PRAGMA query_only = ON")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
 class FileWatch:
     """Whether a file is still the one that was opened: on POSIX it can be deleted, or another put in its place, any time.
 
@@ -171,6 +184,7 @@ class FileWatch:
         return self.has_changed()
 
     def has_changed(self) -> bool:
+        """Return whether the file of that name is another one than was opened, or gone."""
         return any(self._identity(suffix) != identity for suffix, identity in self._identities.items())
 
     def put_remains_aside(self) -> None:

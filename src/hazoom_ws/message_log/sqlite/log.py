@@ -35,18 +35,20 @@ from hazoom_ws.message_log.contract import (
 from hazoom_ws.message_log.memory import MemoryLog
 from hazoom_ws.message_log.session_states import PendingSessions
 from hazoom_ws.message_log.sqlite.damage import DAMAGED, FILE_ERRORS, GONE, LOCKED, NEWER, problem_of
+from hazoom_ws.message_log.sqlite.documents import SqliteDocuments
 from hazoom_ws.message_log.sqlite.file import FileWatch, lock_file, make_private, opening_problem, set_aside
 from hazoom_ws.message_log.sqlite.marks import last_given
-from hazoom_ws.message_log.sqlite.reader import SqliteReader
+from hazoom_ws.message_log.sqlite.reader import FiledStates, SqliteReader
 from hazoom_ws.message_log.sqlite.retention import Retention
 from hazoom_ws.message_log.sqlite.unfiled import Unfiled
+from hazoom_ws.message_log.sqlite.whole_rooms import WholeRooms
 from hazoom_ws.message_log.sqlite.writer import SqliteWriter
+from hazoom_ws.message_log.state_cache import STATES_SHARE, StateCache
 from hazoom_ws.settings import Settings, SettingsError
 
 logger = logging.getLogger(__name__)
 
 _RECENT_ROOM_COUNT = 1000
-_WHOLE_ROOMS = 20_000
 
 
 class SqliteLog:
@@ -71,14 +73,16 @@ class SqliteLog:
         self._sessions = PendingSessions()
         self._lock = lock_file(path)
         self._retention = Retention(settings, clock)
-        # Of each room of which all there is was found in memory, after which seq that is: quiet rooms are joined too.
-        # By the hash of its name and of what was asked for (`EVERYTHING`, say), which takes less than a name may.
-        self._whole_from: dict[int, int] = {}
+        self._whole_rooms = WholeRooms()
         self._start_seq = int(wall_clock() * 1e6)
         self._recent = self._new_recent(self._start_seq, "")
         self._writer: SqliteWriter | None = None
         self._reader: SqliteReader | None = None
         self._unfiled = Unfiled()
+        filed = FiledStates(self._check, self._open_reader)
+        limit_bytes = STATES_SHARE * settings.history_limit_bytes
+        self.states = StateCache(self, limit_bytes=limit_bytes, file=filed, clock=clock)
+        self.documents = SqliteDocuments(path, self, self._check, self._on_problem)
         try:
             self._open()
         except SettingsError:
@@ -107,12 +111,15 @@ class SqliteLog:
         if self.problem is not None:
             return False
         is_mark_near = self._writer is not None and self._writer.mark.is_near(self._recent.last_seq)
-        return bool(self._pending) or self._sessions.is_dirty or is_mark_near
+        is_dirty = bool(self._pending or self._sessions.is_dirty or is_mark_near or self.states.pending)
+        # Snapshots are written after a batch, as all that can wait is.
+        return is_dirty or bool(self.documents.pending) or self.documents.has_new_snapshots
 
     @property
     def is_pressing(self) -> bool:
         # While the log is unwell there is nothing to wait for, but messages that came a moment before are to be refused.
-        return bool(self._pending or (self._sessions.pressing and self.problem is None))
+        is_saving = self._sessions.pressing and self.problem is None
+        return bool(self._pending or self.states.pending or self.documents.pending or is_saving)
 
     def append(self, **fields: Any) -> NewMessage:
         """Take the fields of `MessageLog.append`."""
@@ -133,9 +140,7 @@ class SqliteLog:
         entry = self._recent.find_resent(room, user, client_id, sender)
         if entry is not None:
             return entry
-        reader = self._open_reader()
-        self._learn()
-        return reader.find_resent(room, user, client_id, sender, self._unfiled)
+        return self._open_reader().find_resent(room, user, client_id, sender, self._unfiled)
 
     def read(
         self,
@@ -154,36 +159,37 @@ class SqliteLog:
         edge = self._recent.complete_from(room)
         recent = self._recent.range(room, max(after, edge), before)
         older_before = edge + 1 if before is None else min(before, edge + 1)
-        key = hash((room, event_name))
-        is_all_recent = after >= older_before - 1 or self._whole_from.get(key) == edge
+        is_all_recent = after >= older_before - 1 or self._whole_rooms.is_whole(room, event_name, edge)
         older = () if is_all_recent else self._older(room, after, older_before, event_name, newest=newest)
         if event_name is not None and (event_name or self._recent.has_events(room)):
             recent = list(only(recent, event_name))
         # Neither iterator is asked for more than the page needs: most pages never ask the file.
         taken, more = page_of(chain(reversed(recent), older) if newest else chain(older, recent), limit, limit_bytes)
         if not is_all_recent and not more and after == 0 and before is None and len(taken) == len(recent):
-            if len(self._whole_from) >= _WHOLE_ROOMS:
-                self._whole_from.clear()
-            self._whole_from[key] = edge  # the file had nothing, and gets only what is above
+            self._whole_rooms.add(room, event_name, edge)
         if newest:
             taken.reverse()
         return Page(taken, more, asked_after is not None and self._has_gap(room, asked_after))
 
     def _older(self, room: str, after: int, before: int, event_name: str | None, *, newest: bool) -> Iterator[NewMessage]:
         """Yield what is in the file only, from either end; nothing is asked for before the first."""
-        reader = self._open_reader()
-        self._learn()
-        yield from reader.read(room, after, before, self._unfiled, event_name, newest=newest)
+        yield from self._open_reader().read(room, after, before, self._unfiled, event_name, newest=newest)
 
     def _open_reader(self) -> SqliteReader:
+        """Return the reader; this turn knows then what a thread has filed."""
         if self._reader is None:
             raise LogUnavailable(self.problem or "closed")
+        self._learn()
         return self._reader
 
     def _learn(self) -> None:
         """Let this turn know what a thread has filed."""
-        if self._writer is not None and self._writer.filed_seq != self._unfiled.filed_seq:
-            self._unfiled.file(self._writer.filed_seq)
+        writer = self._writer
+        if writer is None:
+            return
+        if writer.filed_seq != self._unfiled.filed_seq:
+            self._unfiled.file(writer.filed_seq)
+        self.states.settle(writer.written_seq, writer.filed_number)
 
     def _has_gap(self, room: str, after: int) -> bool:
         if after > self.last_seq or 0 < after < self._start_seq:
@@ -215,20 +221,21 @@ class SqliteLog:
                 self.save_session(key, None, can_wait=True)
 
     def pop_batch(self) -> Batch:
-        if not self._pending and not self._sessions.pressing:
+        if not (self._pending or self._sessions.pressing or self.states.pending or self.documents.pending):
             self.press()
         self._learn()
         messages, self._pending = self._pending, []
         sessions, changes = self._sessions.pop()
-        number = messages[0].seq if messages else self._recent.next_offset()
-        return Batch(messages, sessions, changes, number, self._recent.senders_of(messages))
+        states, updates = self.states.pop(), self.documents.pop()
+        firsts = [entries[0].seq for entries in (messages, states, updates) if entries]
+        number = min(firsts) if firsts else self._recent.next_offset()
+        return Batch(messages, sessions, changes, number, self._recent.senders_of(messages), states, updates)
 
     def write(self, batch: Batch) -> None:
         if self._writer is None:
             raise LogUnavailable(self.problem or "closed")
         self.look()
-        if self.problem is not None:
-            raise LogUnavailable(self.problem)
+        self._check()
         try:
             self._writer.write(batch)
         except FILE_ERRORS as error:
@@ -271,8 +278,13 @@ class SqliteLog:
         except FILE_ERRORS as error:
             logger.warning("there was no checkpoint: %s", problem_of(error))  # if it is not well, the next batch says so
 
+    def _check(self) -> None:
+        if self.problem is not None:
+            raise LogUnavailable(self.problem)
+
     def forget(self, batch: Batch) -> None:
         self._recent.forget(batch)
+        self.states.forget(batch.state_changes)
         self._sessions.put_back(chain(batch.sessions.items(), batch.changes.items()))
 
     # The file
@@ -328,14 +340,15 @@ class SqliteLog:
             self._path,
             self._settings,
             self._retention,
+            self.documents.snapshots,
             start_seq=self._recent.last_seq,
             epoch=self._recent.epoch,
             wall_clock=self._wall_clock,
         )
         self._start_seq = writer.start_seq
-        self._whole_from.clear()
+        self._whole_rooms.clear()
         if writer.filed_seq > self._recent.last_seq or writer.epoch != self._recent.epoch:
-            recent = self._new_recent(max(writer.filed_seq, writer.mark.seq, self._recent.last_seq), writer.epoch)
+            recent = self._new_recent(max(writer.last_seq, self._recent.last_seq), writer.epoch)
             recent.messages_total = self._recent.messages_total
             self._recent = recent
         writer.mark.move_on(self._recent.last_seq)
@@ -345,15 +358,20 @@ class SqliteLog:
         self._unfiled = Unfiled()
         self._unfiled.file(writer.filed_seq)
         self._recent.on_drop = self._unfiled.add
-        self._reader = SqliteReader(self._path, writer.epoch, self._on_problem)
+        self.states.start_anew()
+        self._reader = SqliteReader(self._path, writer.epoch, writer.start_seq, self._on_problem)
         self._watch = FileWatch(self._path, self._clock)
 
     def _restore(self, writer: SqliteWriter) -> None:
-        """Put into the file what another one held, as far as memory has it."""
+        """Put into the file what another one held, as far as memory has it.
+
+        That is: neither states that were not used lately nor what they were set with, and no documents (`Documents`).
+        """
         pending = {entry.seq for entry in self._pending}
         held = [entry for entry in self._recent.newer_than(writer.written_seq) if entry.seq not in pending]
-        writer.restore(held, self._recent.senders_of(held))
+        writer.restore(held, self._recent.senders_of(held), self.states.kept_values())
         self._sessions.lose()
+        self.documents.losses_count += 1
         self._is_lost = False
         if held:
             logger.error("the message log's file was lost; the %d messages that memory has are in a file again", len(held))

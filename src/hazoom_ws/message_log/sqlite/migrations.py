@@ -68,6 +68,50 @@ MIGRATIONS = (
     ALTER TABLE messages ADD COLUMN event TEXT;  -- the name of an event of a feature, whose JSON is the message
     CREATE INDEX messages_by_event ON messages (room, event, seq) WHERE event IS NOT NULL;
     """,
+    """
+    ALTER TABLE tail ADD COLUMN parts BLOB;  -- changes of rooms' state, updates of documents
+    CREATE TABLE state (
+        id INTEGER PRIMARY KEY,
+        room TEXT NOT NULL,
+        key TEXT NOT NULL,
+        value BLOB,  -- JSON text; NULL: deleted
+        seq INTEGER NOT NULL,
+        user TEXT NOT NULL,
+        timestamp REAL NOT NULL,
+        checksum INTEGER NOT NULL
+    );
+    CREATE UNIQUE INDEX state_by_key ON state (room, key);
+    CREATE INDEX state_deleted_by_room ON state (room, seq) WHERE value IS NULL;
+    CREATE INDEX state_deleted_by_age ON state (timestamp, seq) WHERE value IS NULL;
+    CREATE TABLE state_trimmed (room TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE state_resent (
+        seq INTEGER PRIMARY KEY,
+        room TEXT NOT NULL,
+        user TEXT NOT NULL,
+        client_id TEXT NOT NULL,
+        sender TEXT,
+        timestamp REAL NOT NULL
+    );
+    CREATE UNIQUE INDEX state_resent_by_user ON state_resent (client_id, user, room) WHERE sender IS NULL;
+    CREATE UNIQUE INDEX state_resent_by_sender ON state_resent (client_id, sender, room) WHERE sender IS NOT NULL;
+    CREATE TABLE document_updates (
+        seq INTEGER PRIMARY KEY,
+        document TEXT NOT NULL,
+        data BLOB NOT NULL,
+        checksum INTEGER NOT NULL
+    );
+    CREATE INDEX document_updates_by_document ON document_updates (document, seq);
+    CREATE TABLE snapshots (
+        id INTEGER PRIMARY KEY,
+        document TEXT NOT NULL,
+        part INTEGER NOT NULL,
+        parts_count INTEGER NOT NULL,
+        through INTEGER NOT NULL,  -- updates up to this number are in it
+        data BLOB NOT NULL,
+        checksum INTEGER NOT NULL
+    );
+    CREATE UNIQUE INDEX snapshots_by_document ON snapshots (document, part);
+    """,
 )
 
 

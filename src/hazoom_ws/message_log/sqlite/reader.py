@@ -16,8 +16,10 @@ from hazoom_ws.message_log.contract import ResentKey, StoredSession, only, resen
 from hazoom_ws.message_log.sqlite.damage import FILE_ERRORS, problem_of
 from hazoom_ws.message_log.sqlite.file import open_file
 from hazoom_ws.message_log.sqlite.session_table import stored_sessions
+from hazoom_ws.message_log.sqlite.state_table import find_resent, load_room
 from hazoom_ws.message_log.sqlite.tail import TailReader
 from hazoom_ws.message_log.sqlite.unfiled import Unfiled
+from hazoom_ws.message_log.state_cache import LoadedRoom
 
 logger = logging.getLogger(__name__)
 
@@ -29,13 +31,15 @@ _DAMAGED_TOLD = 100
 
 
 class SqliteReader:
-    """The file at ``path``; ``epoch`` begins the ids in it. Everything but opening raises `LogUnavailable`.
+    """The file at ``path``; ``epoch`` begins the ids in it, ``start_seq`` is the number before its first.
 
-    ``on_problem`` is told what hinders reading. A row that cannot be read is left out instead.
+    Everything but opening raises `LogUnavailable`. ``on_problem`` is told what hinders reading. A row that cannot be read
+    is left out instead.
     """
 
-    def __init__(self, path: Path, epoch: str, on_problem: Callable[[str], None]) -> None:
+    def __init__(self, path: Path, epoch: str, start_seq: int, on_problem: Callable[[str], None]) -> None:
         self._epoch = epoch
+        self._start_seq = start_seq
         self._on_problem = on_problem
         self._damaged_seqs: set[int] = set()  # that were told already
         self._connection = open_file(path)
@@ -47,6 +51,7 @@ class SqliteReader:
             raise
 
     def close(self) -> None:
+        """Give the connection to the file back."""
         with suppress(sqlite3.Error):
             self._connection.close()
 
@@ -111,6 +116,20 @@ class SqliteReader:
         except FILE_ERRORS as error:
             raise self._unavailable(error) from error
         return 0 if row is None else int(row[0])
+
+    def load_room(self, room: str) -> LoadedRoom:
+        """Return a room's state as it is in the table."""
+        try:
+            return load_room(self._connection, room, self._start_seq)
+        except FILE_ERRORS as error:
+            raise self._unavailable(error) from error
+
+    def find_resent_state(self, room: str, user: str, client_id: str, sender: str | UnsetType) -> int | None:
+        """Return the ``seq`` of a change of state in the table by who set it."""
+        try:
+            return find_resent(self._connection, room, user, client_id, sender)
+        except FILE_ERRORS as error:
+            raise self._unavailable(error) from error
 
     def sessions(self, damaged: list[str]) -> Iterator[tuple[str, StoredSession]]:
         """Yield the sessions that can be read; the keys of others are put into ``damaged``."""
@@ -186,6 +205,20 @@ class SqliteReader:
         problem = problem_of(error)
         self._on_problem(problem)
         return LogUnavailable(problem)
+
+
+class FiledStates:
+    """The states of rooms in a file, for a `StateCache`: ``check()`` and ``open_reader()`` raise `LogUnavailable`."""
+
+    def __init__(self, check: Callable[[], None], open_reader: Callable[[], SqliteReader]) -> None:
+        self.check = check
+        self._open_reader = open_reader
+
+    def load(self, room: str) -> LoadedRoom:
+        return self._open_reader().load_room(room)
+
+    def find_resent(self, room: str, user: str, client_id: str, sender: str | UnsetType) -> int | None:
+        return self._open_reader().find_resent_state(room, user, client_id, sender)
 
 
 def _is_of_sqlite(error: sqlite3.Error) -> bool:

@@ -10,6 +10,7 @@ from operator import itemgetter
 from hazoom_ws.events.rooms import NewMessage
 from hazoom_ws.message_log.contract import size_bytes
 from hazoom_ws.message_log.sqlite.damage import checked_seq
+from hazoom_ws.message_log.sqlite.state_table import trim_aged
 from hazoom_ws.settings import Settings
 
 INTERVAL_S = 30.0
@@ -93,6 +94,7 @@ class Retention:
             self._trim_room(writer, self._grown.pop().encode(), resent_after_s)
         if is_trusted:
             self._trim_aged(writer, now_s, resent_after_s)
+            trim_aged(writer, now_s, resent_after_s)
 
     def _is_trusted(self, now_s: float) -> bool:
         """Return whether the time of day can be believed: it has gone on as time did, for long enough."""

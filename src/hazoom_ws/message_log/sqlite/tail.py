@@ -25,7 +25,10 @@ from hazoom_ws.message_log.contract import (
     StoredSession,
     resent_key,
 )
+from hazoom_ws.message_log.documents import DocumentUpdate
+from hazoom_ws.message_log.room_state import StateChange
 from hazoom_ws.message_log.session_states import followed
+from hazoom_ws.message_log.sqlite.parts import decoded_parts, encoded_parts, estimated_parts_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +43,7 @@ _SENDER_BEGINS = b',"sender":'  # after all else, see `KeptMessage`
 _INSERT = (
     "INSERT INTO tail (number, messages, sessions, changes) VALUES (?, CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT))"
 )
+_INSERT_WITH_PARTS = _INSERT.replace("changes", "changes, parts").replace("AS TEXT))", "AS TEXT), ?)")
 
 
 class KeptMessage(NewMessage, frozen=True, kw_only=True, gc=False):
@@ -67,7 +71,18 @@ _decode_seq = msgspec.json.Decoder(_Seq).decode
 class EncodedBatch:
     """A batch as its row has it."""
 
-    __slots__ = ("batch", "changes", "count", "last_seq", "messages", "number", "sessions", "size_bytes")
+    __slots__ = (
+        "batch",
+        "changes",
+        "count",
+        "last_seq",
+        "messages",
+        "number",
+        "parts",
+        "parts_bytes",
+        "sessions",
+        "size_bytes",
+    )
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
@@ -75,13 +90,19 @@ class EncodedBatch:
         self.messages = _encoded_messages(batch.messages, batch.senders)
         self.sessions = _encode(batch.sessions) if batch.sessions else _NOTHING
         self.changes = _encode(batch.changes) if batch.changes else _NOTHING
-        self.count = count_of(batch)
-        self.last_seq = batch.messages[-1].seq if batch.messages else None
-        self.size_bytes = len(self.messages) + len(self.sessions) + len(self.changes)
+        self.parts = encoded_parts(batch) if batch.state_changes or batch.updates else None
+        self.parts_bytes = 0 if self.parts is None else len(self.parts)
+        self.count = batch.things_count
+        self.last_seq = last_seq_of(batch)
+        self.size_bytes = len(self.messages) + len(self.sessions) + len(self.changes) + self.parts_bytes
 
     def insert(self, connection: sqlite3.Connection) -> None:
         """Write the row. SQLite is told that it is text, so that it has not to be one in memory first."""
-        connection.execute(_INSERT, (self.number, self.messages, self.sessions, self.changes))
+        row = (self.number, self.messages, self.sessions, self.changes)
+        if self.parts is None:
+            connection.execute(_INSERT, row)
+        else:
+            connection.execute(_INSERT_WITH_PARTS, (*row, self.parts))
 
 
 def _encoded_messages(messages: list[NewMessage], senders: Mapping[int, str]) -> bytes:
@@ -110,39 +131,66 @@ class Share:
     ``damaged``: rows that could not be read as a whole, as they are; what could be read of them is here all the same.
     """
 
-    __slots__ = ("count", "damaged", "messages", "number", "senders", "size_bytes", "states")
+    __slots__ = (
+        "count",
+        "damaged",
+        "last_seq",
+        "messages",
+        "number",
+        "parts_bytes",
+        "senders",
+        "size_bytes",
+        "state_changes",
+        "states",
+        "updates",
+    )
 
     def __init__(self) -> None:
         self.messages: list[NewMessage] = []
         self.senders: dict[int, str] = {}
         self.states: dict[str, SessionState] = {}
-        self.damaged: list[tuple[int, object, object, object]] = []
-        self.number = self.count = self.size_bytes = 0
+        self.state_changes: list[StateChange] = []
+        self.updates: list[DocumentUpdate] = []
+        self.damaged: list[tuple[int, object, object, object, object]] = []
+        self.number = self.last_seq = self.count = self.size_bytes = self.parts_bytes = 0
 
-    def add(self, number: int, messages: bytes, sessions: bytes, changes: bytes) -> None:
+    def add(self, number: int, messages: bytes, sessions: bytes, changes: bytes, parts: bytes | None) -> None:
+        """Add a row as the table has it."""
+        found = None if parts is None else decoded_parts(parts)
         try:
             batch = _batch(_decode_messages(messages), _decode_sessions(sessions), _decode_changes(changes), number)
-            is_sound = _are_sound(batch.messages, max(number, self._last_seq + 1))
+            is_sound = _are_sound(batch.messages, max(number, self._last_message_seq + 1))
         except (msgspec.MsgspecError, UnicodeDecodeError, TypeError):
             is_sound = False
+        if not is_sound or not (found is None or found.is_sound):
+            self.damaged.append((number, messages, sessions, changes, parts))
         if not is_sound:
-            self.damaged.append((number, messages, sessions, changes))
-            batch = _salvaged(number, messages, sessions, changes, self._last_seq)
-        self.take(batch, sum(len(part or b"") for part in (messages, sessions, changes)))
+            batch = _salvaged(number, messages, sessions, changes, self._last_message_seq)
+        size_bytes = len(messages or b"") + len(sessions or b"") + len(changes or b"")
+        if found is None:
+            self.take(batch, size_bytes, 0)
+        else:
+            batch = batch._replace(state_changes=found.state_changes, updates=found.updates)
+            self.take(batch, size_bytes + len(parts or b""), len(parts or b""))
 
-    def take(self, batch: Batch, size_bytes: int) -> None:
+    def take(self, batch: Batch, size_bytes: int, parts_bytes: int) -> None:
         """Put the batch of the next row to what is here."""
         self.number = batch.number
-        self.count += count_of(batch)
+        self.count += batch.things_count
         self.size_bytes += size_bytes
+        self.parts_bytes += parts_bytes
         self.messages += batch.messages
         self.senders.update(batch.senders)
+        if parts_bytes:
+            self.state_changes += batch.state_changes
+            self.updates += batch.updates
+            self.last_seq = last_seq_of(batch) or self.last_seq
         self.states |= batch.sessions
         for key, change in batch.changes.items():
             self.states[key] = followed(self.states[key], change) if key in self.states else change
 
     @property
-    def _last_seq(self) -> int:
+    def _last_message_seq(self) -> int:
         return self.messages[-1].seq if self.messages else 0
 
 
@@ -181,7 +229,8 @@ def read_share(connection: sqlite3.Connection, limit_count: int, limit_bytes: in
     """Return the oldest batches until a limit is reached, None if there are none."""
     share = Share()
     rows = connection.execute(
-        "SELECT number, CAST(messages AS BLOB), CAST(sessions AS BLOB), CAST(changes AS BLOB) FROM tail ORDER BY number"
+        "SELECT number, CAST(messages AS BLOB), CAST(sessions AS BLOB), CAST(changes AS BLOB), "
+        "CAST(parts AS BLOB) FROM tail ORDER BY number"
     )
     with closing(rows):
         for row in rows:
@@ -198,20 +247,20 @@ class RecentBatches:
     """
 
     def __init__(self) -> None:
-        self._batches: deque[tuple[Batch, int]] = deque()
+        self._batches: deque[tuple[Batch, int, int]] = deque()
         self._size_bytes = 0
 
     def add(self, encoded: EncodedBatch, *, tail_bytes: int) -> None:
         """Note a batch that was written, after ``tail_bytes`` of others."""
         if tail_bytes == self._size_bytes <= _RECENT_LIMIT_BYTES - encoded.size_bytes:
-            self._batches.append((encoded.batch, encoded.size_bytes))
+            self._batches.append((encoded.batch, encoded.size_bytes, encoded.parts_bytes))
             self._size_bytes += encoded.size_bytes
 
     def share(self, limit_count: int, limit_bytes: int) -> Share | None:
         """Return the oldest batches until a limit is reached, as `read_share` does; None if they have to be read."""
         share = Share()
-        for batch, size_bytes in self._batches:
-            share.take(batch, size_bytes)
+        for batch, size_bytes, parts_bytes in self._batches:
+            share.take(batch, size_bytes, parts_bytes)
             if share.count >= limit_count or share.size_bytes >= limit_bytes:
                 break
         return share if share.number else None
@@ -270,14 +319,20 @@ def _key_of(entry: KeptMessage) -> ResentKey | None:
     return None if entry.client_id is UNSET else resent_key(entry.room, entry.user, entry.client_id, entry.sender)
 
 
-def count_of(batch: Batch) -> int:
-    """Return how much is in a batch: messages and sessions."""
-    return len(batch.messages) + len(batch.sessions) + len(batch.changes)
+def last_seq_of(batch: Batch) -> int | None:
+    """Return the highest number in a batch, None if there is none."""
+    if not batch.state_changes and not batch.updates:  # as nearly always
+        return batch.messages[-1].seq if batch.messages else None
+    return max(
+        (entries[-1].seq for entries in (batch.messages, batch.state_changes, batch.updates) if entries), default=None
+    )
 
 
 def estimated_bytes(batch: Batch) -> int:
     """Return how much a batch is, about or less, without encoding it."""
     size = sum([len(entry.message) for entry in batch.messages]) + RECORD_BYTES * len(batch.messages)
+    if batch.state_changes or batch.updates:
+        size += estimated_parts_bytes(batch)
     if batch.sessions or batch.changes:
         rooms_count = sum(len(session.rooms) for session in batch.sessions.values() if session is not None)
         rooms_count += sum(len(change.joined) + len(change.left) for change in batch.changes.values())

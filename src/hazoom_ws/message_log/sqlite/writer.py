@@ -13,39 +13,37 @@ Source: https://www.sqlite.org/wal.html, https://www.sqlite.org/pragma.html#prag
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from msgspec import UNSET
 
 from hazoom_ws.events.rooms import NewMessage
 from hazoom_ws.message_log.contract import Batch
+from hazoom_ws.message_log.room_state import StateValue
+from hazoom_ws.message_log.sqlite import document_table, state_table
 from hazoom_ws.message_log.sqlite.damage import FILE_ERRORS, Damage, check, checked_seq, keep_row
-from hazoom_ws.message_log.sqlite.file import ROWS_PER_STATEMENT, open_file
+from hazoom_ws.message_log.sqlite.document_table import file_updates, write_snapshot
+from hazoom_ws.message_log.sqlite.documents import QueuedSnapshots
+from hazoom_ws.message_log.sqlite.file import open_file
 from hazoom_ws.message_log.sqlite.marks import Mark
+from hazoom_ws.message_log.sqlite.message_table import file_messages
 from hazoom_ws.message_log.sqlite.migrations import migrate
 from hazoom_ws.message_log.sqlite.retention import Retention
 from hazoom_ws.message_log.sqlite.session_table import SessionTable
+from hazoom_ws.message_log.sqlite.state_table import file_changes, restore_values
 from hazoom_ws.message_log.sqlite.tail import EncodedBatch, RecentBatches, estimated_bytes, read_share
 from hazoom_ws.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-_INSERT = (
-    "INSERT OR IGNORE INTO messages "
-    "(seq, room, user, message, timestamp, client_id, kind, request_id, finish_reason, code) VALUES "
-)
-_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-# A column more takes a tenth more, and most messages need no sender and are no events of features.
-_INSERT_MORE, _ROW_MORE = _INSERT.replace("code", "code, event, sender"), _ROW.replace(")", ", ?, ?)")
 _FILED_AT_ONCE_COUNT = 512  # what comes meanwhile waits
 _FILED_AT_ONCE_BYTES = 262_144
 _FILED_AT_OPENING_COUNT, _FILED_AT_OPENING_BYTES = 8192, 4_194_304  # nobody waits for anything else, but memory is scarce
 _TAIL_LIMIT_COUNT = 100_000
 _TAIL_LIMIT_BYTES = 67_108_864
+_TAIL_PARTS_LIMIT_BYTES = 8_388_608  # states are in memory until they are filed, and who opens a document reads all of it
 # So much of the write-ahead log goes into the file at once, for which the disk is waited: beside what is written, and when
 # that has outrun it, before more is written.
 _CHECKPOINT_BYTES = 4_194_304
@@ -64,8 +62,9 @@ _SLOW_FOR_S = 10.0
 class SqliteWriter:
     """The file at ``path``, open. `write`, `tidy` and `checkpoint` raise `sqlite3.Error`, making one `OSError` too.
 
-    Not thread-safe but for `checkpoint`, which has a connection of its own. Up to ``written_seq`` all that are kept are in
-    the file, up to ``filed_seq`` in the table ``messages``.
+    Not thread-safe but for `checkpoint`, which has a connection of its own. Up to ``written_seq`` all that is kept is in
+    the file; up to ``filed_seq`` messages are in their table, up to ``filed_number`` all that was written is, 0 as long as
+    nothing was since the file was opened.
     """
 
     def __init__(
@@ -73,6 +72,7 @@ class SqliteWriter:
         path: Path,
         settings: Settings,
         retention: Retention,
+        snapshots: QueuedSnapshots,
         *,
         start_seq: int,
         epoch: str,
@@ -82,7 +82,9 @@ class SqliteWriter:
         self._wall_clock = wall_clock
         self._waits_for_disk = settings.log_fsync == "full"
         self._retention = retention
-        self._tail_count = self._tail_bytes = 0  # what the table ``tail`` holds
+        self._snapshots = snapshots
+        self._tail_count = self._tail_bytes = self._tail_parts_bytes = 0  # what the table ``tail`` holds
+        self.filed_number = 0
         self._recent_batches = RecentBatches()
         self._written_bytes = 0  # since the last checkpoint
         self._wal_bytes = 0  # about what the write-ahead log holds
@@ -119,6 +121,10 @@ class SqliteWriter:
             raise Damage
         self.epoch, self.start_seq = about[0], checked_seq(about[1])
         self.filed_seq = self.written_seq = checked_seq(execute("SELECT max(seq) FROM messages").fetchone()[0])
+        self.last_seq = max(self.filed_seq, self.mark.seq)
+        if self.mark.seq == 0:  # it is damaged; else it is above all of them
+            newest_seqs = [table.newest_seq(self._connection) for table in (state_table, document_table)]
+            self.last_seq = max(self.last_seq, *newest_seqs)
         self._retention.load(self._connection)
         execute("PRAGMA busy_timeout = 0")
 
@@ -126,19 +132,22 @@ class SqliteWriter:
         """Keep a batch, all of it or nothing; wait for the disk, or for another process, as long as it takes."""
         checkpoints_count = self._checkpoints_count
         with self._patience():
-            if self._is_tail_full:
+            if self._is_too_much:
                 self._put_in_order()
             self._insert(EncodedBatch(batch))
         self._begun_after_count = checkpoints_count
 
-    def restore(self, messages: list[NewMessage], senders: dict[int, str]) -> None:
-        """Put messages into the file that were in another one."""
+    def restore(
+        self, messages: list[NewMessage], senders: dict[int, str], values: Iterable[tuple[str, str, StateValue]]
+    ) -> None:
+        """Put messages into the file that were in another one, and values of states: room, key and value of each."""
         with self._patience():
             for start in range(0, len(messages), _FILED_AT_ONCE_COUNT):
                 part = messages[start : start + _FILED_AT_ONCE_COUNT]
                 self._insert(EncodedBatch(Batch(part, {}, {}, part[0].seq, senders)))
             while self._file(_FILED_AT_OPENING_COUNT, _FILED_AT_OPENING_BYTES):
                 pass
+            restore_values(self._connection, values, self._wall_clock())
 
     def write_at_once(self, batch: Batch) -> bool:
         """Keep a batch if that waits for nothing; return whether it is kept."""
@@ -167,31 +176,49 @@ class SqliteWriter:
             # The first write after a checkpoint begins the write-ahead log anew, and waits for that to be on the disk.
             or self._begun_after_count != self._checkpoints_count
             or self._wal_bytes > _AT_ONCE_WAL_BYTES
-            or self._is_tail_full
+            or self._is_too_much
             or now_s < self._slow_until_s
         )
 
     @property
-    def _is_tail_full(self) -> bool:
-        return self._tail_count >= _TAIL_LIMIT_COUNT or self._tail_bytes >= _TAIL_LIMIT_BYTES
+    def _is_too_much(self) -> bool:
+        """Whether some of what can wait has to be done before anything else is written."""
+        is_tail_full = self._tail_count >= _TAIL_LIMIT_COUNT or self._tail_bytes >= _TAIL_LIMIT_BYTES
+        return is_tail_full or self._tail_parts_bytes >= _TAIL_PARTS_LIMIT_BYTES or self._snapshots.is_too_much
 
     @property
     def is_untidy(self) -> bool:
+        """Whether the tail is long enough to be filed, or something is over a bound."""
         is_filing_due = self._tail_count >= _FILED_AT_ONCE_COUNT or self._tail_bytes >= _FILED_AT_ONCE_BYTES
-        return is_filing_due or self._retention.is_due
+        return is_filing_due or self._retention.is_due or bool(self._snapshots)
 
     def tidy(self) -> None:
-        """File a share of the tail, and delete what is over a bound if it is time for that."""
+        """File a share of the tail, write a snapshot, delete what is over a bound if it is time for that."""
         with self._patience():
             self._put_in_order()
 
     def _put_in_order(self) -> None:
         self._file(_FILED_AT_ONCE_COUNT, _FILED_AT_ONCE_BYTES)
+        self._write_snapshot()
         if self._retention.is_due:
             self._retention.trim(self._connection, self._wall_clock())
 
+    def _write_snapshot(self) -> None:
+        """Write the snapshot that waits longest, if all that it replaces is filed."""
+        queued = self._snapshots.first()
+        if queued is None:
+            return
+        document, snapshot, through = queued
+        [number] = self._connection.execute("SELECT min(number) FROM tail").fetchone()
+        if number is not None and number <= through:
+            return
+        write_snapshot(self._connection, document, snapshot, through)
+        self._snapshots.done(document, snapshot)
+        self._count(_PAGE_BYTES + len(snapshot))
+
     @property
     def is_checkpoint_due(self) -> bool:
+        """Whether enough was written since the last checkpoint."""
         return self._written_bytes >= _CHECKPOINT_BYTES
 
     def checkpoint(self) -> None:
@@ -204,6 +231,7 @@ class SqliteWriter:
             self._checkpoints_count += 1
 
     def close(self) -> None:
+        """Give the connections to the file back."""
         for connection in (self._checkpointer, self._connection):
             with suppress(sqlite3.Error):
                 connection.close()
@@ -228,6 +256,7 @@ class SqliteWriter:
         self._recent_batches.add(encoded, tail_bytes=self._tail_bytes)
         self._tail_count += encoded.count
         self._tail_bytes += encoded.size_bytes
+        self._tail_parts_bytes += encoded.parts_bytes
         self._count(_PAGE_BYTES + encoded.size_bytes)
         if encoded.last_seq is not None:
             self.written_seq = encoded.last_seq
@@ -243,21 +272,15 @@ class SqliteWriter:
             self._connection, limit_count, limit_bytes
         )
         if share is None:
-            self._tail_count = self._tail_bytes = 0
+            self._tail_count = self._tail_bytes = self._tail_parts_bytes = 0
             return False
         messages, states = share.messages, share.states
         execute = self._connection.execute
         execute("BEGIN IMMEDIATE")
-        for start, count in _statements(len(messages)):
-            part = messages[start : start + count]
-            rows = [_row_of(entry) for entry in part]
-            names = [None if entry.event_name is UNSET else entry.event_name for entry in part]
-            if not share.senders and names.count(None) == count:
-                execute(_INSERT + ", ".join([_ROW] * count), list(chain.from_iterable(rows)))
-                continue
-            more = [(*row, name, share.senders.get(row[0])) for row, name in zip(rows, names, strict=True)]
-            execute(_INSERT_MORE + ", ".join([_ROW_MORE] * count), list(chain.from_iterable(more)))
+        file_messages(self._connection, messages, share.senders)
         self._sessions.file(self._connection, states)
+        file_changes(self._connection, share.state_changes)
+        file_updates(self._connection, share.updates)
         for row in share.damaged:
             keep_row(self._connection, *row)
         execute("DELETE FROM tail WHERE number <= ?", (share.number,))
@@ -269,45 +292,22 @@ class SqliteWriter:
         self._recent_batches.filed(share.number)
         self._tail_count -= share.count
         self._tail_bytes -= share.size_bytes
-        # Each room, each client_id and each session has its place in an index: up to a page, or three when that is split.
+        self._tail_parts_bytes -= share.parts_bytes
+        # Each room, client_id, session, key of a state and document has its place in an index: up to a page, or three when
+        # that is split.
         places_count = len({entry.room for entry in messages}) + len(states)
         places_count += sum(entry.client_id is not UNSET for entry in messages)
+        places_count += len({update.document for update in share.updates})
+        places_count += sum(len(change.values) + 1 for change in share.state_changes)
         self._count(share.size_bytes + _PAGE_BYTES * min(2 * places_count, pages_count))
         self._retention.note(messages)
         if messages:
             self.filed_seq = messages[-1].seq
+        last_seq = messages[-1].seq if messages else 0
+        self.filed_number = max(self.filed_number, share.number, share.last_seq, last_seq)
         return True
 
     def _roll_back(self) -> None:
         with suppress(sqlite3.Error):
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
-
-
-def _statements(messages_count: int) -> Iterator[tuple[int, int]]:
-    """Yield which messages one statement inserts: from where, and how many, always a power of two.
-
-    SQLite keeps what it has compiled: a statement for each number of messages would take 20 MB.
-    """
-    start, count = 0, ROWS_PER_STATEMENT
-    while start < messages_count:
-        while count > messages_count - start:
-            count //= 2
-        yield start, count
-        start += count
-
-
-def _row_of(entry: NewMessage) -> tuple[Any, ...]:
-    """Return a message as the table ``messages`` has it, but for which event it is, and who sent it."""
-    return (
-        entry.seq,
-        entry.room,
-        entry.user,
-        entry.message,
-        entry.timestamp,
-        None if entry.client_id is UNSET else entry.client_id,
-        None if entry.kind is UNSET else entry.kind,
-        None if entry.request_id is UNSET else entry.request_id,
-        None if entry.finish_reason is UNSET else entry.finish_reason,
-        None if entry.code is UNSET else entry.code,
-    )

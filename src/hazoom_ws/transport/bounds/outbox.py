@@ -187,6 +187,7 @@ class Outbox:
         return [self._pop_first() for _ in range(len(self._frames))]
 
     def clear(self) -> None:
+        """Forget all that waits: nobody will take it."""
         self._frames.clear()
         self._runs.clear()
         self._patient_bytes = 0

@@ -278,6 +278,7 @@ class Engine(LibraryFace):
         return due_at_s <= now_s
 
     def new_outbox(self) -> Outbox:
+        """Return an outbox with the limits of this server."""
         return Outbox(self._outbox_limit_bytes, self._outbox_total)
 
     # Upgrade

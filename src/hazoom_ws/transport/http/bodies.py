@@ -54,6 +54,7 @@ class Body(io.RawIOBase):
             self._end()
 
     def readable(self) -> bool:
+        """Return True, as `io.RawIOBase` asks."""
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]

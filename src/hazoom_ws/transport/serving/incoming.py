@@ -32,6 +32,7 @@ class Incoming:
             self.engine.unfinished.hold(self, self._came_bytes, self.engine.clock())
 
     def request_is_whole(self) -> None:
+        """Note that the request which was read has come to its end."""
         if self.is_awaited:
             self.is_awaited = False
             self.engine.unfinished.release(self)

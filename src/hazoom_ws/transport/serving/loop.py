@@ -330,6 +330,7 @@ class Loop:
         self._endpoints[endpoint.connection.fileno()] = endpoint
 
     def unwatch(self, endpoint: Endpoint) -> None:
+        """Read and write a socket no more."""
         fd = endpoint.connection.fileno()
         del self._endpoints[fd]
         self._epoll_of(endpoint).unregister(fd)

@@ -50,6 +50,7 @@ class Worker:
             loop.call_soon(callback)
 
     def later(self, delay_s: float, callback: Callable[[], object]) -> None:
+        """Call back after so many seconds, between turns."""
         hubs.get_hub().schedule_call_global(delay_s, self.soon, callback)
 
     def submit(self, done: Done, function: Callable[..., object], *args: Any) -> None:

@@ -42,8 +42,11 @@ class Account(Protocol):
 
     is_limited: bool  # else nothing has to be charged
 
-    def charge(self, size_bytes: int, *, is_connect: bool) -> Problem | None:
-        """Count a packet that has come, a CONNECT or another; return why it is refused if that is too much."""
+    def charge(self, size_bytes: int, *, is_connect: bool, has_own_rate: bool) -> Problem | None:
+        """Count a packet that has come, a CONNECT or another; return why it is refused if that is too much.
+
+        ``has_own_rate``: who handles its event counts it too.
+        """
 
 
 class Dispatcher:
@@ -63,11 +66,13 @@ class Dispatcher:
         reply: Callable[[Callable[[Any], None], Any], None],
         environ: Mapping[str, Any],
         open_account: Callable[[Mapping[str, Any]], Account],
+        paced: Mapping[str, tuple[str, ...]],
     ) -> None:
         """``reply(send, argument)`` calls ``send`` with what a handler returned, now or when it may be told.
 
         ``environ``: what others' handlers find in their WSGI environment where the client's request says nothing.
-        ``open_account`` makes the account of a new session from its request, in the keys of WSGI.
+        ``open_account`` makes the account of a new session from its request, in the keys of WSGI. ``paced``: by namespace
+        the names of events that have rates of their own.
         """
         self._engine = engine
         self._fan_out = fan_out
@@ -75,6 +80,8 @@ class Dispatcher:
         self._environ = environ
         self._open_account = open_account
         self._accounts: dict[str, Account] = {}
+        # As the official clients write them; written otherwise they count like any other event.
+        self._paced = {name: tuple(f'["{event}",' for event in events) for name, events in paced.items()}
         self._incomplete_packets = IncompletePackets(engine)
         self._incomplete = self._incomplete_packets.by_session
         self._packet_type: type[Packet] = server.packet_class
@@ -85,6 +92,7 @@ class Dispatcher:
             disconnect=self.disconnect,
         )
         self._ours = self._library.namespaces.ours
+        self._find_ours = self._library.namespaces.find_ours
         engine.on("connect", self.open)
         engine.on("message", self.receive)
         engine.on("disconnect", self.close)
@@ -130,15 +138,20 @@ class Dispatcher:
         body = received.read_header(data)
         size_bytes = utf8_bytes(data) if account.is_limited or received.part_count else 0
         if received.part_count:
-            self._incomplete_packets.begin(eio_sid, received, body, size_bytes, 0)
+            limit_bytes = self._part_limit_bytes(eio_sid, received.namespace)
+            self._incomplete_packets.begin(eio_sid, received, body, size_bytes, limit_bytes)
         else:
             self._handle(eio_sid, account, received, body, size_bytes)
 
     def _handle(self, eio_sid: str, account: Account, received: Packet, body: str, size_bytes: int) -> None:
         """Act on a packet of so many bytes that has all its parts, and of which ``body`` is to be read."""
         problem = None
-        if account.is_limited:
-            problem = account.charge(size_bytes, is_connect=received.packet_type == packet.CONNECT)
+        if account.is_limited and not self._is_protocol(received):
+            problem = account.charge(
+                size_bytes,
+                is_connect=received.packet_type == packet.CONNECT,
+                has_own_rate=body.startswith(self._paced.get(received.namespace or "/", ())),
+            )
         if problem is None:
             received.read_body(body)
         else:
@@ -150,17 +163,39 @@ class Dispatcher:
         if client is None or not client.is_connected:
             return  # it has left, or has not been let in
         event = received.data[0]
-        handler = self._ours.get(client.namespace)
+        handler = self._find_ours(client.namespace)
         if handler is None:
             self._tell_others(client, event, received)
             return
         reply = handler.trigger_event(event, client.sid, *received.data[1:])
         if received.id is not None:
-            send = partial(self._acknowledge, client, received.namespace, received.id)
+            acknowledge = self._acknowledge if client.namespace in self._ours else self._acknowledge_with
+            send = partial(acknowledge, client, received.namespace, received.id)
             if type(reply) is Deferred:
                 reply.start(send)
             else:
                 self._reply(send, reply)
+
+    def serve_protocols(self, by_name: Mapping[str, Any], by_prefix: Mapping[str, Any]) -> None:
+        """Let namespaces be handled as other projects' protocols say: those of a name, or whose names begin with something.
+
+        A handler is like a namespace of ours, but that acknowledgements are lists of arguments. It has a
+        ``part_limit_bytes``: of a packet with its binary parts, from a WebSocket. What it is told counts for no rate.
+        """
+        self._library.namespaces.protocols.update(by_name)
+        self._library.namespaces.protocols_by_prefix.update(by_prefix)
+
+    def _is_protocol(self, received: Packet) -> bool:
+        name = received.namespace
+        if name is None or name in self._ours or received.packet_type == packet.CONNECT:
+            return False
+        return self._find_ours(name) is not None
+
+    def _part_limit_bytes(self, eio_sid: str, name: str | None) -> int:
+        """Return how large a packet with parts may be, 0 if as large as others."""
+        if name is None or name in self._ours or self._fan_out.client_of(eio_sid, name) is None:
+            return 0
+        return getattr(self._find_ours(name), "part_limit_bytes", 0)
 
     def _handle_other(self, eio_sid: str, account: Account, received: Packet) -> None:
         """Act on a packet that is no event."""
@@ -200,7 +235,7 @@ class Dispatcher:
 
     def _connect(self, eio_sid: str, name: str, account: Account, auth: object) -> None:
         """Let a client into a namespace, or refuse it."""
-        ours = self._ours.get(name)
+        ours = self._find_ours(name)
         if ours is not None:
             self._accept_ours(ours, eio_sid, name, account, auth)
         elif callable(auth):
@@ -246,7 +281,7 @@ class Dispatcher:
             if client is None or not client.is_connected:
                 return
             client.is_connected = False  # its handler may still ask who it was
-        ours = self._ours.get(name)
+        ours = self._find_ours(name)
         reason = reason or self._engine.reason.CLIENT_DISCONNECT
         try:
             if ours is not None:

@@ -8,8 +8,8 @@ The stock manager walks all rooms of a namespace when a client leaves, and keeps
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
-from functools import cache, cached_property
+from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import cache, cached_property, lru_cache
 from typing import Any, Literal, Protocol, cast
 
 import msgspec
@@ -249,31 +249,71 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
         self,
         event: Event,
         namespace: str,
-        to: str,
+        to: str | tuple[str, ...],
         skip_sids: Collection[str | None] = (),
         *,
         offset: int = 0,
     ) -> None:
-        """Send one of our events to a room or to one client, as `emit` does and quicker.
+        """Send one of our events to a room, to several rooms or to one client, as `emit` does and quicker.
 
         ``offset``, if it is not 0, goes along as one more argument, where a client that can recover looks for it.
         """
-        client = self._clients.get(to)
-        if client is not None:
-            if client.namespace == namespace:
-                self._engine.outlet.push(client.recipient, _framed(namespace, event, offset))
-            return
+        if isinstance(to, str):
+            client = self._clients.get(to)
+            if client is not None:
+                if client.namespace == namespace:
+                    self._engine.outlet.push(client.recipient, _framed(namespace, event, offset))
+                return
+            to = (to,)
         rooms = self.rooms.get(namespace)
-        recipients = rooms.get(to) if rooms else None
-        if skip_sids and recipients:
-            recipients = {sid: recipient for sid, recipient in list(recipients.items()) if sid not in skip_sids}
-        if recipients:
-            self._engine.outlet.broadcast(recipients.values(), _framed(namespace, event, offset))
+        if rooms is None:
+            return
+        framed = None
+        for room in to:
+            recipients = rooms.get(room)
+            if skip_sids and recipients:
+                recipients = {sid: recipient for sid, recipient in list(recipients.items()) if sid not in skip_sids}
+            if recipients:
+                framed = framed or _framed(namespace, event, offset)
+                self._engine.outlet.broadcast(recipients.values(), framed)
+
+    def send_bytes(self, clients: Iterable[Client], event: str, argument: bytes) -> None:
+        """Send an event whose one argument is bytes to clients, be their namespaces called alike or not."""
+        by_namespace: dict[str, list[Recipient]] = {}
+        for client in clients:
+            if client.is_connected:
+                by_namespace.setdefault(client.namespace, []).append(client.recipient)
+        for namespace, recipients in by_namespace.items():
+            framed = _header_of_bytes(namespace, event) + frames.frame(frames.BINARY, argument)
+            self._engine.outlet.broadcast(recipients, framed)
+
+    def send_arguments(self, clients: Collection[Client], event: str, *arguments: Any, is_droppable: bool = False) -> None:
+        """Send an event with any arguments, of which whole ones may be bytes, to clients of one namespace.
+
+        ``is_droppable``: it may be lost where its reader is slow.
+        """
+        namespace = next(iter(clients)).namespace
+        framed = self.frame_of(namespace, [event, *arguments])
+        if is_droppable:
+            framed = DroppableFrame(framed)
+        self._engine.outlet.broadcast([client.recipient for client in clients if client.is_connected], framed)
 
     def has_taken_all(self, eio_sid: str) -> bool:
         """Return whether nothing waits to be sent to a session."""
         session = self._engine.sessions.get(eio_sid)
         return session is None or not (session.pending or session.backlog_bytes)
+
+    def backlog_bytes(self, eio_sid: str) -> int:
+        """Return the bytes that wait for a session, 0 if it has ended."""
+        session = self._engine.sessions.get(eio_sid)
+        return 0 if session is None else session.backlog_bytes
+
+    def slow_in(self, namespace: str, room: str, limit_bytes: int) -> list[str]:
+        """Return the sids of those in a room for whom as much as ``limit_bytes`` waits."""
+        recipients = self.rooms.get(namespace, {}).get(room)
+        if not recipients:
+            return []
+        return [sid for sid, recipient in list(recipients.items()) if recipient.backlog_bytes >= limit_bytes]
 
     def backlogs(self, namespace: str, to: str) -> Iterator[int]:
         """Yield the bytes that wait for each recipient of what is sent ``to`` a room or a client."""
@@ -330,6 +370,11 @@ def _frame_of(namespace: str, event: Event, offset: int) -> bytes:
         text = frames.frame(frames.TEXT, prefix + _encode_json(said) + suffix)
         return b"".join([text, *(frames.frame(frames.BINARY, part) for part in parts)])
     return frames.frame(frames.TEXT, _prefix(namespace, event.event) + _encode_json(event) + suffix)
+
+
+@lru_cache(maxsize=1024)
+def _header_of_bytes(namespace: str, event: str) -> bytes:
+    return frames.frame(frames.TEXT, f'451-{namespace},["{event}",{{"_placeholder":true,"num":0}}]'.encode())
 
 
 @cache

@@ -76,6 +76,7 @@ class ClientEvent(str):
 
     @classmethod
     def create(cls, name: str, *, wants_acknowledgement: bool, problem: Problem | None = None) -> "ClientEvent":
+        """Return the name of a client's event, with what is to be known of it. ``problem``: why it is refused."""
         event = cls(name)
         event.wants_acknowledgement = wants_acknowledgement
         event.problem = problem

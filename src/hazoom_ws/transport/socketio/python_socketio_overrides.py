@@ -26,6 +26,9 @@ class Namespaces(dict[str, Any]):
 
     def __init__(self) -> None:
         self.ours: dict[str, Any] = {}
+        # Those of ours in which another project's protocol is spoken, by their names, or by what those begin with.
+        self.protocols: dict[str, Any] = {}
+        self.protocols_by_prefix: dict[str, Any] = {}
         self.has_others = False
 
     def __setitem__(self, name: str, handler: Any) -> None:
@@ -36,9 +39,18 @@ class Namespaces(dict[str, Any]):
         else:
             self.has_others = True
 
+    def find_ours(self, name: str) -> Any:
+        """Return what handles a namespace of ours, None if it is none of them."""
+        handler = self.ours.get(name) or self.protocols.get(name)
+        if handler is None:
+            for prefix, one in self.protocols_by_prefix.items():
+                if name.startswith(prefix):
+                    return one
+        return handler
+
     def refuse_ours(self, name: str) -> None:
         """Raise ValueError for the name of one of ours."""
-        if name in self.ours:
+        if self.find_ours(name) is not None:
             raise ValueError(f"the namespace {name} is one of hazoom_ws: choose another name for your own")
 
 

@@ -145,6 +145,7 @@ class FrameReader:
         return len(self._buffer) + (0 if self._fragments is None else len(self._fragments))
 
     def feed(self, data: bytes) -> None:
+        """Take bytes that have arrived; `has_frame` then says whether a whole frame is there."""
         if not self._buffer:
             self._buffer = data
         else:

@@ -171,6 +171,7 @@ function enter(name) {
   setIn(false);
   if (name !== room) {
     room = name;
+    element("board").search = `?room=${encodeURIComponent(name)}`;
     element("messages").replaceChildren();
     answers.clear();
     shown.clear();
@@ -305,4 +306,5 @@ element("text").addEventListener("input", () => {
   setTyping(element("text").value !== "");
 });
 
+element("room").value = new URLSearchParams(location.search).get("room") ?? "";
 socket.connect();

@@ -12,7 +12,6 @@ from hazoom_ws.events.rooms import NewMessage
 from hazoom_ws.message_log.contract import resent_key
 from hazoom_ws.message_log.opening import open_log
 from hazoom_ws.message_log.sqlite import unfiled
-from hazoom_ws.message_log.sqlite import writer as sqlite_writer
 from hazoom_ws.message_log.sqlite.unfiled import Unfiled
 from hazoom_ws.settings import Settings
 
@@ -122,14 +121,3 @@ def test_places_are_found_by_room_and_by_client_id_and_forgotten_when_they_are_f
     assert list(index.seqs_of(entries[9_000].room, 0, entries[10_000].seq + 1, newest=True)) == []
     index.file(entries[-1].seq + unfiled._PART_PLACES)
     assert not index._parts
-
-
-def test_a_statement_inserts_a_power_of_two() -> None:
-    """SQLite keeps 256 of them compiled: one for each number of messages took 20 MB."""
-    counts = set()
-    for messages_count in range(700):
-        parts = list(sqlite_writer._statements(messages_count))
-        assert [start for start, _ in parts] == [sum(count for _, count in parts[:n]) for n in range(len(parts))]
-        assert sum(count for _, count in parts) == messages_count
-        counts |= {count for _, count in parts}
-    assert counts == {1, 2, 4, 8, 16, 32, 64, 128, 256}

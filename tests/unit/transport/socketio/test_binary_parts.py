@@ -135,7 +135,7 @@ def test_wrong_placeholders_are_refused_and_the_connection_stays(ann: Visitor, s
 
 @pytest.mark.parametrize("event", ["name", "message", "nobody_knows_it"])
 def test_a_part_in_any_other_event_is_refused_by_its_name_and_the_connection_stays(ann: Visitor, event: str) -> None:
-    ann.send(f'451-["{event}",{{"name":"x","message":{ZERO}}}]', b"zero")
+    ann.send(f'451-["{event}",{{"name":{ZERO}}}]', b"zero")
     error = error_of(ann)
     assert (error["code"], error["event"]) == ("bad_payload", event)
     assert "binary parts" in error["message"]

@@ -147,6 +147,13 @@ def test_a_broadcast_is_encoded_once_and_everybody_gets_the_same_bytes(server):
     assert websockets[0].texts() == ['2["said",{"text":"hi"}]'] * 2
 
 
+def test_what_goes_to_several_rooms_is_framed_once_for_all_of_them(server):
+    (_, first), (skipped, second), (_, third) = (server.connect(room) for room in ("one", "two", "two"))
+    server.fan_out.send(Said(text="hi"), "/", ("one", "nobody", "two"), [skipped])
+    assert first.framed[0] is third.framed[0]
+    assert (first.texts(), second.texts()) == (['2["said",{"text":"hi"}]'], [])
+
+
 def test_what_is_sent_quickly_is_what_emit_sends(server):
     for namespace in ("/", "/other"):
         _, websocket = server.connect("room", namespace=namespace)

@@ -1,0 +1,373 @@
+"""The states of rooms in memory, for both stores: all there is, or what was used lately of what a file keeps.
+
+Of each room one dict has its keys in the order in which they changed, deleted ones among them: so what has changed since
+is at its end. A room of a file is let go as a whole and loaded again; what the file does not have in its table yet is known
+here by the changes themselves, which are replayed over what is loaded.
+
+Changed within turns only. Two things are called beside them, while the log is unwell and nothing can be set: `kept_values`
+and `start_anew`.
+"""
+
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from math import inf
+from typing import NamedTuple, Protocol
+
+from msgspec import UNSET, UnsetType
+
+from hazoom_ws.message_log.contract import ResentKey, resent_key
+from hazoom_ws.message_log.room_state import DELETED_KEPT_COUNT, RoomState, StateChange, StateSize, StateValue
+
+_SLACK_COUNT = 250  # deleted keys: trimming many at a time goes faster
+_ROOM_BYTES, _VALUE_BYTES = 600, 250  # what they take beside names, keys and values, about
+_RESENT_KNOWN_COUNT = 20_000  # in memory alone
+_IDLE_S = 600.0
+STATES_SHARE = 4  # of the bound of messages: loading a room takes milliseconds, so those that are used should be here
+
+
+class LoadedRoom(NamedTuple):
+    """A room as a file has it. ``values`` in the order of ``seq``; what was deleted up to ``forgotten_seq`` is unknown."""
+
+    values: dict[str, StateValue]
+    forgotten_seq: int
+
+
+class Numbers(Protocol):
+    """The one order of all messages, as `MessageLog` has it."""
+
+    @property
+    def last_seq(self) -> int:
+        """The newest number."""
+
+    def next_offset(self) -> int:
+        """Return the next one."""
+
+
+class StateFile(Protocol):
+    """What is asked of a file, within turns. Everything raises `LogUnavailable`."""
+
+    def check(self) -> None:
+        """Raise if nothing can be kept at the moment."""
+
+    def load(self, room: str) -> LoadedRoom:
+        """Return a room as it is in the table, whatever a thread has filed by now."""
+
+    def find_resent(self, room: str, user: str, client_id: str, sender: str | UnsetType) -> int | None:
+        """Return the ``seq`` of a change in the table."""
+
+
+class _Room:
+    """The state of a room. ``values``: by ``seq``, ascending. What was deleted up to ``forgotten_seq`` is forgotten."""
+
+    __slots__ = ("deleted_count", "forgotten_seq", "held_bytes", "size_bytes", "used_at_s", "values")
+
+    def __init__(self, name: str, values: dict[str, StateValue], forgotten_seq: int) -> None:
+        self.values: dict[str, StateValue] = {}
+        self.forgotten_seq = forgotten_seq
+        self.used_at_s = 0.0
+        self.deleted_count = self.size_bytes = 0
+        self.held_bytes = _ROOM_BYTES + 4 * len(name)
+        for key, entry in values.items():
+            self.put(key, entry)
+
+    @property
+    def newest_seq(self) -> int:
+        """The number of the newest change that is known here, 0 if there is none."""
+        return next(reversed(self.values.values())).seq if self.values else 0
+
+    def put(self, key: str, entry: StateValue) -> StateValue | None:
+        """Give a key what it has last; return what it had."""
+        earlier = self.values.pop(key, None)
+        self.values[key] = entry
+        if earlier is None or earlier.value is None or entry.value is None:
+            if earlier is not None:
+                self._count(key, earlier, -1)
+            self._count(key, entry, 1)
+        else:  # as nearly always
+            grown_bytes = len(entry.value) - len(earlier.value)
+            self.size_bytes += grown_bytes
+            self.held_bytes += grown_bytes
+        return earlier
+
+    def remove(self, key: str) -> StateValue | None:
+        earlier = self.values.pop(key, None)
+        if earlier is not None:
+            self._count(key, earlier, -1)
+        return earlier
+
+    def restore(self, values: Iterable[tuple[str, StateValue | None]]) -> None:
+        """Put earlier values back, None where there was none, into their places."""
+        for key, earlier in values:
+            if earlier is None:
+                self.remove(key)
+            else:
+                self.put(key, earlier)
+        self.values = dict(sorted(self.values.items(), key=lambda item: item[1].seq))
+
+    def forget_deleted(self, up_to_seq: int) -> None:
+        """Forget the oldest deleted keys if there are too many, none that was deleted later than that."""
+        if self.deleted_count <= DELETED_KEPT_COUNT + _SLACK_COUNT:
+            return
+        deleted = [(key, entry.seq) for key, entry in self.values.items() if entry.value is None]
+        for key, seq in deleted[:-DELETED_KEPT_COUNT]:
+            if seq > up_to_seq:
+                return
+            self.remove(key)
+            self.forgotten_seq = seq
+
+    def _count(self, key: str, entry: StateValue, sign: int) -> None:
+        key_bytes = len(key) if key.isascii() else len(key.encode())
+        if entry.value is None:
+            self.deleted_count += sign
+            self.held_bytes += sign * (_VALUE_BYTES + 2 * key_bytes)
+        else:
+            self.size_bytes += sign * (key_bytes + len(entry.value))
+            self.held_bytes += sign * (_VALUE_BYTES + 2 * key_bytes + len(entry.value))
+
+
+class StateCache:
+    """What `RoomStates` promises, over a ``file``, or without one all there is. ``pending``: what is to be written."""
+
+    def __init__(
+        self,
+        numbers: Numbers,
+        *,
+        limit_bytes: int,
+        forgotten_seq: int = 0,
+        file: StateFile | None = None,
+        is_kept_at_once: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """What was deleted up to ``forgotten_seq`` is unknown. ``is_kept_at_once``: nothing is to be written.
+
+        Of a ``file``, rooms leave memory that were not used for ten minutes by the ``clock``.
+        """
+        self._numbers = numbers
+        self._limit_bytes = limit_bytes
+        self._forgotten_seq = forgotten_seq
+        self._file = file
+        self._is_kept_at_once = is_kept_at_once
+        self._clock = clock
+        self._held_bytes = 0
+        self._rooms: OrderedDict[str, _Room] = OrderedDict()  # the one that was used last is the last
+        self._is_stale = False
+        self.pending: list[StateChange] = []
+        self._replaced: dict[int, dict[str, StateValue | None]] = {}  # by changes that are not known to be written
+        # Changes that are not known to be in the file's table, in their order: all of them, and by room.
+        self._unfiled: deque[StateChange] = deque()
+        self._unfiled_of: dict[str, deque[StateChange]] = {}
+        self._written_seq = 0
+        self._settled = (0, 0)  # what `settle` was told last
+        self._resent: OrderedDict[ResentKey, int] = OrderedDict()
+
+    # What `RoomStates` promises
+
+    def set(
+        self,
+        room: str,
+        values: Mapping[str, bytes | None],
+        *,
+        user: str,
+        timestamp: float,
+        client_id: str | UnsetType = UNSET,
+        sender: str | UnsetType = UNSET,
+    ) -> StateChange:
+        if self._file is not None:
+            self._file.check()
+        cached = self._room(room)
+        there = cached.values
+        change = StateChange(
+            self._numbers.next_offset(),
+            room,
+            user,
+            timestamp,
+            {key: value for key, value in values.items() if value is not None or key in there},
+            None if client_id is UNSET else client_id,
+            None if sender is UNSET else sender,
+        )
+        held_before_bytes = cached.held_bytes
+        replaced = {key: cached.put(key, StateValue(value, change.seq, user)) for key, value in change.values.items()}
+        if client_id is not UNSET:
+            self._resent[resent_key(room, user, client_id, sender)] = change.seq
+        if self._is_kept_at_once:
+            self._written_seq = change.seq
+            if len(self._resent) > _RESENT_KNOWN_COUNT:
+                self._resent.popitem(last=False)
+        else:
+            self._replaced[change.seq] = replaced
+            self.pending.append(change)
+            self._unfiled.append(change)
+            self._unfiled_of.setdefault(room, deque()).append(change)
+        cached.forget_deleted(self._written_seq)
+        self._held_bytes += cached.held_bytes - held_before_bytes
+        self._let_go()
+        return change
+
+    def find_resent(self, room: str, user: str, client_id: str | UnsetType, sender: str | UnsetType = UNSET) -> int | None:
+        if client_id is UNSET:
+            return None
+        seq = self._resent.get(resent_key(room, user, client_id, sender))
+        if seq is not None or self._file is None:
+            return seq
+        return self._file.find_resent(room, user, client_id, sender)
+
+    def get(self, room: str, key: str) -> StateValue | None:
+        entry = self._room(room).values.get(key)
+        return None if entry is None or entry.value is None else entry
+
+    def size(self, room: str) -> StateSize:
+        cached = self._room(room)
+        return StateSize(len(cached.values) - cached.deleted_count, cached.size_bytes)
+
+    def read(self, room: str, *, since: int | None = None) -> RoomState:
+        cached = self._room(room)
+        forgotten_seq = max(cached.forgotten_seq, self._forgotten_seq)
+        seq = max(cached.newest_seq, forgotten_seq)
+        is_complete = not since or forgotten_seq <= since <= self._numbers.last_seq
+        if not since or not is_complete:
+            whole = {key: entry for key, entry in cached.values.items() if entry.value is not None}
+            return RoomState(seq, whole, is_complete)
+        changed: list[tuple[str, StateValue]] = []
+        for item in reversed(cached.values.items()):
+            if item[1].seq <= since:
+                break
+            changed.append(item)
+        return RoomState(seq, dict(reversed(changed)), complete=True)
+
+    # What the log around it says
+
+    def pop(self) -> list[StateChange]:
+        """Take out the changes that are to be written."""
+        self._discard_stale()
+        pending, self.pending = self.pending, []
+        return pending
+
+    def settle(self, written_seq: int, filed_seq: int) -> None:
+        """Learn up to where changes are written, and up to where they are in the file's table."""
+        if (written_seq, filed_seq) == self._settled:
+            return
+        self._settled = (written_seq, filed_seq)
+        self._written_seq = written_seq = max(written_seq, self._written_seq)
+        replaced, unfiled = self._replaced, self._unfiled
+        while replaced and (seq := next(iter(replaced))) <= written_seq:
+            del replaced[seq]
+        while unfiled and unfiled[0].seq <= filed_seq and unfiled[0].seq not in replaced:
+            change = unfiled.popleft()
+            self._unfiled_of[change.room].popleft()
+            self._drop_from_index(change)
+
+    def forget(self, changes: Iterable[StateChange]) -> None:
+        """Take back changes that could not be written, the newest of all that are taken back first."""
+        self._discard_stale()
+        for change in reversed(list(changes)):
+            replaced = self._replaced.pop(change.seq, None)
+            if replaced is None:
+                continue
+            self._unfiled.remove(change)
+            self._unfiled_of[change.room].remove(change)
+            cached = self._rooms.get(change.room)
+            restored: list[tuple[str, StateValue | None]] = []
+            for key, earlier in replaced.items():
+                now = None if cached is None else cached.values.get(key)
+                if now is not None and now.seq == change.seq:
+                    restored.append((key, earlier))
+                else:
+                    self._let_replace(change, key, earlier)
+            if cached is not None and restored:
+                held_before_bytes = cached.held_bytes
+                cached.restore(restored)
+                self._held_bytes += cached.held_bytes - held_before_bytes
+            self._drop_from_index(change)
+
+    def _let_replace(self, change: StateChange, key: str, earlier: StateValue | None) -> None:
+        """Note of what has replaced what a change had set that it replaces what was there before."""
+        for later in self._unfiled_of.get(change.room, ()):
+            replaced = self._replaced.get(later.seq, {})
+            entry = replaced.get(key)
+            if entry is not None and entry.seq == change.seq:
+                replaced[key] = earlier
+
+    def _drop_from_index(self, change: StateChange) -> None:
+        """Forget a change that is not here any more by its room and its ``client_id``."""
+        if not self._unfiled_of[change.room]:
+            del self._unfiled_of[change.room]
+        if change.client_id is not None:
+            sender = UNSET if change.sender is None else change.sender
+            key = resent_key(change.room, change.user, change.client_id, sender)
+            if self._resent.get(key) == change.seq:
+                del self._resent[key]
+
+    def kept_values(self) -> Iterator[tuple[str, str, StateValue]]:
+        """Yield room, key and value of all that is here and was written. In a thread beside turns; see the module."""
+        pending = list(self.pending)
+        before: dict[tuple[str, str], StateValue | None] = {}  # what is pending
+        for change in reversed(pending):
+            for key, earlier in self._replaced.get(change.seq, {}).items():
+                before[change.room, key] = earlier
+        rooms = list(self._rooms.items())
+        for name, room in rooms:
+            for key, entry in list(room.values.items()):
+                kept = before.get((name, key), entry)
+                if kept is not None:
+                    yield name, key, kept
+        cached, seqs = {name for name, _ in rooms}, {change.seq for change in pending}
+        for change in list(self._unfiled):
+            if change.room not in cached and change.seq not in seqs:
+                for key, value in change.values.items():
+                    yield change.room, key, StateValue(value, change.seq, change.user)
+
+    def start_anew(self) -> None:
+        """Load all from the file again: it is another one, or all that was written is in its table. As above."""
+        self._is_stale = True
+
+    # Rooms
+
+    def _discard_stale(self) -> None:
+        if not self._is_stale:
+            return
+        self._is_stale = False
+        self._rooms.clear()
+        self._held_bytes = 0
+        pending = {change.seq for change in self.pending}
+        self.settle(max((seq for seq in self._replaced if seq not in pending), default=self._written_seq), 2**62)
+
+    def _room(self, name: str) -> _Room:
+        """Return a room as it is now, and let those go that were not used for longest."""
+        self._discard_stale()
+        room = self._rooms.get(name)
+        if room is not None:
+            self._rooms.move_to_end(name)
+            room.used_at_s = self._clock()
+            return room
+        room = self._rooms[name] = self._loaded(name)
+        room.used_at_s = self._clock()
+        self._held_bytes += room.held_bytes
+        self._let_go()
+        return room
+
+    def _loaded(self, name: str) -> _Room:
+        if self._file is None:
+            return _Room(name, {}, self._forgotten_seq)
+        values, forgotten_seq = self._file.load(name)
+        room = _Room(name, values, forgotten_seq)
+        # What a thread has filed meanwhile is said again, up to the newest: nothing older comes after it.
+        for change in self._unfiled_of.get(name, ()):
+            for key, value in change.values.items():
+                room.put(key, StateValue(value, change.seq, change.user))
+        room.values = dict(sorted(room.values.items(), key=lambda item: item[1].seq))
+        return room
+
+    def _let_go(self) -> None:
+        """Forget the rooms that were not used for longest, but for the last one, until the others fit."""
+        used_after_s = self._clock() - _IDLE_S if self._file is not None else -inf
+        while len(self._rooms) > 1:
+            name, room = next(iter(self._rooms.items()))
+            if self._held_bytes <= self._limit_bytes and room.used_at_s >= used_after_s:
+                return
+            if self._file is None:
+                if name in self._unfiled_of:
+                    return
+                self._forgotten_seq = max(self._forgotten_seq, room.newest_seq)
+            del self._rooms[name]
+            self._held_bytes -= room.held_bytes
