@@ -57,6 +57,7 @@ def create_app(options: argparse.Namespace) -> Any:
 
     from hazoom_ws.transport.engineio.engine import Engine
     from hazoom_ws.transport.serving.http_requests import handle_request
+    from hazoom_ws.transport.socketio.dispatch import Dispatcher
     from hazoom_ws.transport.socketio.fan_out import FanOut
 
     app = Flask("protocol_server")
@@ -67,7 +68,7 @@ def create_app(options: argparse.Namespace) -> Any:
         async_handlers=False,
         manage_session=False,
         monitor_clients=False,
-        serializer=packet_with_binary_parts(),
+        serializer=packet_with_parts_anywhere(),
         client_manager=FanOut(),
     )
     engine = Engine(
@@ -80,6 +81,15 @@ def create_app(options: argparse.Namespace) -> Any:
         connect_timeout_s=options.connect_timeout_s,
     )
     engine.install(socketio.server)
+    Dispatcher(
+        socketio.server,
+        engine,
+        socketio.server.manager,
+        reply=lambda send, argument: send(argument),
+        environ={"flask.app": app},
+        open_account=lambda _environ: Unlimited(),
+        paced={},
+    )
     app.wsgi_app = engineio.WSGIApp(engine, app.wsgi_app, engineio_path="engine.io")
     if options.protocol == "engine.io":
         echo_messages(engine)
@@ -162,45 +172,24 @@ def say_from_outside(app: Any, async_mode: str) -> None:
     socketio.on("say", namespace="/mine")(say)
 
 
-def packet_with_binary_parts() -> type:
-    """Return our packet class with the binary packets of the stock one, which ours refuses."""
-    from socketio import packet as stock
+def packet_with_parts_anywhere() -> type:
+    """Return our packet class, but that bytes are looked for in all that is sent: ours takes whole arguments only."""
+    from hazoom_ws.transport.socketio.packet import Packet, encoded
 
-    from hazoom_ws.transport.socketio.packet import Packet
-
-    class PacketWithBinaryParts(Packet):
-        def __init__(
-            self,
-            packet_type: int = stock.EVENT,
-            data: Any = None,
-            namespace: str | None = None,
-            id: int | None = None,  # noqa: A002
-            binary: bool | None = None,
-            encoded_packet: Any = None,
-        ) -> None:
-            self.attachment_count, self.attachments = 0, []
-            if encoded_packet is not None:
-                self.attachment_count = self.decode(encoded_packet)
-            elif self.data_is_binary(data):
-                packet_type = {stock.EVENT: stock.BINARY_EVENT, stock.ACK: stock.BINARY_ACK}[packet_type]
-                super().__init__(packet_type, data, namespace, id)
-            else:
-                super().__init__(packet_type, data, namespace, id)
-
+    class PacketWithPartsAnywhere(Packet):
         def encode(self) -> Any:
-            return (
-                stock.Packet.encode(self)
-                if self.packet_type in (stock.BINARY_EVENT, stock.BINARY_ACK)
-                else super().encode()
-            )
+            if not self.data_is_binary(self.data):
+                return super().encode()
+            data, parts = self.deconstruct_binary(self.data)
+            return [encoded(self.packet_type, self.namespace, self.id, data, len(parts)).decode(), *parts]
 
-        def decode(self, encoded_packet: Any) -> int:
-            if isinstance(encoded_packet, str) and encoded_packet[:1] in ("5", "6"):
-                self.id = None
-                return stock.Packet.decode(self, encoded_packet)
-            return super().decode(encoded_packet)
+    return PacketWithPartsAnywhere
 
-    return PacketWithBinaryParts
+
+class Unlimited:
+    """The account of a session that may do what it likes."""
+
+    is_limited = False
 
 
 def echo_messages(engine: Any) -> None:

@@ -51,7 +51,7 @@ class RawClient:
         """Return the payload of the next event of that name."""
         while True:
             text = self.receive()
-            if text.startswith("42") and (packet := json.loads(text[2:]))[0] == name:
+            if text.startswith("42[") and (packet := json.loads(text[2:]))[0] == name:
                 return packet[1]
 
     def receive_rest(self) -> list[tuple[str, object]]:
@@ -60,7 +60,7 @@ class RawClient:
         try:
             while True:
                 text = self.receive()
-                if text.startswith("42"):
+                if text.startswith("42["):
                     events.append(tuple(json.loads(text[2:])))
         except (EOFError, ConnectionError):
             return events

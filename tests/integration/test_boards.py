@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
+from websockets.frames import CloseCode, Opcode
 
+from raw_client import frame, raw_client
 from servers import Hazoom, OfficialClient, Socket, hazoom, unique, wait_until
 
 MB = 1_048_576
@@ -64,3 +66,63 @@ def test_nobody_else_says_anything_to_a_board(server: Hazoom, client: OfficialCl
     assert ann.wait_for("error")["code"] == "bad_payload"
     assert ann.received("client-broadcast") == []
     assert server.stats()["rooms"] == {}, "a board is no room"
+
+
+@pytest.mark.parametrize("transports", [["websocket"], ["polling"]], ids=["websocket", "polling"])
+def test_a_drawing_stays_whole_whatever_else_is_sent_to_its_reader(
+    server: Hazoom, client: OfficialClient, transports: list[str]
+) -> None:
+    board, text = unique("board"), unique("said")
+    reader = client.connect(server.url, transports=transports)  # the chat and a board over one connection
+    on_board = reader.try_to_open_namespace("/excalidraw")
+    on_board.wait_for("init-room")
+    on_board.send("join-room", board)
+    on_board.wait_for("first-in-room")
+    artist, talker = enter(client, server, board), client.connect(server.url)
+    on_board.wait_for("new-user")
+    for number in range(80):
+        talker.send("message", {"message": f"{text} {number}"})
+        artist.send("server-broadcast", board, buffer(bytes([number]) * 3000), buffer(b"iv"))
+    client.wait(lambda: len(on_board.received("client-broadcast")) == 80, "all of the drawing")
+    assert on_board.received("client-broadcast") == [buffer(bytes([number]) * 3000) for number in range(80)]
+    client.wait(lambda: reader.received("new_message")[-1]["message"] == f"{text} 79", "all that was said")
+    assert [said["message"] for said in reader.received("new_message")] == [f"{text} {number}" for number in range(80)]
+    assert reader.received("disconnect") == []
+
+
+def test_a_part_over_the_limit_of_messages_is_for_a_board_that_one_has_entered(server: Hazoom) -> None:
+    header = '452-/excalidraw,["server-broadcast","b",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]'
+    parts = frame(Opcode.BINARY, bytes(MB)) + frame(Opcode.BINARY, b"iv")
+    with raw_client(server) as stranger:
+        stranger.send(header)
+        stranger.send_bytes(parts)
+        assert stranger.wait_until_closed() == CloseCode.MESSAGE_TOO_BIG
+    with raw_client(server) as artist:
+        artist.send("40/excalidraw,")
+        for packet in ('42/excalidraw,["join-room","b"]', header):
+            artist.send(packet)
+        artist.send_bytes(parts)
+        artist.send('42["message",{"message":"still here"}]')
+        assert artist.receive_event("new_message")["message"] == "still here"
+        artist.send_bytes(frame(Opcode.TEXT, b"4" + bytes(MB)))  # it was for those parts, and for nothing else
+        assert artist.wait_until_closed() == CloseCode.MESSAGE_TOO_BIG
+
+
+def test_header_and_parts_may_be_as_large_as_the_setting_and_not_larger(async_mode: str, client: OfficialClient) -> None:
+    header = '452-/excalidraw,["server-broadcast","b",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]'
+    limit_bytes = 2 * MB
+    with hazoom(async_mode=async_mode, env={"HAZOOM_DOCUMENT_UPDATE_LIMIT_BYTES": str(limit_bytes)}) as server:
+        reader = enter(client, server, "b")
+        reader.wait_for("first-in-room")
+        for more_bytes in (0, 1):
+            with raw_client(server) as artist:
+                artist.send("40/excalidraw,")
+                artist.send('42/excalidraw,["join-room","b"]')
+                artist.send(header)
+                data_bytes = limit_bytes - (len(header) - 1) - 2 + more_bytes
+                artist.send_bytes(frame(Opcode.BINARY, bytes(data_bytes)) + frame(Opcode.BINARY, b"iv"))
+                if more_bytes:
+                    assert artist.wait_until_closed() == CloseCode.PROTOCOL_ERROR
+                else:
+                    assert len(reader.wait_for("client-broadcast")["data"]) == data_bytes
+        assert len(reader.received("client-broadcast")) == 1

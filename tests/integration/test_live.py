@@ -317,6 +317,27 @@ def test_bytes_are_relayed_in_the_place_of_json(server: Hazoom, client: Official
         wait_for_data(late, room, data)
 
 
+def test_bytes_stay_in_order_while_both_sides_upgrade(server: Hazoom, client: OfficialClient, room: str) -> None:
+    with ExitStack() as stack:
+        sockets = []
+        for _ in range(2):
+            slow = stack.enter_context(tcp_proxy(server.port))
+            slow.delay_limit_s = 0.02  # so that much is said before a WebSocket has taken over
+            socket = client.connect(slow.url, auth={"user_name": unique("user")}, transports=["polling", "websocket"])
+            assert socket.emit("join_room", {"room": room})["ok"] is True
+            sockets.append(socket)
+        ann, bob = sockets
+        for number in range(150):
+            data = buffer(bytes([number] * 50)) if number % 3 else number
+            ann.send("relay", {"room": room, "channel": "stroke", "data": data})
+        wait_for_data(bob, room, buffer(bytes([149] * 50)))
+        expected = [buffer(bytes([number] * 50)) if number % 3 else number for number in range(150)]
+        assert [item["data"] for item in items(bob, room)] == expected
+        for socket in sockets:
+            socket.wait_for("upgrade")
+            assert socket.received("disconnect") == []
+
+
 def test_bytes_have_their_place_and_their_size(server: Hazoom, client: OfficialClient, room: str) -> None:
     ann = member(client, server, room)
     largest = ann.emit("relay", {"room": room, "channel": "c", "data": buffer(b"x" * 16_384)})

@@ -3,21 +3,22 @@
 From a client: ``join-room`` (a board's id), ``server-broadcast`` and ``server-volatile-broadcast`` (id, data, iv; the last
 two are bytes), ``user-follow``. To it: ``init-room``, ``first-in-room``, ``new-user``, ``room-user-change``,
 ``client-broadcast`` (data, iv), ``user-follow-room-change``, ``broadcast-unfollow``. What cannot be is answered with the
-event ``error``.
+event ``error``. What is drawn counts for the rate of relayed items: over it what is volatile is lost, the rest refused.
 
 A board is no room of the chat, and who is on one no user of it.
 """
 
+import time
 from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
 import msgspec
 
-from hazoom_ws.access.limits import Account
+from hazoom_ws.access.limits import Account, TokenBucket
 from hazoom_ws.delivery.delivery import Delivery
 from hazoom_ws.delivery.effects import Later
-from hazoom_ws.errors import BadPayload, HazoomError
+from hazoom_ws.errors import BadPayload, HazoomError, RateLimited
 from hazoom_ws.events.refusals import report_of
 from hazoom_ws.live.boards import Boards
 from hazoom_ws.settings import Settings
@@ -32,11 +33,21 @@ _QUOTED_CHARS = 64
 class BoardsNamespace:
     """The namespace of all boards."""
 
-    def __init__(self, settings: Settings, delivery: Delivery, fan_out: FanOut) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        delivery: Delivery,
+        fan_out: FanOut,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``clock`` is monotonic, in seconds."""
         # A whole drawing goes out when somebody comes, with its pictures elsewhere: more than 1 MB of it is not rare.
         self.part_limit_bytes = settings.document_update_limit_bytes
+        self._settings = settings
+        self._clock = clock
         self._delivery = delivery
         self._fan_out = fan_out
+        self._rates: dict[str, TokenBucket] = {}  # of what each client has drawn
         self._clients: dict[str, Client] = {}
         self.boards = Boards(self._send, boards_limit_count=settings.rooms_per_connection_limit)
 
@@ -57,6 +68,7 @@ class BoardsNamespace:
             if not isinstance(event, ClientEvent):
                 self.boards.leave(sid)
                 del self._clients[sid]
+                self._rates.pop(sid, None)
                 return
             try:
                 self._handle(event, sid, arguments)
@@ -76,7 +88,21 @@ class BoardsNamespace:
             recipients = self.boards.recipients(sid, first)
             if len(arguments) != 3 or not all(isinstance(one, bytes) for one in arguments[1:]):
                 raise BadPayload("payload", "expected the id of a board, data and iv, which are bytes")
-            self._send(recipients, "client-broadcast", arguments[1:], is_volatile=event == _VOLATILE_BROADCAST)
+            is_volatile = event == _VOLATILE_BROADCAST
+            retry_after_s = self._spend(sid)
+            if not retry_after_s:
+                self._send(recipients, "client-broadcast", arguments[1:], is_volatile=is_volatile)
+            elif not is_volatile:
+                raise RateLimited(self._settings.relay_rate_limit_per_s, "changes of a board", retry_after_s)
+
+    def _spend(self, sid: str) -> float:
+        """Count what a client says to a board; return in how many seconds it may say more, 0 if it may say this."""
+        settings, now_s = self._settings, self._clock()
+        rate = self._rates.get(sid)
+        if rate is None:
+            rate = TokenBucket(settings.relay_rate_limit_per_s, settings.relay_rate_limit_burst_count, now_s)
+            self._rates[sid] = rate
+        return rate.spend(now_s)
 
     def _send(self, sids: Collection[str], event: str, arguments: tuple[Any, ...], *, is_volatile: bool = False) -> None:
         clients = [client for sid in sids if (client := self._clients.get(sid)) is not None]

@@ -217,6 +217,11 @@ class Engine(LibraryFace):
         session.websocket.limit_messages(limit_bytes)
         return True
 
+    def is_receiving(self, sid: str) -> bool:
+        """Return whether a session's WebSocket has sent a part of a message, whose rest is still to come."""
+        session = self.sessions.get(sid)
+        return session is not None and session.websocket is not None and session.websocket.is_receiving
+
     def joined(self, sid: str) -> None:
         """Note that a session is in a namespace: it may stay."""
         session = self.sessions.get(sid)

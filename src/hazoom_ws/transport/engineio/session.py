@@ -170,6 +170,11 @@ class WebSocket:
         """Return what waits because the client has not read it yet."""
         raise NotImplementedError
 
+    @property
+    def is_receiving(self) -> bool:
+        """Return whether a part of a message has come, and not all of it."""
+        raise NotImplementedError
+
     def limit_messages(self, limit_bytes: int) -> None:
         """Bound the messages that come after the one at hand; to be called by who handles that."""
         raise NotImplementedError

@@ -114,6 +114,10 @@ class BlockingWebSocket(WebSocket):
     def backlog_bytes(self) -> int:
         return self._outbox.size_bytes
 
+    @property
+    def is_receiving(self) -> bool:
+        return not self._reader.is_between_messages
+
     def limit_messages(self, limit_bytes: int) -> None:
         self.message_limit_bytes = self._reader.limit_bytes = limit_bytes
 

@@ -83,6 +83,10 @@ class LoopWebSocket(WebSocket):
         elif not self.is_closed:
             self.engine.unfinished.hold(self, reader.held_bytes, self.loop.clock())
 
+    @property
+    def is_receiving(self) -> bool:
+        return self._reader is not None and not self._reader.is_between_messages
+
     def limit_messages(self, limit_bytes: int) -> None:
         self.message_limit_bytes = limit_bytes
         if self._reader is not None:

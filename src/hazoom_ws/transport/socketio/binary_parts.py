@@ -89,7 +89,7 @@ class Incomplete:
     __slots__ = ("_engine", "body", "eio_sid", "limit_bytes", "packet", "parts", "size_bytes")
 
     def __init__(self, engine: Engine, eio_sid: str, packet: Any, body: str, *, size_bytes: int, limit_bytes: int) -> None:
-        """``size_bytes``: of the header with its JSON; ``limit_bytes`` bounds that and all parts together."""
+        """``size_bytes``: of the header with its JSON, in UTF-8; ``limit_bytes`` bounds that and all parts together."""
         self._engine = engine
         self.eio_sid = eio_sid
         self.packet = packet
@@ -97,6 +97,11 @@ class Incomplete:
         self.parts: list[bytes] = []
         self.size_bytes = size_bytes
         self.limit_bytes = limit_bytes
+
+    @property
+    def held_bytes(self) -> int:
+        """How much memory it may take: where one character needs it, each has four bytes."""
+        return self.size_bytes if self.body.isascii() else self.size_bytes + 4 * len(self.body)
 
     def cut_off(self, why: str) -> None:
         """End the session, see `hazoom_ws.transport.bounds.unfinished.Holder`."""
@@ -127,7 +132,7 @@ class IncompletePackets:
         with engine.lock:
             self.by_session[eio_sid] = incomplete
             self._due.start(eio_sid, now_s)
-        self._unfinished.hold(incomplete, size_bytes, now_s)
+        self._unfinished.hold(incomplete, incomplete.held_bytes, now_s)
 
     def add(self, eio_sid: str, data: str | bytes) -> Incomplete | None:
         """Take the next message of a session; return its packet if that is whole now. Raises `MalformedPacket`."""
@@ -143,7 +148,7 @@ class IncompletePackets:
         if len(incomplete.parts) == incomplete.packet.part_count:
             self.drop(eio_sid)
             return incomplete
-        self._unfinished.hold(incomplete, incomplete.size_bytes, self._engine.clock())
+        self._unfinished.hold(incomplete, incomplete.held_bytes, self._engine.clock())
         return None
 
     def drop(self, eio_sid: str) -> None:
@@ -157,9 +162,15 @@ class IncompletePackets:
                 self._engine.limit_messages(eio_sid, self._engine.max_http_buffer_size)
 
     def _sweep(self, now_s: float) -> None:
-        """End those whose parts do not come."""
-        with self._engine.lock:
-            due = [eio_sid for eio_sid, _ in self._due.pop_due(now_s)]
-        for eio_sid in due:
-            self.drop(eio_sid)
-            self._engine.end(eio_sid, MalformedPacket("its binary parts did not come in time"))
+        """End those whose parts do not come.
+
+        One that may be large, and is just coming, has the time that `Unfinished` gives to any message.
+        """
+        engine = self._engine
+        with engine.lock:
+            due = [self.by_session[eio_sid] for eio_sid, _ in self._due.pop_due(now_s)]
+        for incomplete in due:
+            eio_sid = incomplete.eio_sid
+            if incomplete.limit_bytes == engine.max_http_buffer_size or not engine.is_receiving(eio_sid):
+                self.drop(eio_sid)
+                engine.end(eio_sid, MalformedPacket("its binary parts did not come in time"))

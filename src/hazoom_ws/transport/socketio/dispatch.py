@@ -146,7 +146,7 @@ class Dispatcher:
     def _handle(self, eio_sid: str, account: Account, received: Packet, body: str, size_bytes: int) -> None:
         """Act on a packet of so many bytes that has all its parts, and of which ``body`` is to be read."""
         problem = None
-        if account.is_limited and not self._is_protocol(received):
+        if account.is_limited and not (received.part_count and self._is_uncounted(eio_sid, received.namespace)):
             problem = account.charge(
                 size_bytes,
                 is_connect=received.packet_type == packet.CONNECT,
@@ -180,22 +180,24 @@ class Dispatcher:
         """Let namespaces be handled as other projects' protocols say: those of a name, or whose names begin with something.
 
         A handler is like a namespace of ours, but that acknowledgements are lists of arguments. It has a
-        ``part_limit_bytes``: of a packet with its binary parts, from a WebSocket. What it is told counts for no rate.
+        ``part_limit_bytes``: of a packet with its binary parts, from a WebSocket. Such a packet counts for no rate, which
+        is for the handler to bound; all else does.
         """
         self._library.namespaces.protocols.update(by_name)
         self._library.namespaces.protocols_by_prefix.update(by_prefix)
 
-    def _is_protocol(self, received: Packet) -> bool:
-        name = received.namespace
-        if name is None or name in self._ours or received.packet_type == packet.CONNECT:
+    def _is_uncounted(self, eio_sid: str, name: str | None) -> bool:
+        """Return whether a packet with parts is for a protocol's namespace that its client is in: see `serve_protocols`."""
+        if name is None or name in self._ours or self._fan_out.client_of(eio_sid, name) is None:
             return False
         return self._find_ours(name) is not None
 
     def _part_limit_bytes(self, eio_sid: str, name: str | None) -> int:
         """Return how large a packet with parts may be, 0 if as large as others."""
-        if name is None or name in self._ours or self._fan_out.client_of(eio_sid, name) is None:
+        if name is None or not self._is_uncounted(eio_sid, name):
             return 0
-        return getattr(self._find_ours(name), "part_limit_bytes", 0)
+        limit_bytes: int = self._find_ours(name).part_limit_bytes
+        return limit_bytes
 
     def _handle_other(self, eio_sid: str, account: Account, received: Packet) -> None:
         """Act on a packet that is no event."""

@@ -1,6 +1,9 @@
 """Binary parts in and out, of a polling session of an application, without sockets."""
 
 import json
+import socket
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,9 +17,11 @@ import hazoom_ws
 from hazoom_ws.events.base import PLACEHOLDERS
 from hazoom_ws.features import ClientPayload, Feature, ServerEvent, handles
 from hazoom_ws.settings import Settings
+from hazoom_ws.transport.serving.blocking import BlockingWebSocket
 from hazoom_ws.transport.socketio import binary_parts
 from hazoom_ws.transport.socketio.binary_parts import holds_placeholder, put_in_place
 from hazoom_ws.transport.socketio.packet import Packet
+from servers import wait_until
 from visitors import Visitor
 
 ZERO, ONE = '{"_placeholder":true,"num":0}', '{"_placeholder":true,"num":1}'
@@ -205,6 +210,51 @@ def test_parts_that_do_not_come_in_time_end_the_session(ann: Visitor, enter: Cal
     assert not ann.session.is_open
     assert bob.session.is_open
     assert ann.engine.unfinished.total_bytes == 0
+
+
+def masked_frame(first: int, payload: bytes, announced_bytes: int) -> bytes:
+    """Return the beginning of a client's frame that announces more than it has, with a mask of zero."""
+    return bytes([first, 0xFF]) + announced_bytes.to_bytes(8) + bytes(4) + payload
+
+
+@pytest.mark.parametrize("namespace", ["/yjs|x", "/drawing"])
+def test_a_part_that_may_be_large_may_come_slowly_and_one_that_does_not_come_ends_the_session(
+    app: Flask, namespace: str
+) -> None:
+    engine = app.extensions["socketio"].server.eio
+    ours, theirs = socket.socketpair()
+    with theirs:
+        session = engine.open({})
+        session.websocket = BlockingWebSocket(engine, session, ours)
+        reader = threading.Thread(target=session.websocket.serve, args=(b"",))
+        reader.start()
+        half = b"x" * 500_000
+        for text in (f"40{namespace},", f'451-{namespace},["sync-update",{ZERO}]'):
+            theirs.sendall(masked_frame(0x81, text.encode(), len(text)))
+        theirs.sendall(masked_frame(0x82, half, 900_000))
+        incomplete = engine.handlers["message"].__self__._incomplete
+        wait_until(lambda: session.id in incomplete and engine.unfinished.total_bytes > len(half), "half of it has come")
+        sweep = next(one for one in engine.sweeps if one.__qualname__.startswith("IncompletePackets"))
+        sweep(engine.clock() + binary_parts.TIMEOUT_S + 1)
+        assert session.is_open == (namespace == "/yjs|x")
+        theirs.sendall(half[:400_000])
+        wait_until(lambda: session.id not in incomplete, "it is whole, or its session has ended")
+        assert session.is_open == (namespace == "/yjs|x")
+        engine.close(session, "test is over")
+    reader.join()
+    ours.close()
+
+
+def test_a_header_is_held_as_what_it_takes_of_memory(ann: Visitor) -> None:
+    ann.send(f'451-["x",{ZERO},"{"a" * 100_000}"]')
+    assert 100_000 < ann.engine.unfinished.total_bytes < 101_000
+    ann.engine.close(ann.session, "test")
+    assert ann.engine.unfinished.total_bytes == 0
+
+
+def test_one_wide_character_makes_a_header_four_times_as_large(ann: Visitor) -> None:
+    ann.send(f'451-["x",{ZERO},"{"a" * 100_000}\U0001f986"]')
+    assert ann.engine.unfinished.total_bytes >= sys.getsizeof("\U0001f986" + "a" * 100_000) - 100
 
 
 def test_bytes_of_parts_count_in_the_rate(make_app: Any) -> None:

@@ -20,6 +20,7 @@ from hazoom_ws.transport.websocket.frames import (
     frame,
     only_text,
     opened,
+    opened_all,
 )
 
 LIMIT_BYTES = 200_000
@@ -385,6 +386,14 @@ def test_a_frame_is_what_the_library_reads_and_opened_reads_it_too(opcode, text)
     client.receive_data(framed)
     (event,) = client.events_received()
     assert (event.opcode, bytes(event.data), event.fin) == (opcode, payload, True)
+
+
+@given(said=st.lists(texts | long_texts | st.binary(max_size=300) | st.just(bytes(65_536)), max_size=4))
+def test_frames_that_were_joined_are_opened_again(said):
+    joined = b"".join(
+        frame(frames.TEXT, one.encode()) if isinstance(one, str) else frame(frames.BINARY, one) for one in said
+    )
+    assert [message.data for message in opened_all(joined)] == said
 
 
 @pytest.mark.parametrize("code", CloseCode)
