@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pycrdt import Doc, Text, TransactionEvent, UndoManager, get_update
+from pycrdt import Doc, Text, TransactionEvent, UndoManager, get_update, merge_updates
 
 from hazoom_ws.live.documents.errors import MalformedUpdate
 
@@ -48,9 +48,19 @@ class Document:
         return changes
 
     def waits(self, update: bytes) -> bool:
-        """Return whether an update inserts what is still not here after it was merged, as it comes after something else."""
+        """Return whether something of an update is not here after it was merged, as it comes before what it needs.
+
+        Be it an insertion, or the deletion of what has not been inserted: a `snapshot` has neither.
+        """
         with _readable():
-            return get_update(update, self._doc.get_state())[:1] != b"\x00"  # of so many clients there are insertions
+            state_vector = self._doc.get_state()
+            left = get_update(update, state_vector)  # insertions that are not here, and all its deletions
+            if left[:1] != b"\x00":  # of so many clients there are insertions
+                return True
+            if left == NOTHING:
+                return False
+            deletions = self._doc.get_update(state_vector)
+            return left != deletions and merge_updates(deletions, left) != merge_updates(deletions, NOTHING)
 
     def wait(self, number: int, update: bytes) -> None:
         """Let an update that waits for another one be tried again, whenever something has changed."""

@@ -31,6 +31,18 @@ class Replica:
         return self.updates[-1]
 
 
+def restarted(document: Document) -> Document:
+    """Return what is read again of a document: its snapshot, and what that leaves out."""
+    read = Document()
+    read.merge(document.snapshot())
+    for number, update in document.waiting().items():
+        read.merge(update)
+        if read.waits(update):
+            read.wait(number, update)
+    document.close()
+    return read
+
+
 def text_of(document: Document) -> str:
     return document.text("content")
 
@@ -55,6 +67,20 @@ def test_an_update_that_needs_another_waits_for_it() -> None:
     assert document.merge(second)
     assert text_of(document) == "abc"
     assert document.waiting() == {}
+
+
+def test_a_deletion_that_comes_before_what_it_deletes_survives_a_restart() -> None:
+    """It has changed nothing when it comes, and was forgotten with the document."""
+    ann, document = Replica(), Document()
+    inserted, deleted = ann.type("abc"), ann.delete(1, 1)
+    assert document.merge(deleted) == []
+    assert document.waits(deleted)
+    document.wait(1, deleted)
+    document = restarted(document)
+    document.merge(inserted)
+    assert (text_of(document), document.waiting()) == ("ac", {})
+    assert not document.waits(deleted)
+    assert not document.waits(bytes(ann.doc.get_update()))
 
 
 def test_an_update_that_only_deletes_changes_something() -> None:
@@ -132,6 +158,8 @@ def test_random_updates_in_any_order_converge(chance: random.Random, steps: list
         document.merge(update)
         if document.waits(update):
             document.wait(number, update)
+        if chance.random() < 0.1:
+            document = restarted(document)
     assert document.waiting() == {}
     for replica in replicas:
         replica.doc.apply_update(document.difference(bytes(replica.doc.get_state())))
