@@ -18,6 +18,8 @@ def test_a_packet_is_malformed_or_its_event_has_a_name(text):
         packet = Packet(encoded_packet=text)
     except MalformedPacket:
         return
+    if packet.part_count:
+        return  # it is read when its parts have come
     if packet.packet_type == stock.EVENT and text not in (b"", {}):
         assert isinstance(packet.data[0], ClientEvent)
         assert packet.data[0].wants_acknowledgement == (packet.id is not None)
