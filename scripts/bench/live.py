@@ -1,6 +1,8 @@
 """Scenarios of what is live: cursors, games, state, documents. Each is a generator, as in `bench.traffic`.
 
-Node is socket.io with a plain broadcast of each item, as its users write it, and y-socket.io's own server for documents.
+Node is socket.io with a plain broadcast of each item, as its users write it, and y-socket.io's own server for documents,
+which keeps nothing. A letter is one update, encoded as Yjs does it. The document of 1 MB is open elsewhere while it is
+opened. Memory is over a server that has had 100 documents already, with documents that leave memory after 0.2 s.
 """
 
 import json
@@ -20,7 +22,6 @@ from bench.setting import NO_DEFAULT_ROOM, Setting
 
 _VARIABLES = {
     **NO_DEFAULT_ROOM,
-    "HAZOOM_RELAY_RATE_LIMIT_PER_S": "0",
     "HAZOOM_DOCUMENT_IDLE_S": "0.2",
     "BENCH_LIVE": "1",
 }
@@ -30,6 +31,8 @@ _IDLE_COUNT = 1000
 
 def live(setting: Setting, peer: Peer) -> Iterator[Sample]:
     """Cursors, games, state, documents."""
+    if peer.name not in {"hazoom", "memory", "node"}:
+        return  # the others know none of it
     yield from _cursors(setting, peer)
     yield from _games(setting, peer)
     if peer.name in {"hazoom", "memory"}:

@@ -30,7 +30,7 @@ io.on("connection", (socket) => {
 
   // Positions as users of socket.io write them: each is broadcast.
   socket.on("relay", ({ room = "general", channel, key, data }) => {
-    socket.to(room).emit("relay", { room, at: Date.now() / 1000, items: [{ user, client: socket.id, channel, key, data }] });
+    socket.to(room).emit("relay", { client: socket.id, channel, key, data });
   });
 
   if (relay) socket.on("llm_request", (payload) => relay(socket, user, payload));
