@@ -59,7 +59,7 @@ from hazoom_ws.settings import Settings
 kind, folder = sys.argv[1:]
 log = open_log(Settings(log_url="sqlite:///log.sqlite3", history_limit_bytes=2**22), Path(folder))
 before, most = psutil.Process().memory_info().rss, 0
-for number in range(60_000 if kind != "wide" else 6000):
+for number in range({"plain": 27_000, "wide": 6000}.get(kind, 60_000)):
     room = f"room {number}" if kind == "rooms" else f"room {number % 100}"
     value = b'"' + b"x" * (16_000 if kind == "wide" else 400) + b'"'
     if kind == "updates":
