@@ -27,6 +27,8 @@ _VARIABLES = {
 }
 _DOCUMENT_BYTES = 1_000_000
 _IDLE_COUNT = 1000
+_SETTLED_WITHIN_S = 30
+_STEADY_MB = 0.1
 
 
 def live(setting: Setting, peer: Peer) -> Iterator[Sample]:
@@ -91,11 +93,9 @@ def _documents(setting: Setting, peer: Peer) -> Iterator[Sample]:
         return
     with running(peer, setting.cores, **_VARIABLES) as server:
         _with_yjs(setting, server, "idle", 100)
-        time.sleep(2)
-        before_mb = _rss_mb(server)
+        before_mb = _settled_rss_mb(server)
         _with_yjs(setting, server, "idle", _IDLE_COUNT)
-        time.sleep(3)
-        grown_mb = _rss_mb(server) - before_mb
+        grown_mb = _settled_rss_mb(server) - before_mb
     yield Sample(f"memory of {_IDLE_COUNT:,} idle documents: MB", grown_mb, {}, lower_is_better=True, goal="under 5")
 
 
@@ -113,6 +113,20 @@ def _with_yjs(setting: Setting, server: Server, *arguments: object) -> dict[str,
         raise BenchError(f"documents.cjs {mode}: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
     found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return found
+
+
+def _settled_rss_mb(server: Server) -> float:
+    """Return the memory of a server when it has stayed the same for a second. Raises `BenchError` after 30 s."""
+    ends_at_s = time.monotonic() + _SETTLED_WITHIN_S
+    last_mb, since_s = -1.0, 0.0
+    while time.monotonic() < ends_at_s:
+        now_mb, now_s = _rss_mb(server), time.monotonic()
+        if abs(now_mb - last_mb) > _STEADY_MB:
+            last_mb, since_s = now_mb, now_s
+        elif now_s - since_s >= 1:
+            return now_mb
+        time.sleep(0.1)
+    raise BenchError(f"the server's memory did not settle within {_SETTLED_WITHIN_S} s")
 
 
 def _rss_mb(server: Server) -> float:

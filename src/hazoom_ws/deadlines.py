@@ -48,3 +48,8 @@ class Deadlines(Generic[T]):
     def next_due_at_s(self) -> float | None:
         """Return the moment at which the first period ends, None if there is none."""
         return next(iter(self._due_at_s.values()), None)
+
+    def next_due_in_s(self, now_s: float) -> float | None:
+        """Return the seconds until the first period ends, less than 0 if it has ended, None if there is none."""
+        due_at_s = self.next_due_at_s()
+        return None if due_at_s is None else due_at_s - now_s

@@ -2,18 +2,15 @@
 
 import os
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from servers import ROOT, Hazoom, OfficialClient, free_port, unique
+from website import website
 
 OpenWindow = Callable[..., Page]
 NPM = ROOT / "scripts" / "npm"
@@ -37,41 +34,21 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             "--log-level=error",
         ]
         subprocess.run(command, check=True, env=os.environ | {"NODE_PATH": str(NPM / "node_modules")})
-    with _website(folder) as origin:
+
+    def answer(path: str) -> tuple[str, bytes]:
+        name = path.strip("/")
+        if name.endswith(".js"):
+            return "text/javascript; charset=utf-8", (folder / name).read_bytes()
+        page = '<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,"><div id="editor"></div>'
+        return "text/html", f'{page}<script src="/{name}.js"></script>'.encode()
+
+    with website(answer) as origin:
         yield origin
 
 
 def _esbuild() -> Path:
     [found] = (NPM / "node_modules" / "@esbuild").glob("*/bin/esbuild")
     return found
-
-
-@contextmanager
-def _website(folder: Path) -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            name = self.path.partition("?")[0].strip("/")
-            is_script = name.endswith(".js")
-            page = '<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,"><div id="editor"></div>'
-            page += f'<script src="/{name}.js"></script>'
-            body = (folder / name).read_bytes() if is_script else page.encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "text/javascript; charset=utf-8" if is_script else "text/html")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-            """Log nothing per request."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
-        thread = threading.Thread(target=httpd.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{httpd.server_port}"
-        finally:
-            httpd.shutdown()
-            thread.join()
 
 
 @pytest.fixture

@@ -1,14 +1,11 @@
 """A page of another origin, with the official client, in a browser that enforces what the server says."""
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from collections.abc import Callable
 
 from playwright.sync_api import Page, expect
 
 from servers import Hazoom
+from website import website
 
 PAGE = b"""<!doctype html><title>foreign</title><link rel="icon" href="data:,"><body><script>
 const query = new URLSearchParams(location.search);
@@ -24,35 +21,13 @@ if (query.has("server")) document.body.append(script);
 </script>"""
 
 
-class _Handler(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html")
-        self.send_header("Content-Length", str(len(PAGE)))
-        self.end_headers()
-        self.wfile.write(PAGE)
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Log nothing per request."""
-
-
-@contextmanager
-def website() -> Iterator[str]:
-    """Serve `PAGE` and return its origin."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as httpd:
-        thread = threading.Thread(target=httpd.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{httpd.server_port}"
-        finally:
-            httpd.shutdown()
-            thread.join()
-
-
 def test_a_page_of_another_origin_is_served_only_if_it_is_listed(
     async_mode: str, start_server: Callable[..., Hazoom], open_window: Callable[..., Page]
 ) -> None:
-    with website() as listed, website() as unlisted:
+    def answer(_path: str) -> tuple[str, bytes]:
+        return "text/html", PAGE
+
+    with website(answer) as listed, website(answer) as unlisted:
         server = start_server(async_mode=async_mode, env={"HAZOOM_CORS_ORIGINS": listed})
         pages = open_window(listed), open_window(unlisted, may_log="response code: 400|CORS policy|ERR_FAILED")
         for transport in ("websocket", "polling"):

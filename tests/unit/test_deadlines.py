@@ -43,9 +43,11 @@ def test_what_was_stopped_is_never_due_and_stopping_says_whether_it_was_there():
 def test_the_next_moment_is_that_of_who_began_first():
     deadlines = Deadlines(10.0)
     assert deadlines.next_due_at_s() is None
+    assert deadlines.next_due_in_s(7.0) is None
     deadlines.start("a", 5.0)
     deadlines.start("b", 6.0)
     assert deadlines.next_due_at_s() == 15.0
+    assert (deadlines.next_due_in_s(7.0), deadlines.next_due_in_s(16.0)) == (8.0, -1.0)
     deadlines.stop("a")
     assert deadlines.next_due_at_s() == 16.0
 

@@ -12,6 +12,8 @@ from hazoom_ws.delivery.delivery import Delivery
 
 logger = logging.getLogger(__name__)
 
+_PAUSE_S = 0.001  # between two turns: one for each room, or for each document, would cost more
+
 
 class Ticker:
     """Calls functions like `live.relay.Relay.run_due` in turns of its own."""
@@ -36,7 +38,7 @@ class Ticker:
         self._is_closed = False
 
     def serve(self, *run_due: Callable[[], float | None]) -> None:
-        """Call these from now on; each returns the seconds until its next time, None if there is none."""
+        """Call these from now on; each returns the seconds until its next time, 0 or less for at once, None for none."""
         self._run_due = run_due
 
     def ensure_running(self) -> None:
@@ -70,7 +72,7 @@ class Ticker:
         try:
             with self._delivery.turn():
                 due_in_s = [] if self._is_closed else [run_due() for run_due in self._run_due]
-                delay_s = min((seconds for seconds in due_in_s if seconds is not None), default=None)
+                delay_s = min((max(_PAUSE_S, seconds) for seconds in due_in_s if seconds is not None), default=None)
                 self._is_running = delay_s is not None
         except Exception:
             logger.exception("what is due was not done")

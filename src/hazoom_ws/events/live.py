@@ -70,6 +70,8 @@ class SetState(ClientPayload, frozen=True, kw_only=True):
 
 
 class GetState(ClientPayload, frozen=True, kw_only=True):
+    """Ask for the state of a room, or for what has changed in it after ``since``, a ``seq``."""
+
     event = "state_get"
     room: str | UnsetType = UNSET
     since: Seq | UnsetType = UNSET

@@ -15,16 +15,16 @@ _ROOM_FIELDS = ("room", "document")
 _COMPOSED_OF_CHARS = 4  # at the most, that become one
 
 
-def parse(payload_type: type[T], payload: object, settings: Settings, *, takes_parts: bool = False) -> T:
+def parse(payload_type: type[T], payload: object, settings: Settings) -> T:
     """Turn decoded JSON into ``payload_type``; ``null`` is a field that was left out, names get their normal form.
 
-    ``takes_parts``: there may be bytes in it, and a field of bytes takes nothing else.
+    There may be bytes in one that ``takes_parts``, and a field of bytes takes nothing else.
     Raises `BadPayload` with the field's name and its limit, or `TooLarge` for a ``message`` over its limit.
     """
     if isinstance(payload, dict):
         payload = _tidied(payload, settings, getattr(payload_type, "nullable", ()))
     try:
-        if takes_parts:
+        if getattr(payload_type, "takes_parts", False):
             parsed = msgspec.convert(payload, payload_type, builtin_types=(bytes,))
         else:
             parsed = msgspec.convert(payload, payload_type)

@@ -27,7 +27,6 @@ from hazoom_ws.live.relay_room import CHUNK_BYTES, NEVER, Change, RelayRoom
 
 SLOW_FROM_BYTES = 16_384  # that wait for a reader: who polls has some now and then, and is not slow for that
 _LATE_S = 0.01  # that a timer may be, with the ticks as far apart as they should
-_PAUSE_S = 0.001  # between two turns: one for each room would cost more
 _ROOMS_AT_ONCE = 200  # in one turn, so that nobody else waits for long
 _CATCH_UP_BYTES = 1_048_576  # in one turn, for all who are behind
 
@@ -114,15 +113,14 @@ class Relay:
     # Time
 
     def run_due(self) -> float | None:
-        """Send what is due; return the seconds until the next time, None if there is nothing to wait for."""
+        """Send what is due; return the seconds until the next time, 0 or less for at once, None if there is none."""
         now_s = self._clock()
         given_bytes: Counter[Connection] = Counter()
         for room, due_at_s in islice(self._due.pop_due(now_s), _ROOMS_AT_ONCE):
             # From when it was due, and not from when the timer came: else a cursor that moves as often as a room has ticks
             # would come a little too early for each, and wait.
             self._run(room, max(due_at_s, now_s - _LATE_S), given_bytes)
-        next_due_at_s = self._due.next_due_at_s()
-        return None if next_due_at_s is None else max(_PAUSE_S, next_due_at_s - now_s)
+        return self._due.next_due_in_s(now_s)
 
     def _run_if_due(self, room: RelayRoom) -> None:
         """Send what waits in a room, unless it has spoken a moment ago: then it is due soon."""

@@ -129,7 +129,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
             raise BadPayload("payload", f"expected one JSON object, got {len(args)} arguments")
         if event.has_parts:
             _check_parts(args[0])
-        return call(clients, parse(payload_type, args[0], settings, takes_parts=payload_type.takes_parts))
+        return call(clients, parse(payload_type, args[0], settings))
 
     def _refuse(self, event: ClientEvent, sid: str, error: HazoomError) -> dict[str, Any] | None:
         report = report_of(error, event[:_QUOTED_CHARS])

@@ -17,6 +17,11 @@ from hazoom_ws.namespaces.replies import WhenKept, fields_of, when_kept
 
 
 class LiveFeature(Greeting):
+    """What `hazoom_ws.live.relay` and `hazoom_ws.live.shared_state` promise, for clients.
+
+    Who comes into a namespace, or comes back, gets the newest relayed values of all rooms that it is in.
+    """
+
     name = "live"
     events = (Relayed, SharedState)
 

@@ -54,6 +54,14 @@ def test_it_is_called_after_an_interval_and_then_as_it_says_until_nothing_is_due
     assert answers == []
 
 
+def test_what_is_overdue_is_done_after_a_pause(make_ticker, hub: Hub) -> None:
+    ticker, answers = make_ticker(hub), [-1.0, 0.0, None]
+    ticker.serve(lambda: answers.pop(0), lambda: 5.0 if answers else None)
+    ticker.ensure_running()
+    assert [hub.pass_time(), hub.pass_time(), hub.pass_time()] == [0.02, 0.001, 0.001]
+    assert hub.waiting == []
+
+
 def test_what_fails_is_tried_again(make_ticker, hub: Hub, caplog) -> None:
     def fail() -> float | None:
         raise ZeroDivisionError

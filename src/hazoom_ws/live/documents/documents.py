@@ -30,7 +30,6 @@ SYNC_STEP_1, AWARENESS_UPDATE = "sync-step-1", "awareness-update"
 MALFORMED_LIMIT_COUNT = 3
 _WAITING_LIMIT_BYTES = 67_108_864  # of what is said while a document is read
 _IDLE_LIMIT_COUNT = 100  # documents in memory that nobody has open
-_PAUSE_S = 0.001  # between two turns: one for each document would cost more
 
 
 class Documents:
@@ -179,16 +178,14 @@ class Documents:
         now_s = self._clock()
         for opened, _ in self._speaking.pop_due(now_s):
             self._say_awareness(opened, now_s)
-        next_due_at_s = self._speaking.next_due_at_s()
-        return None if next_due_at_s is None else max(_PAUSE_S, next_due_at_s - now_s)
+        return self._speaking.next_due_in_s(now_s)
 
     def let_go_idle(self) -> float | None:
         """Let go of the documents that nobody has had open for a while; return the seconds until the next time."""
         now_s = self._clock()
         for opened, _ in self._idle.pop_due(now_s):
             self._let_go(opened)
-        next_due_at_s = self._idle.next_due_at_s()
-        return None if next_due_at_s is None else max(_PAUSE_S, next_due_at_s - now_s)
+        return self._idle.next_due_in_s(now_s)
 
     def _let_go(self, opened: Opened) -> bool:
         """Let go of a document that nobody has open, unless something is still to be done; return whether it has gone."""

@@ -66,11 +66,6 @@ def put_in_place(data: list[Any], parts: Sequence[bytes]) -> bool:
     return not left
 
 
-def holds_placeholder(data: Any) -> bool:
-    """Return whether there is an object in JSON that looks like a placeholder: beside a part it would break receivers."""
-    return any(True for _ in _placeholders([data]))
-
-
 def _placeholders(data: list[Any]) -> Iterator[tuple[Any, Any, dict[str, Any]]]:
     """Yield the objects that look like placeholders, each with where it stands: a list or an object, and its key there."""
     containers: list[Any] = [data]

@@ -138,7 +138,8 @@ class Dispatcher:
         body = received.read_header(data)
         size_bytes = utf8_bytes(data) if account.is_limited or received.part_count else 0
         if received.part_count:
-            limit_bytes = self._part_limit_bytes(eio_sid, received.namespace)
+            protocol = self._protocol_of(eio_sid, received.namespace)
+            limit_bytes = 0 if protocol is None else protocol.part_limit_bytes
             self._incomplete_packets.begin(eio_sid, received, body, size_bytes, limit_bytes)
         else:
             self._handle(eio_sid, account, received, body, size_bytes)
@@ -146,7 +147,8 @@ class Dispatcher:
     def _handle(self, eio_sid: str, account: Account, received: Packet, body: str, size_bytes: int) -> None:
         """Act on a packet of so many bytes that has all its parts, and of which ``body`` is to be read."""
         problem = None
-        if account.is_limited and not (received.part_count and self._is_uncounted(eio_sid, received.namespace)):
+        is_uncounted = received.part_count and self._protocol_of(eio_sid, received.namespace) is not None
+        if account.is_limited and not is_uncounted:
             problem = account.charge(
                 size_bytes,
                 is_connect=received.packet_type == packet.CONNECT,
@@ -186,18 +188,11 @@ class Dispatcher:
         self._library.namespaces.protocols.update(by_name)
         self._library.namespaces.protocols_by_prefix.update(by_prefix)
 
-    def _is_uncounted(self, eio_sid: str, name: str | None) -> bool:
-        """Return whether a packet with parts is for a protocol's namespace that its client is in: see `serve_protocols`."""
+    def _protocol_of(self, eio_sid: str, name: str | None) -> Any:
+        """Return what handles a protocol's namespace that a session has a client in, None for any other one."""
         if name is None or name in self._ours or self._fan_out.client_of(eio_sid, name) is None:
-            return False
-        return self._find_ours(name) is not None
-
-    def _part_limit_bytes(self, eio_sid: str, name: str | None) -> int:
-        """Return how large a packet with parts may be, 0 if as large as others."""
-        if name is None or not self._is_uncounted(eio_sid, name):
-            return 0
-        limit_bytes: int = self._find_ours(name).part_limit_bytes
-        return limit_bytes
+            return None
+        return self._find_ours(name)
 
     def _handle_other(self, eio_sid: str, account: Account, received: Packet) -> None:
         """Act on a packet that is no event."""
@@ -314,6 +309,4 @@ class Dispatcher:
     def _acknowledge_with(self, client: Client, namespace: str | None, identifier: int, arguments: list[Any]) -> None:
         arguments, parts = split(arguments)
         answer = text_message_frame(encoded(packet.ACK, namespace, identifier, arguments, len(parts)))
-        for part in parts:
-            answer += message_frame(part)
-        self._engine.outlet.push(client.recipient, answer)
+        self._engine.outlet.push(client.recipient, answer + message_frame(list(parts)) if parts else answer)

@@ -18,9 +18,10 @@ from socketio import packet
 
 from hazoom_ws.transport.bounds.outbox import DroppableFrame, PatientFrame, Piece, TokenFrame
 from hazoom_ws.transport.engineio.engine import Engine
-from hazoom_ws.transport.engineio.python_engineio_overrides import message_frame
+from hazoom_ws.transport.engineio.python_engineio_overrides import message_frame, text_message_frame
 from hazoom_ws.transport.engineio.session import Recipient
-from hazoom_ws.transport.socketio.binary_parts import checked
+from hazoom_ws.transport.socketio.binary_parts import checked, placeholder
+from hazoom_ws.transport.socketio.packet import encoded
 from hazoom_ws.transport.websocket import frames
 
 _encode_json = msgspec.json.Encoder().encode
@@ -374,7 +375,7 @@ def _frame_of(namespace: str, event: Event, offset: int) -> bytes:
 
 @lru_cache(maxsize=1024)
 def _header_of_bytes(namespace: str, event: str) -> bytes:
-    return frames.frame(frames.TEXT, f'451-{namespace},["{event}",{{"_placeholder":true,"num":0}}]'.encode())
+    return text_message_frame(encoded(packet.EVENT, namespace, None, [event, placeholder(0)], part_count=1))
 
 
 @cache

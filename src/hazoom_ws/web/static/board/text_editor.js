@@ -13,10 +13,6 @@ export class TextEditor {
     this.#layer = layer;
   }
 
-  get isOpen() {
-    return this.#open !== null;
-  }
-
   // Opens an empty field at a point of the board, or the text that has ``key``.
   open(x, y, key = null) {
     this.close();
