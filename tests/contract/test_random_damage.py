@@ -1,36 +1,26 @@
 """Files with random bytes changed: every one starts, tells nothing of its contents, and lacks no message that is whole."""
 
-import os
 import random
 import re
 import sqlite3
 import time
 from contextlib import closing
-from pathlib import Path
 
 import msgspec
 import pytest
 import requests
 
+from damaged_files import FILES_COUNT, changed, open_file
 from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.message_log.contract import SessionChange, StoredSession
-from hazoom_ws.message_log.opening import open_log
 from hazoom_ws.message_log.sqlite.log import SqliteLog
-from hazoom_ws.settings import Settings
 from servers import DEADLINE_S, OfficialClient, hazoom, wait_until
 
-FILES_COUNT = int(os.environ.get("HAZOOM_TEST_DAMAGED_FILES", "40"))
 SERVERS_COUNT = FILES_COUNT // 10
 ROOMS = ("first", "second", "third")
 FILED_COUNT, TAIL_COUNT = 300, 60
 TEXT = re.compile(r"text-\d+-[x\u00e4]+")
 SESSION = StoredSession(user_id="u", user_name="Ann", conversation_id="s", since=1, rooms=["first"])
-
-
-def open_file(folder: Path) -> SqliteLog:
-    log = open_log(Settings(log_url="sqlite:///log.sqlite3"), folder)
-    assert isinstance(log, SqliteLog)
-    return log
 
 
 @pytest.fixture(scope="module")
@@ -57,17 +47,6 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, list[tupl
             TAIL_COUNT,
         ]
     return (folder / "log.sqlite3").read_bytes(), said
-
-
-def changed(content: bytes, chance: random.Random) -> tuple[bytes, list[tuple[int, int]]]:
-    """Return a file with a run of other bytes in one to five places, and those places."""
-    damaged, places = bytearray(content), []
-    for _ in range(chance.randint(1, 5)):
-        length = chance.choice((1, 1, 3, 60, 300))
-        start = chance.randrange(len(content) - length)
-        damaged[start : start + length] = chance.randbytes(length)
-        places.append((start, start + length))
-    return bytes(damaged), places
 
 
 def harmed(content: bytes, places: list[tuple[int, int]]) -> set[str]:

@@ -1,19 +1,14 @@
 """Files with random bytes changed: no value of a room's state and no update of a document is read that was not written."""
 
-import os
 import random
 import re
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from damaged_files import FILES_COUNT, changed, open_file
 from hazoom_ws.errors import LogUnavailable
-from hazoom_ws.message_log.opening import open_log
-from hazoom_ws.message_log.sqlite.log import SqliteLog
-from hazoom_ws.settings import Settings
 
-FILES_COUNT = int(os.environ.get("HAZOOM_TEST_DAMAGED_FILES", "40"))
 ROOMS = DOCUMENTS = ("first", "second", "third")
 TEXT = re.compile(rb"text-(\d+)-[xy]+")
 FILED_COUNT, TAIL_COUNT = 300, 60
@@ -29,12 +24,6 @@ class Original(NamedTuple):
     values: dict[tuple[str, str], list[bytes]]
     updates: dict[str, list[bytes]]
     snapshots: dict[str, bytes]
-
-
-def open_file(folder: Path) -> SqliteLog:
-    log = open_log(Settings(log_url="sqlite:///log.sqlite3"), folder)
-    assert isinstance(log, SqliteLog)
-    return log
 
 
 @pytest.fixture(scope="module")
@@ -63,17 +52,6 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Original:
             log.tidy()
     log.close()
     return Original((folder / "log.sqlite3").read_bytes(), values, updates, snapshots)
-
-
-def changed(content: bytes, chance: random.Random) -> tuple[bytes, list[tuple[int, int]]]:
-    """Return a file with a run of other bytes in one to five places, and those places."""
-    damaged, places = bytearray(content), []
-    for _ in range(chance.randint(1, 5)):
-        length = chance.choice((1, 1, 3, 60, 300))
-        start = chance.randrange(len(content) - length)
-        damaged[start : start + length] = chance.randbytes(length)
-        places.append((start, start + length))
-    return bytes(damaged), places
 
 
 def harmed(content: bytes, places: list[tuple[int, int]]) -> set[bytes]:
