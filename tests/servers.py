@@ -346,6 +346,19 @@ def django_gunicorn() -> Iterator[Backend]:
         yield Backend(child.wait_for_output(r"Listening at: (http://127\.0\.0\.1:\d+)")[1])
 
 
+def start_in_node(script: str) -> "subprocess.Popen[str]":
+    """Start a script of tests/integration, which is told what to do line by line and says so what has come of it."""
+    return subprocess.Popen(
+        [program("TEST_NODE", "node"), str(ROOT / "tests" / "integration" / script)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"NODE_PATH": str(ROOT / "scripts" / "npm" / "node_modules")},
+        text=True,
+        encoding="utf-8",
+        start_new_session=True,
+    )
+
+
 class OfficialClient:
     """socket.io-client in a Node process, which `kill` ends as a crash would. Several users and connections at once."""
 
@@ -354,16 +367,7 @@ class OfficialClient:
         self._sockets: dict[int, Socket] = {}
         self._replies: dict[int, Any] = {}
         self._number = 0
-        script = ROOT / "tests" / "integration" / "official_client.cjs"
-        self._process = subprocess.Popen(
-            [program("TEST_NODE", "node"), str(script)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=os.environ | {"NODE_PATH": str(ROOT / "scripts" / "npm" / "node_modules")},
-            text=True,
-            encoding="utf-8",
-            start_new_session=True,
-        )
+        self._process = start_in_node("official_client.cjs")
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 

@@ -2,13 +2,11 @@
 
 import base64
 import json
-import os
-import subprocess
 import time
 from collections.abc import Callable
 from typing import Any
 
-from servers import DEADLINE_S, ROOT, program
+from servers import DEADLINE_S, start_in_node
 
 
 class Editors:
@@ -16,15 +14,7 @@ class Editors:
 
     def __init__(self) -> None:
         self._number = 0
-        self._process = subprocess.Popen(
-            [program("TEST_NODE", "node"), str(ROOT / "tests" / "integration" / "yjs_client.cjs")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=os.environ | {"NODE_PATH": str(ROOT / "scripts" / "npm" / "node_modules")},
-            text=True,
-            encoding="utf-8",
-            start_new_session=True,
-        )
+        self._process = start_in_node("yjs_client.cjs")
 
     def __enter__(self) -> "Editors":
         return self
