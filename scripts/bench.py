@@ -28,7 +28,7 @@ Method
   and meanwhile sends acknowledged messages from the one that stays.
 - fairness: the probe sends every 5 ms whatever the answers do, so a stall counts for every message that it delays.
 - live: positions carry the time at which they were sent; each reader says how old they are. Node is socket.io with a plain
-  broadcast of each, and y-socket.io's own server for documents, which keeps nothing. More in bench/live.py.
+  broadcast of each, and y-socket.io's own server for documents, with LevelDB and without. More in bench/live.py.
 - llm: the load client is the AI backend too, so that one clock measures what the relay adds to a token, from just before
   the backend's send() to the client's read. It pays for both ends, within its share. Everybody asks at once; when the last
   request has arrived the answers begin together, their tokens evenly spread. CPU time is read over the middle half, which

@@ -4,10 +4,10 @@ import logging
 from collections import deque
 from collections.abc import Callable, Collection
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from hazoom_ws.errors import HazoomError, LogUnavailable, TooLarge
-from hazoom_ws.live.documents.document import NOTHING, WAITING_LIMIT_COUNT, Document
+from hazoom_ws.live.documents.document import NOTHING, WAITING_LIMIT_BYTES, WAITING_LIMIT_COUNT, Document
 from hazoom_ws.live.documents.errors import MalformedUpdate
 from hazoom_ws.live.documents.open_document import OpenDocument, State
 from hazoom_ws.message_log.contract import REVOKED
@@ -17,7 +17,8 @@ from hazoom_ws.message_log.documents import DocumentUpdate, StoredDocument
 logger = logging.getLogger(__name__)
 
 SYNC_UPDATE = "sync-update"
-_HEAVY_BYTES = 262_144  # takes a thread: a millisecond or two, as long as there are few insertions in it
+_HEAVY_BYTES = 262_144  # takes a thread: it may be a millisecond
+_HEAVY_UPDATE_BYTES = 32_768  # the same, to merge: it may be 8,000 insertions
 _READING_LIMIT_COUNT, _TO_READ_LIMIT_COUNT = 1, 500
 _COMPACTED_FROM_BYTES = 8192  # of updates since the snapshot; and from as much as that has
 
@@ -36,6 +37,14 @@ class Peer(Protocol):
 
     def close(self) -> None:
         """Close its connection in the way that makes it come back."""
+
+
+class _Merged(NamedTuple):
+    """What became of an update: the ``changes``, and whether something of it ``waits`` for what has not come."""
+
+    changes: list[bytes]
+    are_its_own: bool  # none of them has waited for it
+    waits: bool
 
 
 Opened = OpenDocument[Any]
@@ -182,21 +191,23 @@ class Keeping:
     def _merge_now(self, opened: Opened, peer: Peer, update: bytes) -> None:
         self._use(
             opened,
-            partial(opened.document.merge, update),
+            partial(_merge, opened.document, update),
             partial(self._keep_merged, opened, peer, update),
             peer,
-            size_bytes=len(update),
+            size_bytes=_HEAVY_BYTES if len(update) >= _HEAVY_UPDATE_BYTES else 0,
         )
 
-    def _keep_merged(self, opened: Opened, peer: Peer, update: bytes, changes: list[bytes]) -> None:
+    def _keep_merged(self, opened: Opened, peer: Peer, update: bytes, merged: _Merged) -> None:
         """Keep what an update has changed, and the update itself if it waits for another one; else nothing was new."""
-        is_all_its_own = changes == [update]
-        for change in changes:
-            self.keep(opened, change, peer if is_all_its_own else None)  # else there is what has waited for it
-        if is_all_its_own or not opened.document.waits(update):
+        for change in merged.changes:
+            self.keep(opened, change, peer if merged.are_its_own else None)
+        if not merged.waits:
             return
-        if len(opened.document.waiting()) >= WAITING_LIMIT_COUNT:
-            self._on_malformed(peer, opened, f"more than {WAITING_LIMIT_COUNT} updates wait for what has not come")
+        waiting = opened.document.waiting()
+        if len(waiting) >= WAITING_LIMIT_COUNT or sum(map(len, waiting.values())) + len(update) > WAITING_LIMIT_BYTES:
+            why = f"more than {WAITING_LIMIT_COUNT} updates or {WAITING_LIMIT_BYTES:,} bytes wait for what has not come"
+            self._on_malformed(peer, opened, why)
+            self.close(opened)  # the engine has it too; who comes back says all that is missing
         elif (entry := self._add(opened, update)) is not None:
             opened.document.wait(entry.seq, update)
             self._queue(partial(self._show, opened, entry, None, peer))
@@ -310,6 +321,14 @@ class Keeping:
             return
         opened.go_on()
         self._compact_if_due(opened)
+
+
+def _merge(document: Document, update: bytes) -> _Merged:
+    had_waiting = bool(document.waiting())
+    changes = document.merge(update)
+    if changes == [update]:  # as most do
+        return _Merged(changes, are_its_own=True, waits=False)
+    return _Merged(changes, are_its_own=not had_waiting, waits=document.waits(update))
 
 
 def _load(store: Store, name: str) -> tuple[Document, StoredDocument | None]:

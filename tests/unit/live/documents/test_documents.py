@@ -151,6 +151,35 @@ def test_what_waits_for_another_update_survives_a_snapshot_and_a_restart(scene: 
     other.unobserve(subscription)
 
 
+def test_what_waits_is_bounded_and_who_says_more_comes_back(scene: Scene) -> None:
+    """Each change tries all that waits again: 4 MB of it would take half a second for each letter that others type."""
+    ann, bob = scene.peer(client_id=1), scene.peer(client_id=2)
+    other = Peer(scene, 9)
+    other.text += "a"
+    state_vector = other.doc.get_state()
+    other.text += "b" * 70_000
+    scene.documents.update(ann, bytes(other.doc.get_update(state_vector)))
+    scene.finish()
+    assert len(scene.noted) == 1
+    assert (ann.is_closed, bob.is_closed, scene.store.read("doc")) == (True, True, None)
+    bob.enter()
+    scene.documents.update(bob, bytes(other.doc.get_update()))
+    scene.finish()
+    assert scene.kept_text() == "a" + "b" * 70_000
+
+
+def test_an_update_of_many_insertions_goes_on_in_pieces_and_its_sender_hears_none_of_them(scene: Scene) -> None:
+    ann, bob = scene.peer(client_id=1), scene.peer(client_id=2)
+    with ann.doc.transaction():
+        for number in range(9000):
+            ann.text.insert(number // 2, "x")
+    scene.documents.update(ann, bytes(ann.doc.get_update()))
+    scene.finish()
+    assert len(bob.events("sync-update")) == 3
+    assert ann.events("sync-update") == []
+    assert str(bob.text) == scene.kept_text() == str(ann.text)
+
+
 def test_the_third_malformed_update_ends_the_connection(scene: Scene) -> None:
     ann, bob = scene.peer(client_id=1), scene.peer(client_id=2)
     for number, bad in enumerate([b"xxxxx", "text", b"\xff" * 20]):
