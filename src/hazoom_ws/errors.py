@@ -185,6 +185,28 @@ class Forbidden(HazoomError):
         super().__init__(f"{what} is not yours")
 
 
+class NotAllowed(HazoomError):
+    """What somebody has no right to, whether there is anything or not."""
+
+    code = "forbidden"
+
+    def __init__(self, what: str) -> None:
+        """Refuse ``what``, a verb and its object such as "ask the AI"."""
+        super().__init__(f"you may not {what}")
+
+
+class Unauthorized(HazoomError):
+    """Who has not said who they are in a way that counts. Why not is for our log only."""
+
+    code = "unauthorized"
+
+    def __init__(self, reason: str, *, retry: bool = False) -> None:
+        """``reason`` says no secret; ``retry``: it could not be found out, and may be later."""
+        super().__init__("who you are could not be checked; try again later" if retry else "you are not let in")
+        self.reason = reason
+        self.retry = retry
+
+
 class NotFound(HazoomError):
     """What nobody knows, or knows any more."""
 

@@ -20,8 +20,9 @@ from hazoom_ws.chat.notices import Notices
 from hazoom_ws.chat.presence import Connection, Members, User, name_in, sizes_of
 from hazoom_ws.chat.recovery import RecoverableSessions
 from hazoom_ws.chat.replay import catch_up
+from hazoom_ws.chat.rights import EVERYTHING, Rights
 from hazoom_ws.chat.typing import TypingIndicators, TypingKey
-from hazoom_ws.errors import NotInRoom, TooManyRooms
+from hazoom_ws.errors import NotAllowed, NotInRoom, TooManyRooms
 from hazoom_ws.events.base import FinishReason
 from hazoom_ws.events.rooms import HistoryPage, NewMessage, RoomJoined, RoomLeft, UserJoined, UserLeft
 from hazoom_ws.events.typing import UserTyping
@@ -116,9 +117,15 @@ class Hub:
         return self._settings.default_room or FALLBACK_ROOM if room is UNSET else room
 
     def require_member(self, connection: Connection, room: str) -> None:
-        """Raise `NotInRoom` unless ``connection`` is in ``room``."""
+        """Raise `NotInRoom` unless ``connection`` is in ``room``, `NotAllowed` if it may not even enter it."""
         if room not in connection.rooms:
+            self.require_right(connection, room)
             raise NotInRoom(room)
+
+    def require_right(self, connection: Connection, room: str) -> None:
+        """Raise `NotAllowed` unless ``connection`` may enter ``room``, whether that exists or not."""
+        if not connection.rights.may_enter(room):
+            raise NotAllowed(f"enter room {room!r}")
 
     # Coming and going
 
@@ -128,32 +135,40 @@ class Hub:
         user_name: str | UnsetType,
         *,
         user: User | None = None,
+        rights: Rights = EVERYTHING,
         pid: str = "",
         may_return: bool = False,
     ) -> Connection:
-        """Admit a connection and put it in the default room; who it is, `identify` says.
+        """Admit a connection and put it in the default room, if it may enter that; who it is, `identify` says.
 
         ``may_return``: it gets a pid, for `recover` after a drop.
         """
         user, guest_key = identify(user, user_name, pid, self._guest_names)
         if user.is_guest:
             self._guest_names.add(user.name)
-        connection = Connection(connection_id, user, conversation_id=secrets.token_hex(16))
+        connection = Connection(connection_id, user, secrets.token_hex(16), rights)
         if may_return:
             self.recoverable.start(connection, guest_key)
         self._connections[connection_id] = connection
         self._users.add(connection)
-        if self._settings.default_room:
-            self._enter(connection, self._settings.default_room)
+        default_room = self._settings.default_room
+        if default_room and rights.may_enter(default_room):
+            self._enter(connection, default_room)
         self.recoverable.save(connection)
         return connection
 
     def recover(
-        self, connection_id: str, pid: str, user_name: str | UnsetType, *, user: User | None = None
+        self,
+        connection_id: str,
+        pid: str,
+        user_name: str | UnsetType,
+        *,
+        user: User | None = None,
+        rights: Rights = EVERYTHING,
     ) -> Connection | None:
         """Admit a connection of a client that has dropped, as who and where it was; None if that cannot be.
 
-        ``user``: who it is known to be. A pid is good for its user only, and ends another connection that still holds it.
+        It is back in the rooms that it still may enter. ``user``: who it is known to be. A pid is good for its user only, and ends another connection that still holds it.
         """
         session = self.recoverable.find(pid)
         if session is None or not is_same(session.user, user, user_name):
@@ -161,14 +176,24 @@ class Hub:
         if session.connection is not None:
             self.deliver(Close(session.connection))
             self.disconnect(session.connection)
-        connection = Connection(connection_id, session.user, session.conversation_id)
+        connection = Connection(connection_id, session.user if user is None else user, session.conversation_id, rights)
         self.recoverable.resume(session, pid, connection)
+        self._forget_forbidden_answers(connection)
         self._connections[connection_id] = connection
         self._users.add(connection)
-        for room in session.rooms[: self._settings.rooms_per_connection_limit]:
+        rooms = [room for room in session.rooms if rights.may_enter(room)]
+        for room in rooms[: self._settings.rooms_per_connection_limit]:
             self._enter(connection, room)
         self.recoverable.save(connection)
         return connection
+
+    def change_rights(self, connection: Connection, rights: Rights) -> list[str]:
+        """Give a connection other rights; return the rooms that it was put out of, and told so, as it may not enter them."""
+        connection.rights = rights
+        lost = [room for room in connection.rooms if not rights.may_enter(room)]
+        for room in lost:
+            self.leave(connection, room)
+        return lost
 
     def catch_up(self, connection: Connection, offset: int) -> list[Numbered]:
         """Return what was said and set in a recovered client's rooms after ``offset``, each with its offset.
@@ -212,9 +237,10 @@ class Hub:
         """Make ``connection`` a member, once, and return (and push) who is there and what was said.
 
         With ``since`` the newest ``history`` messages after it are replayed, and ``complete`` says that they are all: of
-        ``limit_bytes``, or one, or none if that is 0. ``shows_page``: what is pushed has them. Raises `TooManyRooms`,
-        `LogUnavailable`.
+        ``limit_bytes``, or one, or none if that is 0. ``shows_page``: what is pushed has them. Raises `NotAllowed`,
+        `TooManyRooms`, `LogUnavailable`.
         """
+        self.require_right(connection, room)
         page = Page([], more=history > 0, gap=False)
         if limit_bytes:
             page = self._log.read(room, after=since, limit=history, newest=True, limit_bytes=limit_bytes)
@@ -332,6 +358,13 @@ class Hub:
         return min(next_due_at_s) - now_s if next_due_at_s else None
 
     # Inside
+
+    def _forget_forbidden_answers(self, connection: Connection) -> None:
+        """Let a connection wait for no answer in a room that it may not enter any more."""
+        for answers in (connection.answers, connection.died_answers):
+            for request_id, room in list(answers.items()):
+                if room and not connection.rights.may_enter(room):
+                    del answers[request_id]
 
     def _enter(self, connection: Connection, room: str) -> None:
         if room in connection.rooms:

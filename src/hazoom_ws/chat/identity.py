@@ -8,7 +8,7 @@ import hashlib
 import secrets
 from collections.abc import Collection
 
-from msgspec import UnsetType
+from msgspec import UNSET, UnsetType
 
 from hazoom_ws.chat.presence import User, guest_name, name_in
 
@@ -37,6 +37,8 @@ def is_same(before: User, user: User | None, user_name: str | UnsetType) -> bool
     """Return whether a connection may be that of ``before``; ``user`` and ``user_name`` are as in `identify`."""
     if user is not None and user != before:
         return False
+    if before.checked_id is not UNSET or (user is not None and user.checked_id is not UNSET):
+        return user == before
     name = name_in(user_name)
     return before == User.named(name) if name else before.is_guest
 

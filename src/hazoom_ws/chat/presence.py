@@ -8,20 +8,41 @@ from typing import NamedTuple
 
 from msgspec import UNSET, UnsetType
 
+from hazoom_ws.chat.rights import EVERYTHING, Rights
 from hazoom_ws.names import is_blank
 
 _GUEST_ALPHABET = string.ascii_lowercase + "234567"  # 32, for five bits each
 _GUEST_BITS = 20
+_IDENTIFIED = "id:"
 _CLIENT_BYTES = 9
 _LISTED_ROOMS = 1000
 _LISTED_ROOMS_BYTES = 65_536
 
 
 class User(NamedTuple):
-    """Who somebody is. In open mode the name is the user; a guest without a name is one of its own."""
+    """Who somebody is. In open mode the name is the user; a guest without a name is one of its own.
+
+    Where identities are checked the id says who it is, whatever the name that is shown.
+    """
 
     id: str
     name: str
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, User) and self.id == other.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    @classmethod
+    def identified(cls, user_id: str, name: str) -> "User":
+        """Return the user of an id that was checked."""
+        return cls(_IDENTIFIED + user_id, name)
+
+    @property
+    def checked_id(self) -> str | UnsetType:
+        """Return the id that was checked, UNSET if nobody checks who this is."""
+        return self.id.removeprefix(_IDENTIFIED) if self.id.startswith(_IDENTIFIED) else UNSET
 
     @classmethod
     def named(cls, name: str) -> "User":
@@ -53,15 +74,17 @@ class Connection:
         "lost_answers",
         "pid",
         "recovery_key",
+        "rights",
         "rooms",
         "user",
     )
 
-    def __init__(self, connection_id: str, user: User, conversation_id: str) -> None:
+    def __init__(self, connection_id: str, user: User, conversation_id: str, rights: Rights = EVERYTHING) -> None:
         self.id = connection_id
         self.client = secrets.token_urlsafe(_CLIENT_BYTES)  # its id for everybody: the other one is a secret
         self.address = ""  # which limits per address go by; "" for none
         self.user = user
+        self.rights = rights
         self.conversation_id = conversation_id  # the conversation that the AI backend remembers for this connection
         self.rooms: dict[str, None] = {}  # in the order of joining
         self.answers: dict[str, str] = {}  # its requests to the AI that have not ended: the room of each id, "" if private

@@ -1,0 +1,102 @@
+"""Who a client is, as whoever vouches for it says so: a token's claims, or the answer of a URL that was asked.
+
+Decides what such words have to be. Knows neither tokens nor HTTP.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from hazoom_ws.chat.presence import User
+from hazoom_ws.chat.rights import EVERYTHING, Rights
+from hazoom_ws.errors import BadPayload, Unauthorized
+from hazoom_ws.events.parsing import checked_name
+from hazoom_ws.names import composed
+from hazoom_ws.settings import Settings
+
+_ID_LIMIT_CHARS = 255
+_PATTERNS_LIMIT_COUNT = 1000
+
+
+class Identity(NamedTuple):
+    """Who a client is, what it may do, and until when that is so, in seconds since the epoch; None: for ever."""
+
+    user: User
+    rights: Rights
+    expires_at: float | None
+
+
+class Claims(Struct, frozen=True, kw_only=True):
+    """The claims of a token that say who somebody is; others mean nothing here. Source: RFC 7519, section 4.1."""
+
+    sub: str
+    exp: int | float
+    nbf: int | float | UnsetType = UNSET
+    iss: str | UnsetType = UNSET
+    aud: str | list[str] | UnsetType = UNSET
+    name: str | UnsetType = UNSET
+    rooms: list[str] | UnsetType = UNSET
+    llm: bool | UnsetType = UNSET
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """What `auth_url` answers about somebody who is to be let in."""
+
+    user_id: str
+    user_name: str
+    rooms: list[str] | UnsetType = UNSET
+    llm: bool | UnsetType = UNSET
+    expires_at: int | float | UnsetType = UNSET
+
+
+def identity_of_claims(claims: Claims, settings: Settings) -> Identity:
+    """Return whose claims those are, whose signature and times were checked. Raises `Unauthorized`."""
+    name = claims.name
+    if name is UNSET:  # then the id is shown, which may be longer than names are
+        name = claims.sub[: settings.user_name_limit_chars]
+    return _identity(claims.sub, name, claims.rooms, claims.llm, claims.exp, settings)
+
+
+def identity_of_answer(body: bytes, settings: Settings, now: float) -> Identity:
+    """Return whom an answer of `auth_url` is about. Raises `Unauthorized`, with ``retry``: it is not what it should be."""
+    try:
+        answer = msgspec.json.decode(body, type=Answer)
+        identity = _identity(
+            answer.user_id, answer.user_name, answer.rooms, answer.llm, answer.expires_at, settings
+        )
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise Unauthorized(f"its answer is not what it should be: {error}", retry=True) from None
+    except Unauthorized as error:
+        raise Unauthorized(error.reason, retry=True) from None
+    if identity.expires_at is not None and identity.expires_at <= now:
+        raise Unauthorized("expires_at is over", retry=True)
+    return identity
+
+
+def _identity(
+    user_id: str,
+    name: str,
+    rooms: list[str] | UnsetType,
+    llm: bool | UnsetType,
+    expires_at: float | UnsetType,
+    settings: Settings,
+) -> Identity:
+    try:
+        user_id = checked_name("its id", user_id, _ID_LIMIT_CHARS)
+        name = checked_name("its name", name, settings.user_name_limit_chars)
+    except BadPayload as error:
+        raise Unauthorized(str(error)) from None
+    if name.casefold() == composed(settings.assistant_name.strip()).casefold():
+        raise Unauthorized("its name is the assistant's")
+    if rooms is not UNSET and len(rooms) > _PATTERNS_LIMIT_COUNT:
+        raise Unauthorized(f"{len(rooms)} patterns of rooms, the limit is {_PATTERNS_LIMIT_COUNT}")
+    if expires_at is not UNSET and not math.isfinite(expires_at):
+        raise Unauthorized("its end is no moment")
+    rights = EVERYTHING if rooms is UNSET and llm is not False else Rights(_given(rooms), may_ask=llm is not False)
+    return Identity(User.identified(user_id, name), rights, _given(expires_at))
+
+
+def _given(value: Any) -> Any:
+    return None if value is UNSET else value

@@ -1,0 +1,116 @@
+"""The keys at `jwt_jwks_url`: fetched when a token needs them, remembered for a while, and never asked for each time.
+
+A new key is known, and a withdrawn one refused, when what is remembered is too old. Who shows ids of keys that there are
+not, makes the server ask now and then, however many they are. While the keys cannot be had, those that are remembered
+count for some time longer. Called within turns.
+
+Source: RFC 7517 (JWK Set).
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from joserfc.errors import JoseError
+from joserfc.jwk import Key, import_key
+from msgspec import Struct
+
+from hazoom_ws.access.asking import Answer, Asking, AskingFailed, Question
+from hazoom_ws.access.tokens import KeysAreNeeded, problem_of
+
+FRESH_S = 15.0  # so old may be what is remembered
+STALE_S = 600.0  # and so old while it cannot be had
+PAUSE_S = 5.0  # between two fetches, because of an id that is not known
+KEYS_LIMIT_COUNT = 100
+_PUBLIC_KINDS = {"RSA", "EC", "OKP"}
+_OK = 200
+
+
+class _JwkSet(Struct, frozen=True):
+    keys: list[dict[str, Any]]
+
+
+class Jwks:
+    """The keys of a URL."""
+
+    def __init__(
+        self,
+        url: str,
+        asking: Asking,
+        note: Callable[[str, str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``note(what, detail)`` tells the log why keys cannot be had. ``clock`` is monotonic, in seconds."""
+        self._question = Question("GET", url, {"Accept": "application/json"})
+        self._asking = asking
+        self._note = note
+        self._clock = clock
+        self._keys: list[Key] = []
+        self._fetched_at_s: float | None = None
+        self._tried_at_s: float | None = None
+        self._is_fetching = False
+        self._then: deque[Callable[[], None]] = deque()
+
+    def find(self, key_id: str | None) -> list[Key]:
+        """Return the keys of an id, all of them for none. Raises `KeysAreNeeded` where `fetch` may find more."""
+        now_s = self._clock()
+        has_just_tried = self._tried_at_s is not None and now_s - self._tried_at_s < PAUSE_S
+        if self._fetched_at_s is None or now_s - self._fetched_at_s > FRESH_S:
+            if not has_just_tried:
+                raise KeysAreNeeded
+            if self._fetched_at_s is None or now_s - self._fetched_at_s > STALE_S:
+                return []
+        found = [key for key in self._keys if key_id is None or key.kid == key_id]
+        if not found and not has_just_tried:
+            raise KeysAreNeeded
+        return found
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there are keys that count."""
+        return self._fetched_at_s is not None and self._clock() - self._fetched_at_s <= STALE_S
+
+    def fetch(self, then: Callable[[], None]) -> None:
+        """Fetch the keys, once for all who ask for that meanwhile, and call ``then`` whatever comes of it."""
+        self._then.append(then)
+        if not self._is_fetching:
+            self._is_fetching = True
+            self._tried_at_s = self._clock()
+            self._asking.ask(self._question, self._on_answer)
+
+    def _on_answer(self, answer: Answer | AskingFailed) -> None:
+        self._is_fetching = False
+        self._tried_at_s = self._clock()
+        try:
+            self._keys = _keys_of(answer)
+            self._fetched_at_s = self._tried_at_s
+        except AskingFailed as error:
+            self._note("the keys at jwt_jwks_url cannot be had", str(error))
+        then, self._then = self._then, deque()
+        for call in then:
+            call()
+
+
+def _keys_of(answer: Answer | AskingFailed) -> list[Key]:
+    """Return the public keys of an answer; others in it are left out. Raises `AskingFailed`."""
+    if isinstance(answer, AskingFailed):
+        raise answer
+    if answer.status != _OK:
+        raise AskingFailed(f"it answers {answer.status}")
+    try:
+        described = msgspec.json.decode(answer.body, type=_JwkSet).keys
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise AskingFailed("it is no set of keys") from None
+    keys: list[Key] = []
+    for one in described[:KEYS_LIMIT_COUNT]:
+        if one.get("kty") not in _PUBLIC_KINDS or one.get("use", "sig") != "sig":
+            continue  # a secret that everybody can read is none
+        try:
+            key = import_key(one)
+            if problem_of(key) is None:
+                keys.append(key)
+        except (JoseError, ValueError, TypeError, KeyError):
+            continue
+    return keys
