@@ -13,6 +13,7 @@ from flask_cors import CORS
 from werkzeug.test import create_environ
 
 from hazoom_ws.access.accounts import Accounts
+from hazoom_ws.access.api_keys import ApiKeys
 from hazoom_ws.access.origins import OriginCheck, cors_origins
 from hazoom_ws.chat.hub import Hub
 from hazoom_ws.delivery.beside import run_beside
@@ -74,7 +75,7 @@ def create_app(
     such as one with a name of ours.
     """
     settings = load_settings() if settings is None else checked(settings)
-    registry = Registry(OWN_FEATURES, features)
+    registry, _api_keys = Registry(OWN_FEATURES, features), ApiKeys.of(settings)
     gunicorn_worker = gunicorn.checked_worker()
     check_proxy(settings.llm_url)
     app = Application("hazoom_ws", template_folder="web/templates", static_folder="web/static")

@@ -40,7 +40,7 @@ ALLOWED = {
     "features": BASE | {"events", "chat", "namespaces"},
     "metrics": STANDING_ON_CHAT | {"llm_bridge"},
     "namespaces": STANDING_ON_CHAT | {"access", "delivery", "live", "llm_bridge", "metrics", "transport.socketio"},
-    "web": STANDING_ON_CHAT | {"delivery", "metrics"},
+    "web": STANDING_ON_CHAT | {"access", "delivery", "metrics"},
     "transport.http": set(),
     "transport.websocket": {"transport.http"},
     "transport.bounds": {"deadlines"},

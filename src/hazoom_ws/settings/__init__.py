@@ -14,6 +14,9 @@ CHAT_PATH = "/quantum-goose-app/api/llm/chat/"
 # Sockets take no time-out that is longer, in milliseconds, than 2 ** 31: for ever is not a number of seconds.
 _LONGEST_S = 2_000_000.0
 _LARGEST = 2**53  # SQLite and JavaScript know no larger numbers, or not exactly
+API_KEY_LENGTH_CHARS = 16  # what is shorter can be guessed
+API_KEYS_LIMIT_COUNT = 100  # each is compared, for every request that brings one
+SECRET = frozenset({"api_keys", "api_keys_file", "llm_url", "log_url"})  # may hold passwords and keys: nothing shows them
 _MOST_STREAMS = 65_536  # each needs a file; the pool of connections makes a slot for each when it begins
 
 
@@ -61,6 +64,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "with its port) is always allowed; an empty list allows only that. ['*'] allows every page of the web."
         ),
     ] = ("http://localhost:5173", "http://localhost:3000")
+    api_keys: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Keys of backends, for the HTTP routes under /api/v1 that need one, and for the pages where the "
+            "server listens beyond loopback: each 16 to 512 characters that can be seen, such as `openssl rand -hex 32` "
+            "makes, and several while one replaces another. Without any these are closed."
+        ),
+    ] = ()
+    api_keys_file: Annotated[
+        str,
+        Meta(
+            description="File with further keys, one a line, read at the start; blank lines and those that begin with # "
+            "are left out. A file shows in no list of processes; empty means none."
+        ),
+    ] = ""
     default_room: Annotated[
         str,
         Meta(
@@ -321,6 +339,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     assistant_name: Annotated[
         str, Meta(min_length=1, description="Name under which an AI answer that a room shares is kept in its history.")
     ] = "Assistant"
+
+    def __repr__(self) -> str:
+        """Show every setting, but of a secret only whether there is one."""
+        shown = {field: getattr(self, field) for field in self.__struct_fields__}
+        shown |= {field: "***" for field in SECRET if shown[field]}
+        return f"{type(self).__name__}({', '.join(f'{field}={value!r}' for field, value in shown.items())})"
 
 
 FIELDS = {field.name: field for field in msgspec.structs.fields(Settings)}

@@ -1,5 +1,6 @@
 """What a setting must be beside its type, and how it is written down: the same wherever a value comes from."""
 
+import re
 from collections.abc import Callable, Mapping
 from ipaddress import ip_network
 from typing import Any, Literal, get_args, get_origin
@@ -9,9 +10,17 @@ import msgspec
 
 from hazoom_ws.access.origins import normal_origin
 from hazoom_ws.names import composed, has_controls, is_blank
-from hazoom_ws.settings import CHAT_PATH, FIELDS, Settings, SettingsError
+from hazoom_ws.settings import (
+    API_KEY_LENGTH_CHARS,
+    API_KEYS_LIMIT_COUNT,
+    CHAT_PATH,
+    FIELDS,
+    SECRET,
+    Settings,
+    SettingsError,
+)
 
-_SECRET = frozenset({"llm_url", "log_url"})  # may hold passwords and keys: no error repeats them
+_KEY = re.compile(r"[!-~]{16,512}")
 _QUOTED_CHARS = 200
 
 
@@ -35,7 +44,7 @@ def convert(name: str, value: Any, source: str, *, strict: bool) -> Any:
 
 
 def _cannot_be(name: str, value: Any, source: str, problem: str) -> SettingsError:
-    shown = "used" if name in _SECRET else f"{value!r:.{_QUOTED_CHARS}}"
+    shown = "used" if name in SECRET else f"{value!r:.{_QUOTED_CHARS}}"
     return SettingsError(f"{source} cannot be {shown}: {problem}")
 
 
@@ -112,6 +121,21 @@ def _networks(networks: tuple[str, ...]) -> tuple[str, ...]:
     return networks
 
 
+def checked_key(text: str) -> str:
+    """Return ``text`` if it can be an API key. Raises ValueError, which does not repeat it."""
+    if len(text) < API_KEY_LENGTH_CHARS:
+        raise ValueError(f"a key has at least {API_KEY_LENGTH_CHARS} characters; openssl rand -hex 32 makes one")
+    if not _KEY.fullmatch(text):
+        raise ValueError(f"a key has {API_KEY_LENGTH_CHARS} to 512 characters of ASCII that can be seen, without blanks")
+    return text
+
+
+def _api_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
+    if len(keys) > API_KEYS_LIMIT_COUNT:
+        raise ValueError(f"it holds {len(keys)} keys, the limit is {API_KEYS_LIMIT_COUNT}")
+    return tuple(map(checked_key, keys))
+
+
 def _name(text: str) -> str:
     """Return a name as clients' are compared, without blanks at its ends."""
     try:
@@ -134,6 +158,7 @@ def _room_or_none(text: str) -> str:
 
 
 _NORMALISE: dict[str, Callable[[Any], Any]] = {
+    "api_keys": _api_keys,
     "assistant_name": _name,
     "cors_origins": _origins,
     "default_room": _room_or_none,

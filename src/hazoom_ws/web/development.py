@@ -17,6 +17,8 @@ from flask import Flask
 from flask.helpers import get_debug_flag
 from werkzeug.serving import is_running_from_reloader
 
+from hazoom_ws.access.redaction import redact_logs_of_servers
+
 logger = logging.getLogger(__name__)
 
 _NOT_HERE = b"the server's log says why this application cannot be served\n"
@@ -44,6 +46,7 @@ class Application(Flask):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        redact_logs_of_servers()
         self._process_id = os.getpid()
         self._is_told = False
 
