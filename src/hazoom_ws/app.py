@@ -13,7 +13,9 @@ from flask_cors import CORS
 from werkzeug.test import create_environ
 
 from hazoom_ws.access.accounts import Accounts
+from hazoom_ws.access.admission import Admission
 from hazoom_ws.access.api_keys import ApiKeys
+from hazoom_ws.access.asking import Asking
 from hazoom_ws.access.origins import OriginCheck, cors_origins
 from hazoom_ws.chat.hub import Hub
 from hazoom_ws.delivery.beside import run_beside
@@ -37,6 +39,7 @@ from hazoom_ws.namespaces.chat import Chat
 from hazoom_ws.namespaces.documents import PREFIX as DOCUMENTS
 from hazoom_ws.namespaces.documents import DocumentsNamespace, send_to_editors
 from hazoom_ws.namespaces.features import Feature
+from hazoom_ws.namespaces.identities import Identities
 from hazoom_ws.namespaces.parts import Parts
 from hazoom_ws.namespaces.registry import Registry
 from hazoom_ws.namespaces.root import OWN_FEATURES, build_namespaces
@@ -57,7 +60,7 @@ from hazoom_ws.web.routes import create_blueprint
 
 
 @gunicorn.in_one_line()
-def create_app(
+def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
     settings: Settings | None = None, *, async_mode: str = "threading", features: Sequence[type[Feature]] = ()
 ) -> Flask:
     """Build an application that shares nothing with any other.
@@ -75,7 +78,7 @@ def create_app(
     such as one with a name of ours.
     """
     settings = load_settings() if settings is None else checked(settings)
-    registry, _api_keys = Registry(OWN_FEATURES, features), ApiKeys.of(settings)
+    registry, api_keys = Registry(OWN_FEATURES, features), ApiKeys.of(settings)
     gunicorn_worker = gunicorn.checked_worker()
     check_proxy(settings.llm_url)
     app = Application("hazoom_ws", template_folder="web/templates", static_folder="web/static")
@@ -177,19 +180,31 @@ def create_app(
     # Who calls all that: clients, the application around us, HTTP.
     # Handlers that others add find the client's request in Flask's.
     environ = {**create_environ("/socket.io/"), "flask.app": app}
+    asking = Asking(run_beside(delivery, None, start_task), wake=timers.ensure_running)
+    accounts = Accounts(settings, api_keys)
+    identities = Identities(
+        hub,
+        delivery,
+        accounts,
+        Admission(settings, asking, api_keys, engine.refusals.note),
+        emit=fan_out.emit,
+        end=fan_out.close,
+        wake=timers.ensure_running,
+    )
     dispatcher = Dispatcher(
         socketio.server,
         engine,
         fan_out,
         reply=delivery.reply,
         environ=environ,
-        open_account=Accounts(settings).open,
+        open_account=accounts.open,
+        close_account=identities.close,
+        admit=identities.admit,
         paced=registry.paced(),
     )
-    dispatcher.serve_protocols(
-        {BOARDS: BoardsNamespace(settings, delivery, fan_out)},
-        {DOCUMENTS: DocumentsNamespace(documents, settings, delivery, fan_out, dispatcher.disconnect)},
-    )
+    editors = DocumentsNamespace(documents, settings, delivery, fan_out, dispatcher.disconnect)
+    identities.on_rights_changed = editors.check_rights
+    dispatcher.serve_protocols({BOARDS: BoardsNamespace(settings, delivery, fan_out)}, {DOCUMENTS: editors})
     TestClients(socketio.server, fan_out, dispatcher)
     outside = FromApplication(
         settings,
@@ -212,7 +227,9 @@ def create_app(
         engine=engine,
         worker=worker,
     )
-    parts = Parts(settings, hub, answers, statistics, delivery, log, relay, states, running.close, outside.publish)
+    parts = Parts(
+        settings, hub, answers, statistics, delivery, log, relay, states, identities, running.close, outside.publish
+    )
     tasks = Tasks(delivery, start_task)
     chat = Chat(
         hub,
@@ -234,7 +251,9 @@ def create_app(
     app.let_go = running.close
     app.register_blueprint(create_blueprint(hub, statistics, delivery, log))
 
-    timers.serve(hub.run_due, answers.run_due, bridge.run_due, documents.let_go_idle)
+    timers.serve(
+        hub.run_due, answers.run_due, bridge.run_due, documents.let_go_idle, asking.run_due, identities.expiry.run_due
+    )
     running.start()
     if gunicorn_worker is not None:
         warn = partial(engine.refusals.note, level=logging.WARNING)

@@ -1,9 +1,13 @@
 """How much a client may do. The clock is an argument; nothing here waits."""
 
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 
+from hazoom_ws.access.credentials import NONE, Credentials
+from hazoom_ws.access.identities import Identity
 from hazoom_ws.chat.presence import User
+from hazoom_ws.chat.rights import EVERYTHING, Rights
 from hazoom_ws.errors import RateLimited
 from hazoom_ws.settings import Settings
 
@@ -41,6 +45,8 @@ class Account:
 
     ``user`` is None before it has said who it is. ``address`` is whom slots are counted for, "" for who is not limited
     by address. ``takes_offsets``: the client's handlers can take an argument more, unless it says so itself.
+    ``identity``: who it was found to be, None before that, and where nobody checks it; ``credentials``: what its request
+    said of that. ``asking``: while somebody is asked about it, what waits for that; ``vouched``: what it was found out by.
     """
 
     __slots__ = (
@@ -50,13 +56,34 @@ class Account:
         "_has_connected",
         "_settings",
         "address",
+        "asking",
+        "credentials",
+        "id",
+        "identity",
         "is_limited",
+        "refusals_count",
         "takes_offsets",
         "user",
+        "vouched",
     )
 
-    def __init__(self, settings: Settings, address: str, clock: Callable[[], float], *, takes_offsets: bool = True) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        address: str,
+        clock: Callable[[], float],
+        *,
+        takes_offsets: bool = True,
+        session_id: str = "",
+        credentials: Credentials = NONE,
+    ) -> None:
         """``clock`` is monotonic, in seconds."""
+        self.id = session_id
+        self.credentials = credentials
+        self.identity: Identity | None = None
+        self.asking: deque[Callable[[], None]] | None = None
+        self.vouched: object = None
+        self.refusals_count = 0
         self.address = address
         self.takes_offsets = takes_offsets
         self.user: User | None = None
@@ -68,6 +95,11 @@ class Account:
             now_s = clock()
             self._events = TokenBucket(settings.rate_limit_per_s, settings.rate_limit_burst_count, now_s)
             self._bytes = TokenBucket(settings.rate_limit_bytes_per_s, settings.rate_limit_burst_bytes, now_s)
+
+    @property
+    def rights(self) -> Rights:
+        """What its client may do."""
+        return EVERYTHING if self.identity is None else self.identity.rights
 
     def charge(self, size_bytes: int, *, is_connect: bool, has_own_rate: bool = False) -> Callable[[], RateLimited] | None:
         """Count one packet of so many bytes; return what refuses it if that is too much, None if not.

@@ -1,10 +1,10 @@
 """Who connects and says who they are, and what they are told."""
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
-from hazoom_ws.events.base import IfSlow
+from hazoom_ws.events.base import ClientPayload, IfSlow
 
 
 class Auth(Struct, frozen=True, kw_only=True):
@@ -26,6 +26,19 @@ class Auth(Struct, frozen=True, kw_only=True):
         ``takes_offsets`` says so of a client that says nothing itself.
         """
         return takes_offsets if self.recover is UNSET else self.recover in (True, "true")
+
+
+class RefreshToken(ClientPayload, frozen=True, kw_only=True):
+    """Another token, of the same user, before the one of CONNECT ends."""
+
+    event: ClassVar[str] = "refresh_token"
+    token: Annotated[str, Meta(min_length=1, max_length=16_384)]
+
+
+class TokenRefreshed(Struct, frozen=True, kw_only=True):
+    """Until when it counts, in seconds since the epoch, UTC; None: for ever."""
+
+    expires_at: float | None
 
 
 class ServerInfo(Struct, frozen=True, kw_only=True):

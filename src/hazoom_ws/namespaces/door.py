@@ -224,11 +224,14 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
     def _connection_for(self, connection_id: str, identity: Auth, account: Account) -> Connection:
         """Return a new connection, of the user that the session has had before, if it has: limits would start anew."""
         hub, user, user_name = self.parts.hub, account.user, identity.user_name
+        rights = account.rights
+        if account.identity is not None:
+            user, user_name = account.identity.user, UNSET
         may_return = identity.is_recoverable(takes_offsets=account.takes_offsets)
         pid = identity.pid if isinstance(identity.pid, str) else ""
-        connection = hub.recover(connection_id, pid, user_name, user=user) if may_return and pid else None
+        connection = hub.recover(connection_id, pid, user_name, user=user, rights=rights) if may_return and pid else None
         if connection is None:
-            connection = hub.connect(connection_id, user_name, user=user, pid=pid, may_return=may_return)
+            connection = hub.connect(connection_id, user_name, user=user, rights=rights, pid=pid, may_return=may_return)
         account.user = connection.user
         connection.address = account.address
         return connection

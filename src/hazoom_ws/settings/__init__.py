@@ -16,7 +16,9 @@ _LONGEST_S = 2_000_000.0
 _LARGEST = 2**53  # SQLite and JavaScript know no larger numbers, or not exactly
 API_KEY_LENGTH_CHARS = 16  # what is shorter can be guessed
 API_KEYS_LIMIT_COUNT = 100  # each is compared, for every request that brings one
-SECRET = frozenset({"api_keys", "api_keys_file", "llm_url", "log_url"})  # may hold passwords and keys: nothing shows them
+SECRET = frozenset(
+    {"api_keys", "api_keys_file", "auth_url", "jwt_jwks_url", "jwt_secret", "llm_url", "log_url"}
+)  # may hold passwords and keys: nothing shows them
 _MOST_STREAMS = 65_536  # each needs a file; the pool of connections makes a slot for each when it begins
 
 
@@ -64,6 +66,60 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "with its port) is always allowed; an empty list allows only that. ['*'] allows every page of the web."
         ),
     ] = ("http://localhost:5173", "http://localhost:3000")
+    auth: Annotated[
+        Literal["open", "api_key", "jwt", "url"],
+        Meta(
+            description="Who may come in: open, anybody, under whatever name; api_key, who has one of api_keys; jwt, who "
+            "has a token that the keys of jwt_... have signed; url, whom auth_url lets in."
+        ),
+    ] = "open"
+    allow_open: Annotated[
+        bool,
+        Meta(
+            description="Let anybody in from anywhere: without it a server that listens beyond this machine does not start "
+            "with auth = open."
+        ),
+    ] = False
+    jwt_secret: Annotated[
+        str,
+        Meta(description="Secret with which tokens are signed by HS256: 32 bytes at least, as a shorter one is guessed."),
+    ] = ""
+    jwt_key_file: Annotated[
+        str, Meta(description="File with the public key of tokens in PEM: RSA of 2048 bits at least, P-256 or Ed25519.")
+    ] = ""
+    jwt_jwks_url: Annotated[
+        str,
+        Meta(description="Where the public keys of tokens are, as identity providers offer them; asked anew within 20 s."),
+    ] = ""
+    jwt_algorithms: Annotated[
+        tuple[Literal["HS256", "RS256", "ES256", "EdDSA", "Ed25519"], ...],
+        Meta(
+            description="Algorithms that tokens may be signed with, whatever they say themselves; empty: HS256 with "
+            "jwt_secret, else the other ones, each with keys of its kind only."
+        ),
+    ] = ()
+    jwt_issuer: Annotated[str, Meta(description="What the claim iss of a token has to be; empty: not looked at.")] = ""
+    jwt_audience: Annotated[
+        str,
+        Meta(
+            description="What the claim aud of a token has to name; empty: not looked at. Set it if the key has other uses."
+        ),
+    ] = ""
+    jwt_leeway_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=300,
+            description="Seconds by which clocks may differ, when the times of a token that is shown are checked.",
+        ),
+    ] = 10.0
+    auth_url: Annotated[
+        str,
+        Meta(
+            description="What is asked about each client by POST, with its cookies, such as a view of Django that knows "
+            "its session: 200 lets in, 401 and 403 do not, and all else neither, for now."
+        ),
+    ] = ""
     api_keys: Annotated[
         tuple[str, ...],
         Meta(
