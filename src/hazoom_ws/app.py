@@ -33,6 +33,7 @@ from hazoom_ws.llm_bridge.proxies import check_proxy
 from hazoom_ws.message_log.opening import open_log
 from hazoom_ws.metrics.statistics import Statistics
 from hazoom_ws.namespaces.application import FromApplication
+from hazoom_ws.namespaces.backends import Backends
 from hazoom_ws.namespaces.boards import NAME as BOARDS
 from hazoom_ws.namespaces.boards import BoardsNamespace
 from hazoom_ws.namespaces.chat import Chat
@@ -40,6 +41,7 @@ from hazoom_ws.namespaces.documents import PREFIX as DOCUMENTS
 from hazoom_ws.namespaces.documents import DocumentsNamespace, send_to_editors
 from hazoom_ws.namespaces.features import Feature
 from hazoom_ws.namespaces.identities import Identities
+from hazoom_ws.namespaces.logging_out import LoggingOut
 from hazoom_ws.namespaces.parts import Parts
 from hazoom_ws.namespaces.registry import Registry
 from hazoom_ws.namespaces.root import OWN_FEATURES, build_namespaces
@@ -55,6 +57,7 @@ from hazoom_ws.transport.socketio.flask_socketio_test_client import TestClients
 from hazoom_ws.transport.socketio.packet import limited_packet_type
 from hazoom_ws.transport.socketio.quiet import quiet_logger
 from hazoom_ws.web import gunicorn
+from hazoom_ws.web.backends import OPEN_TO_PAGES, create_backends_blueprint
 from hazoom_ws.web.development import Application, SocketIO, is_only_looked_at
 from hazoom_ws.web.routes import create_blueprint
 
@@ -82,7 +85,7 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
     gunicorn_worker = gunicorn.checked_worker()
     check_proxy(settings.llm_url)
     app = Application("hazoom_ws", template_folder="web/templates", static_folder="web/static")
-    CORS(app, origins=cors_origins(settings.cors_origins), always_send=False)
+    CORS(app, resources={OPEN_TO_PAGES: {"origins": cors_origins(settings.cors_origins)}}, always_send=False)
 
     # The transport: bytes to events, and back.
     fan_out = FanOut()
@@ -228,7 +231,18 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         worker=worker,
     )
     parts = Parts(
-        settings, hub, answers, statistics, delivery, log, relay, states, identities, running.close, outside.publish
+        settings,
+        hub,
+        answers,
+        statistics,
+        delivery,
+        log,
+        relay,
+        states,
+        identities,
+        running.close,
+        outside.publish,
+        LoggingOut(hub, answers, accounts, outside, fan_out, dispatcher.disconnect).disconnect_user,
     )
     tasks = Tasks(delivery, start_task)
     chat = Chat(
@@ -249,7 +263,17 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
     socketio.server.emit = outside.emit
     app.extensions["hazoom_ws"] = parts
     app.let_go = running.close
-    app.register_blueprint(create_blueprint(hub, statistics, delivery, log))
+    app.register_blueprint(
+        create_blueprint(
+            settings,
+            api_keys,
+            hub=hub,
+            statistics=statistics,
+            delivery=delivery,
+            log=log,
+            backends=create_backends_blueprint(api_keys, Backends(settings, outside), parts.disconnect_user),
+        )
+    )
 
     timers.serve(
         hub.run_due, answers.run_due, bridge.run_due, documents.let_go_idle, asking.run_due, identities.expiry.run_due

@@ -9,6 +9,7 @@ from hazoom_ws.access.api_keys import ApiKeys
 from hazoom_ws.access.credentials import credentials_reader
 from hazoom_ws.access.limits import Account
 from hazoom_ws.access.programs import takes_offsets
+from hazoom_ws.chat.presence import User
 from hazoom_ws.settings import Settings
 
 
@@ -38,6 +39,10 @@ class Accounts:
     def get(self, session_id: str) -> Account | None:
         """Return the account of a session, None if it has ended."""
         return self._by_id.get(session_id)
+
+    def of_user(self, user: User) -> list[Account]:
+        """Return the accounts of who was found to be a user; it looks at all that there are."""
+        return [one for one in self._by_id.values() if one.identity is not None and one.identity.user == user]
 
     def close(self, session_id: str) -> None:
         """Forget the account of a session, if it has one."""

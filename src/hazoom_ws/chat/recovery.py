@@ -280,6 +280,13 @@ class RecoverableSessions:
         if not self._away_counts[session.user.id]:
             del self._away_counts[session.user.id]
 
+    def forget(self, user: User) -> None:
+        """End all sessions of a user whose clients are away."""
+        if user.id in self._away_counts:
+            for session in [one for one in self._by_key.values() if one.user == user and one.connection is None]:
+                self._no_longer_waits(session)
+                self._end(session)
+
     def expire(self, now_s: float, limit_count: int) -> Iterable[User]:
         """End up to so many sessions whose clients were away for too long; yield the users of all that have ended."""
         evicted, self._evicted = self._evicted, []

@@ -129,6 +129,12 @@ class Answers:
             raise Forbidden("request_id")
         self._stop(answer)
 
+    def stop_all(self, user: User, *, shared: bool = False) -> None:
+        """End the private answers of a user, and with ``shared`` those that they have asked for in rooms."""
+        for answer in self._register.asked_by(user) if shared else list(self._register.of_user(user)):
+            if not answer.is_ended:
+                self._stop(answer)
+
     def resume(self, connection: Connection, request_id: str, index: int) -> None:
         """Send a connection what there is of an answer from a token on, and from now on the rest.
 
@@ -235,9 +241,7 @@ class Answers:
         # The hub, which is asked before, has ended the sessions whose time is over.
         for user in [user for user in self._awaited if not self._hub.recoverable.is_awaited(user)]:
             self._awaited.discard(user)
-            for answer in list(self._register.of_user(user)):
-                if not answer.is_ended:
-                    self._stop(answer)
+            self.stop_all(user)
         self._register.forget_due(now_s)
         if self._waiting and now_s >= self._positions_due_at_s:
             self._positions_due_at_s = now_s + NOTICE_INTERVAL_S

@@ -31,6 +31,10 @@ class Register:
         """Return a user's private answers."""
         return self._by_user.get(user.id, {})
 
+    def asked_by(self, user: User) -> list[Answer]:
+        """Return all answers that a user has asked for, those of rooms too."""
+        return [answer for answer in self._by_id.values() if answer.user == user]
+
     @property
     def has_shared(self) -> bool:
         """Whether there is an answer in any room."""

@@ -18,10 +18,11 @@ from hazoom_ws.chat.presence import Connection, User, name_in
 from hazoom_ws.delivery.client_sets import keys_of
 from hazoom_ws.delivery.delivery import Delivery
 from hazoom_ws.delivery.effects import Later
+from hazoom_ws.delivery.turns import kept_of
 from hazoom_ws.errors import BadPayload
 from hazoom_ws.events.parsing import parse
-from hazoom_ws.events.rooms import NewMessage, Published, SendMessage
-from hazoom_ws.message_log.contract import MessageLog
+from hazoom_ws.events.rooms import GetHistory, HistoryPage, NewMessage, Published, SendMessage
+from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, MessageLog
 from hazoom_ws.names import composed
 from hazoom_ws.namespaces.replies import published, require_kept
 from hazoom_ws.settings import Settings
@@ -34,6 +35,7 @@ class _Said(Protocol):
 
 
 K = TypeVar("K", bound=_Said)
+R = TypeVar("R")
 
 
 class FromApplication:
@@ -122,21 +124,42 @@ class FromApplication:
         room = said.room
         return published(self.when_kept(lambda: self._hub.publish(speaker, room, said.message, client_id=said.client_id)))
 
+    def history(self, asked: GetHistory) -> HistoryPage:
+        """Return a page of what was said in a room, whoever is there, when all of it is kept.
+
+        Raises `BadPayload`, `LogUnavailable`; RuntimeError where it may not wait.
+        """
+        if asked.room is UNSET:
+            raise BadPayload("room", "is required")
+        room = asked.room
+        before, after = (None if seq is UNSET else seq for seq in (asked.before, asked.after))
+        page = self._when_sent(
+            lambda: self._log.read(
+                room, after=after, before=before, limit=asked.limit, newest=after is None, limit_bytes=PAGE_LIMIT_BYTES
+            )
+        )
+        return HistoryPage(room=room, messages=kept_of(page.messages), complete=not page.more)
+
     def when_kept(self, say: Callable[[], K]) -> K:
         """Call ``say`` in a turn, and return what it returned when its ``entry`` is kept.
 
         Raises `LogUnavailable`; RuntimeError where it may not wait.
         """
+        said = self._when_sent(say)
+        require_kept(said.entry)
+        return said
+
+    def _when_sent(self, call: Callable[[], R]) -> R:
+        """Return what ``call`` returned in a turn, when all that was said until then is kept, or revoked."""
         self._check_thread()
         has_left = threading.Event()
         with self._delivery.turn():
             if self._delivery.is_sending or not self._may_wait():
                 raise RuntimeError("publish waits, and a handler must not: call it in socketio.start_background_task(...)")
-            said = say()
+            result = call()
             self._delivery.add(Later(lambda _: has_left.set()))
         has_left.wait()
-        require_kept(said.entry)
-        return said
+        return result
 
     def turn(self) -> Delivery:
         """Return a turn for a ``with``, for typed events of an application. Raises RuntimeError in a foreign thread."""

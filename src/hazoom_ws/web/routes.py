@@ -7,27 +7,50 @@ import flask
 import msgspec
 from flask import Blueprint, Response
 
+from hazoom_ws.access.api_keys import ApiKeys
+from hazoom_ws.access.pages import CHALLENGE, local_reader, may_see_pages
 from hazoom_ws.chat.hub import Hub
 from hazoom_ws.delivery.delivery import Delivery
 from hazoom_ws.message_log.contract import MessageLog
 from hazoom_ws.metrics.statistics import Statistics
+from hazoom_ws.settings import Settings
 from hazoom_ws.version import __version__
 
 SERVICE = "hazoom_ws"
 _CLIENT = "vendor/socket.io.min.js"
 # A page runs only its own scripts, talks only to its own origin, and is framed by nobody.
-_PAGE_HEADERS = {
+_HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+        "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
+        "frame-ancestors 'none'"
     ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",
 }
 
 
-def create_blueprint(hub: Hub, statistics: Statistics, delivery: Delivery, log: MessageLog) -> Blueprint:
-    """Return the routes of one application."""
+def create_blueprint(
+    settings: Settings,
+    keys: ApiKeys,
+    *,
+    hub: Hub,
+    statistics: Statistics,
+    delivery: Delivery,
+    log: MessageLog,
+    backends: Blueprint,
+) -> Blueprint:
+    """Return the routes of one application, with those of ``backends``.
+
+    Beyond this machine the pages, and what names rooms or versions, are for who has a key.
+    """
     blueprint = Blueprint("web", __name__)
+    blueprint.register_blueprint(backends)
+    is_local = local_reader(settings.host)
+
+    def may_see(*, is_open: bool = False) -> bool:
+        environ = flask.request.environ
+        return may_see_pages(environ, keys, is_local=is_local(environ), is_open=is_open)
 
     @blueprint.teardown_app_request
     def part(_: BaseException | None) -> None:
@@ -36,28 +59,25 @@ def create_blueprint(hub: Hub, statistics: Statistics, delivery: Delivery, log: 
 
     @blueprint.get("/")
     def page() -> Response:
-        return _page("index.html")
+        return _page("index.html") if may_see() else _ask_for_key()
 
     @blueprint.get("/board")
     def board() -> Response:
-        return _page("board.html")
+        return _page("board.html") if may_see() else _ask_for_key()
 
     @blueprint.after_app_request
     def secure(response: Response) -> Response:
-        """Let no browser take an answer for another type than it says, whichever route it comes from."""
-        response.headers["X-Content-Type-Options"] = "nosniff"
+        """Give every answer the headers that keep a browser from harm; a route of the application's may have others."""
+        for name, value in _HEADERS.items():
+            response.headers.setdefault(name, value)
         return response
 
     @blueprint.get("/health")
     def health() -> Response:
         with delivery.turn():
-            return _json(
-                status="healthy",
-                service=SERVICE,
-                version=__version__,
-                active_connections=hub.connection_count,
-                rooms=hub.room_count,
-            )
+            counts = {"active_connections": hub.connection_count, "rooms": hub.room_count}
+        version = {"version": __version__} if may_see() else {}
+        return _json(**{"status": "healthy", "service": SERVICE, **version, **counts})
 
     @blueprint.get("/ready")
     def ready() -> Response:
@@ -69,6 +89,8 @@ def create_blueprint(hub: Hub, statistics: Statistics, delivery: Delivery, log: 
 
     @blueprint.get("/api/v1/status")
     def status() -> Response:
+        if not may_see():
+            return _ask_for_key()
         with delivery.turn():
             stats = msgspec.to_builtins(statistics.snapshot())
         return _json(status="healthy", service=SERVICE, version=__version__, **stats)
@@ -79,10 +101,17 @@ def create_blueprint(hub: Hub, statistics: Statistics, delivery: Delivery, log: 
 def _page(template: str) -> Response:
     has_client = (Path(flask.current_app.static_folder or "") / _CLIENT).is_file()
     response = flask.make_response(flask.render_template(template, client=_CLIENT if has_client else None))
-    response.headers.update(_PAGE_HEADERS)
+    response.headers["Cache-Control"] = "no-cache"
     return response
 
 
-def _json(code: HTTPStatus = HTTPStatus.OK, **fields: object) -> Response:
+def _ask_for_key() -> Response:
+    """Return the answer at which a browser asks for a name, which may be any, and a password, which is the key."""
+    headers = {"WWW-Authenticate": CHALLENGE, "Cache-Control": "no-store"}
+    text = "This is for who has an API key of this server: as the password, in the header X-API-Key, or as ?api_key=...\n"
+    return Response(text, HTTPStatus.UNAUTHORIZED, headers, mimetype="text/plain")
+
+
+def _json(code: HTTPStatus = HTTPStatus.OK, /, **fields: object) -> Response:
     headers = {"Cache-Control": "no-store"}
     return Response(msgspec.json.encode(fields), code, headers, mimetype="application/json")

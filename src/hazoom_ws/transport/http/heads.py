@@ -17,8 +17,13 @@ import msgspec
 LINE_LIMIT_BYTES = 32_768  # a page's cookies may take 9 KB of one
 HEAD_LIMIT_BYTES = 65_536
 FIELDS_LIMIT_COUNT = 100
-# No browser may take an answer for another type than it says.
-SECURITY_HEADERS = (("X-Content-Type-Options", "nosniff"),)
+# No browser may take an answer for another type than it says, run anything in it, frame it, or tell others where it was.
+SECURITY_HEADERS = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+    ("X-Frame-Options", "DENY"),
+    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+)
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"

@@ -3,8 +3,8 @@
 As it comes it waits for a request for ever, and each wait is a thread; and it reads on after an answer, up to 10 GB.
 
 Of werkzeug this replaces: in `ThreadedWSGIServer` ``get_request``, ``handle_error`` and ``log``; in `WSGIRequestHandler`
-``setup``, ``handle_one_request``, ``parse_request``, ``make_environ``, ``finish`` and ``log_request``. In
-tests/unit/test_library_facts.py `test_werkzeug_reads_over_its_own_file_after_an_answer...` and
+``setup``, ``handle_one_request``, ``parse_request``, ``make_environ``, ``finish``, ``version_string`` and ``log_request``.
+In tests/unit/test_library_facts.py `test_werkzeug_reads_over_its_own_file_after_an_answer...` and
 `test_the_methods_of_werkzeug_that_we_replace_are_there` notice when any of it moves.
 """
 
@@ -152,6 +152,10 @@ class _Handler(WSGIRequestHandler):
         self._body = None
         self.connection.request_is_whole()
         super().finish()
+
+    def version_string(self) -> str:
+        """Return what the header Server says: no version."""
+        return "hazoom_ws"
 
     def log_request(self, *_: Any) -> None:
         """Log nothing per request."""

@@ -38,7 +38,7 @@ _MAX_JSON_DEPTH = 32
 # cut off); anything else is no JSON at all.
 _INVALID_CHARACTER = re.compile(r"invalid character \(byte (\d+)\)")
 _NO_NUMBERS = (b"NaN", b"Infinity")
-_LONE_HALF = "invalid utf-16 surrogate pair"
+_LONE_HALF = "utf-16 surrogate pair"  # an invalid one, or the unexpected end of one: where no escape follows
 _LONE_HALF_AT_END = re.compile(r"\\u[dD][89abAB]")
 # A whole character of two halves, half a one, or any other escape.
 _ESCAPE = re.compile(r"\\(?:u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|(u[dD][89a-fA-F]\w\w)|.)", re.DOTALL | re.ASCII)
@@ -275,6 +275,19 @@ def _loads(text: str) -> Any:
     # The array around an event is not the client's.
     if text.count("[") + text.count("{") > _MAX_JSON_DEPTH and _is_deeper(data, _MAX_JSON_DEPTH + isinstance(data, list)):
         return _TOO_DEEP
+    return data
+
+
+def read_json(text: str, limit_bytes: int) -> Any:
+    """Decode JSON that came without a packet around it, by the same rules. Raises `BadPayload`, `TooLarge`."""
+    if (size_bytes := _payload_bytes(text)) > limit_bytes:
+        raise TooLarge("payload", limit_bytes, size_bytes)
+    try:
+        data = _loads(text)
+    except MalformedPacket:
+        raise BadPayload("payload", "is not valid JSON") from None
+    if type(data) is partial:
+        raise data()
     return data
 
 

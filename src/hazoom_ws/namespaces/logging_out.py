@@ -1,0 +1,62 @@
+"""Logging a user out: all their connections end, none of them may come back, and what they have asked the AI is stopped.
+
+Called by the application around us and by the HTTP route for backends; from where it may be called, `FromApplication` says.
+"""
+
+from collections.abc import Callable
+
+from hazoom_ws.access.accounts import Accounts
+from hazoom_ws.chat.hub import Hub
+from hazoom_ws.chat.presence import User
+from hazoom_ws.llm_bridge.answers import Answers
+from hazoom_ws.names import composed
+from hazoom_ws.namespaces.application import FromApplication
+from hazoom_ws.transport.socketio.fan_out import FanOut
+
+
+class LoggingOut:
+    """Ends what users have here."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        answers: Answers,
+        accounts: Accounts,
+        outside: FromApplication,
+        fan_out: FanOut,
+        disconnect: Callable[[str, str], None],
+    ) -> None:
+        """``disconnect(sid, namespace)`` says goodbye to a client, which then stays away (`Dispatcher.disconnect`)."""
+        self._hub = hub
+        self._answers = answers
+        self._accounts = accounts
+        self._outside = outside
+        self._fan_out = fan_out
+        self._disconnect = disconnect
+
+    def disconnect_user(self, user_id: str) -> int:
+        """Log out whoever has this id, the name in open mode; return how many connections have ended.
+
+        Their clients are told and do not come back by themselves; nobody recovers one of their sessions. Logging out who
+        is not here is no error. Raises RuntimeError in a foreign thread.
+        """
+        ended_count = 0
+        with self._outside.turn():
+            # Who was identified has the first id, a name that nobody checks is the second.
+            for user in (User.identified(user_id, ""), User.named(composed(user_id.strip()))):
+                # Who has documents or boards open only is known by its account.
+                ids = {connection.id for connection in self._hub.connections_of(user)}
+                ids |= {account.id for account in self._accounts.of_user(user)}
+                for connection_id in ids:
+                    self._end(connection_id)
+                ended_count += len(ids)
+                self._hub.recoverable.forget(user)
+                self._answers.stop_all(user, shared=True)
+        return ended_count
+
+    def _end(self, connection_id: str) -> None:
+        # Not the session below: a client that polls would not hear of it, and come back.
+        for namespace in self._fan_out.namespaces_of(connection_id):
+            client = self._fan_out.client_of(connection_id, namespace)
+            if client is not None:
+                self._disconnect(client.sid, namespace)
