@@ -92,6 +92,7 @@ def create_app(
         client_manager=fan_out,
         monitor_clients=False,
     )
+    accounts = Accounts(settings)
     engine = Engine(
         async_mode=async_mode,
         async_handlers=False,
@@ -106,6 +107,7 @@ def create_app(
         incoming_total_limit_bytes=settings.incoming_total_limit_bytes,
         message_timeout_s=settings.message_timeout_s,
         handle_request=handle_request,
+        admit=accounts.admit,
     )
     engine.install(socketio.server)
 
@@ -126,7 +128,7 @@ def create_app(
         outbox_limit_bytes=settings.outbox_limit_bytes,
         namespaces_of=registry.namespaces_of,
     )
-    engine.sweeps.append(delivery.look_at_log)
+    engine.sweeps += [delivery.look_at_log, accounts.sweep]
     timers = Timers(delivery, start_task=start_task, sleep=sleep)
 
     # Chat, and the AI's answers.
@@ -174,15 +176,14 @@ def create_app(
     statistics = Statistics(hub, answers, bridge)
 
     # Who calls all that: clients, the application around us, HTTP.
-    # Handlers that others add find the client's request in Flask's.
-    environ = {**create_environ("/socket.io/"), "flask.app": app}
     dispatcher = Dispatcher(
         socketio.server,
         engine,
         fan_out,
         reply=delivery.reply,
-        environ=environ,
-        open_account=Accounts(settings).open,
+        # Handlers that others add find the client's request in Flask's.
+        environ={**create_environ("/socket.io/"), "flask.app": app},
+        open_account=accounts.open,
         paced=registry.paced(),
     )
     dispatcher.serve_protocols(

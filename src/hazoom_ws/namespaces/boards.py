@@ -15,7 +15,8 @@ from typing import Any
 
 import msgspec
 
-from hazoom_ws.access.limits import Account, TokenBucket
+from hazoom_ws.access.buckets import TokenBucket
+from hazoom_ws.access.limits import Account
 from hazoom_ws.delivery.delivery import Delivery
 from hazoom_ws.delivery.effects import Later
 from hazoom_ws.errors import BadPayload, HazoomError, RateLimited

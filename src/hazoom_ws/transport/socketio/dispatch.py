@@ -48,6 +48,9 @@ class Account(Protocol):
         ``has_own_rate``: who handles its event counts it too.
         """
 
+    def close(self) -> None:
+        """Note that the session has ended."""
+
 
 class Dispatcher:
     """The engine's handler of sessions and messages, for a `socketio.Server` that has no namespaces yet.
@@ -120,7 +123,9 @@ class Dispatcher:
         for name in self._fan_out.namespaces_of(eio_sid):
             self.leave(eio_sid, name, reason)
         self._library.environ.pop(eio_sid, None)
-        self._accounts.pop(eio_sid, None)
+        account = self._accounts.pop(eio_sid, None)
+        if account is not None:
+            account.close()
         environ.pop("werkzeug.request", None)  # it refers back: parted, both are freed at once
 
     def receive(self, eio_sid: str, data: str | bytes) -> None:
