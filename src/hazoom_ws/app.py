@@ -99,6 +99,7 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         client_manager=fan_out,
         monitor_clients=False,
     )
+    accounts = Accounts(settings, api_keys)
     engine = Engine(
         async_mode=async_mode,
         async_handlers=False,
@@ -113,6 +114,7 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         incoming_total_limit_bytes=settings.incoming_total_limit_bytes,
         message_timeout_s=settings.message_timeout_s,
         handle_request=handle_request,
+        admit=accounts.admit,
     )
     engine.install(socketio.server)
 
@@ -133,7 +135,7 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         outbox_limit_bytes=settings.outbox_limit_bytes,
         namespaces_of=registry.namespaces_of,
     )
-    engine.sweeps.append(delivery.look_at_log)
+    engine.sweeps += [delivery.look_at_log, accounts.sweep]
     timers = Timers(delivery, start_task=start_task, sleep=sleep)
 
     # Chat, and the AI's answers.
@@ -181,10 +183,7 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
     statistics = Statistics(hub, answers, bridge)
 
     # Who calls all that: clients, the application around us, HTTP.
-    # Handlers that others add find the client's request in Flask's.
-    environ = {**create_environ("/socket.io/"), "flask.app": app}
     asking = Asking(run_beside(delivery, None, start_task), wake=timers.ensure_running)
-    accounts = Accounts(settings, api_keys)
     identities = Identities(
         hub,
         delivery,
@@ -199,7 +198,8 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         engine,
         fan_out,
         reply=delivery.reply,
-        environ=environ,
+        # Handlers that others add find the client's request in Flask's.
+        environ={**create_environ("/socket.io/"), "flask.app": app},
         open_account=accounts.open,
         close_account=identities.close,
         admit=identities.admit,
@@ -242,7 +242,9 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         identities,
         running.close,
         outside.publish,
-        LoggingOut(hub, answers, accounts, outside, fan_out, dispatcher.disconnect).disconnect_user,
+        LoggingOut(
+            hub, answers, accounts, turn=outside.turn, fan_out=fan_out, disconnect=dispatcher.disconnect
+        ).disconnect_user,
     )
     tasks = Tasks(delivery, start_task)
     chat = Chat(

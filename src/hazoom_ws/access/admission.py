@@ -17,7 +17,7 @@ from hazoom_ws.access.identities import Identity, identity_of_answer
 from hazoom_ws.access.jwks import Jwks
 from hazoom_ws.access.limits import Account
 from hazoom_ws.access.tokens import KeysAreNeeded, TokenCheck, settled_keys
-from hazoom_ws.errors import HazoomError, NotAllowed, Unauthorized
+from hazoom_ws.errors import HazoomError, NotAllowed, TooManyConnections, Unauthorized
 from hazoom_ws.settings import Settings
 
 _REFUSING = (401, 403)
@@ -94,10 +94,14 @@ class Admission:
         """Let an account have its identity, the first one that there is; return why not."""
         if isinstance(found, HazoomError):
             return self._refused(found)
-        if account.identity is None:
-            account.identity = found
-        elif account.identity.user != found.user:
+        if account.identity is not None and account.identity.user != found.user:
             return self._refused(Unauthorized("another user than the connection's"))
+        if account.identity is None:
+            try:
+                account.set_user(found.user)
+            except TooManyConnections as error:
+                return error
+            account.identity = found
         return None
 
     def _identify(self, account: Account, auth: object, then: Found) -> None:

@@ -65,9 +65,8 @@ class Identities:
 
     def close(self, session_id: str) -> None:
         """Forget the client of a session that has ended."""
-        account = self._accounts.get(session_id)
+        account = self._accounts.close(session_id)
         if account is not None:
-            self._accounts.close(session_id)
             self.expiry.forget(account)
 
     def refresh(self, session_id: str, token: str) -> Deferred:

@@ -4,13 +4,14 @@ Called by the application around us and by the HTTP route for backends; from whe
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
 
 from hazoom_ws.access.accounts import Accounts
 from hazoom_ws.chat.hub import Hub
 from hazoom_ws.chat.presence import User
 from hazoom_ws.llm_bridge.answers import Answers
 from hazoom_ws.names import composed
-from hazoom_ws.namespaces.application import FromApplication
 from hazoom_ws.transport.socketio.fan_out import FanOut
 
 
@@ -22,15 +23,19 @@ class LoggingOut:
         hub: Hub,
         answers: Answers,
         accounts: Accounts,
-        outside: FromApplication,
+        *,
+        turn: Callable[[], AbstractContextManager[Any]],
         fan_out: FanOut,
         disconnect: Callable[[str, str], None],
     ) -> None:
-        """``disconnect(sid, namespace)`` says goodbye to a client, which then stays away (`Dispatcher.disconnect`)."""
+        """``turn`` is `FromApplication.turn`.
+
+        ``disconnect(sid, namespace)`` says goodbye to a client, which then stays away (`Dispatcher.disconnect`).
+        """
         self._hub = hub
         self._answers = answers
         self._accounts = accounts
-        self._outside = outside
+        self._turn = turn
         self._fan_out = fan_out
         self._disconnect = disconnect
 
@@ -41,7 +46,7 @@ class LoggingOut:
         is not here is no error. Raises RuntimeError in a foreign thread.
         """
         ended_count = 0
-        with self._outside.turn():
+        with self._turn():
             # Who was identified has the first id, a name that nobody checks is the second.
             for user in (User.identified(user_id, ""), User.named(composed(user_id.strip()))):
                 # Who has documents or boards open only is known by its account.

@@ -38,6 +38,10 @@ def _count(text: str, *, largest: int = _LARGEST) -> Meta:
     return Meta(ge=1, le=largest, description=text)
 
 
+def _rate(text: str) -> Meta:
+    return Meta(ge=0, le=_LARGEST, description=text)
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All settings, as they were given: `checks.checked` finds out whether they can be used."""
 
@@ -195,6 +199,54 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     relay_rate_limit_burst_count: Annotated[
         int, _count("Relayed items that a connection may send at once before relay_rate_limit_per_s holds.")
     ] = 240
+    user_rate_limit_per_s: Annotated[
+        float,
+        _rate(
+            "Events per second of all connections of a user, four at full rate; what is relayed counts as a part of one, "
+            "many bytes as several. Guests are not limited by it. 0 turns it off."
+        ),
+    ] = 200.0
+    user_rate_limit_burst_count: Annotated[
+        int, _count("Events that a user's connections may send at once before user_rate_limit_per_s holds.")
+    ] = 400
+    connections_per_user_limit: Annotated[
+        int,
+        _count("Connections of one user, guests excepted: tabs and devices of a person, and programs that share a name."),
+    ] = 100
+    address_rate_limit_per_s: Annotated[
+        float,
+        _rate(
+            "Events per second of all connections from one address, counted as those of a user: a school behind one "
+            "address, and no more than the server has left for everybody else. 0 turns it off."
+        ),
+    ] = 1000.0
+    address_rate_limit_burst_count: Annotated[
+        int, _count("Events that may come from one address at once before address_rate_limit_per_s holds.")
+    ] = 2000
+    connections_per_address_limit: Annotated[
+        int, _count("Connections from one address: a school behind one, and a small part of what the server takes.")
+    ] = 1000
+    connect_rate_limit_per_s: Annotated[
+        float,
+        _rate("New connections per second from one address, with which a school is back within 10 s. 0 turns it off."),
+    ] = 50.0
+    connect_rate_limit_burst_count: Annotated[
+        int, _count("New connections that may come from one address at once before connect_rate_limit_per_s holds.")
+    ] = 500
+    connect_total_rate_limit_per_s: Annotated[
+        float,
+        _rate("New connections per second in all: a third of what a core takes. 0 turns it off."),
+    ] = 2000.0
+    connect_total_rate_limit_burst_count: Annotated[
+        int, _count("New connections that may come at once: all of a server that was started anew.")
+    ] = 10_000
+    address_limit_count: Annotated[
+        int,
+        _count(
+            "Addresses, and users, without a connection that are remembered until they may do everything again, 0.5 KB "
+            "each; over it those who left first are forgotten."
+        ),
+    ] = 20_000
     trusted_proxies: Annotated[
         tuple[str, ...],
         Meta(
@@ -288,7 +340,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ping_timeout_s: Annotated[float, _seconds("A client that leaves a heartbeat unanswered this long is gone.")] = 20.0
     connect_timeout_s: Annotated[
         float, _seconds("A connection that is in no namespace for this long is closed: it costs memory and does nothing.")
-    ] = 20.0
+    ] = 10.0
     request_timeout_s: Annotated[
         float,
         _seconds(

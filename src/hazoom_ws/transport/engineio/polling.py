@@ -39,6 +39,7 @@ def serve(engine: Engine, environ: dict[str, Any], query: Mapping[str, str]) -> 
     if session is None:
         if method != "GET":
             raise Refused(BAD_METHOD)
+        handshake.admit(engine, environ)
         session = engine.open(environ)
         session.start_polling()
         engine.send_open_packet(session)

@@ -362,15 +362,15 @@ class Loop:
         connection = newcomer.connection
         self._newcomers.stop(newcomer)
         self.engine.unfinished.release(newcomer)
+        environ["REMOTE_ADDR"] = newcomer.address[0]
         try:
             handshake.check_origin(self.engine, environ)
             session, answer = handshake.accept_websocket(self.engine, environ, handshake.query_of(environ))
         except Refused as refusal:
             handshake.note_refusal(self.engine, environ, refusal)
-            newcomer.say_last(http_heads.answer(refusal.status, refusal.body, "application/json"))
+            newcomer.say_last(http_heads.answer(refusal.status, refusal.body, "application/json", refusal.headers))
             return
         environ |= self._served_at
-        environ["REMOTE_ADDR"] = newcomer.address[0]
         self._carry(connection, session, answer, environ, self.replace)
 
     def _carry(
