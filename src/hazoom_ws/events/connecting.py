@@ -4,7 +4,7 @@ from typing import Any, ClassVar, Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
-from hazoom_ws.events.base import IfSlow
+from hazoom_ws.events.base import IfSlow, ServerEvent
 
 
 class Auth(Struct, frozen=True, kw_only=True):
@@ -50,3 +50,16 @@ class Status(Struct, frozen=True, kw_only=True):
     server: ServerInfo
     recovered: bool = False
     client: str
+
+
+class Bye(ServerEvent, frozen=True, kw_only=True):
+    """The last event of a connection that the server closes on purpose, on each of our namespaces.
+
+    ``reconnect``: the client is to come back, ``retry_after_ms`` milliseconds from now; the close is one after which the
+    official client does that. False: it is one after which that stays away.
+    """
+
+    event: ClassVar[str] = "bye"
+    reason: str
+    reconnect: bool
+    retry_after_ms: int = 0
