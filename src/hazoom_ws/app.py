@@ -190,7 +190,6 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         accounts,
         Admission(settings, asking, api_keys, engine.refusals.note),
         emit=fan_out.emit,
-        end=fan_out.close,
         wake=timers.ensure_running,
     )
     dispatcher = Dispatcher(
@@ -242,9 +241,7 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         identities,
         running.close,
         outside.publish,
-        LoggingOut(
-            hub, answers, accounts, turn=outside.turn, fan_out=fan_out, disconnect=dispatcher.disconnect
-        ).disconnect_user,
+        LoggingOut(hub, answers, accounts, delivery, outside.turn).disconnect_user,
     )
     tasks = Tasks(delivery, start_task)
     chat = Chat(

@@ -24,6 +24,7 @@ from hazoom_ws.chat.rights import EVERYTHING, Rights
 from hazoom_ws.chat.typing import TypingIndicators, TypingKey
 from hazoom_ws.errors import NotAllowed, NotInRoom, TooManyRooms
 from hazoom_ws.events.base import FinishReason
+from hazoom_ws.events.connecting import Bye
 from hazoom_ws.events.rooms import HistoryPage, NewMessage, RoomJoined, RoomLeft, UserJoined, UserLeft
 from hazoom_ws.events.typing import UserTyping
 from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, MessageLog, Page, Said
@@ -175,7 +176,7 @@ class Hub:
         if session is None or not is_same(session.user, user, user_name):
             return None
         if session.connection is not None:
-            self.deliver(Close(session.connection))
+            self.deliver(Close(session.connection, Bye(reason="replaced", reconnect=False)))
             self.disconnect(session.connection)
         connection = Connection(connection_id, session.user if user is None else user, session.conversation_id, rights)
         self.recoverable.resume(session, pid, connection)

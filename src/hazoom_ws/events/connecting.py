@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from hazoom_ws.events.base import ClientPayload, IfSlow
+from hazoom_ws.events.base import ClientPayload, IfSlow, ServerEvent
 from hazoom_ws.settings import Settings
 
 
@@ -117,3 +117,16 @@ class Status(Struct, frozen=True, kw_only=True):
     recovered: bool = False
     client: str
     limits: Raw
+
+
+class Bye(ServerEvent, frozen=True, kw_only=True):
+    """The last event of a connection that the server closes on purpose, on each of our namespaces.
+
+    ``reconnect``: the client is to come back, ``retry_after_ms`` milliseconds from now; the close is one after which the
+    official client does that. False: it is one after which that stays away.
+    """
+
+    event: ClassVar[str] = "bye"
+    reason: str
+    reconnect: bool
+    retry_after_ms: int = 0

@@ -18,7 +18,7 @@ from hazoom_ws.chat.hub import Hub
 from hazoom_ws.delivery.delivery import Delivery
 from hazoom_ws.delivery.effects import Later
 from hazoom_ws.errors import HazoomError, NotAllowed, Unauthorized
-from hazoom_ws.events.connecting import RefreshToken, TokenRefreshed
+from hazoom_ws.events.connecting import Bye, RefreshToken, TokenRefreshed
 from hazoom_ws.events.refusals import report_of
 from hazoom_ws.namespaces.replies import fields_of, refusal
 from hazoom_ws.transport.socketio.dispatch import Deferred
@@ -37,17 +37,15 @@ class Identities:
         admission: Admission,
         *,
         emit: Callable[..., None],
-        end: Callable[[str], None],
         wake: Callable[[], None],
     ) -> None:
-        """``emit`` is the fan-out's; ``end(session_id)`` closes a connection in the way that makes it come back."""
+        """``emit`` is the fan-out's; ``wake`` is called when something is to be done later."""
         self.on_rights_changed: Callable[[Account], object] = lambda _: None  # told beside who is put out of rooms here
         self._hub = hub
         self._delivery = delivery
         self._accounts = accounts
         self._admission = admission
         self._emit = emit
-        self._end = end
         self.expiry = Expiry(tell=self._tell_expired, end=self._end_expired, find=accounts.get, wake=wake)
 
     def admit(self, account: Account, auth: object, then: Callable[[Any], None]) -> None:
@@ -98,7 +96,10 @@ class Identities:
         self._tell(account, Unauthorized("its time is over", retry=True), "connect")
 
     def _end_expired(self, account: Account) -> None:
-        self._delivery.add(Later(lambda _: self._end(account.id)))
+        self._delivery.add(Later(partial(self._dismiss, account.id)))
+
+    def _dismiss(self, session_id: str, _reply: None) -> None:
+        self._delivery.dismiss(session_id, Bye(reason="expired", reconnect=True))
 
     def _tell(self, account: Account, error: HazoomError, event: str) -> None:
         """Send the event ``error`` on each namespace of ours that a client is in."""

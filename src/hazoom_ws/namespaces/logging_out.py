@@ -5,14 +5,17 @@ Called by the application around us and by the HTTP route for backends; from whe
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 from hazoom_ws.access.accounts import Accounts
 from hazoom_ws.chat.hub import Hub
 from hazoom_ws.chat.presence import User
+from hazoom_ws.delivery.delivery import Delivery
+from hazoom_ws.delivery.effects import Later
+from hazoom_ws.events.connecting import Bye
 from hazoom_ws.llm_bridge.answers import Answers
 from hazoom_ws.names import composed
-from hazoom_ws.transport.socketio.fan_out import FanOut
 
 
 class LoggingOut:
@@ -23,21 +26,15 @@ class LoggingOut:
         hub: Hub,
         answers: Answers,
         accounts: Accounts,
-        *,
+        delivery: Delivery,
         turn: Callable[[], AbstractContextManager[Any]],
-        fan_out: FanOut,
-        disconnect: Callable[[str, str], None],
     ) -> None:
-        """``turn`` is `FromApplication.turn`.
-
-        ``disconnect(sid, namespace)`` says goodbye to a client, which then stays away (`Dispatcher.disconnect`).
-        """
+        """``turn`` is `FromApplication.turn`."""
         self._hub = hub
         self._answers = answers
         self._accounts = accounts
+        self._delivery = delivery
         self._turn = turn
-        self._fan_out = fan_out
-        self._disconnect = disconnect
 
     def disconnect_user(self, user_id: str) -> int:
         """Log out whoever has this id, the name in open mode; return how many connections have ended.
@@ -60,8 +57,10 @@ class LoggingOut:
         return ended_count
 
     def _end(self, connection_id: str) -> None:
-        # Not the session below: a client that polls would not hear of it, and come back.
-        for namespace in self._fan_out.namespaces_of(connection_id):
-            client = self._fan_out.client_of(connection_id, namespace)
-            if client is not None:
-                self._disconnect(client.sid, namespace)
+        clients = self._delivery.clients_of(connection_id)
+        if clients is not None:
+            self._hub.disconnect(clients.connection, may_return=False)
+        self._delivery.add(Later(partial(self._dismiss, connection_id)))
+
+    def _dismiss(self, connection_id: str, _reply: None) -> None:
+        self._delivery.dismiss(connection_id, Bye(reason="logged_out", reconnect=False))

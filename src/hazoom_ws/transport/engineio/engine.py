@@ -27,6 +27,7 @@ from hazoom_ws.transport.bounds.heap import Heap
 from hazoom_ws.transport.bounds.outbox import Outbox, OutboxTotal
 from hazoom_ws.transport.bounds.refusals import Refusals
 from hazoom_ws.transport.bounds.unfinished import Unfinished
+from hazoom_ws.transport.engineio.parting import Parting
 from hazoom_ws.transport.engineio.python_engineio_overrides import HandleRequest, LibraryFace
 from hazoom_ws.transport.engineio.session import (
     SLOW_READER,
@@ -80,6 +81,7 @@ class Engine(LibraryFace):
         # Greenlets change places only where they wait, and nothing under the lock does; eventlet's lock costs much.
         self.lock: AbstractContextManager[Any] = threading.RLock() if self.async_mode == "threading" else nullcontext()
         self.refusals = Refusals(clock=clock)
+        self.parting = Parting(clock, self.lock)
         self.unfinished = Unfinished(incoming_total_limit_bytes, message_timeout_s, self.lock)
         # First who has not finished a request, then who has joined nothing.
         end_one = (lambda: self.unfinished.cut_off_oldest(SHORT_OF_FILES), self.close_oldest_unjoined)
@@ -89,6 +91,7 @@ class Engine(LibraryFace):
         self.sweeps: list[Callable[[float], None]] = [
             self._sweep,
             self.refusals.sweep,
+            self.parting.sweep,
             self.unfinished.sweep,
             self.descriptors.sweep,
             Heap().sweep,
@@ -264,7 +267,10 @@ class Engine(LibraryFace):
         if session.changed is not None:
             assert session.outbox is not None
             with session.changed:
-                session.outbox.clear()
+                if reason == self.reason.SERVER_DISCONNECT and session.websocket is None:
+                    self.parting.begin(session)
+                else:
+                    session.outbox.clear()
                 session.changed.notify_all()
         for websocket in (session.websocket, session.candidate):
             if websocket is not None:
