@@ -255,7 +255,7 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         wall_clock=time.time,
     )
     if features:
-        hub.on_left = partial(chat.in_turn, registry.left)
+        hub.rooms.on_left = partial(chat.in_turn, registry.left)
     for namespace in build_namespaces(registry, parts, chat, tasks):
         socketio.on_namespace(namespace)
         outside.ours.add(namespace.namespace)

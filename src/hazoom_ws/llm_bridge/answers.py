@@ -15,8 +15,9 @@ from typing import Any
 from msgspec import UNSET, UnsetType
 
 from hazoom_ws.chat.effects import Broadcast, Effect, Numbered, Push, place_of
-from hazoom_ws.chat.hub import NOTICE_INTERVAL_S, Hub
+from hazoom_ws.chat.hub import Hub
 from hazoom_ws.chat.presence import Connection, User
+from hazoom_ws.chat.rooms import NOTICE_INTERVAL_S
 from hazoom_ws.deadlines import Deadlines
 from hazoom_ws.errors import BadPayload, Forbidden, Internal, LlmFailed, LogUnavailable, NotFound
 from hazoom_ws.events.base import ServerEvent

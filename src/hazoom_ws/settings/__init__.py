@@ -1,7 +1,7 @@
 """Every tunable: its unit, its default and the reason for it.
 
 What a value must be beside its type and range is in `checks`, where values come from in `sources`. Knows
-nothing about Flask or sockets.
+nothing about Flask or sockets. It is long because it is one table: who looks for a setting reads it from top to bottom.
 """
 
 import re

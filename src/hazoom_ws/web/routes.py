@@ -48,7 +48,9 @@ def create_blueprint(
     blueprint.register_blueprint(backends)
     is_local = local_reader(settings.host)
 
-    def may_see(*, is_open: bool = False) -> bool:
+    is_open = settings.auth == "open" and settings.allow_open
+
+    def may_see() -> bool:
         environ = flask.request.environ
         return may_see_pages(environ, keys, is_local=is_local(environ), is_open=is_open)
 
@@ -75,7 +77,7 @@ def create_blueprint(
     @blueprint.get("/health")
     def health() -> Response:
         with delivery.turn():
-            counts = {"active_connections": hub.connection_count, "rooms": hub.room_count}
+            counts = {"active_connections": hub.connection_count, "rooms": len(hub.rooms)}
         version = {"version": __version__} if may_see() else {}
         return _json(**{"status": "healthy", "service": SERVICE, **version, **counts})
 
