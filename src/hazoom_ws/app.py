@@ -18,6 +18,7 @@ from hazoom_ws.chat.hub import Hub
 from hazoom_ws.delivery.beside import run_beside
 from hazoom_ws.delivery.delivery import Delivery
 from hazoom_ws.delivery.effects import Later
+from hazoom_ws.delivery.ending import Ending
 from hazoom_ws.delivery.ticker import Ticker
 from hazoom_ws.delivery.timers import Timers
 from hazoom_ws.live.documents.documents import Documents
@@ -52,6 +53,7 @@ from hazoom_ws.transport.socketio.packet import limited_packet_type
 from hazoom_ws.transport.socketio.quiet import quiet_logger
 from hazoom_ws.web import gunicorn
 from hazoom_ws.web.development import Application, SocketIO, is_only_looked_at
+from hazoom_ws.web.readiness import Readiness
 from hazoom_ws.web.routes import create_blueprint
 
 
@@ -201,6 +203,8 @@ def create_app(
         may_wait=engine.may_wait,
     )
     running = _Running(
+        grace_s=gunicorn.grace_s(gunicorn_worker, settings.shutdown_grace_s),
+        sleep=sleep,
         registry=registry,
         delivery=delivery,
         timers=timers,
@@ -211,7 +215,9 @@ def create_app(
         engine=engine,
         worker=worker,
     )
-    parts = Parts(settings, hub, answers, statistics, delivery, log, relay, states, running.close, outside.publish)
+    parts = Parts(
+        settings, hub, answers, statistics, delivery, log, relay, states, running.close, outside.publish, running.stop
+    )
     tasks = Tasks(delivery, start_task)
     chat = Chat(
         hub,
@@ -231,13 +237,19 @@ def create_app(
     socketio.server.emit = outside.emit
     app.extensions["hazoom_ws"] = parts
     app.let_go = running.close
-    app.register_blueprint(create_blueprint(hub, statistics, delivery, log))
+    readiness = Readiness(
+        delivery,
+        log,
+        is_ending=lambda: running.ending.is_begun,
+        disk_free_limit_bytes=settings.disk_free_limit_bytes,
+        lag_s=lambda: float(engine.lag_s()),  # whoever serves puts it there later
+    )
+    app.register_blueprint(create_blueprint(hub, statistics, delivery, readiness.why_not))
 
     timers.serve(hub.run_due, answers.run_due, bridge.run_due, documents.let_go_idle)
     running.start()
     if gunicorn_worker is not None:
-        warn = partial(engine.refusals.note, level=logging.WARNING)
-        engine.sweeps.append(gunicorn.end_watch(gunicorn_worker, running.stop, engine.sessions.__len__, warn))
+        _watch(gunicorn_worker, engine, partial(start_task, running.stop))  # the sweeps go on meanwhile
     return app
 
 
@@ -247,6 +259,8 @@ class _Running:
     def __init__(
         self,
         *,
+        grace_s: float,
+        sleep: Callable[[float], object],
         registry: Registry,
         delivery: Delivery,
         timers: Timers,
@@ -257,12 +271,23 @@ class _Running:
         engine: Engine,
         worker: Any,
     ) -> None:
+        self.ending = Ending(
+            delivery,
+            refuse_new=(engine.refuse_new, bridge.refuse_new),
+            sessions=lambda: list(engine.sessions),
+            hear_no_more=engine.hear_no_more,
+            answers_count=answers.slots.taken_count,
+            is_all_heard=engine.is_all_heard,
+            grace_s=grace_s,
+            clock=time.monotonic,
+            sleep=sleep,
+        )
         self._delivery = delivery
         self._answers = answers
         self._engine = engine
         # In this order: nothing is asked any more, the last words are sent and kept, what they needed is given back.
-        self._closes: list[Callable[[], object]] = [registry.close, timers.close, ticker.close, bridge.close, engine.stop]
-        self._closes += [documents.close, delivery.close_log]
+        self._closes: list[Callable[[], object]] = [registry.close, timers.close, ticker.close, bridge.close]
+        self._closes += [self.ending.let_go_now, engine.stop, documents.close, delivery.close_log]
         if worker is not None:
             self._closes.append(worker.close)
 
@@ -273,6 +298,7 @@ class _Running:
 
     def stop(self) -> None:
         """Let every client go, to come back, and keep what was said: the process is about to end."""
+        self.ending.run()
         self._engine.stop()
         self._delivery.settle()
 
@@ -280,6 +306,12 @@ class _Running:
         """Give all of it back; calling it again changes nothing."""
         for close in self._closes:
             close()
+
+
+def _watch(gunicorn_worker: Any, engine: Engine, stop: Callable[[], object]) -> None:
+    """Stop when gunicorn's worker is to end."""
+    warn = partial(engine.refusals.note, level=logging.WARNING)
+    engine.sweeps.append(gunicorn.end_watch(gunicorn_worker, stop, engine.sessions.__len__, warn))
 
 
 def _worker(engine: Engine) -> Any:

@@ -21,7 +21,8 @@ class Parts(Struct, frozen=True):
 
     ``close()`` is for an application that does not end with its process: its clients are disconnected, its tasks end within
     a second, and the file of its log, the connections to its backend and its threads are given back. Calling it again
-    changes nothing. ``publish`` is `FromApplication.publish`: how the application says something in a room.
+    changes nothing. ``stop()`` is for one that does: see `Ending.run`. ``publish`` is `FromApplication.publish`: how the
+    application says something in a room.
     """
 
     settings: Settings
@@ -34,4 +35,5 @@ class Parts(Struct, frozen=True):
     states: States
     close: Callable[[], None]
     publish: Callable[..., Published]
+    stop: Callable[[], None]
     clock: Callable[[], float] = time.monotonic

@@ -1,5 +1,6 @@
 """The HTTP routes: the pages, and what monitoring asks."""
 
+from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 
@@ -9,7 +10,6 @@ from flask import Blueprint, Response
 
 from hazoom_ws.chat.hub import Hub
 from hazoom_ws.delivery.delivery import Delivery
-from hazoom_ws.message_log.contract import MessageLog
 from hazoom_ws.metrics.statistics import Statistics
 from hazoom_ws.version import __version__
 
@@ -25,8 +25,10 @@ _PAGE_HEADERS = {
 }
 
 
-def create_blueprint(hub: Hub, statistics: Statistics, delivery: Delivery, log: MessageLog) -> Blueprint:
-    """Return the routes of one application."""
+def create_blueprint(
+    hub: Hub, statistics: Statistics, delivery: Delivery, why_not_ready: Callable[[], str | None]
+) -> Blueprint:
+    """Return the routes of one application. ``why_not_ready()``: None if it takes traffic, see `Readiness`."""
     blueprint = Blueprint("web", __name__)
 
     @blueprint.teardown_app_request
@@ -61,10 +63,9 @@ def create_blueprint(hub: Hub, statistics: Statistics, delivery: Delivery, log: 
 
     @blueprint.get("/ready")
     def ready() -> Response:
-        with delivery.turn():
-            log.look()  # nobody may be saying anything
-        if log.problem is not None:
-            return _json(HTTPStatus.SERVICE_UNAVAILABLE, status="unavailable", reason=f"message log: {log.problem}")
+        reason = why_not_ready()
+        if reason is not None:
+            return _json(HTTPStatus.SERVICE_UNAVAILABLE, status="unavailable", reason=reason)
         return _json(status="ready")
 
     @blueprint.get("/api/v1/status")

@@ -1,4 +1,4 @@
-"""Sessions that poll and were closed with something left to say: their client's next poll gets it, the one after it the end.
+"""Sessions that poll and were closed with something left to say: their client's next poll gets it, another one the end.
 
 A client is without a poll for a moment after each answer, and would hear of the close by an error. The official one acts on
 an end before it acts on what came in the same answer: so that has one of its own. Called by the `Engine` and by polls, from
