@@ -355,6 +355,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "balancers keep theirs, which would use it just as it ends. With --async-mode threading none is kept."
         ),
     ] = 75.0
+    shutdown_grace_s: Annotated[
+        float,
+        _seconds(
+            "All that a stop takes: answers of the AI that run when the signal comes may go on for it, less two seconds to "
+            "say goodbye. Containers are killed after 10.",
+            longest_s=3600.0,
+        ),
+    ] = 8.0
+    disk_free_limit_bytes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=_LARGEST,
+            description="Bytes that are to be free where the file of messages is. With less /ready says 503, while there "
+            "is time to act; 0 turns it off.",
+        ),
+    ] = 67108864
     message_timeout_s: Annotated[
         float,
         _seconds(
