@@ -6,7 +6,7 @@ from typing import Any
 
 from hazoom_ws.access.addresses import address_reader
 from hazoom_ws.access.buckets import TokenBucket
-from hazoom_ws.access.limits import Account
+from hazoom_ws.access.limits import Account, Costs
 from hazoom_ws.access.programs import takes_offsets
 from hazoom_ws.access.shares import Shares
 from hazoom_ws.settings import Settings
@@ -21,6 +21,7 @@ class Accounts:
         """``clock`` is monotonic, in seconds."""
         self._settings = settings
         self._clock = clock
+        self._costs = Costs.of(settings)
         self._address_of = address_reader(settings.trusted_proxies)
         self.users = Shares(
             "user",
@@ -71,6 +72,7 @@ class Accounts:
             takes_offsets=takes_offsets(environ),
             of_address=self.addresses.open(address, self._clock()) if address else None,
             users=self.users,
+            costs=self._costs,
         )
 
     def sweep(self, now_s: float) -> None:
