@@ -21,6 +21,7 @@ _WITHOUT_EPOLL_TOO = (
     "test_application",
     "test_durability",
     "test_engine_io",
+    "test_headers",
     "test_hostile_clients",
     "test_hostile_http",
     "test_live",
