@@ -13,7 +13,9 @@ from flask_cors import CORS
 from werkzeug.test import create_environ
 
 from hazoom_ws.access.accounts import Accounts
+from hazoom_ws.access.admission import Admission
 from hazoom_ws.access.api_keys import ApiKeys
+from hazoom_ws.access.asking import Asking
 from hazoom_ws.access.origins import OriginCheck, cors_origins
 from hazoom_ws.chat.hub import Hub
 from hazoom_ws.delivery.beside import run_beside
@@ -38,6 +40,7 @@ from hazoom_ws.namespaces.chat import Chat
 from hazoom_ws.namespaces.documents import PREFIX as DOCUMENTS
 from hazoom_ws.namespaces.documents import DocumentsNamespace, send_to_editors
 from hazoom_ws.namespaces.features import Feature
+from hazoom_ws.namespaces.identities import Identities
 from hazoom_ws.namespaces.logging_out import LoggingOut
 from hazoom_ws.namespaces.parts import Parts
 from hazoom_ws.namespaces.registry import Registry
@@ -60,7 +63,7 @@ from hazoom_ws.web.routes import create_blueprint
 
 
 @gunicorn.in_one_line()
-def create_app(
+def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
     settings: Settings | None = None, *, async_mode: str = "threading", features: Sequence[type[Feature]] = ()
 ) -> Flask:
     """Build an application that shares nothing with any other.
@@ -96,6 +99,7 @@ def create_app(
         client_manager=fan_out,
         monitor_clients=False,
     )
+    accounts = Accounts(settings, api_keys)
     engine = Engine(
         async_mode=async_mode,
         async_handlers=False,
@@ -110,6 +114,7 @@ def create_app(
         incoming_total_limit_bytes=settings.incoming_total_limit_bytes,
         message_timeout_s=settings.message_timeout_s,
         handle_request=handle_request,
+        admit=accounts.admit,
     )
     engine.install(socketio.server)
 
@@ -130,7 +135,7 @@ def create_app(
         outbox_limit_bytes=settings.outbox_limit_bytes,
         namespaces_of=registry.namespaces_of,
     )
-    engine.sweeps.append(delivery.look_at_log)
+    engine.sweeps += [delivery.look_at_log, accounts.sweep]
     timers = Timers(delivery, start_task=start_task, sleep=sleep)
 
     # Chat, and the AI's answers.
@@ -178,21 +183,30 @@ def create_app(
     statistics = Statistics(hub, answers, bridge)
 
     # Who calls all that: clients, the application around us, HTTP.
-    # Handlers that others add find the client's request in Flask's.
-    environ = {**create_environ("/socket.io/"), "flask.app": app}
+    asking = Asking(run_beside(delivery, None, start_task), wake=timers.ensure_running)
+    identities = Identities(
+        hub,
+        delivery,
+        accounts,
+        Admission(settings, asking, api_keys, engine.refusals.note),
+        emit=fan_out.emit,
+        wake=timers.ensure_running,
+    )
     dispatcher = Dispatcher(
         socketio.server,
         engine,
         fan_out,
         reply=delivery.reply,
-        environ=environ,
-        open_account=Accounts(settings).open,
+        # Handlers that others add find the client's request in Flask's.
+        environ={**create_environ("/socket.io/"), "flask.app": app},
+        open_account=accounts.open,
+        close_account=identities.close,
+        admit=identities.admit,
         paced=registry.paced(),
     )
-    dispatcher.serve_protocols(
-        {BOARDS: BoardsNamespace(settings, delivery, fan_out)},
-        {DOCUMENTS: DocumentsNamespace(documents, settings, delivery, fan_out, dispatcher.disconnect)},
-    )
+    editors = DocumentsNamespace(documents, settings, delivery, fan_out, dispatcher.disconnect)
+    identities.on_rights_changed = editors.check_rights
+    dispatcher.serve_protocols({BOARDS: BoardsNamespace(settings, delivery, fan_out)}, {DOCUMENTS: editors})
     TestClients(socketio.server, fan_out, dispatcher)
     outside = FromApplication(
         settings,
@@ -224,9 +238,10 @@ def create_app(
         log,
         relay,
         states,
+        identities,
         running.close,
         outside.publish,
-        LoggingOut(hub, answers, outside, fan_out, dispatcher.disconnect).disconnect_user,
+        LoggingOut(hub, answers, accounts, delivery, outside.turn).disconnect_user,
     )
     tasks = Tasks(delivery, start_task)
     chat = Chat(
@@ -259,7 +274,9 @@ def create_app(
         )
     )
 
-    timers.serve(hub.run_due, answers.run_due, bridge.run_due, documents.let_go_idle)
+    timers.serve(
+        hub.run_due, answers.run_due, bridge.run_due, documents.let_go_idle, asking.run_due, identities.expiry.run_due
+    )
     running.start()
     if gunicorn_worker is not None:
         warn = partial(engine.refusals.note, level=logging.WARNING)

@@ -114,6 +114,26 @@ class TooManyRooms(HazoomError):
         super().__init__(f"a connection can be in {limit} rooms at most; leave one first")
 
 
+class TooManyConnections(HazoomError):
+    """One more connection than a user may have."""
+
+    code = "rate_limited"
+    retry = True
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"a user can have {limit} connections at most; close one first")
+
+
+class BoardIsFull(HazoomError):
+    """One more client than a board may have, or than may follow another one."""
+
+    code = "rate_limited"
+    retry = True
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit} are there, which is the limit; try again when one has left")
+
+
 class TooManyStreams(HazoomError):
     """One more answer of the AI than may run and wait."""
 

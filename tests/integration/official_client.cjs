@@ -37,6 +37,11 @@ const commands = {
   transport: ({ socket, call }) => write({ call, reply: sockets.get(socket).io.engine.transport.name }),
   // What the client sends to be recognised: private to it, and what a thief would have.
   session: ({ socket, call }) => write({ call, reply: { pid: sockets.get(socket)._pid, offset: sockets.get(socket)._lastOffset } }),
+  // What the client says of itself when it comes back.
+  set_auth({ socket, call, auth }) {
+    sockets.get(socket).auth = auth;
+    write({ call, reply: null });
+  },
   close({ socket, call }) {
     sockets.get(socket).io._close();
     write({ call, reply: null });

@@ -40,6 +40,7 @@ def test_a_client_is_greeted_over_the_transport_it_chose(
         "server": {"name": "hazoom_ws", "version": status["server"]["version"]},
         "recovered": False,
         "client": status["client"],
+        "limits": status["limits"],
     }
     if offered[0] != used:
         assert socket.wait_for("upgrade") == {"transport": used}

@@ -161,6 +161,26 @@ def test_a_pid_is_held_by_one_connection_at_a_time(server, client, room):
     assert second.emit("message", {"room": room, "message": "it is me"})["ok"] is True
 
 
+@pytest.mark.parametrize("transports", [["websocket"], ["polling"]])
+def test_who_was_replaced_is_told_and_stays_away_on_every_namespace(server, client, room, transports):
+    """Two tabs with one pid ended each other for ever."""
+    ann = client.connect(server.url, auth={"user_name": unique("Ann")}, transports=transports, **QUICKLY)
+    typing = ann.open_namespace("/typing", auth={"user_name": ann.received("status")[0]["user"], **ann.session()})
+    second = client.connect(server.url, auth={"user_name": ann.received("status")[0]["user"], **ann.session()}, **QUICKLY)
+    assert second.received("status")[0]["recovered"] is True
+    for replaced in (ann, typing):
+        assert replaced.wait_for("disconnect")["reason"] == "io server disconnect"
+        assert replaced.received("bye") == [{"reason": "replaced", "reconnect": False, "retry_after_ms": 0}]
+    # Longer than it takes to come back: what a client that came back in the meantime would have ended is still here.
+    other = client.connect(server.url, auth={"user_name": unique("Bob")}, transports=transports, **QUICKLY)
+    server_said = {"reason": "replaced", "reconnect": False, "retry_after_ms": 0}
+    third = client.connect(server.url, auth={"user_name": ann.received("status")[0]["user"], **second.session()}, **QUICKLY)
+    assert second.wait_for("bye") == server_said
+    assert third.emit("message", {"message": "it is me"})["ok"] is True
+    other.wait_for("new_message", lambda said: said["message"] == "it is me")
+    assert [len(each.received("connect")) for each in (ann, typing, second, third)] == [1, 1, 1, 1]
+
+
 def test_who_said_goodbye_does_not_come_back_as_who_it_was(server, client, room):
     ann = member(client, server.url, room, user_name="Ann")
     session = ann.session()

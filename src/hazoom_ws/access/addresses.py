@@ -18,8 +18,17 @@ _CHAIN_LIMIT_CHARS = 2000  # of the header, from its end
 def address_reader(trusted_proxies: tuple[str, ...]) -> Callable[[Mapping[str, Any]], str]:
     """Return a function from a request, in the keys of WSGI, to the address that limits go by; "" for none.
 
+    It is that of `reader`; IPv6 addresses count by their /64.
+    """
+    read = reader(trusted_proxies)
+    return lambda environ: _limited(read(environ))
+
+
+def reader(trusted_proxies: tuple[str, ...]) -> Callable[[Mapping[str, Any]], str]:
+    """Return a function from a request, in the keys of WSGI, to the address of its client.
+
     ``trusted_proxies`` are networks, such as "127.0.0.0/8": the last address in ``X-Forwarded-For`` that is not in one of
-    them counts. IPv6 addresses count by their /64.
+    them counts.
     """
     networks = tuple(ipaddress.ip_network(network, strict=False) for network in trusted_proxies)
 
@@ -36,7 +45,7 @@ def address_reader(trusted_proxies: tuple[str, ...]) -> Callable[[Mapping[str, A
                 address = hop.strip() or address
                 if not is_trusted(address):
                     break
-        return _limited(address)
+        return address
 
     return read
 

@@ -5,6 +5,7 @@ them says who it is when it connects, and another one than before is refused.
 """
 
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -16,13 +17,14 @@ from hazoom_ws.access.identities import Identity, identity_of_answer
 from hazoom_ws.access.jwks import Jwks
 from hazoom_ws.access.limits import Account
 from hazoom_ws.access.tokens import KeysAreNeeded, TokenCheck, settled_keys
-from hazoom_ws.chat.rights import EVERYTHING
-from hazoom_ws.errors import HazoomError, NotAllowed, Unauthorized
+from hazoom_ws.errors import HazoomError, NotAllowed, TooManyConnections, Unauthorized
 from hazoom_ws.settings import Settings
 
 _REFUSING = (401, 403)
 _OK = 200
 _AUTH_LIMIT_BYTES = 32_768
+_WAITING_LIMIT_COUNT = 16  # of one connection
+_REFUSALS_LIMIT_COUNT = 10  # after which nobody is asked about a connection any more
 # What is called with the refusal, or with None for who may come in.
 Then = Callable[[HazoomError | None], None]
 Found = Callable[[Identity | HazoomError], None]
@@ -54,22 +56,18 @@ class Admission:
             else:
                 self._tokens = TokenCheck(settings, settled_keys(settings), wall_clock)
 
-    @property
-    def is_open(self) -> bool:
-        """Whether anybody may come in, as whoever they say."""
-        return self._settings.auth == "open"
-
     def admit(self, account: Account, auth: object, then: Then) -> None:
         """Find out whether a client may come in that says ``auth`` in its CONNECT, now or later."""
         if self._settings.auth == "open":
-            then(None)
+            is_stranger = account.credentials.is_from_elsewhere
+            then(self._refused(Unauthorized("from another machine, and allow_open is not set")) if is_stranger else None)
         elif self._settings.auth == "api_key":
             then(None if self._has_key(account, auth) else self._refused(Unauthorized("no key of ours")))
         else:
             self._identify(account, auth, lambda found: then(self._bound(account, found)))
 
     def refresh(self, account: Account, token: str, then: Callable[[HazoomError | None], None]) -> None:
-        """Find out whether a client that is in may stay with another token, which is the same user's; it has its rights then.
+        """Find out whether a client that is in may stay with another token of the same user, whose rights it has then.
 
         Nothing has changed where ``then`` is called with a refusal.
         """
@@ -89,16 +87,21 @@ class Admission:
             self._identify(account, {"token": token}, change)
 
     def _has_key(self, account: Account, auth: object) -> bool:
-        return account.credentials.has_key or self._api_keys.holds(_field_of(auth, "api_key"))
+        key = _field_of(auth, "api_key")
+        return account.credentials.has_key or (isinstance(key, str) and self._api_keys.holds(key))
 
     def _bound(self, account: Account, found: Identity | HazoomError) -> HazoomError | None:
         """Let an account have its identity, the first one that there is; return why not."""
         if isinstance(found, HazoomError):
             return self._refused(found)
-        if account.identity is None:
-            account.identity = found
-        elif account.identity.user != found.user:
+        if account.identity is not None and account.identity.user != found.user:
             return self._refused(Unauthorized("another user than the connection's"))
+        if account.identity is None:
+            try:
+                account.set_user(found.user)
+            except TooManyConnections as error:
+                return error
+            account.identity = found
         return None
 
     def _identify(self, account: Account, auth: object, then: Found) -> None:
@@ -115,7 +118,8 @@ class Admission:
             self._jwks.fetch(lambda: self._identify_with_keys(token, then))
 
     def _identify_with_keys(self, token: object, then: Found) -> None:
-        assert self._tokens is not None and self._jwks is not None
+        assert self._tokens is not None
+        assert self._jwks is not None
         try:
             if not self._jwks.is_known:
                 raise Unauthorized("the keys at jwt_jwks_url cannot be had", retry=True)
@@ -128,6 +132,34 @@ class Admission:
             then(found)
 
     def _ask(self, account: Account, auth: object, then: Found) -> None:
+        """Ask `auth_url`; one question at a time for a connection, and none for what was answered before."""
+        if account.asking is not None:
+            if len(account.asking) < _WAITING_LIMIT_COUNT:
+                account.asking.append(lambda: self._ask(account, auth, then))
+            else:
+                then(Unauthorized(f"more than {_WAITING_LIMIT_COUNT} namespaces at once", retry=True))
+            return
+        if account.identity is not None and account.vouched == auth:
+            then(account.identity)
+            return
+        if account.refusals_count >= _REFUSALS_LIMIT_COUNT:
+            then(Unauthorized("refused too often"))
+            return
+        account.asking = deque()
+
+        def judge(found: Identity | HazoomError) -> None:
+            if isinstance(found, HazoomError):
+                account.refusals_count += 1
+            else:
+                account.vouched = auth
+            waiting, account.asking = account.asking, None
+            then(found)
+            for ask in waiting or ():
+                ask()
+
+        self._ask_now(account, auth, judge)
+
+    def _ask_now(self, account: Account, auth: object, then: Found) -> None:
         try:
             body = msgspec.json.encode({"auth": auth, "address": account.credentials.address})
         except (TypeError, ValueError, RecursionError):
@@ -137,10 +169,9 @@ class Admission:
             return
         headers = {"Content-Type": "application/json", **account.credentials.headers}
 
-        def judge(answer: Answer | AskingFailed) -> None:
-            then(self._judged(answer))
-
-        self._asking.ask(Question("POST", self._settings.auth_url, headers, body), judge)
+        self._asking.ask(
+            Question("POST", self._settings.auth_url, headers, body), lambda answer: then(self._judged(answer))
+        )
 
     def _judged(self, answer: Answer | AskingFailed) -> Identity | HazoomError:
         if isinstance(answer, AskingFailed):
@@ -162,8 +193,3 @@ class Admission:
 
 def _field_of(auth: object, name: str) -> Any:
     return auth.get(name) if isinstance(auth, dict) else None
-
-
-def rights_of(account: Account) -> Any:
-    """Return what the client of an account may do."""
-    return EVERYTHING if account.identity is None else account.identity.rights

@@ -6,6 +6,7 @@ too slow is given up when the time is over, whatever it drips meanwhile; its tas
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from hazoom_ws.deadlines import Deadlines
@@ -101,7 +102,7 @@ class Asking:
                     asked.done(answer if error is None else AskingFailed(f"{type(error).__name__}"))
                 self._go_on()
 
-            self._run_beside(lambda asked=asked: _fetched(asked.question), end)
+            self._run_beside(partial(_fetched, asked.question), end)
 
 
 def _fetched(question: Question) -> Answer | AskingFailed:

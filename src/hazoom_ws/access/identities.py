@@ -4,7 +4,7 @@ Decides what such words have to be. Knows neither tokens nor HTTP.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -56,16 +56,16 @@ def identity_of_claims(claims: Claims, settings: Settings) -> Identity:
     name = claims.name
     if name is UNSET:  # then the id is shown, which may be longer than names are
         name = claims.sub[: settings.user_name_limit_chars]
-    return _identity(claims.sub, name, claims.rooms, claims.llm, claims.exp, settings)
+    return _identity(
+        Answer(user_id=claims.sub, user_name=name, rooms=claims.rooms, llm=claims.llm, expires_at=claims.exp), settings
+    )
 
 
 def identity_of_answer(body: bytes, settings: Settings, now: float) -> Identity:
     """Return whom an answer of `auth_url` is about. Raises `Unauthorized`, with ``retry``: it is not what it should be."""
     try:
         answer = msgspec.json.decode(body, type=Answer)
-        identity = _identity(
-            answer.user_id, answer.user_name, answer.rooms, answer.llm, answer.expires_at, settings
-        )
+        identity = _identity(answer, settings)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Unauthorized(f"its answer is not what it should be: {error}", retry=True) from None
     except Unauthorized as error:
@@ -75,28 +75,19 @@ def identity_of_answer(body: bytes, settings: Settings, now: float) -> Identity:
     return identity
 
 
-def _identity(
-    user_id: str,
-    name: str,
-    rooms: list[str] | UnsetType,
-    llm: bool | UnsetType,
-    expires_at: float | UnsetType,
-    settings: Settings,
-) -> Identity:
+def _identity(said: Answer, settings: Settings) -> Identity:
+    """Return whom that describes. Raises `Unauthorized`."""
     try:
-        user_id = checked_name("its id", user_id, _ID_LIMIT_CHARS)
-        name = checked_name("its name", name, settings.user_name_limit_chars)
+        user_id = checked_name("its id", said.user_id, _ID_LIMIT_CHARS)
+        name = checked_name("its name", said.user_name, settings.user_name_limit_chars)
     except BadPayload as error:
         raise Unauthorized(str(error)) from None
     if name.casefold() == composed(settings.assistant_name.strip()).casefold():
         raise Unauthorized("its name is the assistant's")
+    rooms, may_ask, expires_at = said.rooms, said.llm is not False, said.expires_at
     if rooms is not UNSET and len(rooms) > _PATTERNS_LIMIT_COUNT:
         raise Unauthorized(f"{len(rooms)} patterns of rooms, the limit is {_PATTERNS_LIMIT_COUNT}")
     if expires_at is not UNSET and not math.isfinite(expires_at):
         raise Unauthorized("its end is no moment")
-    rights = EVERYTHING if rooms is UNSET and llm is not False else Rights(_given(rooms), may_ask=llm is not False)
-    return Identity(User.identified(user_id, name), rights, _given(expires_at))
-
-
-def _given(value: Any) -> Any:
-    return None if value is UNSET else value
+    rights = EVERYTHING if rooms is UNSET and may_ask else Rights(None if rooms is UNSET else rooms, may_ask=may_ask)
+    return Identity(User.identified(user_id, name), rights, None if expires_at is UNSET else expires_at)

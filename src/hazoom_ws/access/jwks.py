@@ -13,12 +13,11 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from joserfc.errors import JoseError
-from joserfc.jwk import Key, import_key
+from joserfc.jwk import Key
 from msgspec import Struct
 
 from hazoom_ws.access.asking import Answer, Asking, AskingFailed, Question
-from hazoom_ws.access.tokens import KeysAreNeeded, problem_of
+from hazoom_ws.access.tokens import KeysAreNeeded, key_from, problem_of
 
 FRESH_S = 15.0  # so old may be what is remembered
 STALE_S = 600.0  # and so old while it cannot be had
@@ -55,6 +54,8 @@ class Jwks:
 
     def find(self, key_id: str | None) -> list[Key]:
         """Return the keys of an id, all of them for none. Raises `KeysAreNeeded` where `fetch` may find more."""
+        if self._is_fetching:
+            raise KeysAreNeeded
         now_s = self._clock()
         has_just_tried = self._tried_at_s is not None and now_s - self._tried_at_s < PAUSE_S
         if self._fetched_at_s is None or now_s - self._fetched_at_s > FRESH_S:
@@ -105,12 +106,10 @@ def _keys_of(answer: Answer | AskingFailed) -> list[Key]:
         raise AskingFailed("it is no set of keys") from None
     keys: list[Key] = []
     for one in described[:KEYS_LIMIT_COUNT]:
-        if one.get("kty") not in _PUBLIC_KINDS or one.get("use", "sig") != "sig":
+        kind = one.get("kty")
+        if not isinstance(kind, str) or kind not in _PUBLIC_KINDS or one.get("use", "sig") != "sig":
             continue  # a secret that everybody can read is none
-        try:
-            key = import_key(one)
-            if problem_of(key) is None:
-                keys.append(key)
-        except (JoseError, ValueError, TypeError, KeyError):
-            continue
+        key = key_from(one)
+        if key is not None and problem_of(key) is None:
+            keys.append(key)
     return keys

@@ -1,46 +1,29 @@
-"""How much a client may do. The clock is an argument; nothing here waits."""
+"""What a session may do: its own rates, then those that it shares with others. The clock is an argument; nothing waits.
 
+Asked for each packet by the `Dispatcher`, before anything is parsed.
+"""
+
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 
+from hazoom_ws.access.buckets import TokenBucket
+from hazoom_ws.access.credentials import NONE, Credentials
+from hazoom_ws.access.identities import Identity
+from hazoom_ws.access.shares import Share, Shares
 from hazoom_ws.chat.presence import User
-from hazoom_ws.errors import RateLimited
+from hazoom_ws.chat.rights import EVERYTHING, Rights
+from hazoom_ws.errors import RateLimited, TooManyConnections
 from hazoom_ws.settings import Settings
-
-
-class TokenBucket:
-    """Allow ``burst`` tokens at once and ``rate_per_s`` per second in the long run; a rate of 0 allows all."""
-
-    __slots__ = ("_burst", "_rate_per_s", "_tokens", "_updated_s")
-
-    def __init__(self, rate_per_s: float, burst: int, now_s: float) -> None:
-        """Start full at ``now_s``, in seconds of a monotonic clock."""
-        self._rate_per_s = rate_per_s
-        self._burst = burst
-        self._tokens = float(burst)
-        self._updated_s = now_s
-
-    def spend(self, now_s: float, cost: float = 1) -> float:
-        """Spend ``cost`` tokens and return 0, or none and return the seconds until there are so many.
-
-        What costs more than the bucket holds is allowed when it is full, and owes the rest.
-        """
-        if self._rate_per_s == 0:
-            return 0.0
-        self._tokens = min(self._burst, self._tokens + (now_s - self._updated_s) * self._rate_per_s)
-        self._updated_s = now_s
-        needed = min(cost, self._burst)
-        if self._tokens >= needed:
-            self._tokens -= cost
-            return 0.0
-        return (needed - self._tokens) / self._rate_per_s
 
 
 class Account:
     """What a session may still do and who it is, for as long as it lasts, whatever namespaces it enters and leaves.
 
-    ``user`` is None before it has said who it is. ``address`` is whom slots are counted for, "" for who is not limited
-    by address. ``takes_offsets``: the client's handlers can take an argument more, unless it says so itself.
+    ``user`` is None before it is known who it is (`set_user`). ``address`` is whom slots are counted for, "" for who is not
+    limited by address. ``takes_offsets``: the client's handlers can take an argument more, unless it says so itself.
+    ``identity``: who it was found to be, None before that, and where nobody checks it; ``credentials``: what its request
+    said of that. ``asking``: while somebody is asked about it, what waits for that; ``vouched``: what it was found out by.
     """
 
     __slots__ = (
@@ -49,30 +32,81 @@ class Account:
         "_events",
         "_has_connected",
         "_settings",
+        "_shares",
+        "_users",
         "address",
+        "asking",
+        "credentials",
+        "id",
+        "identity",
         "is_limited",
+        "refusals_count",
         "takes_offsets",
         "user",
+        "vouched",
     )
 
-    def __init__(self, settings: Settings, address: str, clock: Callable[[], float], *, takes_offsets: bool = True) -> None:
-        """``clock`` is monotonic, in seconds."""
+    def __init__(
+        self,
+        settings: Settings,
+        address: str,
+        clock: Callable[[], float],
+        *,
+        takes_offsets: bool = True,
+        session_id: str = "",
+        credentials: Credentials = NONE,
+        of_address: Share | None = None,
+        users: Shares | None = None,
+    ) -> None:
+        """``clock`` is monotonic, in seconds. ``of_address``: a share that was opened; ``users``: those of all users."""
+        self.id = session_id
+        self.credentials = credentials
+        self.identity: Identity | None = None
+        self.asking: deque[Callable[[], None]] | None = None
+        self.vouched: object = None
+        self.refusals_count = 0
         self.address = address
         self.takes_offsets = takes_offsets
         self.user: User | None = None
         self.is_limited = settings.rate_limit_per_s != 0  # else nothing has to be charged
         self._settings = settings
         self._clock = clock
+        self._shares: tuple[Share, ...] = () if of_address is None else (of_address,)
+        self._users = users
         self._has_connected = False
         if self.is_limited:
             now_s = clock()
             self._events = TokenBucket(settings.rate_limit_per_s, settings.rate_limit_burst_count, now_s)
             self._bytes = TokenBucket(settings.rate_limit_bytes_per_s, settings.rate_limit_burst_bytes, now_s)
 
+    @property
+    def rights(self) -> Rights:
+        """What its client may do."""
+        return EVERYTHING if self.identity is None else self.identity.rights
+
+    def set_user(self, user: User) -> None:
+        """Note who it is, for as long as the session lasts. Raises `TooManyConnections`, and changes nothing then.
+
+        Guests share nothing: whoever wants to is another one.
+        """
+        if self.user is None and self._users is not None and not user.is_guest:
+            share, limit = self._users.open(user.id, self._clock()), self._settings.connections_per_user_limit
+            if share.connection_count > limit:
+                share.close(self._clock())
+                raise TooManyConnections(limit)
+            self._shares = (share, *self._shares)
+        self.user = user
+
+    def close(self) -> None:
+        """Give back what is shared; calling it again changes nothing."""
+        shares, self._shares = self._shares, ()
+        for share in shares:
+            share.close(self._clock())
+
     def charge(self, size_bytes: int, *, is_connect: bool, has_own_rate: bool = False) -> Callable[[], RateLimited] | None:
         """Count one packet of so many bytes; return what refuses it if that is too much, None if not.
 
-        The first CONNECT, which nobody can do without, is free. ``has_own_rate``: only the bytes count.
+        The first CONNECT, which nobody can do without, is free. ``has_own_rate``: it is relayed, and no event.
         """
         settings = self._settings
         if not self.is_limited:
@@ -87,4 +121,25 @@ class Account:
         retry_after_s = self._bytes.spend(now_s, size_bytes)
         if retry_after_s:
             return partial(RateLimited, settings.rate_limit_bytes_per_s, "bytes", retry_after_s)
+        return self.charge_shares(size_bytes, is_relayed=has_own_rate) if self._shares else None
+
+    def charge_shares(self, size_bytes: int, *, is_relayed: bool) -> Callable[[], RateLimited] | None:
+        """Count an event, or what is relayed, for the user and the address only; return what refuses it.
+
+        Both have one bucket for everything. What is relayed costs the part of an event that a connection's rates give it,
+        and what has more bytes than the rates give an event costs as many events as these bytes would be.
+        """
+        settings = self._settings
+        if not self.is_limited:
+            return None
+        least = 1.0
+        if is_relayed:
+            rate_per_s = settings.relay_rate_limit_per_s
+            least = min(1.0, settings.rate_limit_per_s / rate_per_s) if rate_per_s else 0.0
+        cost = max(least, size_bytes * settings.rate_limit_per_s / settings.rate_limit_bytes_per_s)
+        now_s = self._clock()
+        for share in self._shares:
+            retry_after_s = share.events.spend(now_s, cost)
+            if retry_after_s:
+                return partial(RateLimited, share.of.rate_per_s, f"events of your {share.of.whose}", retry_after_s)
         return None

@@ -4,12 +4,12 @@ Asked for each request, in the keys of WSGI. A browser is asked for the key by H
 """
 
 import base64
-import ipaddress
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
-from urllib.parse import parse_qsl
 
 from hazoom_ws.access.api_keys import ApiKeys
+from hazoom_ws.access.credentials import key_in
+from hazoom_ws.settings.checks import is_loopback
 
 CHALLENGE = 'Basic realm="hazoom_ws", charset="UTF-8"'
 _BY_PROXIES = ("HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED", "HTTP_X_REAL_IP", "HTTP_VIA")
@@ -26,32 +26,19 @@ def local_reader(host: str) -> Callable[[Mapping[str, Any]], bool]:
 
     What a proxy passes on does not, wherever it says that it comes from.
     """
-    is_loopback = _is_loopback(host)
+    is_here = is_loopback(host)
 
     def is_local(environ: Mapping[str, Any]) -> bool:
         is_passed_on = any(name in environ for name in _BY_PROXIES)
-        return is_loopback and not is_passed_on and _is_loopback(environ.get("REMOTE_ADDR", ""))
+        return is_here and not is_passed_on and is_loopback(environ.get("REMOTE_ADDR", ""))
 
     return is_local
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return host.lower() == "localhost"
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return (mapped or address).is_loopback
-
-
 def _offered(environ: Mapping[str, Any]) -> Iterator[str]:
     """Yield what a request brings as a key: in the header, the query, or as a password."""
-    if "HTTP_X_API_KEY" in environ:
-        yield environ["HTTP_X_API_KEY"]
-    for name, value in parse_qsl(environ.get("QUERY_STRING", "")):
-        if name == "api_key":
-            yield value
-            break
+    if key := key_in(environ):
+        yield key
     scheme, _, credentials = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
     if scheme.lower() == "basic" and len(credentials) <= _CREDENTIALS_LIMIT_CHARS:
         try:

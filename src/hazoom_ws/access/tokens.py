@@ -7,8 +7,10 @@ Source: RFC 7519 (JWT), RFC 7515 (JWS), RFC 8725 (what to mind).
 """
 
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from joserfc import jws
@@ -21,10 +23,15 @@ from hazoom_ws.errors import Unauthorized
 from hazoom_ws.settings import Settings, SettingsError
 
 TOKEN_LIMIT_CHARS = 16_384
-SECRET_AT_LEAST_BYTES = 32
 _RSA_AT_LEAST_BITS = 2048
 # What a key may be used for: never a public key as the secret of HS256.
-_ALGORITHMS: Mapping[str, type[Key]] = {"HS256": OctKey, "RS256": RSAKey, "ES256": ECKey, "EdDSA": OKPKey, "Ed25519": OKPKey}
+_ALGORITHMS: Mapping[str, type[Key]] = {
+    "HS256": OctKey,
+    "RS256": RSAKey,
+    "ES256": ECKey,
+    "EdDSA": OKPKey,
+    "Ed25519": OKPKey,
+}
 _CURVES = {"ES256": "P-256", "EdDSA": "Ed25519", "Ed25519": "Ed25519"}
 _decode_claims = msgspec.json.Decoder(Claims).decode
 
@@ -37,6 +44,12 @@ class KeysAreNeeded(Exception):
 FindKeys = Callable[[str | None], list[Key]]
 
 
+class _Registry(jws.JWSRegistry):
+    def get_alg(self, name: str) -> Any:
+        """Return an algorithm, without a warning for a name that RFC 9864 replaces and everybody uses ("EdDSA")."""
+        return self.algorithms[name]
+
+
 class TokenCheck:
     """Finds out who a client is from the token that it shows. Nothing here waits."""
 
@@ -46,7 +59,8 @@ class TokenCheck:
         self._find_keys = find_keys
         self._clock = clock
         # What else a header says means nothing here, and is no reason to refuse; what it calls critical is.
-        self._registry = jws.JWSRegistry(algorithms=list(settings.jwt_algorithms), strict_check_header=False)
+        self._algorithms = algorithms_of(settings)
+        self._registry = _Registry(algorithms=list(self._algorithms), strict_check_header=False)
 
     def identify(self, token: object) -> Identity:
         """Return whose token it is. Raises `Unauthorized`, `KeysAreNeeded`."""
@@ -67,7 +81,7 @@ class TokenCheck:
             found = jws.extract_compact(token.encode())
             header = found.headers()
             algorithm, key_id = header.get("alg"), header.get("kid")
-            if algorithm not in self._settings.jwt_algorithms or not isinstance(key_id, str | None) or "crit" in header:
+            if algorithm not in self._algorithms or not isinstance(key_id, str | None) or "crit" in header:
                 raise Unauthorized("its algorithm is not one of jwt_algorithms, or its header has what is not known")
             for key in self._find_keys(key_id):
                 if fits(key, algorithm) and jws.validate_compact(found, key, registry=self._registry):
@@ -98,13 +112,22 @@ def _curve_of(key: Key) -> str | None:
     return key.curve_name if isinstance(key, ECKey | OKPKey) else None
 
 
+def algorithms_of(settings: Settings) -> tuple[str, ...]:
+    """Return the algorithms that count: of a public key none that takes a secret."""
+    return settings.jwt_algorithms or (("HS256",) if settings.jwt_secret else ("RS256", "ES256", "EdDSA", "Ed25519"))
+
+
 def settled_keys(settings: Settings) -> FindKeys:
     """Return how to find the key that a setting names. Raises `SettingsError`."""
     key = _secret(settings.jwt_secret) if settings.jwt_secret else _from_file(settings.jwt_key_file)
     for algorithm in settings.jwt_algorithms:
         if not fits(key, algorithm):
             name = "jwt_secret" if settings.jwt_secret else "jwt_key_file"
-            raise SettingsError(f"jwt_algorithms: {algorithm} cannot be checked with the key of {name}, which is of another kind")
+            raise SettingsError(
+                f"jwt_algorithms: {algorithm} cannot be checked with the key of {name}, which is of another kind"
+            )
+    if not any(fits(key, algorithm) for algorithm in algorithms_of(settings)):
+        raise SettingsError("jwt_key_file has a key of a kind that no algorithm here takes; use RSA, P-256 or Ed25519")
     return lambda _key_id: [key]
 
 
@@ -119,9 +142,8 @@ def _from_file(name: str) -> Key:
     except OSError as error:
         raise SettingsError(f"jwt_key_file cannot be read: {error.strerror or error}") from None
     for kind in ("RSA", "EC", "OKP"):
-        try:
-            key = import_key(pem, kind)
-        except (ValueError, TypeError, JoseError):
+        key = key_from(pem, kind)
+        if key is None:
             continue
         if problem := problem_of(key):
             raise SettingsError(f"jwt_key_file: {problem}")
@@ -129,9 +151,17 @@ def _from_file(name: str) -> Key:
     raise SettingsError("jwt_key_file has no public key in PEM, of RSA, P-256 or Ed25519")
 
 
+def key_from(described: bytes | dict[str, Any], kind: str | None = None) -> Key | None:
+    """Return a key in PEM, or of a JWK, None for what is none."""
+    with warnings.catch_warnings(action="ignore"):  # such as of a weak one: see `problem_of`
+        try:
+            return import_key(described, kind)  # type: ignore[arg-type]
+        except (JoseError, ValueError, TypeError, KeyError):
+            return None
+
+
 def problem_of(key: Key) -> str | None:
     """Return why a key is not to be used, None if it may be."""
     if isinstance(key, RSAKey) and key.public_key.key_size < _RSA_AT_LEAST_BITS:
         return f"a key of RSA has {_RSA_AT_LEAST_BITS} bits at least"
     return None
-

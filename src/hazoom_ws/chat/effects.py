@@ -4,6 +4,7 @@ from msgspec import Struct
 
 from hazoom_ws.chat.presence import Connection
 from hazoom_ws.events.base import ServerEvent
+from hazoom_ws.events.connecting import Bye
 from hazoom_ws.events.rooms import NewMessage
 from hazoom_ws.message_log.room_state import StateChange
 
@@ -51,9 +52,10 @@ class Broadcast(Struct, frozen=True, gc=False):
 
 
 class Close(Struct, frozen=True, gc=False):
-    """End a connection whose client has come back with another."""
+    """End a connection on purpose: its client hears ``bye`` and does what that says."""
 
     connection: Connection
+    bye: Bye
 
 
 Effect = Enter | Leave | Push | Broadcast | Close

@@ -24,6 +24,7 @@ from hazoom_ws.chat.rights import EVERYTHING, Rights
 from hazoom_ws.chat.typing import TypingIndicators, TypingKey
 from hazoom_ws.errors import NotAllowed, NotInRoom, TooManyRooms
 from hazoom_ws.events.base import FinishReason
+from hazoom_ws.events.connecting import Bye
 from hazoom_ws.events.rooms import HistoryPage, NewMessage, RoomJoined, RoomLeft, UserJoined, UserLeft
 from hazoom_ws.events.typing import UserTyping
 from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, MessageLog, Page, Said
@@ -168,13 +169,14 @@ class Hub:
     ) -> Connection | None:
         """Admit a connection of a client that has dropped, as who and where it was; None if that cannot be.
 
-        It is back in the rooms that it still may enter. ``user``: who it is known to be. A pid is good for its user only, and ends another connection that still holds it.
+        It is back in the rooms that it still may enter. ``user``: who it is known to be. A pid is good for its user only,
+        and ends another connection that still holds it.
         """
         session = self.recoverable.find(pid)
         if session is None or not is_same(session.user, user, user_name):
             return None
         if session.connection is not None:
-            self.deliver(Close(session.connection))
+            self.deliver(Close(session.connection, Bye(reason="replaced", reconnect=False)))
             self.disconnect(session.connection)
         connection = Connection(connection_id, session.user if user is None else user, session.conversation_id, rights)
         self.recoverable.resume(session, pid, connection)
@@ -188,7 +190,7 @@ class Hub:
         return connection
 
     def change_rights(self, connection: Connection, rights: Rights) -> list[str]:
-        """Give a connection other rights; return the rooms that it was put out of, and told so, as it may not enter them."""
+        """Give a connection other rights; return the rooms that it was put out of, and told so."""
         connection.rights = rights
         lost = [room for room in connection.rooms if not rights.may_enter(room)]
         for room in lost:
@@ -280,7 +282,13 @@ class Hub:
         sender = UNSET if client_id is UNSET else connection.user.sender
         resent = None if client_id is UNSET else self._log.find_resent(room, user, client_id, sender)
         entry = resent or self._log.append(
-            room=room, user=user, message=message, timestamp=self._wall_clock(), client_id=client_id, sender=sender
+            room=room,
+            user=user,
+            message=message,
+            timestamp=self._wall_clock(),
+            client_id=client_id,
+            sender=sender,
+            user_id=connection.user.checked_id,
         )
         if resent is None:
             self._broadcast(entry, connection)
@@ -289,7 +297,9 @@ class Hub:
     def publish_prompt(self, connection: Connection, room: str, message: str, request_id: str) -> None:
         """Show a room the question that one of its members asks the AI. Raises `NotInRoom`, `LogUnavailable`."""
         self.require_member(connection, room)
-        self._broadcast(self._append(room, connection.user.name, message, kind="prompt", request_id=request_id), connection)
+        user = connection.user
+        fields: dict[str, Any] = {"kind": "prompt", "request_id": request_id, "user_id": user.checked_id}
+        self._broadcast(self._append(room, user.name, message, **fields), connection)
 
     def publish_answer(
         self, room: str, message: str, request_id: str, finish_reason: FinishReason, code: str | UnsetType = UNSET

@@ -17,15 +17,20 @@ _KEY_BYTES, _KEY_CHARS = 12, 16
 _ID_DIGITS = 24  # 96 bits, as the key has
 
 
+def named_user(user_name: str | UnsetType) -> User | None:
+    """Return who a connection is by its name, None for a guest."""
+    name = name_in(user_name)
+    return User.named(name) if name else None
+
+
 def identify(user: User | None, user_name: str | UnsetType, pid: str, taken: Collection[str]) -> tuple[User, str]:
     """Return who a connection is and, of a guest, the key for its pid, "" if there is none.
 
     ``user``: who it is known to be whatever the name, if that is so. A blank name means none. ``pid``: what its client had
     before, "" if nothing; ``taken``: names of other guests.
     """
-    name = name_in(user_name)
-    if user is None and name:
-        return User.named(name), ""
+    if user is None and (named := named_user(user_name)) is not None:
+        return named, ""
     key = pid[PID_CHARS:] if len(pid) == PID_CHARS + _KEY_CHARS else ""
     if user is not None:
         return user, key if key and user.id == _id_of(key) else ""

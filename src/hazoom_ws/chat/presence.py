@@ -31,6 +31,9 @@ class User(NamedTuple):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, User) and self.id == other.id
 
+    def __ne__(self, other: object) -> bool:
+        return not self == other  # a tuple has one of its own
+
     def __hash__(self) -> int:
         return hash(self.id)
 

@@ -1,10 +1,12 @@
 """Who connects and says who they are, and what they are told."""
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from msgspec import UNSET, Struct, UnsetType
+import msgspec
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from hazoom_ws.events.base import IfSlow
+from hazoom_ws.events.base import ClientPayload, IfSlow, ServerEvent
+from hazoom_ws.settings import Settings
 
 
 class Auth(Struct, frozen=True, kw_only=True):
@@ -28,6 +30,19 @@ class Auth(Struct, frozen=True, kw_only=True):
         return takes_offsets if self.recover is UNSET else self.recover in (True, "true")
 
 
+class RefreshToken(ClientPayload, frozen=True, kw_only=True):
+    """Another token, of the same user, before the one of CONNECT ends."""
+
+    event: ClassVar[str] = "refresh_token"
+    token: Annotated[str, Meta(min_length=1, max_length=16_384)]
+
+
+class TokenRefreshed(Struct, frozen=True, kw_only=True):
+    """Until when it counts, in seconds since the epoch, UTC; None: for ever."""
+
+    expires_at: float | None
+
+
 class ServerInfo(Struct, frozen=True, kw_only=True):
     """What answers: its name and its version."""
 
@@ -35,8 +50,59 @@ class ServerInfo(Struct, frozen=True, kw_only=True):
     version: str
 
 
+class Limits(Struct, frozen=True, kw_only=True):
+    """How much a client may, as `status` tells it. A rate of 0 is none: there is no limit then."""
+
+    events_per_s: float
+    events_burst_count: int
+    bytes_per_s: float
+    burst_bytes: int
+    relayed_per_s: float
+    relayed_burst_count: int
+    user_events_per_s: float
+    user_events_burst_count: int
+    user_connections_count: int
+    event_bytes: int
+    message_bytes: int
+    relayed_bytes: int
+    document_update_bytes: int
+    rooms_count: int
+    room_name_chars: int
+    user_name_chars: int
+    answers_count: int
+    questions_waiting_count: int
+
+
+def limits_of(settings: Settings, relayed_bytes: int) -> Raw:
+    """Return `Limits` as they go out, encoded once: they are told on every connect."""
+    limits = Limits(
+        events_per_s=settings.rate_limit_per_s,
+        events_burst_count=settings.rate_limit_burst_count,
+        bytes_per_s=settings.rate_limit_bytes_per_s if settings.rate_limit_per_s else 0,
+        burst_bytes=settings.rate_limit_burst_bytes,
+        relayed_per_s=settings.relay_rate_limit_per_s,
+        relayed_burst_count=settings.relay_rate_limit_burst_count,
+        user_events_per_s=settings.user_rate_limit_per_s if settings.rate_limit_per_s else 0,
+        user_events_burst_count=settings.user_rate_limit_burst_count,
+        user_connections_count=settings.connections_per_user_limit,
+        event_bytes=settings.event_limit_bytes,
+        message_bytes=settings.message_limit_bytes,
+        relayed_bytes=relayed_bytes,
+        document_update_bytes=settings.document_update_limit_bytes,
+        rooms_count=settings.rooms_per_connection_limit,
+        room_name_chars=settings.room_name_limit_chars,
+        user_name_chars=settings.user_name_limit_chars,
+        answers_count=settings.llm_streams_per_user_limit,
+        questions_waiting_count=settings.llm_queue_per_user_limit,
+    )
+    return Raw(msgspec.json.encode(limits))
+
+
 class Status(Struct, frozen=True, kw_only=True):
-    """The event ``status``, on each namespace when it accepts a client. ``client``: the connection's public id."""
+    """The event ``status``, on each namespace when it accepts a client. ``client``: the connection's public id.
+
+    ``limits``: see `limits_of`.
+    """
 
     event: ClassVar[str] = "status"
     if_slow: ClassVar[IfSlow] = "kept"
@@ -50,3 +116,17 @@ class Status(Struct, frozen=True, kw_only=True):
     server: ServerInfo
     recovered: bool = False
     client: str
+    limits: Raw
+
+
+class Bye(ServerEvent, frozen=True, kw_only=True):
+    """The last event of a connection that the server closes on purpose, on each of our namespaces.
+
+    ``reconnect``: the client is to come back, ``retry_after_ms`` milliseconds from now; the close is one after which the
+    official client does that. False: it is one after which that stays away.
+    """
+
+    event: ClassVar[str] = "bye"
+    reason: str
+    reconnect: bool
+    retry_after_ms: int = 0

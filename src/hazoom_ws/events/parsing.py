@@ -79,6 +79,13 @@ def room_name(name: str, settings: Settings, *, field: str) -> str:
     return tidied
 
 
+def checked_name(field: str, text: str, limit_chars: int) -> str:
+    """Return a name in the form in which names are compared. Raises `BadPayload`."""
+    tidied = _tidied_name(text, limit_chars).strip()
+    _check_name(field, tidied, limit_chars, may_be_blank=False)
+    return tidied
+
+
 def _tidied_name(name: str, limit_chars: int) -> str:
     # One that is far too long is refused as it is: to compose it may take long.
     return name if len(name) > _COMPOSED_OF_CHARS * limit_chars else composed(name)

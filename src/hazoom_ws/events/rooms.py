@@ -49,6 +49,8 @@ class NewMessage(ServerEvent, frozen=True, kw_only=True, gc=False):
     An answer of the AI (``kind`` "assistant") is kept however it ended, with what there was of it, "" if there was nothing:
     ``finish_reason``, and ``code`` if it failed. What earlier versions have kept has neither.
 
+    ``user_id``: who said it, where identities are checked: two may show one name.
+
     ``event_name``: this is the record of an event that a feature keeps, and ``message`` its JSON. Such a record is in a log
     only: its event is sent instead.
     """
@@ -67,6 +69,7 @@ class NewMessage(ServerEvent, frozen=True, kw_only=True, gc=False):
     finish_reason: FinishReason | UnsetType = UNSET
     code: str | UnsetType = UNSET
     event_name: str | UnsetType = UNSET
+    user_id: str | UnsetType = UNSET
 
 
 class RoomJoined(ServerEvent, frozen=True, kw_only=True):

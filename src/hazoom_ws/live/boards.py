@@ -9,9 +9,12 @@ Plain bookkeeping, called within turns. Source: https://github.com/excalidraw/ex
 from collections.abc import Callable, Collection
 from typing import Any
 
-from hazoom_ws.errors import BadPayload, NotInRoom, TooManyRooms
+from hazoom_ws.errors import BadPayload, BoardIsFull, NotInRoom, TooManyRooms
 
 BOARD_ID_LIMIT_CHARS = 128
+MEMBERS_LIMIT_COUNT = (
+    200  # each who comes or goes is told to all with the ids of all: twice as many cost four times as much
+)
 _FOLLOW = "follow@"
 Send = Callable[[Collection[str], str, tuple[Any, ...]], None]
 
@@ -37,7 +40,7 @@ class Boards:
         self._send([sid], "init-room", ())
 
     def join(self, sid: str, board: object) -> None:
-        """Put a client on a board, once. Raises `BadPayload`, `TooManyRooms`."""
+        """Put a client on a board, once. Raises `BadPayload`, `TooManyRooms`, `BoardIsFull`."""
         name = _checked(board)
         if name.startswith(_FOLLOW):
             raise BadPayload("room", "is somebody's who is followed: send user-follow")
@@ -60,7 +63,10 @@ class Boards:
         return [member for member in self._members.get(name, ()) if member != sid]
 
     def follow(self, sid: str, payload: object) -> None:
-        """Let a client follow another one that is on a board with it, or follow it no more. Raises `BadPayload`."""
+        """Let a client follow another one that is on a board with it, or follow it no more.
+
+        Raises `BadPayload`, `TooManyRooms`, `BoardIsFull`.
+        """
         followed, is_begin = _followed(payload)
         name = _FOLLOW + followed
         if is_begin and name not in self._boards_of[sid] and self._share_a_board(sid, followed):
@@ -88,6 +94,8 @@ class Boards:
     def _add(self, sid: str, name: str) -> None:
         if len(self._boards_of[sid]) >= self._boards_limit_count:
             raise TooManyRooms(self._boards_limit_count)
+        if len(self._members.get(name, ())) >= MEMBERS_LIMIT_COUNT:
+            raise BoardIsFull(MEMBERS_LIMIT_COUNT)
         self._boards_of[sid][name] = None
         self._members.setdefault(name, {})[sid] = None
 

@@ -213,6 +213,7 @@ class MessageLog(Protocol):
         finish_reason: FinishReason | UnsetType = UNSET,
         code: str | UnsetType = UNSET,
         event_name: str | UnsetType = UNSET,
+        user_id: str | UnsetType = UNSET,
     ) -> NewMessage:
         """Give one message its place, and return it; its number is final when it is kept. Raises `LogUnavailable`.
 

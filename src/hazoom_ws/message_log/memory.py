@@ -168,6 +168,7 @@ class MemoryLog:
         finish_reason: FinishReason | UnsetType = UNSET,
         code: str | UnsetType = UNSET,
         event_name: str | UnsetType = UNSET,
+        user_id: str | UnsetType = UNSET,
     ) -> NewMessage:
         """Keep one message and return it with its ``id`` and ``seq``."""
         self.last_seq += 1
@@ -188,6 +189,7 @@ class MemoryLog:
             finish_reason=finish_reason,
             code=code,
             event_name=event_name,
+            user_id=user_id,
         )
         if event_name is UNSET:
             self.messages_total += 1

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import psutil
 
 from hazoom_ws.chat.hub import Hub
+from hazoom_ws.chat.rights import EVERYTHING, Rights
 from hazoom_ws.events.stats import Stats
 from hazoom_ws.llm_bridge.answers import Answers
 from hazoom_ws.llm_bridge.bridge import LlmBridge
@@ -26,12 +27,15 @@ class Statistics:
         self._started_s = clock()
         self._memory = _Memory()
 
-    def snapshot(self) -> Stats:
-        """Return what the event ``stats`` tells; call within a turn."""
+    def snapshot(self, rights: Rights = EVERYTHING) -> Stats:
+        """Return what the event ``stats`` tells whom has these rights; call within a turn."""
         hub = self._hub
+        rooms = hub.room_sizes()
+        if rights is not EVERYTHING:
+            rooms = {room: size for room, size in rooms.items() if rights.may_enter(room)}
         return Stats(
             active_users=hub.user_count,
-            rooms=hub.room_sizes(),
+            rooms=rooms,
             total_connections=hub.connection_count,
             uptime_s=round(self._clock() - self._started_s, 3),
             messages_total=hub.messages_total,

@@ -3,7 +3,8 @@
 From a client: ``join-room`` (a board's id), ``server-broadcast`` and ``server-volatile-broadcast`` (id, data, iv; the last
 two are bytes), ``user-follow``. To it: ``init-room``, ``first-in-room``, ``new-user``, ``room-user-change``,
 ``client-broadcast`` (data, iv), ``user-follow-room-change``, ``broadcast-unfollow``. What cannot be is answered with the
-event ``error``. What is drawn counts for the rate of relayed items: over it what is volatile is lost, the rest refused.
+event ``error``. What is drawn counts for the rate of relayed items, and for what its sender's user and address share: over
+it what is volatile is lost, the rest refused.
 
 A board is no room of the chat, and who is on one no user of it.
 """
@@ -15,7 +16,8 @@ from typing import Any
 
 import msgspec
 
-from hazoom_ws.access.limits import Account, TokenBucket
+from hazoom_ws.access.buckets import TokenBucket
+from hazoom_ws.access.limits import Account
 from hazoom_ws.delivery.delivery import Delivery
 from hazoom_ws.delivery.effects import Later
 from hazoom_ws.errors import BadPayload, HazoomError, RateLimited
@@ -28,6 +30,7 @@ from hazoom_ws.transport.socketio.packet import ClientEvent
 NAME = "/excalidraw"
 _SERVER_BROADCAST, _VOLATILE_BROADCAST = "server-broadcast", "server-volatile-broadcast"
 _QUOTED_CHARS = 64
+_BOARDS_LIMIT_COUNT = 8  # of one client: an Excalidraw is on one board, and follows one other
 
 
 class BoardsNamespace:
@@ -49,15 +52,17 @@ class BoardsNamespace:
         self._fan_out = fan_out
         self._rates: dict[str, TokenBucket] = {}  # of what each client has drawn
         self._clients: dict[str, Client] = {}
-        self.boards = Boards(self._send, boards_limit_count=settings.rooms_per_connection_limit)
+        self._accounts: dict[str, Account] = {}
+        self.boards = Boards(self._send, boards_limit_count=min(_BOARDS_LIMIT_COUNT, settings.rooms_per_connection_limit))
 
     def accept_client(
-        self, client: Client, _account: Account, _auth: object, accept: Callable[..., Callable[[Any], None]]
+        self, client: Client, account: Account, _auth: object, accept: Callable[..., Callable[[Any], None]]
     ) -> None:
         """Let a client in, see `Dispatcher`."""
         with self._delivery.turn():
             self._delivery.add(Later(accept()))
             self._clients[client.sid] = client
+            self._accounts[client.sid] = account
             self.boards.enter(client.sid)
 
     def trigger_event(self, event: str, sid: str, *arguments: Any) -> None:
@@ -67,7 +72,7 @@ class BoardsNamespace:
                 return
             if not isinstance(event, ClientEvent):
                 self.boards.leave(sid)
-                del self._clients[sid]
+                del self._clients[sid], self._accounts[sid]
                 self._rates.pop(sid, None)
                 return
             try:
@@ -89,20 +94,26 @@ class BoardsNamespace:
             if len(arguments) != 3 or not all(isinstance(one, bytes) for one in arguments[1:]):
                 raise BadPayload("payload", "expected the id of a board, data and iv, which are bytes")
             is_volatile = event == _VOLATILE_BROADCAST
-            retry_after_s = self._spend(sid)
-            if not retry_after_s:
+            problem = self._charge(sid, sum(map(len, arguments[1:])))
+            if problem is None:
                 self._send(recipients, "client-broadcast", arguments[1:], is_volatile=is_volatile)
             elif not is_volatile:
-                raise RateLimited(self._settings.relay_rate_limit_per_s, "changes of a board", retry_after_s)
+                raise problem()
 
-    def _spend(self, sid: str) -> float:
-        """Count what a client says to a board; return in how many seconds it may say more, 0 if it may say this."""
+    def _charge(self, sid: str, size_bytes: int) -> Callable[[], RateLimited] | None:
+        """Count what a client says to a board; return what refuses it, None if it may say this.
+
+        A whole drawing counts as the longest event, and not by its bytes: who says it seldom is not refused for its size.
+        """
         settings, now_s = self._settings, self._clock()
         rate = self._rates.get(sid)
         if rate is None:
             rate = TokenBucket(settings.relay_rate_limit_per_s, settings.relay_rate_limit_burst_count, now_s)
             self._rates[sid] = rate
-        return rate.spend(now_s)
+        retry_after_s = rate.spend(now_s)
+        if retry_after_s:
+            return partial(RateLimited, settings.relay_rate_limit_per_s, "changes of a board", retry_after_s)
+        return self._accounts[sid].charge_shares(min(size_bytes, settings.event_limit_bytes), is_relayed=True)
 
     def _send(self, sids: Collection[str], event: str, arguments: tuple[Any, ...], *, is_volatile: bool = False) -> None:
         clients = [client for sid in sids if (client := self._clients.get(sid)) is not None]

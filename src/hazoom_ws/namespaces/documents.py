@@ -17,7 +17,7 @@ from socketio.exceptions import ConnectionRefusedError as RefusedError
 from hazoom_ws.access.limits import Account
 from hazoom_ws.delivery.delivery import Delivery
 from hazoom_ws.delivery.effects import Later
-from hazoom_ws.errors import HazoomError, TooManyRooms
+from hazoom_ws.errors import HazoomError, NotAllowed, TooManyRooms
 from hazoom_ws.events.parsing import room_name
 from hazoom_ws.events.refusals import report_of
 from hazoom_ws.live.documents.documents import AWARENESS_UPDATE, SYNC_STEP_1, Documents
@@ -34,10 +34,13 @@ _HEADER_BYTES = 1024
 class Editor:
     """A client that has a document open: a `Peer`."""
 
-    __slots__ = ("_delivery", "_disconnect", "_fan_out", "client")
+    __slots__ = ("_delivery", "_disconnect", "_fan_out", "client", "name")
 
-    def __init__(self, client: Client, fan_out: FanOut, delivery: Delivery, disconnect: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, client: Client, name: str, fan_out: FanOut, delivery: Delivery, disconnect: Callable[[str, str], None]
+    ) -> None:
         self.client = client
+        self.name = name
         self._fan_out = fan_out
         self._delivery = delivery
         self._disconnect = disconnect
@@ -96,19 +99,31 @@ class DocumentsNamespace:
         self._editors: dict[str, Editor] = {}
 
     def accept_client(
-        self, client: Client, _account: Account, _auth: object, accept: Callable[..., Callable[[Any], None]]
+        self, client: Client, account: Account, _auth: object, accept: Callable[..., Callable[[Any], None]]
     ) -> None:
         """Let a client have a document open, see `Dispatcher`, or raise `RefusedError`."""
         try:
             name = room_name(client.namespace.removeprefix(PREFIX), self._settings, field="document")
             self._check_count(client)
+            _check_right(account, name)
         except HazoomError as error:
             report = report_of(error, "connect")
             raise RefusedError(report.message, msgspec.to_builtins(report)) from None
         with self._delivery.turn():
             self._delivery.add(Later(accept()))
-            editor = self._editors[client.sid] = Editor(client, self._fan_out, self._delivery, self._disconnect)
+            editor = self._editors[client.sid] = Editor(client, name, self._fan_out, self._delivery, self._disconnect)
             self._documents.enter(editor, name)
+
+    def check_rights(self, account: Account) -> None:
+        """Close for a client the documents that it may not see any more. Called within a turn."""
+        for namespace in self._fan_out.namespaces_of(account.id):
+            client = self._fan_out.client_of(account.id, namespace)
+            editor = None if client is None else self._editors.get(client.sid)
+            if editor is not None:
+                try:
+                    _check_right(account, editor.name)
+                except NotAllowed as error:
+                    self._delivery.add(Later(partial(_dismiss, editor, error)))
 
     def _check_count(self, client: Client) -> None:
         """Raise `TooManyRooms` for one document more than a connection may be in rooms: each takes memory."""
@@ -140,3 +155,13 @@ class DocumentsNamespace:
     def _say_difference(self, editor: Editor, state_vector: object, send: Callable[[Any], None]) -> None:
         with self._delivery.turn():
             self._documents.sync_step_1(editor, state_vector, lambda update: send([update]))
+
+
+def _dismiss(editor: Editor, error: HazoomError, _reply: None) -> None:
+    editor.dismiss(error)
+
+
+def _check_right(account: Account, name: str) -> None:
+    """Raise `NotAllowed` for a document that the client of an account may not see, whether it is there or not."""
+    if not account.rights.may_enter(name):
+        raise NotAllowed(f"open document {name!r}")

@@ -20,15 +20,17 @@ from socketio.exceptions import ConnectionRefusedError as RefusedError
 
 from hazoom_ws.access.limits import Account
 from hazoom_ws.chat.effects import Numbered, Offset
+from hazoom_ws.chat.identity import named_user
 from hazoom_ws.chat.presence import Connection
 from hazoom_ws.delivery.client_sets import ClientSet
 from hazoom_ws.delivery.effects import Later, Reply
 from hazoom_ws.errors import BadPayload, Forbidden, HazoomError, RateLimited, UnknownEvent
 from hazoom_ws.events.base import ClientPayload, ServerEvent
-from hazoom_ws.events.connecting import Auth, ServerInfo, Status
+from hazoom_ws.events.connecting import Auth, ServerInfo, Status, limits_of
 from hazoom_ws.events.parsing import parse
 from hazoom_ws.events.refusals import report_of
 from hazoom_ws.events.rooms import NewMessage
+from hazoom_ws.live.relayed_data import DATA_LIMIT_BYTES
 from hazoom_ws.namespaces.features import Feature, Greeting
 from hazoom_ws.namespaces.parts import Parts
 from hazoom_ws.namespaces.registry import Registry
@@ -60,6 +62,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
         super().__init__(namespace)
         self.parts = parts
         self._registry = registry
+        self._limits = limits_of(parts.settings, DATA_LIMIT_BYTES)
         self._calls = calls
         self._greeting = [feature for feature in features if isinstance(feature, Greeting)]
         self._replays = any(event_type.is_kept for feature in features for event_type in feature.events)
@@ -195,7 +198,15 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
         parts = self.parts
         connection = clients.connection
         user, rooms = connection.user.name, list(connection.rooms)
-        status = Status(sid=sid, user=user, rooms=rooms, server=_SERVER, recovered=has_recovered, client=connection.client)
+        status = Status(
+            sid=sid,
+            user=user,
+            rooms=rooms,
+            server=_SERVER,
+            recovered=has_recovered,
+            client=connection.client,
+            limits=self._limits,
+        )
         events: list[tuple[ServerEvent | Status, Offset]]
         # What is replayed comes after it, so that only for who is new it says that nothing was missed.
         events = [(status, 0 if has_recovered else parts.log.last_seq)]
@@ -222,14 +233,23 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
         return served
 
     def _connection_for(self, connection_id: str, identity: Auth, account: Account) -> Connection:
-        """Return a new connection, of the user that the session has had before, if it has: limits would start anew."""
-        hub, user, user_name = self.parts.hub, account.user, identity.user_name
+        """Return a new connection, of the user that the session has had before, if it has: limits would start anew.
+
+        Raises `TooManyConnections`.
+        """
+        hub, user_name, rights = self.parts.hub, identity.user_name, account.rights
+        if account.identity is not None:
+            user_name = UNSET  # whatever name the client says
+        if account.user is None and (named := named_user(user_name)) is not None:
+            account.set_user(named)
+        user = account.user
         may_return = identity.is_recoverable(takes_offsets=account.takes_offsets)
         pid = identity.pid if isinstance(identity.pid, str) else ""
-        connection = hub.recover(connection_id, pid, user_name, user=user) if may_return and pid else None
+        connection = hub.recover(connection_id, pid, user_name, user=user, rights=rights) if may_return and pid else None
         if connection is None:
-            connection = hub.connect(connection_id, user_name, user=user, pid=pid, may_return=may_return)
-        account.user = connection.user
+            connection = hub.connect(connection_id, user_name, user=user, rights=rights, pid=pid, may_return=may_return)
+        if account.user is None:
+            account.set_user(connection.user)  # a guest
         connection.address = account.address
         return connection
 

@@ -4,7 +4,7 @@ from functools import partial
 
 from msgspec import UNSET
 
-from hazoom_ws.access.limits import TokenBucket
+from hazoom_ws.access.buckets import TokenBucket
 from hazoom_ws.chat.effects import Numbered
 from hazoom_ws.chat.presence import Connection
 from hazoom_ws.delivery.client_sets import ClientSet

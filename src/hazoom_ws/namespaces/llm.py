@@ -8,6 +8,7 @@ from msgspec import UNSET, UnsetType
 from hazoom_ws.chat.effects import Numbered
 from hazoom_ws.chat.presence import Connection
 from hazoom_ws.delivery.client_sets import ClientSet
+from hazoom_ws.errors import NotAllowed
 from hazoom_ws.events.llm import (
     LlmAccepted,
     LlmCancel,
@@ -41,6 +42,10 @@ class LlmFeature(Greeting):
     def llm_request(self, clients: ClientSet, payload: LlmRequest) -> LlmAccepted:
         """Start an answer for the asker, or for the room that the request names."""
         connection = clients.connection
+        if not connection.rights.may_ask:
+            raise NotAllowed("ask the AI")
+        if payload.document is not UNSET and not connection.rights.may_enter(payload.document):
+            raise NotAllowed(f"write into document {payload.document!r}")
         prompt = Prompt(
             request_id=secrets.token_hex(16) if payload.request_id is UNSET else payload.request_id,
             user_identifier=connection.user.name,

@@ -4,27 +4,37 @@ Called by the application around us and by the HTTP route for backends; from whe
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any
 
+from hazoom_ws.access.accounts import Accounts
 from hazoom_ws.chat.hub import Hub
-from hazoom_ws.chat.presence import Connection, User
+from hazoom_ws.chat.presence import User
+from hazoom_ws.delivery.delivery import Delivery
+from hazoom_ws.delivery.effects import Later
+from hazoom_ws.events.connecting import Bye
 from hazoom_ws.llm_bridge.answers import Answers
 from hazoom_ws.names import composed
-from hazoom_ws.namespaces.application import FromApplication
-from hazoom_ws.transport.socketio.fan_out import FanOut
 
 
 class LoggingOut:
     """Ends what users have here."""
 
     def __init__(
-        self, hub: Hub, answers: Answers, outside: FromApplication, fan_out: FanOut, disconnect: Callable[[str, str], None]
+        self,
+        hub: Hub,
+        answers: Answers,
+        accounts: Accounts,
+        delivery: Delivery,
+        turn: Callable[[], AbstractContextManager[Any]],
     ) -> None:
-        """``disconnect(sid, namespace)`` says goodbye to a client, which then stays away (`Dispatcher.disconnect`)."""
+        """``turn`` is `FromApplication.turn`."""
         self._hub = hub
         self._answers = answers
-        self._outside = outside
-        self._fan_out = fan_out
-        self._disconnect = disconnect
+        self._accounts = accounts
+        self._delivery = delivery
+        self._turn = turn
 
     def disconnect_user(self, user_id: str) -> int:
         """Log out whoever has this id, the name in open mode; return how many connections have ended.
@@ -33,20 +43,24 @@ class LoggingOut:
         is not here is no error. Raises RuntimeError in a foreign thread.
         """
         ended_count = 0
-        with self._outside.turn():
+        with self._turn():
             # Who was identified has the first id, a name that nobody checks is the second.
             for user in (User.identified(user_id, ""), User.named(composed(user_id.strip()))):
-                connections = self._hub.connections_of(user)
-                for connection in connections:
-                    self._end(connection)
-                ended_count += len(connections)
+                # Who has documents or boards open only is known by its account.
+                ids = {connection.id for connection in self._hub.connections_of(user)}
+                ids |= {account.id for account in self._accounts.of_user(user)}
+                for connection_id in ids:
+                    self._end(connection_id)
+                ended_count += len(ids)
                 self._hub.recoverable.forget(user)
                 self._answers.stop_all(user, shared=True)
         return ended_count
 
-    def _end(self, connection: Connection) -> None:
-        # Not the session below: a client that polls would not hear of it, and come back.
-        for namespace in self._fan_out.namespaces_of(connection.id):
-            client = self._fan_out.client_of(connection.id, namespace)
-            if client is not None:
-                self._disconnect(client.sid, namespace)
+    def _end(self, connection_id: str) -> None:
+        clients = self._delivery.clients_of(connection_id)
+        if clients is not None:
+            self._hub.disconnect(clients.connection, may_return=False)
+        self._delivery.add(Later(partial(self._dismiss, connection_id)))
+
+    def _dismiss(self, connection_id: str, _reply: None) -> None:
+        self._delivery.dismiss(connection_id, Bye(reason="logged_out", reconnect=False))

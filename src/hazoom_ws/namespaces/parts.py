@@ -13,6 +13,7 @@ from hazoom_ws.live.shared_state import States
 from hazoom_ws.llm_bridge.answers import Answers
 from hazoom_ws.message_log.contract import MessageLog
 from hazoom_ws.metrics.statistics import Statistics
+from hazoom_ws.namespaces.identities import Identities
 from hazoom_ws.settings import Settings
 
 
@@ -33,6 +34,7 @@ class Parts(Struct, frozen=True):
     log: MessageLog
     relay: Relay
     states: States
+    identities: Identities
     close: Callable[[], None]
     publish: Callable[..., Published]
     disconnect_user: Callable[[str], int]

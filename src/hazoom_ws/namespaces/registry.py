@@ -25,7 +25,7 @@ _FEATURE_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _EVENT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")  # none needs to be escaped in JSON
 # What the official clients say to their own handlers, and what every namespace of ours sends.
 _RESERVED_EVENTS = frozenset(
-    {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener", "error", "status"}
+    {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener", "error", "status", "bye"}
 )
 _OUR_FIELDS = ("room", "user_name", "message")  # which have limits of ours wherever they are
 _IF_SLOW = {False: ("kept", "dropped"), True: ("kept",)}  # of an event of an application: whether it is kept

@@ -5,6 +5,7 @@ from functools import partial
 from types import MethodType
 from typing import Any
 
+from hazoom_ws.namespaces.access import AccessFeature
 from hazoom_ws.namespaces.chat import Chat
 from hazoom_ws.namespaces.door import FeatureNamespace
 from hazoom_ws.namespaces.features import Feature, OwnFeature
@@ -17,7 +18,14 @@ from hazoom_ws.namespaces.stats import StatsFeature
 from hazoom_ws.namespaces.tasks import Tasks, Waiting
 from hazoom_ws.namespaces.typing import TypingFeature
 
-OWN_FEATURES: tuple[type[OwnFeature], ...] = (RoomsFeature, TypingFeature, StatsFeature, LlmFeature, LiveFeature)
+OWN_FEATURES: tuple[type[OwnFeature], ...] = (
+    RoomsFeature,
+    TypingFeature,
+    StatsFeature,
+    LlmFeature,
+    LiveFeature,
+    AccessFeature,
+)
 
 
 def build_namespaces(registry: Registry, parts: Parts, chat: Chat, tasks: Tasks) -> list[FeatureNamespace]:
@@ -37,7 +45,11 @@ def build_namespaces(registry: Registry, parts: Parts, chat: Chat, tasks: Tasks)
     everything = {event: call for of_one in calls.values() for event, call in of_one.items()}
     return [
         FeatureNamespace(ROOT, features, everything, parts, registry),
-        *(FeatureNamespace(f"/{one.name}", [one], calls[one.name], parts, registry) for one in features),
+        *(
+            FeatureNamespace(f"/{one.name}", [one], calls[one.name] | calls[AccessFeature.name], parts, registry)
+            for one in features
+            if not isinstance(one, AccessFeature)
+        ),
     ]
 
 

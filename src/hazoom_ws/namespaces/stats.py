@@ -15,6 +15,6 @@ class StatsFeature(OwnFeature):
     @handles(GetStats)
     def get_stats(self, clients: ClientSet, _payload: GetStats) -> Stats:
         """Reply with the numbers, and push them too."""
-        stats = self.parts.statistics.snapshot()
+        stats = self.parts.statistics.snapshot(clients.connection.rights)
         self.parts.delivery.add(Push(clients.connection, stats))
         return stats

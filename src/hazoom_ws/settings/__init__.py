@@ -16,7 +16,9 @@ _LONGEST_S = 2_000_000.0
 _LARGEST = 2**53  # SQLite and JavaScript know no larger numbers, or not exactly
 API_KEY_LENGTH_CHARS = 16  # what is shorter can be guessed
 API_KEYS_LIMIT_COUNT = 100  # each is compared, for every request that brings one
-SECRET = frozenset({"api_keys", "api_keys_file", "llm_url", "log_url"})  # may hold passwords and keys: nothing shows them
+SECRET = frozenset(
+    {"api_keys", "api_keys_file", "auth_url", "jwt_jwks_url", "jwt_secret", "llm_url", "log_url"}
+)  # may hold passwords and keys: nothing shows them
 _MOST_STREAMS = 65_536  # each needs a file; the pool of connections makes a slot for each when it begins
 
 
@@ -34,6 +36,10 @@ def _seconds(text: str, *, longest_s: float = _LONGEST_S) -> Meta:
 
 def _count(text: str, *, largest: int = _LARGEST) -> Meta:
     return Meta(ge=1, le=largest, description=text)
+
+
+def _rate(text: str) -> Meta:
+    return Meta(ge=0, le=_LARGEST, description=text)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -64,6 +70,60 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "with its port) is always allowed; an empty list allows only that. ['*'] allows every page of the web."
         ),
     ] = ("http://localhost:5173", "http://localhost:3000")
+    auth: Annotated[
+        Literal["open", "api_key", "jwt", "url"],
+        Meta(
+            description="Who may come in: open, anybody, under whatever name; api_key, who has one of api_keys; jwt, who "
+            "has a token that the keys of jwt_... have signed; url, whom auth_url lets in."
+        ),
+    ] = "open"
+    allow_open: Annotated[
+        bool,
+        Meta(
+            description="Let anybody in from anywhere: without it a server that listens beyond this machine does not start "
+            "with auth = open."
+        ),
+    ] = False
+    jwt_secret: Annotated[
+        str,
+        Meta(description="Secret with which tokens are signed by HS256: 32 bytes at least, as a shorter one is guessed."),
+    ] = ""
+    jwt_key_file: Annotated[
+        str, Meta(description="File with the public key of tokens in PEM: RSA of 2048 bits at least, P-256 or Ed25519.")
+    ] = ""
+    jwt_jwks_url: Annotated[
+        str,
+        Meta(description="Where the public keys of tokens are, as identity providers offer them; asked anew within 20 s."),
+    ] = ""
+    jwt_algorithms: Annotated[
+        tuple[Literal["HS256", "RS256", "ES256", "EdDSA", "Ed25519"], ...],
+        Meta(
+            description="Algorithms that tokens may be signed with, whatever they say themselves; empty: HS256 with "
+            "jwt_secret, else the other ones, each with keys of its kind only."
+        ),
+    ] = ()
+    jwt_issuer: Annotated[str, Meta(description="What the claim iss of a token has to be; empty: not looked at.")] = ""
+    jwt_audience: Annotated[
+        str,
+        Meta(
+            description="What the claim aud of a token has to name; empty: not looked at. Set it if the key has other uses."
+        ),
+    ] = ""
+    jwt_leeway_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=300,
+            description="Seconds by which clocks may differ, when the times of a token that is shown are checked.",
+        ),
+    ] = 10.0
+    auth_url: Annotated[
+        str,
+        Meta(
+            description="What is asked about each client by POST, with its cookies, such as a view of Django that knows "
+            "its session: 200 lets in, 401 and 403 do not, and all else neither, for now."
+        ),
+    ] = ""
     api_keys: Annotated[
         tuple[str, ...],
         Meta(
@@ -139,6 +199,54 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     relay_rate_limit_burst_count: Annotated[
         int, _count("Relayed items that a connection may send at once before relay_rate_limit_per_s holds.")
     ] = 240
+    user_rate_limit_per_s: Annotated[
+        float,
+        _rate(
+            "Events per second of all connections of a user, four at full rate; what is relayed counts as a part of one, "
+            "many bytes as several. Guests are not limited by it. 0 turns it off."
+        ),
+    ] = 200.0
+    user_rate_limit_burst_count: Annotated[
+        int, _count("Events that a user's connections may send at once before user_rate_limit_per_s holds.")
+    ] = 400
+    connections_per_user_limit: Annotated[
+        int,
+        _count("Connections of one user, guests excepted: tabs and devices of a person, and programs that share a name."),
+    ] = 100
+    address_rate_limit_per_s: Annotated[
+        float,
+        _rate(
+            "Events per second of all connections from one address, counted as those of a user: a school behind one "
+            "address, and no more than the server has left for everybody else. 0 turns it off."
+        ),
+    ] = 1000.0
+    address_rate_limit_burst_count: Annotated[
+        int, _count("Events that may come from one address at once before address_rate_limit_per_s holds.")
+    ] = 2000
+    connections_per_address_limit: Annotated[
+        int, _count("Connections from one address: a school behind one, and a small part of what the server takes.")
+    ] = 1000
+    connect_rate_limit_per_s: Annotated[
+        float,
+        _rate("New connections per second from one address, with which a school is back within 10 s. 0 turns it off."),
+    ] = 50.0
+    connect_rate_limit_burst_count: Annotated[
+        int, _count("New connections that may come from one address at once before connect_rate_limit_per_s holds.")
+    ] = 500
+    connect_total_rate_limit_per_s: Annotated[
+        float,
+        _rate("New connections per second in all: a third of what a core takes. 0 turns it off."),
+    ] = 2000.0
+    connect_total_rate_limit_burst_count: Annotated[
+        int, _count("New connections that may come at once: all of a server that was started anew.")
+    ] = 10_000
+    address_limit_count: Annotated[
+        int,
+        _count(
+            "Addresses, and users, without a connection that are remembered until they may do everything again, 0.5 KB "
+            "each; over it those who left first are forgotten."
+        ),
+    ] = 20_000
     trusted_proxies: Annotated[
         tuple[str, ...],
         Meta(
@@ -232,7 +340,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ping_timeout_s: Annotated[float, _seconds("A client that leaves a heartbeat unanswered this long is gone.")] = 20.0
     connect_timeout_s: Annotated[
         float, _seconds("A connection that is in no namespace for this long is closed: it costs memory and does nothing.")
-    ] = 20.0
+    ] = 10.0
     request_timeout_s: Annotated[
         float,
         _seconds(

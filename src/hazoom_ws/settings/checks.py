@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import Any, Literal, get_args, get_origin
 from urllib.parse import SplitResult, urlsplit
 
@@ -22,6 +22,7 @@ from hazoom_ws.settings import (
 
 _KEY = re.compile(r"[!-~]{16,512}")
 _QUOTED_CHARS = 200
+_SECRET_AT_LEAST_BYTES = 32  # of HS256: as many as its digest has. Source: RFC 7518, section 3.2
 
 
 def convert(name: str, value: Any, source: str, *, strict: bool) -> Any:
@@ -57,7 +58,47 @@ def combined(values: Mapping[str, Any], sources: Mapping[str, str]) -> Settings:
             f"{sources.get('default_room', 'default_room')} has {size_chars} characters, so no client could name it: "
             f"{sources.get('room_name_limit_chars', 'room_name_limit_chars')} is {limit_chars}"
         )
+    _check_auth(settings, sources)
     return settings
+
+
+def _check_auth(settings: Settings, sources: Mapping[str, str]) -> None:
+    """Raise `SettingsError` where the settings of who may come in do not make a whole."""
+    check_open(settings, settings.host)
+    key_sources = [name for name in ("jwt_secret", "jwt_key_file", "jwt_jwks_url") if getattr(settings, name)]
+    if settings.auth == "jwt" and len(key_sources) != 1:
+        raise SettingsError(
+            "auth = jwt needs one of jwt_secret, jwt_key_file and jwt_jwks_url, "
+            + (f"and has {' and '.join(key_sources)}" if key_sources else "and has none")
+        )
+    size_bytes = len(settings.jwt_secret.encode())
+    if 0 < size_bytes < _SECRET_AT_LEAST_BYTES:
+        raise SettingsError(
+            f"{sources.get('jwt_secret', 'jwt_secret')} has {size_bytes} bytes, and needs "
+            f"{_SECRET_AT_LEAST_BYTES} at least: openssl rand -hex 32 makes one"
+        )
+    if settings.auth == "url" and not settings.auth_url:
+        raise SettingsError("auth = url needs auth_url, which is asked who somebody is")
+    if settings.auth == "api_key" and not (settings.api_keys or settings.api_keys_file):
+        raise SettingsError("auth = api_key needs api_keys or api_keys_file")
+
+
+def check_open(settings: Settings, host: str) -> None:
+    """Raise `SettingsError` for a server that lets anybody in and listens beyond this machine, unless that is meant."""
+    if settings.auth == "open" and not settings.allow_open and not is_loopback(host):
+        raise SettingsError(
+            f"host {host} can be reached from other machines, and auth is open: anybody could come in. Set HAZOOM_AUTH to "
+            "api_key, jwt or url, or HAZOOM_ALLOW_OPEN=true if anybody may"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches a server that listens there."""
+    try:
+        address = ip_address(host.partition("%")[0])
+        return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def checked(settings: Settings) -> Settings:
@@ -71,6 +112,14 @@ def _origins(origins: tuple[str, ...]) -> tuple[str, ...]:
 
 def _llm_url(url: str) -> str:
     """Return the URL if it can be called; nothing that is raised repeats it."""
+    return _called_url(url, CHAT_PATH)
+
+
+def _url_or_none(url: str) -> str:
+    return _called_url(url, "/") if url.strip() else ""
+
+
+def _called_url(url: str, default_path: str) -> str:
     parts = _split(url.strip())
     try:
         port = parts.port
@@ -78,7 +127,7 @@ def _llm_url(url: str) -> str:
         port = 0
     if port == 0:
         raise ValueError("its port must be a number from 1 to 65535")
-    normal = (parts._replace(path=CHAT_PATH) if parts.path in ("", "/") else parts).geturl()
+    normal = (parts._replace(path=default_path) if parts.path in ("", "/") else parts).geturl()
     # What is imported here has to be patched for eventlet first, in a process that is.
     import requests
 
@@ -160,6 +209,7 @@ def _room_or_none(text: str) -> str:
 _NORMALISE: dict[str, Callable[[Any], Any]] = {
     "api_keys": _api_keys,
     "assistant_name": _name,
+    "auth_url": _url_or_none,
     "cors_origins": _origins,
     "default_room": _room_or_none,
     "llm_url": _llm_url,

@@ -16,7 +16,9 @@ from hazoom_ws.settings import FIELDS, Settings, SettingsError
 from hazoom_ws.settings.checks import combined, convert
 
 ENVIRONMENT_PREFIX = "HAZOOM_"
-_LISTS = frozenset({"api_keys", "cors_origins", "trusted_proxies"})  # their items are separated by commas in a variable
+_LISTS = frozenset(
+    {"api_keys", "cors_origins", "jwt_algorithms", "trusted_proxies"}
+)  # their items are separated by commas in a variable
 
 # What Kubernetes tells every container about a service. Source: https://kubernetes.io/docs/concepts/services-networking/
 # service/#environment-variables (and Docker's links, which those are made like).

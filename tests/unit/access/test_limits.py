@@ -1,4 +1,5 @@
-from hazoom_ws.access.limits import Account, TokenBucket
+from hazoom_ws.access.buckets import TokenBucket
+from hazoom_ws.access.limits import Account
 from hazoom_ws.settings import Settings
 
 

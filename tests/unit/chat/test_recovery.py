@@ -16,6 +16,7 @@ from hazoom_ws.chat.hub import Hub
 from hazoom_ws.chat.presence import Connection, User
 from hazoom_ws.chat.recovery import RecoverableSessions
 from hazoom_ws.chat.replay import Missed, missed
+from hazoom_ws.events.connecting import Bye
 from hazoom_ws.events.rooms import NewMessage, RoomJoined
 from hazoom_ws.message_log.contract import Page, StoredSession
 from hazoom_ws.message_log.memory import MemoryLog
@@ -134,7 +135,7 @@ def test_a_connection_that_still_holds_the_session_is_ended():
     world = World()
     first = world.ann
     world.hub.recover("another", world.pid, "Ann")
-    assert Close(first) in world.effects
+    assert Close(first, Bye(reason="replaced", reconnect=False)) in world.effects
     assert not first.is_open
 
 

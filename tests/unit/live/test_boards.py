@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from hazoom_ws.errors import BadPayload, NotInRoom, TooManyRooms
-from hazoom_ws.live.boards import Boards
+from hazoom_ws.errors import BadPayload, BoardIsFull, NotInRoom, TooManyRooms
+from hazoom_ws.live.boards import MEMBERS_LIMIT_COUNT, Boards
 
 
 class Server:
@@ -111,3 +111,15 @@ def test_a_client_is_on_so_many_boards_and_no_more(server: Server) -> None:
         server.boards.join("ann", "3")
     server.boards.leave("ann")
     assert server.boards.is_empty
+
+
+def test_a_board_has_so_many_clients_and_one_more_is_refused_until_one_goes(server: Server) -> None:
+    """Who comes is told to all with the ids of all: a thousand from one address made gigabytes of that."""
+    server.on_board(*(f"client {number}" for number in range(MEMBERS_LIMIT_COUNT)))
+    server.boards.enter("late")
+    with pytest.raises(BoardIsFull, match="200") as refused:
+        server.boards.join("late", "b")
+    assert (refused.value.code, refused.value.retry) == ("rate_limited", True)
+    server.boards.join("late", "another")
+    server.boards.leave("client 7")
+    server.boards.join("late", "b")

@@ -102,3 +102,26 @@ def test_updates_of_a_document_count_for_no_rate(enter: Enter) -> None:
         ann.send('451-/yjs|x,["sync-update",{"_placeholder":true,"num":0}]', update)
     assert ann.session.is_open
     assert not is_over_the_rate(ann)
+
+
+def test_what_is_drawn_counts_for_its_address_and_a_whole_drawing_as_the_longest_event(make_app: MakeApp) -> None:
+    app = make_app(
+        event_limit_bytes=13_107,
+        rate_limit_per_s=50,
+        rate_limit_bytes_per_s=65_536,
+        address_rate_limit_per_s=0.001,
+        address_rate_limit_burst_count=60,
+    )
+    here = {"REMOTE_ADDR": "198.51.100.1"}
+    visitors = [Visitor(app, **here) for _ in range(3)]
+    for visitor in visitors:
+        visitor.send("40/excalidraw,", '42/excalidraw,["join-room","b"]')  # costs 1 each: 57 are left
+        visitor.said()
+    for visitor in visitors:
+        for _ in range(4):
+            draw(visitor, "server-broadcast", 50_000)  # costs 10
+    refused = [text for visitor in visitors for text in said_of(visitor, "error")]
+    assert len(refused) == 12 - 5
+    assert all("events of your address" in text for text in refused)
+    for visitor in visitors:
+        visitor.close()

@@ -3,6 +3,7 @@
 import json
 
 from clients import MakeApp
+from hazoom_ws.events.connecting import Limits
 from visitors import Visitor
 
 
@@ -29,6 +30,56 @@ def test_what_is_sent_before_connecting_counts_too(make_app: MakeApp) -> None:
     visitor.send('42["get_stats"]', '42["get_stats"]', '42["get_stats"]')
     assert "sid" in visitor.connect()
     assert visitor.call("get_stats")["error"]["code"] == "rate_limited"
+
+
+def test_a_user_shares_one_rate_over_all_connections_and_namespaces(make_app: MakeApp) -> None:
+    app = make_app(user_rate_limit_per_s=0.001, user_rate_limit_burst_count=4)
+    tabs = [Visitor(app, REMOTE_ADDR=f"198.51.100.{number}") for number in range(3)]
+    for tab in tabs:
+        assert "sid" in tab.connect(user_name="Ann")
+    answers = [tabs[number % 3].call("typing", {}) for number in range(6)]
+    assert [answer["ok"] for answer in answers] == [True] * 4 + [False] * 2
+    error = answers[-1]["error"]
+    assert (error["code"], error["event"], error["retry"]) == ("rate_limited", "typing", True)
+    assert error["retry_at"] > 0
+    relayed = tabs[0].call("relay", {"channel": "c", "key": "k", "data": 1})
+    assert relayed["error"]["code"] == "rate_limited", "nor is this a way around it"
+    bob = Visitor(app)
+    bob.connect(user_name="Bob")
+    assert bob.call("get_stats")["ok"]
+    for tab in [*tabs, bob]:
+        tab.close()
+
+
+def test_one_connection_more_than_a_user_may_have_is_refused_until_one_goes(make_app: MakeApp) -> None:
+    app = make_app(connections_per_user_limit=2)
+    tabs = [Visitor(app) for _ in range(3)]
+    assert ["sid" in tab.connect(user_name="Ann") for tab in tabs] == [True, True, False]
+    refused = tabs[2].connect(user_name="Ann")
+    assert code_of(refused) == "rate_limited"
+    assert refused["data"]["retry"] is True
+    assert "sid" in tabs[0].connect("/rooms,", user_name="Ann"), "a connection is one, whatever namespaces it has"
+    guests = [Visitor(app) for _ in range(3)]
+    assert all("sid" in guest.connect() for guest in guests)
+    tabs[0].close()
+    assert "sid" in tabs[2].connect(user_name="Ann")
+    for visitor in [*tabs, *guests]:
+        visitor.close()
+
+
+def test_status_says_what_the_limits_are(make_app: MakeApp) -> None:
+    app = make_app(user_rate_limit_per_s=12.5, message_limit_bytes=1234)
+    visitor = Visitor(app)
+    (status,) = [json.loads(text[2:])[1] for text in visitor.connect()["packets"] if text.startswith('42["status"')]
+    limits = status["limits"]
+    assert set(limits) == set(Limits.__struct_fields__)
+    assert (limits["events_per_s"], limits["user_events_per_s"], limits["message_bytes"]) == (50, 12.5, 1234)
+    assert all(name.endswith(("_per_s", "_count", "_bytes", "_chars")) for name in limits)
+    unlimited = Visitor(make_app(rate_limit_per_s=0))
+    (status,) = [json.loads(text[2:])[1] for text in unlimited.connect()["packets"] if text.startswith('42["status"')]
+    assert {status["limits"][f"{name}_per_s"] for name in ("events", "bytes", "user_events")} == {0}
+    visitor.close()
+    unlimited.close()
 
 
 def test_events_have_a_budget_of_bytes(make_app: MakeApp) -> None:

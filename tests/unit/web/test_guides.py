@@ -18,7 +18,7 @@ import hazoom_ws
 import hazoom_ws.events
 from hazoom_ws import errors
 from hazoom_ws.events.base import ClientPayload, ServerEvent
-from hazoom_ws.events.connecting import Auth, Status
+from hazoom_ws.events.connecting import Auth, Limits, Status
 from hazoom_ws.events.live import StateAccepted, StatePage
 from hazoom_ws.events.llm import LlmAccepted, LlmTokens
 from hazoom_ws.events.refusals import ErrorReport
@@ -201,6 +201,11 @@ def test_the_contract_has_the_numbers_about_the_ai() -> None:
     below = section(text_of("events.md"), "### `stats`").partition("\n`llm` has")[2]
     named = set(re.findall(r"`(\w+)`", below.partition("\n\n")[0])) - {"closed", "open", "half_open"}
     assert named == set(LlmStats.__struct_fields__)
+
+
+def test_the_contract_has_the_limits_that_status_tells() -> None:
+    below = section(text_of("events.md"), "### `status`").partition("\n`limits` has")[2]
+    assert set(re.findall(r"`(\w+)`", below)) == set(Limits.__struct_fields__)
 
 
 def order_in(table: list[list[str]]) -> Any:

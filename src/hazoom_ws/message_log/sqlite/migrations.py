@@ -112,6 +112,9 @@ MIGRATIONS = (
     );
     CREATE UNIQUE INDEX snapshots_by_document ON snapshots (document, part);
     """,
+    """
+    ALTER TABLE messages ADD COLUMN user_id TEXT;  -- of who said it, where identities are checked
+    """,
 )
 
 

@@ -24,7 +24,8 @@ from hazoom_ws.message_log.state_cache import LoadedRoom
 logger = logging.getLogger(__name__)
 
 _SELECT = (
-    "SELECT seq, room, user, message, timestamp, client_id, kind, request_id, finish_reason, code, event FROM messages"
+    "SELECT seq, room, user, message, timestamp, client_id, kind, request_id, finish_reason, code, event, user_id"
+    " FROM messages"
 )
 _SELECT_SEQ = "SELECT seq FROM messages"
 _DAMAGED_TOLD = 100
@@ -175,8 +176,8 @@ class SqliteReader:
 
     def _entry_of(self, row: tuple[Any, ...]) -> NewMessage | None:
         """Return a row as a message, None if it is none."""
-        seq, room, user, message, timestamp, client_id, kind, request_id, finish_reason, code, event_name = row
-        optional = (message, client_id, kind, request_id, finish_reason, code, event_name)
+        seq, room, user, message, timestamp, client_id, kind, request_id, finish_reason, code, event_name, user_id = row
+        optional = (message, client_id, kind, request_id, finish_reason, code, event_name, user_id)
         texts = (room, user, *(text or "" for text in optional))
         if {type(text) for text in texts} != {str} or type(timestamp) is not float:
             self._leave_out(seq)
@@ -194,6 +195,7 @@ class SqliteReader:
             finish_reason=UNSET if finish_reason is None else finish_reason,
             code=UNSET if code is None else code,
             event_name=UNSET if event_name is None else event_name,
+            user_id=UNSET if user_id is None else user_id,
         )
 
     def _leave_out(self, seq: int) -> None:

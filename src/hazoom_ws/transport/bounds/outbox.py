@@ -31,6 +31,7 @@ _SHARE_BYTES = 16_384
 _SHARES_AT_LEAST = 16  # in a bound that is small
 _JOINED_FROM_BYTES = 4096  # below that a reader is hardly slow, and gets each token by itself
 _PATIENCE = 16  # bounds' worth of patient frames, and not more
+_WRITE_BYTES = 262_144  # by one call
 _LOOSE_COUNT = 256  # pieces of text, before they become one
 
 
@@ -181,6 +182,27 @@ class Outbox:
             return taken[0]
         joined = b"".join(taken)
         return PatientFrame(joined) if any(type(framed) is PatientFrame for framed in taken) else joined
+
+    def put_last(self, framed: bytes) -> None:
+        """Append the last frame, whatever the bound."""
+        self._frames.append(framed)
+        self._grow(len(framed))
+
+    def send_by(self, send: Callable[[bytes], int]) -> bool:
+        """Send frames by a socket's ``send``, which does not block, until it takes no more; return whether all have left.
+
+        Raises what it raises beside BlockingIOError.
+        """
+        while self._frames:
+            data = self.pop(_WRITE_BYTES)
+            try:
+                sent = send(data)
+            except BlockingIOError:
+                sent = 0
+            if sent != len(data):
+                self.put_back(data, sent)
+                return False
+        return True
 
     def pop_all(self) -> list[bytes]:
         """Remove and return all frames."""

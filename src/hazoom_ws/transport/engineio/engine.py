@@ -27,6 +27,7 @@ from hazoom_ws.transport.bounds.heap import Heap
 from hazoom_ws.transport.bounds.outbox import Outbox, OutboxTotal
 from hazoom_ws.transport.bounds.refusals import Refusals
 from hazoom_ws.transport.bounds.unfinished import Unfinished
+from hazoom_ws.transport.engineio.parting import Parting
 from hazoom_ws.transport.engineio.python_engineio_overrides import HandleRequest, LibraryFace
 from hazoom_ws.transport.engineio.session import (
     SLOW_READER,
@@ -56,18 +57,20 @@ class Engine(LibraryFace):
     def __init__(
         self,
         *,
-        connect_timeout_s: float = 20.0,
+        connect_timeout_s: float = 10.0,
         outbox_limit_bytes: int = 1_048_576,
         outbox_total_limit_bytes: int = 268_435_456,
         incoming_total_limit_bytes: int = 33_554_432,
         message_timeout_s: float = 30.0,
         handle_request: HandleRequest | None = None,
+        admit: Callable[[Mapping[str, Any]], float] = lambda _environ: 0.0,
         clock: Callable[[], float] = time.monotonic,
         **options: Any,
     ) -> None:
         """``options`` are `engineio.Server`'s; ``connect_timeout_s`` is how long a session may be in no namespace.
 
-        ``handle_request(engine, environ, start_response)`` serves HTTP; None: there is none.
+        ``handle_request(engine, environ, start_response)`` serves HTTP; None: there is none. ``admit(environ)`` counts a
+        handshake and returns 0 if it may open a session, else in how many seconds another may.
         """
         super().__init__(handle_request, **options)
         self.outlet: Outlet = DirectOutlet()
@@ -78,14 +81,17 @@ class Engine(LibraryFace):
         # Greenlets change places only where they wait, and nothing under the lock does; eventlet's lock costs much.
         self.lock: AbstractContextManager[Any] = threading.RLock() if self.async_mode == "threading" else nullcontext()
         self.refusals = Refusals(clock=clock)
+        self.parting = Parting(clock, self.lock)
         self.unfinished = Unfinished(incoming_total_limit_bytes, message_timeout_s, self.lock)
         # First who has not finished a request, then who has joined nothing.
         end_one = (lambda: self.unfinished.cut_off_oldest(SHORT_OF_FILES), self.close_oldest_unjoined)
         self.descriptors = Descriptors(clock, self.refusals, end_one)
         self.give_way: Callable[[], object] = self.sleep  # in the middle of a long request over HTTP
+        self.admit = admit
         self.sweeps: list[Callable[[float], None]] = [
             self._sweep,
             self.refusals.sweep,
+            self.parting.sweep,
             self.unfinished.sweep,
             self.descriptors.sweep,
             Heap().sweep,
@@ -230,11 +236,12 @@ class Engine(LibraryFace):
                 self._unjoined.stop(session)
 
     def unjoined(self, sid: str) -> None:
-        """Note that a session has left its last namespace."""
+        """Note that a session has left its last namespace, or was not let into one: that gives it no more time."""
         session = self.sessions.get(sid)
         if session is not None:
             with self.lock:
-                self._unjoined.start(session, self.clock())
+                if self._unjoined.due_at_s(session) is None:
+                    self._unjoined.start(session, self.clock())
 
     def close_oldest_unjoined(self) -> bool:
         """Close the session that has been in no namespace for longest; return False if there is none."""
@@ -260,7 +267,10 @@ class Engine(LibraryFace):
         if session.changed is not None:
             assert session.outbox is not None
             with session.changed:
-                session.outbox.clear()
+                if reason == self.reason.SERVER_DISCONNECT and session.websocket is None:
+                    self.parting.begin(session)
+                else:
+                    session.outbox.clear()
                 session.changed.notify_all()
         for websocket in (session.websocket, session.candidate):
             if websocket is not None:

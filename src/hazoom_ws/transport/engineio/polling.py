@@ -32,13 +32,17 @@ _TURN_S = 0.002
 
 def serve(engine: Engine, environ: dict[str, Any], query: Mapping[str, str]) -> bytes:
     """Serve a poll, or a POST, and return the body of its answer; a poll waits. Raises `Refused`."""
+    method, sid = environ["REQUEST_METHOD"], query.get("sid", "")
+    parting = engine.parting.find(sid)
+    if parting is not None:
+        return _last_words(engine, parting) if method == "GET" else _OK
     session = handshake.find_session(engine, query)
-    method = environ["REQUEST_METHOD"]
     if query["transport"] != "polling":
         raise Refused(BAD_REQUEST)
     if session is None:
         if method != "GET":
             raise Refused(BAD_METHOD)
+        handshake.admit(engine, environ)
         session = engine.open(environ)
         session.start_polling()
         engine.send_open_packet(session)
@@ -72,7 +76,7 @@ def _poll(engine: Engine, session: EngineSession) -> bytes:
             if _is_upgrading(session):
                 session.changed.wait_for(lambda: session.websocket or session.outbox or not session.is_open, _CROSSING_S)
             if not session.is_open:
-                return session.farewell
+                return _last_words(engine, session)
             if session.websocket is not None:
                 raise Refused(BAD_REQUEST)
             return _payload(session.outbox.pop_all()) if session.outbox else _NOOP
@@ -83,6 +87,15 @@ def _poll(engine: Engine, session: EngineSession) -> bytes:
 def _is_upgrading(session: EngineSession) -> bool:
     """Return whether a WebSocket has answered the probe, or has taken over."""
     return session.websocket is not None or (session.candidate is not None and session.candidate.has_probed)
+
+
+def _last_words(engine: Engine, session: EngineSession) -> bytes:
+    """Return what is left to be said in a session that was closed, or else its end."""
+    assert session.outbox is not None
+    if session.outbox:
+        return _payload(session.outbox.pop_all())
+    engine.parting.end(session)
+    return session.farewell
 
 
 def _payload(framed: list[bytes]) -> bytes:

@@ -5,6 +5,7 @@ server: 0 unknown transport, 1 unknown session, 2 bad handshake method, 3 bad re
 """
 
 import logging
+import math
 import re
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -27,22 +28,28 @@ _SAID_CHARS = 32  # of what the client chose, in the log
 _CLIENTS = {"2": "Socket.IO 1.0", "3": "Socket.IO 1 or 2"}  # by their version of Engine.IO
 _BODY_HEADERS = frozenset({"HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE", "HTTP_TRANSFER_ENCODING"})
 
+Header = tuple[str, str]
 UNKNOWN_TRANSPORT = (0, "Transport unknown")
 UNKNOWN_SESSION = (1, "Session ID unknown")
 BAD_METHOD = (2, "Bad handshake method")
 BAD_REQUEST = (3, "Bad request")
 FORBIDDEN = (4, "Forbidden")
 UNSUPPORTED_VERSION = (5, "Unsupported protocol version")
-STOPPING = (3, "The server is stopping")  # the reference server has no code of its own for that
+# The reference server has no codes of its own for these.
+STOPPING = (3, "The server is stopping")
+TOO_MANY = (3, "Too many connections")
 
 
 class Refused(Exception):
-    """A request that is answered with an HTTP error: ``status`` and a JSON ``body``."""
+    """A request that is answered with an HTTP error: ``status``, ``headers`` and a JSON ``body``."""
 
-    def __init__(self, error: tuple[int, str], status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> None:
+    def __init__(
+        self, error: tuple[int, str], status: HTTPStatus = HTTPStatus.BAD_REQUEST, *, headers: tuple[Header, ...] = ()
+    ) -> None:
         super().__init__(error[1])
         self.error = error
         self.status = status
+        self.headers = headers
         self.body = msgspec.json.encode({"code": error[0], "message": error[1]})
 
 
@@ -102,6 +109,14 @@ def find_session(engine: Engine, query: Mapping[str, str]) -> EngineSession | No
     return session
 
 
+def admit(engine: Engine, environ: Mapping[str, Any]) -> None:
+    """Count a handshake that is as it should be. Raises `Refused`, after which the official client comes back by itself."""
+    retry_after_s = engine.admit(environ)
+    if retry_after_s:
+        retry_after = ("Retry-After", str(math.ceil(retry_after_s)))
+        raise Refused(TOO_MANY, HTTPStatus.TOO_MANY_REQUESTS, headers=(retry_after,))
+
+
 def is_websocket(environ: Mapping[str, Any]) -> bool:
     """Return whether a request asks for a WebSocket."""
     return (
@@ -130,6 +145,8 @@ def accept_websocket(
     key = environ.get("HTTP_SEC_WEBSOCKET_KEY", "")
     if environ.get("HTTP_SEC_WEBSOCKET_VERSION") != "13" or len(key) != 24:
         raise Refused(BAD_REQUEST)
+    if session is None:
+        admit(engine, environ)
     answer = (
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         f"Sec-WebSocket-Accept: {accept_key(key)}\r\n\r\n"

@@ -113,9 +113,14 @@ def is_host(value: str) -> bool:
     return _HOST.fullmatch(value) is not None
 
 
-def answer(status: HTTPStatus, body: bytes, content_type: str = "text/plain; charset=utf-8") -> bytes:
-    """Return a whole answer, after which the connection is closed."""
-    headers = "".join(f"{name}: {value}\r\n" for name, value in SECURITY_HEADERS)
+def answer(
+    status: HTTPStatus,
+    body: bytes,
+    content_type: str = "text/plain; charset=utf-8",
+    more: tuple[tuple[str, str], ...] = (),
+) -> bytes:
+    """Return a whole answer, after which the connection is closed. ``more``: headers of its own."""
+    headers = "".join(f"{name}: {value}\r\n" for name, value in (*SECURITY_HEADERS, *more))
     return (
         f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: {content_type}\r\n{headers}"
         f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"

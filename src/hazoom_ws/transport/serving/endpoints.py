@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
+from hazoom_ws.transport.bounds.outbox import Outbox
 from hazoom_ws.transport.engineio.engine import Engine
 from hazoom_ws.transport.engineio.session import WebSocket
 
@@ -50,8 +51,8 @@ class Watcher(Protocol):
     def want_to_write(self, endpoint: Endpoint, *, wanted: bool) -> None:
         """Start or stop to be told that an endpoint can take more."""
 
-    def linger(self, endpoint: Endpoint) -> None:
-        """Read over what a client still sends, so that the last words to it are not lost to a reset."""
+    def linger(self, endpoint: Endpoint, outbox: Outbox | None = None) -> None:
+        """Let a client hear the last words: send ``outbox``, and read over what still comes, lest that be a reset."""
 
     def welcome(self, newcomer: "Newcomer", head: bytes) -> None:
         """Answer the handshake of a WebSocket, or hand over what is none."""
@@ -114,9 +115,31 @@ class Newcomer(_Passing):
 
 
 class Lingerer(_Passing):
-    """A connection that has heard our last words."""
+    """A connection that has heard our last words, or is still to read them: what is in ``outbox``, if that is not None."""
 
-    __slots__ = ()
+    __slots__ = ("_outbox",)
+
+    def __init__(self, loop: Watcher, connection: Any, outbox: Outbox | None) -> None:
+        super().__init__(loop, connection)
+        self._outbox = outbox
+
+    def on_writable(self) -> None:
+        outbox = self._outbox
+        if outbox is None or self.connection.fileno() < 0:
+            return
+        try:
+            if outbox.send_by(self.connection.send):
+                self._outbox = None
+                self.loop.want_to_write(self, wanted=False)
+                self.connection.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.forget()
+
+    def forget(self) -> None:
+        if self._outbox is not None:
+            self._outbox.clear()
+            self._outbox = None
+        super().forget()
 
     def on_readable(self) -> bool:
         try:

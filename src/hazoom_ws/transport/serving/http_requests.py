@@ -14,6 +14,7 @@ from hazoom_ws.transport.serving import blocking
 
 def handle_request(engine: Engine, environ: dict[str, Any], start_response: Callable[..., Any]) -> Collection[bytes]:
     """Serve one request as WSGI asks. A WebSocket may end before this returns, or live on in the loop."""
+    more: tuple[tuple[str, str], ...] = ()
     try:
         handshake.check_origin(engine, environ)
         if environ["REQUEST_METHOD"] == "OPTIONS":
@@ -26,12 +27,13 @@ def handle_request(engine: Engine, environ: dict[str, Any], start_response: Call
             status, body = HTTPStatus.OK, polling.serve(engine, environ, query)
     except Refused as refusal:
         handshake.note_refusal(engine, environ, refusal)
-        status, body = refusal.status, refusal.body
+        status, body, more = refusal.status, refusal.body, refusal.headers
     headers = [
         ("Content-Type", "text/plain; charset=UTF-8" if status == HTTPStatus.OK else "application/json"),
         ("Content-Length", str(len(body))),
         ("Cache-Control", "no-store"),
         *http_heads.SECURITY_HEADERS,
+        *more,
         *engine._cors_headers(environ),
     ]
     start_response(f"{status.value} {status.phrase}", headers)

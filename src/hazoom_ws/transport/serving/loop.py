@@ -19,6 +19,7 @@ from typing import Any
 from eventlet import greenthread, hubs, patcher
 
 from hazoom_ws.deadlines import Deadlines
+from hazoom_ws.transport.bounds.outbox import Outbox
 from hazoom_ws.transport.engineio import requests as handshake
 from hazoom_ws.transport.engineio.engine import Engine
 from hazoom_ws.transport.engineio.pending import EMPTY, Pending, with_own
@@ -342,9 +343,9 @@ class Loop:
         """Start or stop to be told that an endpoint can take more."""
         self._epoll.modify(endpoint.connection.fileno(), _READ | _WRITE if wanted else _READ)
 
-    def linger(self, endpoint: Endpoint) -> None:
-        """Read over what a client still sends, so that the last words to it are not lost to a reset."""
-        lingerer = Lingerer(self, endpoint.connection)
+    def linger(self, endpoint: Endpoint, outbox: Outbox | None = None) -> None:
+        """Let a client hear the last words: send ``outbox``, and read over what still comes, lest that be a reset."""
+        lingerer = Lingerer(self, endpoint.connection, outbox)
         self.replace(lingerer)
         now_s = self.clock()
         self._lingering.start(lingerer, now_s)
@@ -362,15 +363,15 @@ class Loop:
         connection = newcomer.connection
         self._newcomers.stop(newcomer)
         self.engine.unfinished.release(newcomer)
+        environ["REMOTE_ADDR"] = newcomer.address[0]
         try:
             handshake.check_origin(self.engine, environ)
             session, answer = handshake.accept_websocket(self.engine, environ, handshake.query_of(environ))
         except Refused as refusal:
             handshake.note_refusal(self.engine, environ, refusal)
-            newcomer.say_last(http_heads.answer(refusal.status, refusal.body, "application/json"))
+            newcomer.say_last(http_heads.answer(refusal.status, refusal.body, "application/json", refusal.headers))
             return
         environ |= self._served_at
-        environ["REMOTE_ADDR"] = newcomer.address[0]
         self._carry(connection, session, answer, environ, self.replace)
 
     def _carry(

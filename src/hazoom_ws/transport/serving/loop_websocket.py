@@ -19,7 +19,6 @@ from hazoom_ws.transport.websocket.frames import CloseCode, FrameError, FrameRea
 logger = logging.getLogger(__name__)
 
 _FRAMES_PER_CLIENT = 16  # in one turn, so that a flood from one keeps nobody waiting
-_WRITE_BYTES = 262_144
 
 
 class LoopWebSocket(WebSocket):
@@ -133,15 +132,8 @@ class LoopWebSocket(WebSocket):
         if outbox is None or self.is_closed:
             return
         try:
-            while outbox:
-                data = outbox.pop(_WRITE_BYTES)
-                sent = self.connection.send(data)
-                if sent != len(data):
-                    outbox.put_back(data, sent)
-                    return
-        except BlockingIOError:
-            outbox.put_back(data, 0)
-            return
+            if not outbox.send_by(self.connection.send):
+                return
         except OSError:
             self.forget()
             self.lost(self.engine.reason.TRANSPORT_ERROR)
@@ -158,10 +150,12 @@ class LoopWebSocket(WebSocket):
                 self.send_frame(framed)
         if self.is_closed:
             return
-        if self.outbox is not None:
-            self.forget()  # its client reads nothing, last words included
-            return
+        outbox, self.outbox = self.outbox, None
         self.is_closed = True
+        if outbox is not None:
+            outbox.put_last(frames.close_frame(code))
+            self.loop.linger(self, outbox)
+            return
         try:
             self.connection.send(frames.close_frame(code))
             self.connection.shutdown(socket.SHUT_WR)

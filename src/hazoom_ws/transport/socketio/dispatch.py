@@ -65,20 +65,26 @@ class Dispatcher:
         *,
         reply: Callable[[Callable[[Any], None], Any], None],
         environ: Mapping[str, Any],
-        open_account: Callable[[Mapping[str, Any]], Account],
+        open_account: Callable[[str, Mapping[str, Any]], Account],
+        close_account: Callable[[str], None],
+        admit: Callable[[Any, object, Callable[[Any], None]], None],
         paced: Mapping[str, tuple[str, ...]],
     ) -> None:
         """``reply(send, argument)`` calls ``send`` with what a handler returned, now or when it may be told.
 
         ``environ``: what others' handlers find in their WSGI environment where the client's request says nothing.
-        ``open_account`` makes the account of a new session from its request, in the keys of WSGI. ``paced``: by namespace
-        the names of events that have rates of their own.
+        ``open_account`` makes the account of a new session from its id and its request, in the keys of WSGI;
+        ``close_account`` is told that it has ended. ``admit(account, auth, then)`` calls ``then``, now or later in a turn,
+        with what refuses a client (the argument of a CONNECT_ERROR), or None. ``paced``: by namespace the names of events
+        that have rates of their own.
         """
         self._engine = engine
         self._fan_out = fan_out
         self._reply = reply
         self._environ = environ
         self._open_account = open_account
+        self._close_account = close_account
+        self._admit = admit
         self._accounts: dict[str, Account] = {}
         # As the official clients write them; written otherwise they count like any other event.
         self._paced = {name: tuple(f'["{event}",' for event in events) for name, events in paced.items()}
@@ -111,7 +117,7 @@ class Dispatcher:
     def begin(self, eio_sid: str, environ: Mapping[str, Any]) -> None:
         """Open the account of a session, unless it has one."""
         if eio_sid not in self._accounts:
-            self._accounts[eio_sid] = self._open_account(environ)
+            self._accounts[eio_sid] = self._open_account(eio_sid, environ)
 
     def close(self, eio_sid: str, reason: str) -> None:
         """Dismiss the client of a session that has ended from all its namespaces."""
@@ -121,6 +127,7 @@ class Dispatcher:
             self.leave(eio_sid, name, reason)
         self._library.environ.pop(eio_sid, None)
         self._accounts.pop(eio_sid, None)
+        self._close_account(eio_sid)
         environ.pop("werkzeug.request", None)  # it refers back: parted, both are freed at once
 
     def receive(self, eio_sid: str, data: str | bytes) -> None:
@@ -197,12 +204,11 @@ class Dispatcher:
     def _handle_other(self, eio_sid: str, account: Account, received: Packet) -> None:
         """Act on a packet that is no event."""
         if received.packet_type == packet.CONNECT:
-            environ = self._library.environ.get(eio_sid, _NO_ENVIRON)
-            self._connect(eio_sid, received.namespace or "/", account, received.data)
-            if self._fan_out.recipient_of(eio_sid) is None:
-                # It was closed in the middle, maybe before it could be known that it had come.
-                self._library.environ[eio_sid] = environ
-                self.close(eio_sid, self._engine.reason.TRANSPORT_CLOSE)
+            name, auth = received.namespace or "/", received.data
+            if callable(auth):
+                self._connect(eio_sid, name, account, auth)
+            else:
+                self._admit(account, auth, partial(self._connect_if_admitted, eio_sid, name, account, auth))
         elif received.packet_type == packet.ACK:
             self._handle_acknowledgement(eio_sid, received)
         else:
@@ -230,8 +236,24 @@ class Dispatcher:
 
     # Coming and going
 
+    def _connect_if_admitted(self, eio_sid: str, name: str, account: Account, auth: object, refusal: Any) -> None:
+        if self._accounts.get(eio_sid) is not account:
+            return  # it has ended meanwhile
+        if refusal is not None:
+            self._refuse(eio_sid, name, refusal)
+            return
+        self._connect(eio_sid, name, account, auth)
+
     def _connect(self, eio_sid: str, name: str, account: Account, auth: object) -> None:
         """Let a client into a namespace, or refuse it."""
+        environ = self._library.environ.get(eio_sid, _NO_ENVIRON)
+        self._connect_to(eio_sid, name, account, auth)
+        if self._fan_out.recipient_of(eio_sid) is None:
+            # It was closed in the middle, maybe before it could be known that it had come.
+            self._library.environ[eio_sid] = environ
+            self.close(eio_sid, self._engine.reason.TRANSPORT_CLOSE)
+
+    def _connect_to(self, eio_sid: str, name: str, account: Account, auth: object) -> None:
         ours = self._find_ours(name)
         if ours is not None:
             self._accept_ours(ours, eio_sid, name, account, auth)

@@ -176,6 +176,14 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
         """Close a session, such that its client would come back."""
         self._engine.disconnect(eio_sid)
 
+    def send_away(self, eio_sid: str) -> None:
+        """Close a session, such that its client stays away: it is told so for each of its namespaces."""
+        recipient = self.recipient_of(eio_sid)
+        if recipient is not None:
+            for namespace in self.namespaces_of(eio_sid):
+                self._engine.outlet.push(recipient, text_message_frame(encoded(packet.DISCONNECT, namespace, None, None)))
+            self._engine.disconnect(eio_sid)
+
     # Rooms
 
     def enter_room(self, sid: str, namespace: str, room: str, eio_sid: str | None = None) -> None:

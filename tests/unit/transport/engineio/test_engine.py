@@ -224,6 +224,15 @@ def test_a_session_in_a_namespace_stays_and_begins_anew_when_it_has_left_the_las
     assert not session.is_open
 
 
+def test_being_refused_again_and_again_gives_a_session_no_more_time(engine: StillEngine) -> None:
+    session = engine.open()
+    session.start_polling()
+    engine.pass_time(CONNECT_TIMEOUT_S - 1)
+    engine.unjoined(session.id)
+    engine.pass_time(1)
+    assert not session.is_open
+
+
 def test_leaving_the_last_namespace_because_of_the_end_leaves_nothing_behind(engine: StillEngine) -> None:
     session = open_polling(engine)
     engine.on("disconnect", lambda sid, _: engine.unjoined(sid))

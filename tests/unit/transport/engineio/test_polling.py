@@ -7,6 +7,8 @@ import pytest
 
 from hazoom_ws.transport.engineio.engine import Engine
 from hazoom_ws.transport.serving.http_requests import handle_request
+from hazoom_ws.transport.websocket import frames
+from hazoom_ws.transport.websocket.frames import frame
 
 
 @pytest.fixture
@@ -84,3 +86,43 @@ def test_a_payload_of_no_clear_length_closes_the_session(engine, more):
     session = open_session(engine)
     assert post(engine, session.id, b"6", **more) == "400 Bad Request"
     assert not session.is_open
+
+
+def poll(engine: Engine, sid: str) -> tuple[str, bytes]:
+    """Return the status and the body of the answer."""
+    statuses: list[str] = []
+    environ = {"REQUEST_METHOD": "GET", "QUERY_STRING": f"EIO=4&transport=polling&sid={sid}"}
+    body = b"".join(engine.handle_request(environ, lambda status, _headers: statuses.append(status)))
+    return statuses[0], body
+
+
+def test_who_polls_after_the_server_has_closed_gets_what_was_said_before_and_the_end(engine):
+    """Between two polls a client heard of the close by an error, and not why."""
+    session = open_session(engine)
+    session.send_frame(frame(frames.TEXT, b"4bye"))
+    engine.disconnect(session.id)
+    assert post(engine, session.id, b"4x") == "200 OK"
+    assert poll(engine, session.id) == ("200 OK", b"4bye")
+    assert poll(engine, session.id) == ("200 OK", b"1")
+    assert poll(engine, session.id)[0] == "400 Bad Request"
+    assert len(engine.parting) == 0
+
+
+def test_what_a_client_does_not_come_for_is_forgotten(engine):
+    session = open_session(engine)
+    session.send_frame(frame(frames.TEXT, b"4bye"))
+    engine.disconnect(session.id)
+    engine.parting.sweep(1004.9)
+    assert engine.parting.find(session.id) is session
+    engine.parting.sweep(1005.1)
+    assert len(engine.parting) == 0
+    assert engine._outbox_total.size_bytes == 0
+
+
+@pytest.mark.parametrize("reason", ["ping timeout", "slow reader"])
+def test_who_has_gone_is_owed_nothing(engine, reason):
+    session = open_session(engine)
+    session.send_frame(frame(frames.TEXT, b"4x"))
+    engine.close(session, reason)
+    assert len(engine.parting) == 0
+    assert engine._outbox_total.size_bytes == 0

@@ -1,0 +1,107 @@
+"""What all connections of one user, or of one address, may do together: they share it, however many they are.
+
+A share is there from the first connection on and is forgotten when the last one has gone and its buckets must be full
+again, so that who leaves and comes back has nothing new; those that wait for that are bounded in number, and the first to
+have gone go first. Called by `hazoom_ws.access.accounts` and by accounts, from any greenlet or thread.
+"""
+
+import threading
+from typing import Literal
+
+from hazoom_ws.access.buckets import TokenBucket
+from hazoom_ws.deadlines import Deadlines
+
+
+class Share:
+    """One of them: what there is left of ``events``, and of ``handshakes`` where these are counted."""
+
+    __slots__ = ("connection_count", "events", "handshakes", "key", "of")
+
+    def __init__(self, of: "Shares", key: str, now_s: float) -> None:
+        self.of = of
+        self.key = key
+        self.connection_count = 0
+        self.events = TokenBucket(of.rate_per_s, of.burst_count, now_s)
+        self.handshakes = (
+            TokenBucket(of.handshakes_per_s, of.handshakes_burst_count, now_s) if of.handshakes_per_s else None
+        )
+
+    def close(self, now_s: float) -> None:
+        """Count a connection less."""
+        self.of.close(self, now_s)
+
+
+class Shares:
+    """The shares of users, or of addresses, by what they go by."""
+
+    def __init__(
+        self,
+        whose: Literal["user", "address"],
+        rate_per_s: float,
+        burst_count: int,
+        *,
+        handshakes_per_s: float = 0.0,
+        handshakes_burst_count: int = 1,
+        remembered_count: int,
+    ) -> None:
+        """A rate of 0 allows all. ``remembered_count`` bounds those without a connection, which may not be full again."""
+        self.whose = whose
+        self.rate_per_s = rate_per_s
+        self.burst_count = burst_count
+        self.handshakes_per_s = handshakes_per_s
+        self.handshakes_burst_count = handshakes_burst_count
+        rates = ((burst_count, rate_per_s), (handshakes_burst_count, handshakes_per_s))
+        full_after_s = max([0.0, *(burst / rate for burst, rate in rates if rate)])
+        self._remembered_count = remembered_count
+        self._by_key: dict[str, Share] = {}
+        self._idle: Deadlines[Share] = Deadlines(full_after_s)
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def find(self, key: str) -> Share | None:
+        """Return a share that is remembered, None if one made now would be as good."""
+        return self._by_key.get(key)
+
+    def remember(self, key: str, now_s: float) -> Share:
+        """Return the share of one who may have no connection yet, and remember it for a while."""
+        with self._lock:
+            share = self._get(key, now_s)
+            if not share.connection_count:
+                self._idle.start(share, now_s)
+            self._forget(now_s)
+        return share
+
+    def open(self, key: str, now_s: float) -> Share:
+        """Count a connection more, and return its share."""
+        with self._lock:
+            share = self._get(key, now_s)
+            share.connection_count += 1
+            self._idle.stop(share)
+        return share
+
+    def close(self, share: Share, now_s: float) -> None:
+        """Count a connection less."""
+        with self._lock:
+            share.connection_count -= 1
+            if not share.connection_count:
+                self._idle.start(share, now_s)
+            self._forget(now_s)
+
+    def sweep(self, now_s: float) -> None:
+        """Forget those that are full again."""
+        with self._lock:
+            self._forget(now_s)
+
+    def _get(self, key: str, now_s: float) -> Share:
+        share = self._by_key.get(key)
+        if share is None:
+            share = self._by_key[key] = Share(self, key, now_s)
+        return share
+
+    def _forget(self, now_s: float) -> None:
+        for share, _ in self._idle.pop_due(now_s):
+            del self._by_key[share.key]
+        while len(self._idle) > self._remembered_count:
+            del self._by_key[self._idle.pop_first().key]

@@ -1,0 +1,62 @@
+"""Sessions that poll and were closed with something left to say: the next poll gets it, the one after it the end.
+
+A client is without a poll for a moment after each answer, and would hear of the close by an error. The official one acts on
+an end before it acts on what came in the same answer: so that has one of its own. Called by the `Engine` and by polls, from
+any thread.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+from hazoom_ws.deadlines import Deadlines
+from hazoom_ws.transport.engineio.pending import EMPTY
+from hazoom_ws.transport.engineio.session import EngineSession
+
+_PERIOD_S = 5.0  # a client that is there polls at once
+
+
+class Parting:
+    """The closed sessions that still have something to say, each for five seconds."""
+
+    def __init__(self, clock: Callable[[], float], lock: AbstractContextManager[Any]) -> None:
+        self._clock = clock
+        self._lock = lock
+        self._by_id: dict[str, EngineSession] = {}
+        self._until: Deadlines[EngineSession] = Deadlines(_PERIOD_S)
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def begin(self, session: EngineSession) -> None:
+        """Keep what a session that is being closed was to be sent; nothing is kept if that is nothing. It polls."""
+        assert session.outbox is not None
+        pending, session.pending = session.pending, EMPTY
+        if not all(session.outbox.add(framed) for framed in pending):
+            session.outbox.clear()  # it reads too slowly, last words included
+        if session.outbox:
+            with self._lock:
+                self._by_id[session.id] = session
+                self._until.start(session, self._clock())
+
+    def find(self, sid: str) -> EngineSession | None:
+        """Return the session of that id, None if there is none."""
+        return self._by_id.get(sid)
+
+    def end(self, session: EngineSession) -> None:
+        """Keep a session no more: its client has heard the end."""
+        with self._lock:
+            if self._until.stop(session):
+                del self._by_id[session.id]
+
+    def sweep(self, now_s: float) -> None:
+        """Forget those whose clients have not come."""
+        with self._lock:
+            gone = [session for session, _ in self._until.pop_due(now_s)]
+            for session in gone:
+                del self._by_id[session.id]
+        for session in gone:
+            assert session.changed is not None
+            assert session.outbox is not None
+            with session.changed:
+                session.outbox.clear()
