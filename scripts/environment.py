@@ -1,4 +1,5 @@
-"""Sets up what the project needs: the virtual environment, the npm packages, and for the tests Chromium and Redis.
+"""Sets up what the project needs: the virtual environment, the npm packages, and for the tests Chromium,
+Redis and nginx.
 
 Used by run.py and test.py; needs only Python 3.11. Each step does nothing when its result is there. A step that cannot be
 done ends the script with a line that says what to install.
@@ -82,6 +83,11 @@ def chromium_command() -> str:
 def redis_command() -> str:
     """Return a Redis server, installed if need be and possible."""
     return _program(("redis-server",), "redis-server", "Redis")
+
+
+def nginx_command() -> str:
+    """Return nginx, installed if need be and possible."""
+    return _program(("nginx", "/usr/sbin/nginx"), "nginx-light", "nginx")
 
 
 def _node_tools() -> tuple[str, str]:

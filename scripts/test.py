@@ -29,6 +29,7 @@ def main() -> int:
         variables["TEST_NODE"] = environment.node_command()
         variables["TEST_CHROMIUM"] = environment.chromium_command()
         variables["TEST_REDIS"] = environment.redis_command()
+        variables["TEST_NGINX"] = environment.nginx_command()
     for check in CHECKS:
         status = subprocess.call([environment.PYTHON, "-m", *check], cwd=environment.ROOT)
         if status:

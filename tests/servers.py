@@ -297,6 +297,13 @@ def feature_server(async_mode: str, **settings: str) -> Iterator[Hazoom]:
         yield Hazoom(child, url)
 
 
+@contextmanager
+def child_process(name: str, command: list[str], **variables: str) -> Iterator[Child]:
+    """Run any other program, without settings of ours in its environment."""
+    with _child(name, command, env=clean_environment(**variables)) as child:
+        yield child
+
+
 class Backend:
     """A running Django chat backend."""
 

@@ -22,6 +22,7 @@ _WITHOUT_EPOLL_TOO = (
     "test_calm_end",
     "test_durability",
     "test_engine_io",
+    "test_headers",
     "test_hostile_clients",
     "test_hostile_http",
     "test_live",

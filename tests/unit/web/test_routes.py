@@ -80,13 +80,13 @@ ANSWERS = {
 def test_every_answer_keeps_a_browser_from_harm_and_says_nothing_of_the_inside(app, answer: str):
     app.add_url_rule("/defect", view_func=lambda: 1 / 0)
     method, path, status = ANSWERS[answer]
-    reply = app.test_client().open(path, method=method)
+    with app.test_client().open(path, method=method) as reply:
+        text = reply.text
     assert reply.status_code == status
     assert_safe(reply.headers)
     if status >= 400:
         inside = r"traceback|division|site-packages|werkzeug|python|flask|\.py\b|[0-9]\.[0-9]"
-        assert not re.search(inside, reply.text, re.IGNORECASE)
-    reply.close()
+        assert not re.search(inside, text, re.IGNORECASE)
 
 
 def assert_safe(headers) -> None:
