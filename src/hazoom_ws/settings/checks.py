@@ -64,7 +64,6 @@ def combined(values: Mapping[str, Any], sources: Mapping[str, str]) -> Settings:
 
 def _check_auth(settings: Settings, sources: Mapping[str, str]) -> None:
     """Raise `SettingsError` where the settings of who may come in do not make a whole."""
-    check_open(settings, settings.host)
     key_sources = [name for name in ("jwt_secret", "jwt_key_file", "jwt_jwks_url") if getattr(settings, name)]
     if settings.auth == "jwt" and len(key_sources) != 1:
         raise SettingsError(
@@ -81,15 +80,6 @@ def _check_auth(settings: Settings, sources: Mapping[str, str]) -> None:
         raise SettingsError("auth = url needs auth_url, which is asked who somebody is")
     if settings.auth == "api_key" and not (settings.api_keys or settings.api_keys_file):
         raise SettingsError("auth = api_key needs api_keys or api_keys_file")
-
-
-def check_open(settings: Settings, host: str) -> None:
-    """Raise `SettingsError` for a server that lets anybody in and listens beyond this machine, unless that is meant."""
-    if settings.auth == "open" and not settings.allow_open and not is_loopback(host):
-        raise SettingsError(
-            f"host {host} can be reached from other machines, and auth is open: anybody could come in. Set HAZOOM_AUTH to "
-            "api_key, jwt or url, or HAZOOM_ALLOW_OPEN=true if anybody may"
-        )
 
 
 def is_loopback(host: str) -> bool:
