@@ -322,6 +322,7 @@ def serve_with_eventlet(
     import eventlet
     from eventlet import patcher
 
+    from hazoom_ws.transport.serving.watchdog import Watchdog
     from hazoom_ws.transport.serving.wsgi import HttpServer
 
     engine = app.extensions["socketio"].server.eio
@@ -332,6 +333,7 @@ def serve_with_eventlet(
         Loop(engine, request_timeout_s=request_timeout_s).serve(listener, http.serve_connection)
     else:
         eventlet.spawn(http.serve)
+    Watchdog(engine).start()
     eventlet.sleep(0)  # let it get to its first accept
 
 

@@ -271,6 +271,33 @@ print(was_started, len(threads()), max(counts[1:]) - counts[1], len(page.message
 """
 
 
+WATCHED = """
+import warnings
+warnings.filterwarnings("ignore", message="\\s*Eventlet is deprecated")
+import eventlet
+eventlet.monkey_patch()
+from eventlet import patcher
+from hazoom_ws import create_app
+from hazoom_ws.cli import serve_with_eventlet
+from hazoom_ws.settings import Settings
+threading = patcher.original("threading")
+app = create_app(Settings(log_url="memory://"), async_mode="eventlet")
+serve_with_eventlet(app, eventlet.listen(("127.0.0.1", 0)))
+watchdogs = [thread for thread in threading.enumerate() if thread.name == "hazoom_ws watchdog"]
+app.extensions["hazoom_ws"].close()
+with eventlet.Timeout(20):
+    while any(thread.is_alive() for thread in watchdogs):
+        eventlet.sleep(0.01)
+print(len(watchdogs), app.extensions["socketio"].server.eio.lag_s() < 20)
+"""
+
+
+def test_who_watches_the_loop_ends_with_the_application() -> None:
+    command = [sys.executable, "-c", WATCHED]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (ended.stdout, ended.stderr) == ("1 True\n", "")
+
+
 def test_it_is_the_same_under_eventlet(tmp_path: Path) -> None:
     command = [sys.executable, "-c", EVENTLET, str(tmp_path), str(Path(__file__).parents[1])]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
