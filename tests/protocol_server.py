@@ -191,6 +191,9 @@ class Unlimited:
 
     is_limited = False
 
+    def close(self) -> None:
+        """Nothing is shared."""
+
 
 def echo_messages(engine: Any) -> None:
     """Send each message back; answer ``flood N`` with N numbers, between which others get their turn."""

@@ -1,6 +1,9 @@
 """Which of those that wait for a place of the AI gets one, and who is looked at for that."""
 
+import pytest
+
 from hazoom_ws.chat.presence import User
+from hazoom_ws.errors import TooManyStreams
 from hazoom_ws.llm_bridge.slots import Slots
 from hazoom_ws.settings import Settings
 
@@ -48,3 +51,42 @@ def test_of_an_address_without_a_place_nobody_is_looked_at():
     honest = Question("Ann", "2.2.2.2")
     assert run_admitted(slots, [*waiting[2:], honest]) == [98]
     assert sum(question.looked_at for question in waiting) == seen
+
+
+def test_who_comes_later_from_another_address_gets_the_next_slot_however_many_wait_before():
+    settings = Settings(llm_streams_limit=10, llm_queue_limit=100)
+    slots = Slots(settings)
+    crowd = [Question(f"guest {number}", "1.1.1.1") for number in range(60)]
+    assert len(run_admitted(slots, crowd)) == 5, "alone it gets half of the slots"
+    queued = 0
+    for question in crowd[5:]:
+        try:
+            slots.check_queue(question.user, question.address)
+        except TooManyStreams as refused:
+            assert "your address" in str(refused)  # noqa: PT017 - the others are let in
+            break
+        slots.waiting.add(question.user, question.address)
+        queued += 1
+    assert queued == 50, "and half of the queue"
+    others = [Question(f"user {number}", f"2.2.2.{number}") for number in range(10)]
+    waiting = [*crowd[5:], *others]
+    ran = run_admitted(slots, waiting)
+    assert [waiting[number] for number in ran] == others[:5], "who has none goes before who has some"
+    assert slots.are_all_taken
+    for ended in crowd[:4]:  # one after the other: each slot goes to who has none, the crowd's own place in front of them
+        slots.running.remove(ended.user, ended.address)
+        waiting = [question for number, question in enumerate(waiting) if number not in ran]
+        ran = run_admitted(slots, waiting)
+        assert [waiting[number] for number in ran] == [others[5 + crowd.index(ended)]]
+    assert slots.running.of_address["1.1.1.1"] == 1, "nor is the crowd left without"
+
+
+def test_one_user_of_many_addresses_has_the_slots_of_one():
+    slots = Slots(Settings(llm_streams_per_user_limit=3, llm_queue_per_user_limit=2))
+    questions = [Question("Eve", f"10.0.0.{number}") for number in range(20)]
+    assert run_admitted(slots, questions) == [0, 1, 2]
+    for question in questions[3:5]:
+        slots.check_queue(question.user, question.address)
+        slots.waiting.add(question.user, question.address)
+    with pytest.raises(TooManyStreams, match="you have 3"):
+        slots.check_queue(questions[5].user, questions[5].address)
