@@ -1,8 +1,8 @@
 """Attack a server and say what it does to others: ``python scripts/hostile.py [ATTACK ...] [options]``.
 
-Linux only. Every attack was done to 0.4.3, or is akin to one (a plus at its number). Each gets a fresh server, started
-as a user starts it (``python -m hazoom_ws``, its settings as they come, port 0, a message file of its own), and lasts
-``--seconds``. Three processes:
+Linux only. Up to number 21 every attack was done to 0.4.3, or is akin to one (a plus at its number); the others are floods
+from one address and from many. Each gets a fresh server, started as a user starts it (``python -m hazoom_ws``, its settings
+as they come but for what the attack needs, port 0, a message file of its own), and lasts ``--seconds``. Three processes:
 
 - the server;
 - the attacker, from 127.0.0.2, at a lower priority. Where the server refuses or closes, it goes on with a new connection;

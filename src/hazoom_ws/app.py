@@ -21,6 +21,7 @@ from hazoom_ws.chat.hub import Hub
 from hazoom_ws.delivery.beside import run_beside
 from hazoom_ws.delivery.delivery import Delivery
 from hazoom_ws.delivery.effects import Later
+from hazoom_ws.delivery.ending import Ending
 from hazoom_ws.delivery.ticker import Ticker
 from hazoom_ws.delivery.timers import Timers
 from hazoom_ws.live.documents.documents import Documents
@@ -59,6 +60,7 @@ from hazoom_ws.transport.socketio.quiet import quiet_logger
 from hazoom_ws.web import gunicorn
 from hazoom_ws.web.backends import OPEN_TO_PAGES, create_backends_blueprint
 from hazoom_ws.web.development import Application, SocketIO, is_only_looked_at
+from hazoom_ws.web.readiness import Readiness
 from hazoom_ws.web.routes import create_blueprint
 
 
@@ -219,6 +221,8 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         may_wait=engine.may_wait,
     )
     running = _Running(
+        grace_s=gunicorn.grace_s(gunicorn_worker, settings.shutdown_grace_s),
+        sleep=sleep,
         registry=registry,
         delivery=delivery,
         timers=timers,
@@ -242,6 +246,7 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         running.close,
         outside.publish,
         LoggingOut(hub, answers, accounts, delivery, outside.turn).disconnect_user,
+        running.stop,
     )
     tasks = Tasks(delivery, start_task)
     chat = Chat(
@@ -255,13 +260,20 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         wall_clock=time.time,
     )
     if features:
-        hub.on_left = partial(chat.in_turn, registry.left)
+        hub.rooms.on_left = partial(chat.in_turn, registry.left)
     for namespace in build_namespaces(registry, parts, chat, tasks):
         socketio.on_namespace(namespace)
         outside.ours.add(namespace.namespace)
     socketio.server.emit = outside.emit
     app.extensions["hazoom_ws"] = parts
     app.let_go = running.close
+    readiness = Readiness(
+        delivery,
+        log,
+        is_ending=lambda: running.ending.is_begun,
+        disk_free_limit_bytes=settings.disk_free_limit_bytes,
+        lag_s=lambda: float(engine.lag_s()),  # whoever serves puts it there later
+    )
     app.register_blueprint(
         create_blueprint(
             settings,
@@ -269,7 +281,7 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
             hub=hub,
             statistics=statistics,
             delivery=delivery,
-            log=log,
+            why_not_ready=readiness.why_not,
             backends=create_backends_blueprint(api_keys, Backends(settings, outside), parts.disconnect_user),
         )
     )
@@ -279,8 +291,7 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
     )
     running.start()
     if gunicorn_worker is not None:
-        warn = partial(engine.refusals.note, level=logging.WARNING)
-        engine.sweeps.append(gunicorn.end_watch(gunicorn_worker, running.stop, engine.sessions.__len__, warn))
+        _watch(gunicorn_worker, engine, partial(start_task, running.stop))  # the sweeps go on meanwhile
     return app
 
 
@@ -290,6 +301,8 @@ class _Running:
     def __init__(
         self,
         *,
+        grace_s: float,
+        sleep: Callable[[float], object],
         registry: Registry,
         delivery: Delivery,
         timers: Timers,
@@ -300,12 +313,23 @@ class _Running:
         engine: Engine,
         worker: Any,
     ) -> None:
+        self.ending = Ending(
+            delivery,
+            refuse_new=(engine.refuse_new, bridge.refuse_new),
+            sessions=lambda: list(engine.sessions),
+            hear_no_more=engine.hear_no_more,
+            answers_count=answers.slots.taken_count,
+            is_all_heard=engine.is_all_heard,
+            grace_s=grace_s,
+            clock=time.monotonic,
+            sleep=sleep,
+        )
         self._delivery = delivery
         self._answers = answers
         self._engine = engine
         # In this order: nothing is asked any more, the last words are sent and kept, what they needed is given back.
-        self._closes: list[Callable[[], object]] = [registry.close, timers.close, ticker.close, bridge.close, engine.stop]
-        self._closes += [documents.close, delivery.close_log]
+        self._closes: list[Callable[[], object]] = [registry.close, timers.close, ticker.close, bridge.close]
+        self._closes += [self.ending.let_go_now, engine.stop, documents.close, delivery.close_log]
         if worker is not None:
             self._closes.append(worker.close)
 
@@ -316,6 +340,7 @@ class _Running:
 
     def stop(self) -> None:
         """Let every client go, to come back, and keep what was said: the process is about to end."""
+        self.ending.run()
         self._engine.stop()
         self._delivery.settle()
 
@@ -323,6 +348,12 @@ class _Running:
         """Give all of it back; calling it again changes nothing."""
         for close in self._closes:
             close()
+
+
+def _watch(gunicorn_worker: Any, engine: Engine, stop: Callable[[], object]) -> None:
+    """Stop when gunicorn's worker is to end."""
+    warn = partial(engine.refusals.note, level=logging.WARNING)
+    engine.sweeps.append(gunicorn.end_watch(gunicorn_worker, stop, engine.sessions.__len__, warn))
 
 
 def _worker(engine: Engine) -> Any:

@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from contextlib import closing, suppress
 from ipaddress import ip_address
 from pathlib import Path
@@ -36,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 PROGRAM = "hazoom_ws"
 _BACKLOG = 4096
+_EXIT_MARGIN_S = 0.1  # which the process itself takes to end
 _FILES_WANTED = 65_536
 _FILES_NEEDED = 10_240
 
@@ -229,7 +231,7 @@ def _serve(settings: Settings, listener: socket.socket, async_mode: str, feature
     _raise_file_limit()
     _grow_file_table(listener.fileno())
     _tune_garbage_collection()
-    with closing(_Signals()) as signals:
+    with closing(_Signals(settings.shutdown_grace_s, async_mode)) as signals:
         if async_mode == "eventlet":
             serve_with_eventlet(
                 app,
@@ -247,22 +249,32 @@ def _serve(settings: Settings, listener: socket.socket, async_mode: str, feature
         if "*" in settings.cors_origins:
             logger.warning("cors_origins holds '*': pages of any origin may use this server")
         logger.info("stopping on %s", signals.wait())
-    app.extensions["hazoom_ws"].delivery.settle()
+        app.extensions["hazoom_ws"].stop()
 
 
 class _Signals:
     """Waits for the signal that ends the server, from the moment it is made.
 
+    The second one ends the process at once, as it would any other: nothing that was acknowledged is lost by that. Neither
+    is by the end that comes with status 0 when stopping takes longer than it may, because something hangs.
+
     A handler runs only when the interpreter gets to run, which an event loop that sleeps in the kernel does not allow on
     every platform; the byte that Python writes into the wakeup descriptor wakes it everywhere.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, grace_s: float, async_mode: str) -> None:
+        timer_type = threading.Timer
+        if async_mode == "eventlet":
+            from eventlet import patcher
+
+            timer_type = patcher.original("threading").Timer  # a real thread: the greenlets may be what hangs
+        self._deadline = timer_type(max(0.0, grace_s - _EXIT_MARGIN_S), _cut_off)
+        self._deadline.daemon = True
         self._receiver, self._sender = socket.socketpair()
         self._sender.setblocking(False)
         self._numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]
         for number in self._numbers:
-            signal.signal(number, lambda *_: None)
+            signal.signal(number, self._on_signal)
         signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
 
     def wait(self) -> str:
@@ -272,13 +284,30 @@ class _Signals:
             if number in self._numbers:
                 return signal.Signals(number).name
 
-    def close(self) -> None:
-        """Give the signals back, so that a second one ends the process even if stopping hangs."""
-        signal.set_wakeup_fd(-1)
+    def _on_signal(self, number: int, _frame: object) -> None:
+        self._give_back()
+        if self._deadline.is_alive():
+            os.kill(os.getpid(), number)  # two came at once
+        else:
+            self._deadline.start()
+
+    def _give_back(self) -> None:
         for number in self._numbers:
             signal.signal(number, signal.SIG_DFL)
+
+    def close(self) -> None:
+        """Give the signals back."""
+        signal.set_wakeup_fd(-1)
+        self._give_back()
+        self._deadline.cancel()
         self._receiver.close()
         self._sender.close()
+
+
+def _cut_off() -> None:
+    """End the process: stopping has taken as long as it may."""
+    os.write(2, f"{PROGRAM}: stopping takes too long and is cut off; what was acknowledged is kept\n".encode())
+    os._exit(0)
 
 
 def serve_with_eventlet(

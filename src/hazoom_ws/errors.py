@@ -280,6 +280,16 @@ class Internal(HazoomError):
         self.reference = reference
 
 
+class ShuttingDown(HazoomError):
+    """What takes longer than the server will be there for."""
+
+    code = "shutting_down"
+    retry = True
+
+    def __init__(self) -> None:
+        super().__init__("the server is about to be restarted; try again when you are connected again")
+
+
 class LogUnavailable(HazoomError):
     """What cannot be kept, and so is not said to anybody."""
 

@@ -298,17 +298,20 @@ def test_a_damaged_byte_of_the_version_costs_nothing(open_file, file, at, value)
     ]
 
 
+NEXT = len(MIGRATIONS) + 1
+
+
 def newer(version: int, mark: int) -> bytes:
     """Return what a file of that version has from `VERSION_AT` on."""
     return version.to_bytes(4) + bytes(4) + mark.to_bytes(4)
 
 
-@pytest.mark.parametrize("mark", [0x687A0000 + 6, 0, 0x68010000 + 6], ids=["marked", "never marked", "mark damaged"])
+@pytest.mark.parametrize("mark", [0x687A0000 + NEXT, 0, 0x68010000 + NEXT], ids=["marked", "never marked", "mark damaged"])
 def test_a_file_of_a_newer_version_is_left_alone(open_file, file, mark):
     open_file().close()
-    overwrite(file, VERSION_AT, newer(6, mark))
+    overwrite(file, VERSION_AT, newer(NEXT, mark))
     before = file.read_bytes()
-    with pytest.raises(SettingsError, match="schema version 6"):
+    with pytest.raises(SettingsError, match=f"schema version {NEXT}"):
         open_file()
     assert file.read_bytes() == before
     assert not damaged_names(file)

@@ -19,6 +19,7 @@ __all__ = ["pytest_runtest_makereport"]
 
 _WITHOUT_EPOLL_TOO = (
     "test_application",
+    "test_calm_end",
     "test_durability",
     "test_engine_io",
     "test_headers",

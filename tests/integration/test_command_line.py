@@ -99,7 +99,7 @@ def test_a_file_of_messages_where_none_can_be_is_named(tmp_path: Path) -> None:
 
 
 def test_a_host_that_is_not_ours_is_named() -> None:
-    assert "cannot listen on 192.0.2.1" in refused("--host", "192.0.2.1")
+    assert "cannot listen on 192.0.2.1" in refused("--host", "192.0.2.1", HAZOOM_ALLOW_OPEN="true")
 
 
 @pytest.mark.parametrize("host", ["a..b", f"{'a' * 64}.example", "[::1]", "http://127.0.0.1"])
@@ -230,7 +230,9 @@ def test_what_cannot_be_used_is_explained(arguments: list[str], variables: dict[
 
 def test_a_flag_wins_over_the_environment_over_the_file(tmp_path: Path, client: OfficialClient) -> None:
     config = tmp_path / "hazoom.toml"
-    config.write_text(f'port = {free_port()}\nhost = "192.0.2.1"\ndefault_room = "lobby"\n', encoding="utf-8")
+    config.write_text(
+        f'port = {free_port()}\nhost = "192.0.2.1"\nallow_open = true\ndefault_room = "lobby"\n', encoding="utf-8"
+    )
     port, other = free_port(), free_port()
     variables = {"HAZOOM_PORT": str(other), "HAZOOM_HOST": "127.0.0.1"}
     with hazoom(port=port, env=variables, args=("--config", config)) as server:
@@ -251,7 +253,7 @@ def test_the_demo_answers_and_says_what_it_is(async_mode: str, client: OfficialC
 
 
 def test_it_says_that_it_is_open_when_it_is(async_mode: str) -> None:
-    with hazoom(async_mode=async_mode, args=("--host", "0.0.0.0")) as server:
+    with hazoom(async_mode=async_mode, args=("--host", "0.0.0.0"), env={"HAZOOM_ALLOW_OPEN": "true"}) as server:
         wait_until(lambda: "open to everyone" in server.log, "warning")
 
 

@@ -28,7 +28,7 @@ def make_app() -> Iterator[MakeApp]:
         for eio_sid in list(socketio.server.environ):
             socketio.server._handle_eio_disconnect(eio_sid, "test is over")
         hub = app.extensions["hazoom_ws"].hub
-        assert (hub.connection_count, hub.user_count, hub.room_count) == (0, 0, 0)
+        assert (hub.connection_count, hub.user_count, len(hub.rooms)) == (0, 0, 0)
         assert hub.is_empty
         assert app.extensions["hazoom_ws"].delivery.is_empty
         assert not socketio.server.manager.rooms

@@ -169,4 +169,6 @@ def test_every_module_says_what_it_is_for():
 
 
 def test_no_module_outgrows_its_reason():
-    assert {module: lines for module, path in MODULES.items() if (lines := path.read_text().count("\n")) > 400} == {}
+    texts = {module: path.read_text(encoding="utf-8") for module, path in MODULES.items()}
+    long = [module for module, text in texts.items() if text.count("\n") > 400]
+    assert [module for module in long if "long because" not in (ast.get_docstring(ast.parse(texts[module])) or "")] == []

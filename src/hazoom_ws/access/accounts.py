@@ -8,7 +8,7 @@ from hazoom_ws.access.addresses import address_reader
 from hazoom_ws.access.api_keys import ApiKeys
 from hazoom_ws.access.buckets import TokenBucket
 from hazoom_ws.access.credentials import credentials_reader
-from hazoom_ws.access.limits import Account
+from hazoom_ws.access.limits import Account, Costs
 from hazoom_ws.access.programs import takes_offsets
 from hazoom_ws.access.shares import Shares
 from hazoom_ws.chat.presence import User
@@ -26,6 +26,7 @@ class Accounts:
         self._by_id: dict[str, Account] = {}
         self._credentials_of = credentials_reader(settings, api_keys)
         self._clock = clock
+        self._costs = Costs.of(settings)
         self._address_of = address_reader(settings.trusted_proxies)
         self.users = Shares(
             "user",
@@ -78,6 +79,7 @@ class Accounts:
             credentials=self._credentials_of(environ),
             of_address=self.addresses.open(address, self._clock()) if address else None,
             users=self.users,
+            costs=self._costs,
         )
         return account
 

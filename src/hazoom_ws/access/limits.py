@@ -6,6 +6,7 @@ Asked for each packet by the `Dispatcher`, before anything is parsed.
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 from hazoom_ws.access.buckets import TokenBucket
 from hazoom_ws.access.credentials import NONE, Credentials
@@ -15,6 +16,20 @@ from hazoom_ws.chat.presence import User
 from hazoom_ws.chat.rights import EVERYTHING, Rights
 from hazoom_ws.errors import RateLimited, TooManyConnections
 from hazoom_ws.settings import Settings
+
+
+class Costs(NamedTuple):
+    """What something costs a share, which has one bucket for everything, in events."""
+
+    byte: float  # what has more bytes than the rates of a connection give an event costs as many events as they would be
+    relayed: float  # the part of an event that these rates make of it
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Costs":
+        rate_per_s, relayed_per_s = settings.rate_limit_per_s, settings.relay_rate_limit_per_s
+        return cls(
+            rate_per_s / settings.rate_limit_bytes_per_s, min(1.0, rate_per_s / relayed_per_s) if relayed_per_s else 0
+        )
 
 
 class Account:
@@ -29,6 +44,7 @@ class Account:
     __slots__ = (
         "_bytes",
         "_clock",
+        "_costs",
         "_events",
         "_has_connected",
         "_settings",
@@ -57,8 +73,12 @@ class Account:
         credentials: Credentials = NONE,
         of_address: Share | None = None,
         users: Shares | None = None,
+        costs: Costs | None = None,
     ) -> None:
-        """``clock`` is monotonic, in seconds. ``of_address``: a share that was opened; ``users``: those of all users."""
+        """``clock`` is monotonic, in seconds. ``of_address``: a share that was opened; ``users``: those of all users.
+
+        ``costs`` are those of the settings, made once.
+        """
         self.id = session_id
         self.credentials = credentials
         self.identity: Identity | None = None
@@ -73,6 +93,7 @@ class Account:
         self._clock = clock
         self._shares: tuple[Share, ...] = () if of_address is None else (of_address,)
         self._users = users
+        self._costs = costs or Costs.of(settings)
         self._has_connected = False
         if self.is_limited:
             now_s = clock()
@@ -121,23 +142,17 @@ class Account:
         retry_after_s = self._bytes.spend(now_s, size_bytes)
         if retry_after_s:
             return partial(RateLimited, settings.rate_limit_bytes_per_s, "bytes", retry_after_s)
-        return self.charge_shares(size_bytes, is_relayed=has_own_rate) if self._shares else None
+        return self._charge_shares(size_bytes, has_own_rate, now_s) if self._shares else None
 
     def charge_shares(self, size_bytes: int, *, is_relayed: bool) -> Callable[[], RateLimited] | None:
-        """Count an event, or what is relayed, for the user and the address only; return what refuses it.
+        """Count an event, or what is relayed, for the user and the address only; return what refuses it."""
+        return self._charge_shares(size_bytes, is_relayed, self._clock()) if self.is_limited else None
 
-        Both have one bucket for everything. What is relayed costs the part of an event that a connection's rates give it,
-        and what has more bytes than the rates give an event costs as many events as these bytes would be.
-        """
-        settings = self._settings
-        if not self.is_limited:
-            return None
-        least = 1.0
-        if is_relayed:
-            rate_per_s = settings.relay_rate_limit_per_s
-            least = min(1.0, settings.rate_limit_per_s / rate_per_s) if rate_per_s else 0.0
-        cost = max(least, size_bytes * settings.rate_limit_per_s / settings.rate_limit_bytes_per_s)
-        now_s = self._clock()
+    def _charge_shares(self, size_bytes: int, is_relayed: bool, now_s: float) -> Callable[[], RateLimited] | None:
+        costs = self._costs
+        cost, least = size_bytes * costs.byte, costs.relayed if is_relayed else 1.0
+        if cost < least:  # noqa: PLR1730 - calling max() takes as long as a bucket
+            cost = least
         for share in self._shares:
             retry_after_s = share.events.spend(now_s, cost)
             if retry_after_s:

@@ -16,7 +16,7 @@ _BY_PROXIES = ("HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED", "HTTP_X_REAL_IP", "HTTP
 _CREDENTIALS_LIMIT_CHARS = 4096
 
 
-def may_see_pages(environ: Mapping[str, Any], keys: ApiKeys, *, is_local: bool, is_open: bool = False) -> bool:
+def may_see_pages(environ: Mapping[str, Any], keys: ApiKeys, *, is_local: bool, is_open: bool) -> bool:
     """Return whether a request may see pages: with a key, or if it ``is_local``, or the operator has said ``is_open``."""
     return is_local or is_open or any(map(keys.holds, _offered(environ)))
 

@@ -7,32 +7,27 @@ is made within a turn (`hazoom_ws.delivery.turns`).
 
 import secrets
 from collections.abc import Callable
-from itertools import islice
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from hazoom_ws.chat.absences import Absences
-from hazoom_ws.chat.effects import Broadcast, Close, Effect, Enter, Leave, Numbered, Push
+from hazoom_ws.chat.effects import Broadcast, Close, Effect, Numbered, Push
 from hazoom_ws.chat.identity import identify, is_same
-from hazoom_ws.chat.notices import Notices
-from hazoom_ws.chat.presence import Connection, Members, User, name_in, sizes_of
+from hazoom_ws.chat.presence import Connection, Members, User, name_in
 from hazoom_ws.chat.recovery import RecoverableSessions
 from hazoom_ws.chat.replay import catch_up
 from hazoom_ws.chat.rights import EVERYTHING, Rights
+from hazoom_ws.chat.rooms import DUE_AT_ONCE, Rooms
 from hazoom_ws.chat.typing import TypingIndicators, TypingKey
-from hazoom_ws.errors import NotAllowed, NotInRoom, TooManyRooms
+from hazoom_ws.errors import NotAllowed, NotInRoom
 from hazoom_ws.events.base import FinishReason
 from hazoom_ws.events.connecting import Bye
-from hazoom_ws.events.rooms import HistoryPage, NewMessage, RoomJoined, RoomLeft, UserJoined, UserLeft
+from hazoom_ws.events.rooms import HistoryPage, NewMessage, RoomJoined, RoomLeft
 from hazoom_ws.events.typing import UserTyping
 from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, MessageLog, Page, Said
 from hazoom_ws.settings import Settings
 
-LISTED_USERS = 200  # names that a room tells; over it everybody's coming and going is not told to everybody
-NOTICE_INTERVAL_S = 1.0
-DUE_AT_ONCE = 500  # in one turn, so that a crowd which left at once keeps nobody waiting
 FALLBACK_ROOM = "general"
 
 
@@ -54,8 +49,7 @@ class Hub:
         ``wake`` is called when there is something that `run_due` has to do later.
         """
         self.deliver = deliver
-        self.on_left: Callable[[str, User], object] = lambda *_: None  # told when a user has left a room
-        self.on_parted: Callable[[Connection, str], object] = lambda *_: None  # and when a connection has, or has dropped
+        self.on_parted: Callable[[Connection, str], object] = lambda *_: None  # told when a connection has left, or dropped
         self._settings = settings
         self._log = log
         self._clock = clock
@@ -63,12 +57,9 @@ class Hub:
         self._connections: dict[str, Connection] = {}
         self._users = Members()
         self._guest_names: set[str] = set()
-        self._rooms: dict[str, Members] = {}
-        self._room_sizes: dict[str, int] | None = None  # as it was told last; None since somebody has come or gone
         self._typing = TypingIndicators(settings.typing_expiry_s)
         self._wake = wake
-        self._notices = Notices(deliver, wake, crowd_count=LISTED_USERS, interval_s=NOTICE_INTERVAL_S)
-        self._absences = Absences(settings.presence_grace_s)
+        self.rooms = Rooms(settings, deliver, wake=wake)
         window_s, limit_bytes = settings.recovery_window_s, settings.recovery_limit_bytes
         self.recoverable = RecoverableSessions(window_s, log, wall_clock(), clock(), limit_bytes=limit_bytes)
 
@@ -77,7 +68,7 @@ class Hub:
     @property
     def is_empty(self) -> bool:
         """Whether nothing is held of anybody: no connection, room, name or indicator."""
-        return not (self._connections or self._rooms or self._guest_names or self._typing)
+        return not (self._connections or len(self.rooms) or self._guest_names or self._typing)
 
     @property
     def connection_count(self) -> int:
@@ -93,25 +84,10 @@ class Hub:
         """Return the connections of a user, the one that came first in front."""
         return self._users.connections_of(user)
 
-    def members(self, room: str) -> list[User]:
-        """Return the users in a room, longest there first, those who may be back in a moment among them."""
-        return self._rooms[room].users() if room in self._rooms else []
-
-    @property
-    def room_count(self) -> int:
-        """Rooms with somebody in them."""
-        return len(self._rooms)
-
     @property
     def messages_total(self) -> int:
         """Messages said since the process started."""
         return self._log.messages_total
-
-    def room_sizes(self) -> dict[str, int]:
-        """Return users per room, see `sizes_of`; the same dictionary until somebody comes or goes: many may ask for it."""
-        if self._room_sizes is None:
-            self._room_sizes = sizes_of(self._rooms)
-        return self._room_sizes
 
     def resolve_room(self, room: str | UnsetType) -> str:
         """Return the room that a payload means."""
@@ -154,7 +130,7 @@ class Hub:
         self._users.add(connection)
         default_room = self._settings.default_room
         if default_room and rights.may_enter(default_room):
-            self._enter(connection, default_room)
+            self.rooms.enter(connection, default_room, self._clock())
         self.recoverable.save(connection)
         return connection
 
@@ -185,7 +161,7 @@ class Hub:
         self._users.add(connection)
         rooms = [room for room in session.rooms if rights.may_enter(room)]
         for room in rooms[: self._settings.rooms_per_connection_limit]:
-            self._enter(connection, room)
+            self.rooms.enter(connection, room, self._clock())
         self.recoverable.save(connection)
         return connection
 
@@ -205,7 +181,7 @@ class Hub:
         events, incomplete = catch_up(self._log, connection.rooms, offset, self._settings.outbox_limit_bytes // 2)
         for room in connection.rooms:
             page = Page(incomplete.get(room, []), more=room in incomplete, gap=False)
-            events.append((self._room_joined(room, page), self._log.last_seq))
+            events.append((self.rooms.described(room, page), self._log.last_seq))
         return events
 
     def disconnect(self, connection: Connection, *, may_return: bool = True) -> None:
@@ -246,9 +222,9 @@ class Hub:
         page = Page([], more=history > 0, gap=False)
         if limit_bytes:
             page = self._log.read(room, after=since, limit=history, newest=True, limit_bytes=limit_bytes)
-        self._enter(connection, room)
+        self.rooms.enter(connection, room, self._clock())
         self.recoverable.save(connection)
-        joined = self._room_joined(room, page)
+        joined = self.rooms.described(room, page)
         pushed = joined if shows_page else msgspec.structs.replace(joined, messages=UNSET)
         self.deliver(Push(connection, pushed, self._log.last_seq))
         return joined
@@ -258,7 +234,7 @@ class Hub:
         self.require_member(connection, room)
         self._leave(connection, room, has_dropped=False)
         self.recoverable.save(connection)
-        left = RoomLeft(room=room, user_count=len(self._rooms.get(room, ())))
+        left = RoomLeft(room=room, user_count=self.rooms.user_count(room))
         self.deliver(Push(connection, left))
         return left
 
@@ -357,13 +333,10 @@ class Hub:
         now_s = self._clock()
         for key in self._typing.expire(now_s):
             self._broadcast_typing(key, is_typing=False)
-        for room, user in self._absences.pop_due(now_s, DUE_AT_ONCE):
-            self._leave_absent(room, user)
         for user in self.recoverable.expire(now_s, DUE_AT_ONCE):
             self._guest_names.discard(user.name)
-        self._notices.tell_due(now_s, lambda room: len(self._rooms[room]))
-        due_at_s = [self._typing.next_due_at_s(), self._absences.next_due_at_s(), self.recoverable.next_due_at_s()]
-        due_at_s.append(self._notices.due_at_s)
+        self.rooms.run_due(now_s)
+        due_at_s = [self._typing.next_due_at_s(), self.recoverable.next_due_at_s(), *self.rooms.due_at_s()]
         next_due_at_s = [at_s for at_s in due_at_s if at_s is not None]
         return min(next_due_at_s) - now_s if next_due_at_s else None
 
@@ -376,65 +349,15 @@ class Hub:
                 if room and not connection.rights.may_enter(room):
                     del answers[request_id]
 
-    def _enter(self, connection: Connection, room: str) -> None:
-        if room in connection.rooms:
-            return
-        limit = self._settings.rooms_per_connection_limit
-        if len(connection.rooms) >= limit:
-            raise TooManyRooms(limit)
-        connection.rooms[room] = None
-        members = self._rooms.setdefault(room, Members())
-        is_new = members.add(connection)
-        self._room_sizes = None
-        self._absences.stop(room, connection.user)
-        if is_new:
-            event = UserJoined(room=room, user=connection.user.name, user_count=len(members))
-            self._notices.announce(room, event, self._clock(), connection)
-        self.deliver(Enter(connection, room))
-
     def _leave(self, connection: Connection, room: str, *, has_dropped: bool) -> None:
         for key in self._typing.stop_all(connection, room):
             self._broadcast_typing(key, is_typing=False)
-        del connection.rooms[room]
-        self.deliver(Leave(connection, room))
+        self.rooms.leave(connection, room, self._clock(), has_dropped=has_dropped)
         self.on_parted(connection, room)
-        if not self._rooms[room].remove_connection(connection):
-            return
-        if has_dropped and self._settings.presence_grace_s:
-            self._absences.start(room, connection.user, self._clock())
-            for missed_room, missed_user in self._absences.take_excess():
-                self._leave_absent(missed_room, missed_user)
-        else:
-            self._rooms[room].remove_user(connection.user)
-            self._announce_left(room, connection.user)
-
-    def _leave_absent(self, room: str, user: User) -> None:
-        """Let a user leave who was away for too long."""
-        if self._rooms[room].remove_user(user):
-            self._announce_left(room, user)
-
-    def _announce_left(self, room: str, user: User) -> None:
-        self._room_sizes = None
-        members = self._rooms[room]
-        self._notices.announce(room, UserLeft(room=room, user=user.name, user_count=len(members)), self._clock())
-        if not members:
-            del self._rooms[room]
-            self._notices.forget(room)
-        self.on_left(room, user)
-
-    def _room_joined(self, room: str, page: Page) -> RoomJoined:
-        members = self._rooms[room]
-        return RoomJoined(
-            room=room,
-            user_count=len(members),
-            users=[user.name for user in islice(members.users(), LISTED_USERS)],
-            messages=page.messages,
-            complete=not (page.more or page.gap),
-        )
 
     def _broadcast_typing(self, key: TypingKey, *, is_typing: bool) -> None:
         event = UserTyping(user=key.user_name, is_typing=is_typing, room=key.room)
-        self.deliver(Broadcast(key.room, event, skip=self._rooms[key.room].connections_of(key.connection.user)))
+        self.deliver(Broadcast(key.room, event, skip=self.rooms.connections_of(key.room, key.connection.user)))
 
     def _sender(self, connection: Connection, user_name: str | UnsetType) -> str:
         says = user_name is not UNSET and connection.user.is_guest and name_in(user_name)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 from weakref import ref
 
-from hazoom_ws.chat.hub import NOTICE_INTERVAL_S
+from hazoom_ws.chat.rooms import NOTICE_INTERVAL_S
 from hazoom_ws.delivery.delivery import Delivery
 
 logger = logging.getLogger(__name__)

@@ -15,8 +15,9 @@ from typing import Any
 from msgspec import UNSET, UnsetType
 
 from hazoom_ws.chat.effects import Broadcast, Effect, Numbered, Push, place_of
-from hazoom_ws.chat.hub import NOTICE_INTERVAL_S, Hub
+from hazoom_ws.chat.hub import Hub
 from hazoom_ws.chat.presence import Connection, User
+from hazoom_ws.chat.rooms import NOTICE_INTERVAL_S
 from hazoom_ws.deadlines import Deadlines
 from hazoom_ws.errors import BadPayload, Forbidden, Internal, LlmFailed, LogUnavailable, NotFound
 from hazoom_ws.events.base import ServerEvent
@@ -66,7 +67,7 @@ class Answers:
         self._open_writer = open_writer
         self._register = Register(settings)
         self._waiting: dict[Answer, None] = {}  # the first one has waited longest
-        self._slots = Slots(settings)
+        self.slots = Slots(settings)
         self._gone: Deadlines[User] = Deadlines(settings.llm_user_grace_s)
         self._awaited: set[User] = set()  # gone for longer, but one of their clients may still recover
         self._positions_due_at_s = 0.0
@@ -89,8 +90,8 @@ class Answers:
     def ask(self, connection: Connection, prompt: Prompt) -> None:
         """Ask now, or when there is room for one more. What was accepted before is accepted again, and asked once.
 
-        Raises `BadPayload` for its id, `TooManyStreams`, `LlmUnavailable`, `NotInRoom`, `LogUnavailable`: then nobody has
-        heard of it.
+        Raises `BadPayload` for its id, `TooManyStreams`, `LlmUnavailable`, `ShuttingDown`, `NotInRoom`, `LogUnavailable`:
+        then nobody has heard of it.
         """
         user, room, sessions = connection.user, prompt.room, self._hub.recoverable
         known = self._register.get(prompt.request_id)
@@ -102,9 +103,9 @@ class Answers:
             return
         if room is not UNSET:
             self._hub.require_member(connection, room)
-        has_to_wait = not self._slots.may_run(user, connection.address)
+        has_to_wait = not self.slots.may_run(user, connection.address)
         if has_to_wait:
-            self._slots.check_queue(user, connection.address)
+            self.slots.check_queue(user, connection.address)
         self._bridge.check()
         if room is not UNSET:
             self._hub.publish_prompt(connection, room, prompt.message, prompt.request_id)
@@ -117,7 +118,7 @@ class Answers:
             self._start(answer)
             return
         self._waiting[answer] = None
-        self._slots.waiting.add(user, answer.address)
+        self.slots.waiting.add(user, answer.address)
         self._tell_position(answer, len(self._waiting))
 
     def cancel(self, connection: Connection, request_id: str) -> None:
@@ -286,7 +287,7 @@ class Answers:
     # Inside
 
     def _start(self, answer: Answer) -> None:
-        self._slots.running.add(answer.user, answer.address)
+        self.slots.running.add(answer.user, answer.address)
         try:
             answer.exchange = self._bridge.start(answer.prompt, _Sink(self, answer), answer.asked_s)
         except Exception:
@@ -309,16 +310,16 @@ class Answers:
                 answer.writer = self._open_writer(prompt.writing)
 
     def _start_waiting(self) -> None:
-        for answer in self._slots.admitted(list(self._waiting)):
+        for answer in self.slots.admitted(list(self._waiting)):
             self._unqueue(answer)
             self._start(answer)
 
     def _release(self, answer: Answer) -> None:
-        self._slots.running.remove(answer.user, answer.address)
+        self.slots.running.remove(answer.user, answer.address)
 
     def _unqueue(self, answer: Answer) -> None:
         del self._waiting[answer]
-        self._slots.waiting.remove(answer.user, answer.address)
+        self.slots.waiting.remove(answer.user, answer.address)
 
     def _tell_position(self, answer: Answer, position: int) -> None:
         answer.position = position

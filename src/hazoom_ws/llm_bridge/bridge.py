@@ -13,7 +13,7 @@ from typing import Any
 
 from msgspec import UNSET
 
-from hazoom_ws.errors import HazoomError, Internal, LlmUnavailable
+from hazoom_ws.errors import HazoomError, Internal, LlmUnavailable, ShuttingDown
 from hazoom_ws.events.base import retry_at
 from hazoom_ws.events.stats import LlmStats
 from hazoom_ws.llm_bridge.circuit_breaker import CircuitBreaker
@@ -46,6 +46,7 @@ class LlmBridge:
         http = HttpClient(settings.llm_url, settings.llm_streams_limit)
         self._backend = Backend(settings, http, self._breaker, clock, read, give_way)
         self._start_task = start_task
+        self._takes_new = True
         self._active: set[Exchange] = set()
         self._requests_total = self._tokens_total = self._cancelled_total = 0
         self._failures: Counter[str] = Counter()  # by code
@@ -54,8 +55,14 @@ class LlmBridge:
         self._queue_ms = _Samples()
         self._tokens_per_s = _Samples()
 
+    def refuse_new(self) -> None:
+        """Take no more questions; those that were accepted are asked."""
+        self._takes_new = False
+
     def check(self) -> None:
-        """Raise `LlmUnavailable` while the backend is known to be out of reach."""
+        """Raise `LlmUnavailable` while the backend is known to be out of reach, `ShuttingDown` at the end."""
+        if not self._takes_new:
+            raise ShuttingDown
         if self._breaker.wait_s:
             raise LlmUnavailable(self._breaker.wait_s)
 

@@ -56,6 +56,10 @@ class Slots:
         self.running = _Taken()
         self.waiting = _Taken()
 
+    def taken_count(self) -> int:
+        """Return how many answers run or wait."""
+        return self.running.count + self.waiting.count
+
     def may_run(self, user: User, address: str) -> bool:
         """Return whether one more answer may run."""
         if self.are_all_taken or self._is_full(address):

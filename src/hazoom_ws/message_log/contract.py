@@ -17,6 +17,7 @@ and are called beside turns, one at a time and none during `write_at_once`, but 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol
 
@@ -174,6 +175,10 @@ class MessageLog(Protocol):
     """See the module. ``problem`` is why nothing can be kept at the moment, None when all is well."""
 
     problem: str | None
+
+    @property
+    def path(self) -> Path | None:
+        """Its file's, None if it has none."""
 
     @property
     def states(self) -> RoomStates:

@@ -10,6 +10,7 @@ from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from operator import attrgetter
+from pathlib import Path
 from sys import getsizeof
 from typing import Literal
 
@@ -115,6 +116,7 @@ class MemoryLog:
     """Keeps messages, finds resent ones, reads them by room and range."""
 
     problem: str | None = None
+    path: Path | None = None
     is_dirty = is_pressing = is_untidy = is_checkpoint_due = False  # there is nothing to write
 
     def __init__(

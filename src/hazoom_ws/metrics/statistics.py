@@ -30,7 +30,7 @@ class Statistics:
     def snapshot(self, rights: Rights = EVERYTHING) -> Stats:
         """Return what the event ``stats`` tells whom has these rights; call within a turn."""
         hub = self._hub
-        rooms = hub.room_sizes()
+        rooms = hub.rooms.sizes()
         if rights is not EVERYTHING:
             rooms = {room: size for room, size in rooms.items() if rights.may_enter(room)}
         return Stats(

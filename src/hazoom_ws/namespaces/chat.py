@@ -118,7 +118,7 @@ class Chat:
     def members(self, room: str) -> tuple[User, ...]:
         """Return the users in a room, longest there first; also who has dropped and may be back in a moment."""
         with self.turn():
-            return tuple(self._hub.members(composed(room)))
+            return tuple(self._hub.rooms.users(composed(room)))
 
     # Saying something
 

@@ -22,8 +22,8 @@ class Parts(Struct, frozen=True):
 
     ``close()`` is for an application that does not end with its process: its clients are disconnected, its tasks end within
     a second, and the file of its log, the connections to its backend and its threads are given back. Calling it again
-    changes nothing. ``publish`` is `FromApplication.publish`: how the application says something in a room.
-    ``disconnect_user`` is `LoggingOut.disconnect_user`: how it logs somebody out.
+    changes nothing. ``stop()`` is for one that does: see `Ending.run`. ``publish`` is `FromApplication.publish`: how the
+    application says something in a room. ``disconnect_user`` is `LoggingOut.disconnect_user`: how it logs somebody out.
     """
 
     settings: Settings
@@ -38,4 +38,5 @@ class Parts(Struct, frozen=True):
     close: Callable[[], None]
     publish: Callable[..., Published]
     disconnect_user: Callable[[str], int]
+    stop: Callable[[], None]
     clock: Callable[[], float] = time.monotonic

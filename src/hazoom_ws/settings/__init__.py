@@ -1,7 +1,7 @@
 """Every tunable: its unit, its default and the reason for it.
 
 What a value must be beside its type and range is in `checks`, where values come from in `sources`. Knows
-nothing about Flask or sockets.
+nothing about Flask or sockets. It is long because it is one table: who looks for a setting reads it from top to bottom.
 """
 
 import re
@@ -355,6 +355,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "balancers keep theirs, which would use it just as it ends. With --async-mode threading none is kept."
         ),
     ] = 75.0
+    shutdown_grace_s: Annotated[
+        float,
+        _seconds(
+            "All that a stop takes: answers of the AI that run when the signal comes may go on for it, less two seconds to "
+            "say goodbye. Containers are killed after 10.",
+            longest_s=3600.0,
+        ),
+    ] = 8.0
+    disk_free_limit_bytes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=_LARGEST,
+            description="Bytes that are to be free where the file of messages is. With less /ready says 503, while there "
+            "is time to act; 0 turns it off.",
+        ),
+    ] = 67108864
     message_timeout_s: Annotated[
         float,
         _seconds(

@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _RETRY_INTERVAL_S = 0.1
+_KILL_MARGIN_S = 1.0
 _THREADED = "ThreadWorker"
 _ONE_AT_A_TIME = frozenset({"SyncWorker", "TornadoWorker"})
 _WHAT_TO_RUN = "--worker-class gthread --workers 1 --threads 100"
@@ -94,18 +95,27 @@ def when_free(worker: Any, open_log: Callable[[], T]) -> T:
     sys.exit(0)  # it is to end, and has not begun
 
 
+def grace_s(worker: Any, wanted_s: float) -> float:
+    """Return how long a stop may take: gunicorn kills a worker that takes longer than it is given."""
+    return wanted_s if worker is None else min(wanted_s, max(0.0, worker.cfg.graceful_timeout - _KILL_MARGIN_S))
+
+
 def end_watch(
     worker: Any, stop: Callable[[], object], count: Callable[[], int], warn: Callable[[str], object]
 ) -> Callable[[float], None]:
-    """Return a function, to be called now and then, that calls ``stop()`` when the worker is to end.
+    """Return a function, to be called now and then, that calls ``stop()`` once when the worker is to end.
 
     It also calls ``warn`` while ``count()`` clients have all of the worker's threads: the next one waits for a thread.
     """
     threads_count = worker.cfg.threads if _is_a(worker, {_THREADED}) else None
+    is_stopping = False
 
     def sweep(_now_s: float) -> None:
+        nonlocal is_stopping
         if not worker.alive:
-            stop()
+            if not is_stopping:
+                is_stopping = True
+                stop()
         elif threads_count is not None and count() >= threads_count:
             warn(f"each of gunicorn's {threads_count} threads has a client, and who else comes waits; raise --threads")
 

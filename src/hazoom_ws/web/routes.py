@@ -1,5 +1,6 @@
 """The HTTP routes: the pages, and what monitoring asks."""
 
+from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 
@@ -11,7 +12,6 @@ from hazoom_ws.access.api_keys import ApiKeys
 from hazoom_ws.access.pages import CHALLENGE, local_reader, may_see_pages
 from hazoom_ws.chat.hub import Hub
 from hazoom_ws.delivery.delivery import Delivery
-from hazoom_ws.message_log.contract import MessageLog
 from hazoom_ws.metrics.statistics import Statistics
 from hazoom_ws.settings import Settings
 from hazoom_ws.version import __version__
@@ -37,18 +37,21 @@ def create_blueprint(
     hub: Hub,
     statistics: Statistics,
     delivery: Delivery,
-    log: MessageLog,
+    why_not_ready: Callable[[], str | None],
     backends: Blueprint,
 ) -> Blueprint:
     """Return the routes of one application, with those of ``backends``.
 
-    Beyond this machine the pages, and what names rooms or versions, are for who has a key.
+    ``why_not_ready()``: None if it takes traffic, see `Readiness`. Beyond this machine the pages, and what names rooms or
+    versions, are for who has a key.
     """
     blueprint = Blueprint("web", __name__)
     blueprint.register_blueprint(backends)
     is_local = local_reader(settings.host)
 
-    def may_see(*, is_open: bool = False) -> bool:
+    is_open = settings.auth == "open" and settings.allow_open
+
+    def may_see() -> bool:
         environ = flask.request.environ
         return may_see_pages(environ, keys, is_local=is_local(environ), is_open=is_open)
 
@@ -75,16 +78,15 @@ def create_blueprint(
     @blueprint.get("/health")
     def health() -> Response:
         with delivery.turn():
-            counts = {"active_connections": hub.connection_count, "rooms": hub.room_count}
+            counts = {"active_connections": hub.connection_count, "rooms": len(hub.rooms)}
         version = {"version": __version__} if may_see() else {}
         return _json(**{"status": "healthy", "service": SERVICE, **version, **counts})
 
     @blueprint.get("/ready")
     def ready() -> Response:
-        with delivery.turn():
-            log.look()  # nobody may be saying anything
-        if log.problem is not None:
-            return _json(HTTPStatus.SERVICE_UNAVAILABLE, status="unavailable", reason=f"message log: {log.problem}")
+        reason = why_not_ready()
+        if reason is not None:
+            return _json(HTTPStatus.SERVICE_UNAVAILABLE, status="unavailable", reason=reason)
         return _json(status="ready")
 
     @blueprint.get("/api/v1/status")

@@ -1,10 +1,12 @@
 """What users and addresses share, how long it is remembered, and what a million of them cost."""
 
 import tracemalloc
+from itertools import count
 
 import pytest
 
 from hazoom_ws.access.accounts import Accounts
+from hazoom_ws.access.api_keys import ApiKeys
 from hazoom_ws.access.limits import Account
 from hazoom_ws.chat.presence import User
 from hazoom_ws.errors import TooManyConnections
@@ -19,13 +21,14 @@ class Door:
 
     def __init__(self, **settings) -> None:
         self.now_s = 0.0
-        self.accounts = Accounts(Settings(**settings), lambda: self.now_s)
+        self._numbers = count()
+        self.accounts = Accounts(Settings(**settings), ApiKeys(), lambda: self.now_s)
 
     def admit(self, address: str = "198.51.100.1") -> float:
         return self.accounts.admit({"REMOTE_ADDR": address})
 
     def open(self, address: str = "198.51.100.1", user: User | None = None) -> Account:
-        account = self.accounts.open({"REMOTE_ADDR": address})
+        account = self.accounts.open(f"{next(self._numbers)}", {"REMOTE_ADDR": address})
         if user is not None:
             account.set_user(user)
         return account

@@ -1,10 +1,10 @@
 """The hub's own clockwork; what clients see of it is in tests/unit/namespaces."""
 
-import msgspec
 import pytest
 
 from hazoom_ws.chat.effects import Broadcast
-from hazoom_ws.chat.hub import DUE_AT_ONCE, LISTED_USERS, NOTICE_INTERVAL_S, Hub
+from hazoom_ws.chat.hub import Hub
+from hazoom_ws.chat.rooms import DUE_AT_ONCE, LISTED_USERS, NOTICE_INTERVAL_S
 from hazoom_ws.events.rooms import UserJoined, UserLeft
 from hazoom_ws.message_log.memory import MemoryLog
 from hazoom_ws.settings import Settings
@@ -81,12 +81,11 @@ def test_a_crowd_that_is_gone_before_it_was_told_is_forgotten():
 def test_a_crowd_that_leaves_at_once_is_let_go_a_part_in_each_turn():
     crowd = Crowd(DUE_AT_ONCE + 1)
     hub = crowd.hub
-    hub._settings = msgspec.structs.replace(hub._settings, presence_grace_s=5.0)
-    hub._absences.period_s = 5.0
+    hub.rooms._grace_s = hub.rooms._absences.period_s = 5.0
     while crowd.people:
         crowd.go()
     crowd.now_s += 6
     assert hub.run_due() <= 0
-    assert hub.room_sizes() == {"square": 1}
+    assert hub.rooms.sizes() == {"square": 1}
     assert hub.run_due() is None
-    assert hub.room_count == 0
+    assert len(hub.rooms) == 0

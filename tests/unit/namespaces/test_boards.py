@@ -111,6 +111,7 @@ def test_what_is_drawn_counts_for_its_address_and_a_whole_drawing_as_the_longest
         rate_limit_bytes_per_s=65_536,
         address_rate_limit_per_s=0.001,
         address_rate_limit_burst_count=60,
+        allow_open=True,
     )
     here = {"REMOTE_ADDR": "198.51.100.1"}
     visitors = [Visitor(app, **here) for _ in range(3)]

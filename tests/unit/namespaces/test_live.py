@@ -121,7 +121,7 @@ def test_the_keys_of_who_drops_are_null_before_presence_says_so(make_app: MakeAp
     events = bob.wait_for_any("user_left")
     assert [item["data"] for name, event in events if name == "relay" for item in event["items"]][-1] is None
     bob.socket.disconnect()
-    wait_until(lambda: hub.room_count == 0, "nobody is waited for")
+    wait_until(lambda: len(hub.rooms) == 0, "nobody is waited for")
 
 
 def test_who_connects_gets_the_newest_values_after_its_status(ann: Client) -> None:

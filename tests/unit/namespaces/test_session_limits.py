@@ -33,7 +33,7 @@ def test_what_is_sent_before_connecting_counts_too(make_app: MakeApp) -> None:
 
 
 def test_a_user_shares_one_rate_over_all_connections_and_namespaces(make_app: MakeApp) -> None:
-    app = make_app(user_rate_limit_per_s=0.001, user_rate_limit_burst_count=4)
+    app = make_app(user_rate_limit_per_s=0.001, user_rate_limit_burst_count=4, allow_open=True)
     tabs = [Visitor(app, REMOTE_ADDR=f"198.51.100.{number}") for number in range(3)]
     for tab in tabs:
         assert "sid" in tab.connect(user_name="Ann")
@@ -193,9 +193,9 @@ def test_a_connection_that_another_has_taken_over_does_nothing_any_more(make_app
     with parts.delivery.turn():  # what closes the first one leaves at the end of the turn, or later if the log takes longer
         parts.hub.recover("another", pid, "Ann")
         first.send('421["join_room",{"room":"haunted"}]', '422["message",{"message":"boo"}]', "40/rooms,")
-        assert "haunted" not in parts.hub.room_sizes()
+        assert "haunted" not in parts.hub.rooms.sizes()
     assert not first.session.is_open
-    assert parts.hub.room_count == 1
+    assert len(parts.hub.rooms) == 1
     assert parts.log.messages_total == 0
     parts.hub.disconnect(parts.hub._connections["another"])
     with parts.delivery.turn():

@@ -32,16 +32,16 @@ def test_the_list_of_rooms_is_made_again_only_when_somebody_comes_or_goes(make_a
     app = make_app(rate_limit_per_s=0)
     client = Client(app)
     hub = app.extensions["hazoom_ws"].hub
-    before = hub.room_sizes()
-    assert hub.room_sizes() is before
+    before = hub.rooms.sizes()
+    assert hub.rooms.sizes() is before
     client.call("message", {"message": "hi"})
-    assert hub.room_sizes() is before
+    assert hub.rooms.sizes() is before
     client.call("join_room", {"room": "team"})
-    assert hub.room_sizes() == {"general": 1, "team": 1}
+    assert hub.rooms.sizes() == {"general": 1, "team": 1}
     client.call("leave_room", {"room": "team"})
-    assert hub.room_sizes() == {"general": 1}
+    assert hub.rooms.sizes() == {"general": 1}
     client.socket.disconnect()
-    assert hub.room_sizes() == {}
+    assert hub.rooms.sizes() == {}
 
 
 def test_the_list_of_rooms_is_bounded_in_bytes(make_app):

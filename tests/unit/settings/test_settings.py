@@ -20,7 +20,7 @@ def write(folder: Path, text: str) -> Path:
 
 def test_flags_win_over_the_environment_over_the_file_over_the_defaults(tmp_path):
     config = write(tmp_path, 'port = 1\nhost = "file"\ndefault_room = "file"')
-    environment = {"HAZOOM_PORT": "2", "HAZOOM_HOST": "environment", "OTHER": "x"}
+    environment = {"HAZOOM_PORT": "2", "HAZOOM_HOST": "environment", "HAZOOM_ALLOW_OPEN": "true", "OTHER": "x"}
     settings = load_settings(flags={"port": 3, "host": None}, environment=environment, config_path=config)
     assert (settings.port, settings.host, settings.default_room) == (3, "environment", "file")
     assert settings.log_level == "info"

@@ -6,6 +6,7 @@ import pytest
 
 import hazoom_ws
 from clients import Client
+from minting import SECRET
 
 PAGES = ("/", "/board")
 STATIC = Path(hazoom_ws.__file__).parent / "web" / "static"
@@ -107,6 +108,7 @@ def test_a_route_of_the_application_may_have_a_policy_of_its_own(app):
 # Who may see the pages
 
 KEY = "key-" + "k" * 28
+CLOSED = {"auth": "jwt", "jwt_secret": SECRET}
 ELSEWHERE = {"REMOTE_ADDR": "192.0.2.7"}
 SHOWN_TO_FEW = (*PAGES, "/api/v1/status")
 WITH_A_KEY: dict[str, dict[str, Any]] = {
@@ -135,15 +137,15 @@ def test_on_this_machine_everybody_sees_them(make_app):
 
 @pytest.mark.parametrize("credentials", WITH_A_KEY)
 def test_elsewhere_a_key_shows_them(make_app, credentials: str):
-    client, options = make_app(host="0.0.0.0", api_keys=(KEY,)).test_client(), WITH_A_KEY[credentials]
+    client, options = make_app(host="0.0.0.0", auth="api_key", api_keys=(KEY,)).test_client(), WITH_A_KEY[credentials]
     assert [client.get(path, **options).status_code for path in SHOWN_TO_FEW] == [200] * 3
     assert "version" in client.get("/health", **options).json
 
 
 @pytest.mark.parametrize("credentials", WITHOUT)
 def test_elsewhere_nobody_else_sees_them(make_app, credentials: str):
-    app = make_app(host="0.0.0.0", api_keys=(KEY,))
-    Client(app).call("join_room", {"room": "a secret room"})
+    app = make_app(host="0.0.0.0", auth="api_key", api_keys=(KEY,))
+    Client(app, api_key=KEY).call("join_room", {"room": "a secret room"})
     client, options = app.test_client(), WITHOUT[credentials]
     for path in SHOWN_TO_FEW:
         reply = client.get(path, **options)
@@ -157,7 +159,7 @@ def test_elsewhere_nobody_else_sees_them(make_app, credentials: str):
 
 
 def test_without_any_key_nobody_sees_them_elsewhere(make_app):
-    client = make_app(host="0.0.0.0").test_client()
+    client = make_app(host="0.0.0.0", auth="jwt", jwt_secret=SECRET).test_client()
     for options in (*WITHOUT.values(), *WITH_A_KEY.values()):
         assert client.get("/", **options).status_code == 401
 
@@ -168,9 +170,12 @@ def test_without_any_key_nobody_sees_them_elsewhere(make_app):
         ({}, {}, True),
         ({"host": "localhost"}, {}, True),
         ({"host": "::1"}, {"REMOTE_ADDR": "::1"}, True),
-        ({"host": "::"}, {}, False),
-        ({"host": "192.0.2.1"}, {}, False),
-        ({"host": "chat.example"}, {}, False),
+        ({"host": "::", **CLOSED}, {}, False),
+        ({"host": "192.0.2.1", **CLOSED}, {}, False),
+        ({"host": "chat.example", **CLOSED}, {}, False),
+        # Where anybody may come in, anybody may see them.
+        ({"host": "192.0.2.1", "allow_open": True}, {}, True),
+        ({"allow_open": True}, ELSEWHERE, True),
         # Another server (gunicorn) listens elsewhere than we are told.
         ({}, ELSEWHERE, False),
         ({}, {"REMOTE_ADDR": ""}, False),

@@ -42,22 +42,31 @@ class Document:
         """Merge an update; return what that has changed, as updates. Raises `MalformedUpdate`, and then has merged none.
 
         Among them is what has waited for it. They are the engine's own words: it reads more than Yjs in a browser does,
-        which an update as it came could bring to a halt. A piece that cannot be read, after others, is left out.
+        which an update as it came could bring to a halt. Of many insertions some may be merged and others not read.
 
         None: all of it was known, or it waits for another one (`waits`, `wait`).
         """
         changes: list[bytes] = []
-        for piece in pieces(update):
-            try:
+        try:
+            for piece in pieces(update):
                 with _readable():
                     changes += self._apply(piece)
-            except MalformedUpdate:
-                if not changes:
-                    raise
+        except MalformedUpdate:
+            # The engine may still read the whole; and if not, what was merged is not taken back.
+            changes += self._merged_whole(update, is_needed=not changes)
         if changes and self._waiting:
             with _readable():
                 changes += self._try_waiting()
         return changes
+
+    def _merged_whole(self, update: bytes, *, is_needed: bool) -> list[bytes]:
+        try:
+            with _readable():
+                return self._apply(update)
+        except MalformedUpdate:
+            if is_needed:
+                raise
+            return []
 
     def waits(self, update: bytes) -> bool:
         """Return whether something of an update is not here after it was merged, as it comes before what it needs.

@@ -63,7 +63,7 @@ class SqliteLog:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.problem: str | None = None
-        self._path = path
+        self.path = path
         self._settings = settings
         self._wall_clock = wall_clock
         self._clock = clock
@@ -310,9 +310,9 @@ class SqliteLog:
             if problem == DAMAGED:
                 self._disconnect()
                 if is_first:
-                    self._recent = self._new_recent(max(self._recent.last_seq, last_given(self._path)), "")
+                    self._recent = self._new_recent(max(self._recent.last_seq, last_given(self.path)), "")
                 self._is_lost = True
-                set_aside(self._path)
+                set_aside(self.path)
                 problem = self._try_to_connect()
         except OSError as error:
             problem = f"{DAMAGED} and cannot be renamed: {error.strerror or type(error).__name__}"
@@ -328,16 +328,16 @@ class SqliteLog:
             raise
         except Exception as error:
             self._disconnect()
-            problem = opening_problem(error, self._path)
+            problem = opening_problem(error, self.path)
             if not isinstance(error, (*FILE_ERRORS, OSError)) and problem not in (DAMAGED, self.problem):
                 logger.exception("the message log was not opened")  # a defect of ours, not of the file: said once
             return problem
         return None
 
     def _connect(self) -> None:
-        make_private(self._path)
+        make_private(self.path)
         writer = self._writer = SqliteWriter(
-            self._path,
+            self.path,
             self._settings,
             self._retention,
             self.documents.snapshots,
@@ -359,8 +359,8 @@ class SqliteLog:
         self._unfiled.file(writer.filed_seq)
         self._recent.on_drop = self._unfiled.add
         self.states.start_anew()
-        self._reader = SqliteReader(self._path, writer.epoch, writer.start_seq, self._on_problem)
-        self._watch = FileWatch(self._path, self._clock)
+        self._reader = SqliteReader(self.path, writer.epoch, writer.start_seq, self._on_problem)
+        self._watch = FileWatch(self.path, self._clock)
 
     def _restore(self, writer: SqliteWriter) -> None:
         """Put into the file what another one held, as far as memory has it.

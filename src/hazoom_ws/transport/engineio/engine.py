@@ -102,12 +102,31 @@ class Engine(LibraryFace):
         self._upgrades_until: Deadlines[WebSocket] = Deadlines(_UPGRADE_TIMEOUT_S)
         self._tick_s = min(_LONGEST_TICK_S, self.ping_interval, self.ping_timeout, connect_timeout_s)
         self._is_sweeping = False
-        self.is_stopped = False  # then there are no new sessions
+        self.lag_s: Callable[[], float] = lambda: 0.0  # how late the loop is now, where somebody watches it
+        self.takes_new = True  # sessions
+        self.is_stopped = False  # then there are none any more
+        # What is not to be cut off by the end of the process, beside WebSockets of the loop: `is_all_heard`.
+        self.busy: set[object] = set()
+        self.lingering: list[Callable[[], int]] = [self.parting.__len__, self.busy.__len__]
+
+    def refuse_new(self) -> None:
+        """Open no sessions any more; those that are open go on."""
+        self.takes_new = False
+
+    def hear_no_more(self, sid: str) -> None:
+        """Act on nothing that a session still sends: it is about to be closed, and could not hear what comes of it."""
+        session = self.sessions.get(sid)
+        if session is not None:
+            session.is_heard = False
+
+    def is_all_heard(self) -> bool:
+        """Return whether no last words are on their way any more to sessions that were closed."""
+        return not any(count() for count in self.lingering)
 
     def stop(self) -> None:
         """Close every session, and watch no time-outs from now on: there will be no more sessions."""
         with self.lock:
-            self.is_stopped = True
+            self.takes_new, self.is_stopped = False, True
         self.disconnect()
 
     def disconnect(self, sid: str | None = None) -> None:
@@ -175,7 +194,7 @@ class Engine(LibraryFace):
 
     def receive(self, session: EngineSession, packet: str | bytes) -> None:
         """Act on one packet of a client; one that cannot be understood closes its session."""
-        if not session.is_open:
+        if not (session.is_open and session.is_heard):
             return
         try:
             if isinstance(packet, bytes):

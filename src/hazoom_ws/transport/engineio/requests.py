@@ -97,7 +97,7 @@ def find_session(engine: Engine, query: Mapping[str, str]) -> EngineSession | No
     if sid is None:
         if query.get("EIO") != "4":
             raise Refused(UNSUPPORTED_VERSION)
-        if engine.is_stopped:
+        if not engine.takes_new:
             raise Refused(STOPPING, HTTPStatus.SERVICE_UNAVAILABLE)
         return None
     session = engine.sessions.get(sid)

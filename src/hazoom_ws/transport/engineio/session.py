@@ -94,6 +94,7 @@ class EngineSession:
         "engine",
         "farewell",
         "id",
+        "is_heard",
         "is_open",
         "is_polled",
         "is_posting",
@@ -107,6 +108,7 @@ class EngineSession:
         self.engine = engine
         self.id = sid
         self.is_open = True
+        self.is_heard = True  # what its client sends is acted on
         self.websocket: WebSocket | None = None
         self.candidate: WebSocket | None = None
         self.pending: Pending = EMPTY

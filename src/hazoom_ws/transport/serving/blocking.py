@@ -86,6 +86,7 @@ class BlockingWebSocket(WebSocket):
         self._outbox.put_back(answer, 0)
         self._connection.settimeout(_WAIT_S)
         writer = engine.start_background_task(self._write)
+        engine.busy.add(self)
         try:
             self._read()
         finally:
@@ -93,6 +94,7 @@ class BlockingWebSocket(WebSocket):
             self.lost(SLOW_READER if self._is_too_slow else engine.reason.TRANSPORT_CLOSE, CloseCode.NORMAL)
             self._linger()
             writer.join()
+            engine.busy.discard(self)
             with self._changed:
                 self._outbox.clear()
 

@@ -37,4 +37,16 @@ def handle_request(engine: Engine, environ: dict[str, Any], start_response: Call
         *engine._cors_headers(environ),
     ]
     start_response(f"{status.value} {status.phrase}", headers)
-    return [body]
+    return _Body(engine, body)
+
+
+class _Body(list[bytes]):
+    """The body of an answer, which is on its way until the WSGI server closes it, as it does in any case."""
+
+    def __init__(self, engine: Engine, body: bytes) -> None:
+        super().__init__([body])
+        self._engine = engine
+        engine.busy.add(id(self))
+
+    def close(self) -> None:
+        self._engine.busy.discard(id(self))
