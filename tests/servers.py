@@ -373,7 +373,7 @@ class Shop(Backend):
 
 @contextmanager
 def django_shop(port: int, **settings: str) -> Iterator[Shop]:
-    """Run the Django project with a database of its own by runserver; ``settings`` are HAZOOM_URL and the like."""
+    """Run the Django project with a database of its own by runserver; ``settings`` are CHAT_URL and the like."""
     with tempfile.TemporaryDirectory() as folder:
         own = {f"SHOP_{name}": value for name, value in settings.items()} | {"SHOP_DATABASE": f"{folder}/shop.sqlite3"}
         env = clean_environment(PYTHONUNBUFFERED="1", **own)

@@ -26,7 +26,7 @@ def site(auth: str, async_mode: str) -> Iterator[tuple[Hazoom, Shop]]:
     }
     with (
         hazoom(async_mode=async_mode, llm_url=f"http://127.0.0.1:{port}", env=env) as server,
-        django_shop(port, HAZOOM_URL=server.url, HAZOOM_API_KEY=KEY, HAZOOM_JWT_SECRET=SECRET) as shop,
+        django_shop(port, CHAT_URL=server.url, CHAT_API_KEY=KEY, CHAT_JWT_SECRET=SECRET) as shop,
     ):
         yield server, shop
 

@@ -19,6 +19,6 @@ PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # quick, w
 
 # The chat backend needs no database; the shop has one where a test says so.
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": os.environ.get("SHOP_DATABASE", ":memory:")}}
-HAZOOM_URL = os.environ.get("SHOP_HAZOOM_URL", "")
-HAZOOM_API_KEY = os.environ.get("SHOP_HAZOOM_API_KEY", "")
-HAZOOM_JWT_SECRET = os.environ.get("SHOP_HAZOOM_JWT_SECRET", "")
+CHAT_URL = os.environ.get("SHOP_CHAT_URL", "")
+CHAT_API_KEY = os.environ.get("SHOP_CHAT_API_KEY", "")
+CHAT_JWT_SECRET = os.environ.get("SHOP_CHAT_JWT_SECRET", "")

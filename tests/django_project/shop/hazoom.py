@@ -19,7 +19,7 @@ def disconnect_user(user_id):
 
 
 def _post(path, payload):
-    headers = {"Content-Type": "application/json", "X-API-Key": settings.HAZOOM_API_KEY}
-    request = Request(f"{settings.HAZOOM_URL}/api/v1/{path}", json.dumps(payload).encode(), headers)
+    headers = {"Content-Type": "application/json", "X-API-Key": settings.CHAT_API_KEY}
+    request = Request(f"{settings.CHAT_URL}/api/v1/{path}", json.dumps(payload).encode(), headers)
     with urlopen(request, timeout=5) as response:
         return json.load(response)

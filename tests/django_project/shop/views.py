@@ -22,7 +22,7 @@ def token(request):
         "rooms": rooms_of(request.user),
         "llm": request.user.is_staff,
     }
-    return JsonResponse({"token": jwt.encode(claims, settings.HAZOOM_JWT_SECRET, algorithm="HS256")})
+    return JsonResponse({"token": jwt.encode(claims, settings.CHAT_JWT_SECRET, algorithm="HS256")})
 
 
 def rooms_of(user):
