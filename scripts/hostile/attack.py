@@ -153,7 +153,7 @@ class Attack(NamedTuple):
     """One attack. ``item``: its kind by number, a plus for what is akin. ``variables``: the server's environment.
 
     ``has_backend``: the attack plays the AI backend, else the server has the demo. ``file_limit``: the server's hard limit
-    of open files, None for the system's.
+    of open files, None for the system's. ``calm_auth``: what the calm client says of itself, as JSON.
     """
 
     name: str
@@ -163,6 +163,7 @@ class Attack(NamedTuple):
     has_backend: bool = False
     file_limit: int | None = None
     variables: dict[str, str] = {}  # noqa: RUF012 - never changed
+    calm_auth: str = '{"user_name":"Calm"}'
 
 
 def many(packet: bytes, *, pause_s: float = 0.0) -> Callable[[], Iterator[bytes | float]]:

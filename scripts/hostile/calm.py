@@ -26,7 +26,7 @@ class CalmClient:
     questions that were refused. ``late_s``: how late this process woke up at worst, which is no fault of the server.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, auth: str) -> None:
         self.waits_s: list[float] = []
         self.is_connected = True
         self.refusals: list[str] = []
@@ -37,7 +37,7 @@ class CalmClient:
         self._asked_at_s: dict[int, float] = {}
         self._begun_at_s = float("inf")
         self._is_stopping = threading.Event()
-        websocket = WebSocket(port, time.monotonic() + 20, source=SERVER_ADDRESS, auth='{"user_name":"Calm"}')
+        websocket = WebSocket(port, time.monotonic() + 20, source=SERVER_ADDRESS, auth=auth)
         websocket.ends_at_s += 86_400
         self._websocket: Line = websocket
         self._threads = [threading.Thread(target=target, daemon=True) for target in (self._ask, self._watch_health)]

@@ -1,6 +1,6 @@
 """All attacks, by name, kind after kind."""
 
-from hostile import backends, chat, floods, http_attacks, packets, pages, parts
+from hostile import backends, chat, floods, http_attacks, packets, pages, parts, tokens
 from hostile.attack import Attack, Context
 
 
@@ -10,6 +10,6 @@ def _nothing(context: Context) -> None:
 
 
 _NOTHING = Attack("none", "-", "no attack: the noise of this machine", _nothing)
-_KINDS = (packets, http_attacks, chat, pages, backends, parts, floods)
+_KINDS = (packets, http_attacks, chat, pages, backends, parts, floods, tokens)
 _ALL = [_NOTHING, *(attack for kind in _KINDS for attack in kind.ATTACKS)]
 ATTACKS = {attack.name: attack for attack in sorted(_ALL, key=lambda attack: int(attack.item.strip("+-") or 0))}

@@ -63,7 +63,7 @@ def run(attack: Attack, python: Path, async_mode: str, seconds: float) -> Row:
 
 
 def _measure(attack: Attack, server: Server, backend: socket.socket, seconds: float) -> Row:
-    calm = CalmClient(server.port)
+    calm = CalmClient(server.port, attack.calm_auth)
     try:
         time.sleep(_WARM_UP_S)
         before = server.rss_bytes(), server.descriptors(), server.logged_bytes(), server.written_bytes()

@@ -249,10 +249,9 @@ class Answers:
             for position, answer in enumerate(self._waiting, 1):
                 if position != answer.position:
                     self._tell_position(answer, position)
-        due_at_s = [at_s for at_s in (self._gone.next_due_at_s(), self._register.next_due_at_s()) if at_s is not None]
-        if self._waiting:
-            due_at_s.append(self._positions_due_at_s)
-        return min(due_at_s) - now_s if due_at_s else None
+        told_at_s = self._positions_due_at_s if self._waiting else None
+        moments = (self._gone.next_due_at_s(), self._register.next_due_at_s(), told_at_s)
+        return min((at_s - now_s for at_s in moments if at_s is not None), default=None)
 
     # What the bridge brings, from outside of turns
 

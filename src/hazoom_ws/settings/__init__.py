@@ -49,8 +49,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         str,
         Meta(
             min_length=1,
-            description="Address to listen on. Local by default: "
-            "without keys anyone who reaches the port can chat. 0.0.0.0 listens on every IPv4 address.",
+            description="Address to listen on. Local by default; beyond this machine somebody has to be asked who they are "
+            "(auth), or allow_open be set. 0.0.0.0 listens on every IPv4 address.",
         ),
     ] = "127.0.0.1"
     port: Annotated[

@@ -18,12 +18,13 @@ import hazoom_ws
 import hazoom_ws.events
 from hazoom_ws import errors
 from hazoom_ws.events.base import ClientPayload, ServerEvent
-from hazoom_ws.events.connecting import Auth, Limits, Status
+from hazoom_ws.events.connecting import Auth, Limits, Status, TokenRefreshed
 from hazoom_ws.events.live import StateAccepted, StatePage
 from hazoom_ws.events.llm import LlmAccepted, LlmTokens
 from hazoom_ws.events.refusals import ErrorReport
 from hazoom_ws.events.rooms import HistoryPage, Published, RoomJoined, RoomLeft
 from hazoom_ws.events.stats import LlmStats
+from hazoom_ws.namespaces.access import AccessFeature
 from hazoom_ws.namespaces.registry import marked
 from hazoom_ws.namespaces.root import OWN_FEATURES
 from hazoom_ws.settings import FIELDS, Settings
@@ -120,6 +121,7 @@ ACKNOWLEDGEMENTS: dict[str, type[Struct] | None] = {
     "llm_resume": LlmAccepted,
     "relay": None,
     "state_set": StateAccepted,
+    "refresh_token": TokenRefreshed,
     "state_get": StatePage,
 }
 
@@ -162,7 +164,9 @@ def test_the_contract_names_every_event_and_no_other() -> None:
     assert received.keys() == SERVER_EVENTS.keys()
     for name in {**CLIENT_EVENTS, **SERVER_EVENTS}:
         assert {**sent, **received}[name][1] == FEATURE_OF.get(name, "every"), name
-    assert all(f"`/{feature.name}`" in section(text, "## Namespaces") for feature in OWN_FEATURES)
+    assert all(
+        f"`/{feature.name}`" in section(text, "## Namespaces") for feature in OWN_FEATURES if feature is not AccessFeature
+    )
     headings = set(re.findall(r"^### `(\w+)`$", text, re.MULTILINE))
     assert headings == CLIENT_EVENTS.keys() | SERVER_EVENTS.keys() | {"auth"}
 
@@ -241,6 +245,7 @@ def test_the_contract_has_every_error_and_no_other() -> None:
     for one in refusals() - {errors.HazoomError, errors.UpstreamFault, errors.Refused}:  # which has the code it is given
         told.setdefault(one.code, set()).add(one.retry)
     told["llm_failed"] = {True}  # mostly
+    told["unauthorized"] = {True, False}
     shown: dict[str, set[bool]] = {}
     for code, retry, _ in rows(
         section(text_of("events.md"), "### `error`").partition("| code |")[2].join(["| code |", ""])

@@ -103,10 +103,8 @@ class Engine(LibraryFace):
         self._tick_s = min(_LONGEST_TICK_S, self.ping_interval, self.ping_timeout, connect_timeout_s)
         self._is_sweeping = False
         self.lag_s: Callable[[], float] = lambda: 0.0  # how late the loop is now, where somebody watches it
-        self.takes_new = True  # sessions
-        self.is_stopped = False  # then there are none any more
-        # What is not to be cut off by the end of the process, beside WebSockets of the loop: `is_all_heard`.
-        self.busy: set[object] = set()
+        self.takes_new, self.is_stopped = True, False  # sessions; and then there are none any more
+        self.busy: set[object] = set()  # is not to be cut off by the end of the process, beside WebSockets of the loop
         self.lingering: list[Callable[[], int]] = [self.parting.__len__, self.busy.__len__]
 
     def refuse_new(self) -> None:
