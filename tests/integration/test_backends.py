@@ -135,7 +135,7 @@ def test_who_is_away_when_logged_out_does_not_recover(server: Hazoom, client: Of
 
 
 def ask_with_the_key_everywhere(server: Hazoom, client: OfficialClient, *, sends_malformed: bool = True) -> None:
-    """Send the key in all places, in requests that go well and in all that go wrong, malformed ones if it ``sends_malformed``."""
+    """Send the key in all places, in requests that go well and in all that go wrong, malformed ones too."""
     secret = f"api_key={KEY}&token={KEY}"
     for path in ("/", "/board", "/health", "/nothing", "/static/nothing", "/socket.io/", "/api/v1/rooms/a/messages"):
         for method in ("GET", "POST", "PUT", "OPTIONS"):
