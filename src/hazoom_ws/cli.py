@@ -147,7 +147,7 @@ def _listen(settings: Settings) -> socket.socket:
     except (OSError, ValueError) as error:  # ValueError: of a name that cannot even be looked up
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is no name of a machine"
         raise SettingsError(f"cannot listen on {host!r}: {reason}; choose another --host") from None
-    if settings.auth == "open" and not settings.allow_open and not is_loopback(address[0]):
+    if settings.auth == "open" and not settings.allow_open and not is_loopback(str(address[0])):
         raise SettingsError(
             f"{host} can be reached from other machines, and auth is open, so anybody could come in: set HAZOOM_AUTH to "
             "api_key, jwt or url, or HAZOOM_ALLOW_OPEN=true if anybody may"
@@ -158,7 +158,7 @@ def _listen(settings: Settings) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     # Accepted sockets inherit it. Without it small frames wait for the peer's delayed acknowledgement, 40 ms.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if is_loopback(address[0]) and hasattr(socket, "TCP_CONGESTION"):
+    if is_loopback(str(address[0])) and hasattr(socket, "TCP_CONGESTION"):
         # Its clients, most likely a proxy, are on this machine, where nothing is congested: BBR's timers only cost time.
         with suppress(OSError):
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
