@@ -87,7 +87,9 @@ def create_app(options: argparse.Namespace) -> Any:
         socketio.server.manager,
         reply=lambda send, argument: send(argument),
         environ={"flask.app": app},
-        open_account=lambda _environ: Unlimited(),
+        open_account=lambda _session_id, _environ: Unlimited(),
+        close_account=lambda _session_id: None,
+        admit=lambda _account, _auth, then: then(None),
         paced={},
     )
     app.wsgi_app = engineio.WSGIApp(engine, app.wsgi_app, engineio_path="engine.io")

@@ -24,7 +24,7 @@ class Rights:
         return self.rooms is None or room in self._names or any(_matches(room, parts) for parts in self._patterns)
 
 
-EVERYTHING = Rights()
+EVERYTHING, NOTHING = Rights(), Rights([], may_ask=False)
 
 
 def _matches(room: str, parts: list[str]) -> bool:

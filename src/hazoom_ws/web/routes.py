@@ -11,6 +11,7 @@ from flask import Blueprint, Response
 from hazoom_ws.access.api_keys import ApiKeys
 from hazoom_ws.access.pages import CHALLENGE, local_reader, may_see_pages
 from hazoom_ws.chat.hub import Hub
+from hazoom_ws.chat.rights import EVERYTHING, NOTHING
 from hazoom_ws.delivery.delivery import Delivery
 from hazoom_ws.metrics.statistics import Statistics
 from hazoom_ws.settings import Settings
@@ -51,9 +52,9 @@ def create_blueprint(
 
     is_open = settings.auth == "open" and settings.allow_open
 
-    def may_see() -> bool:
+    def may_see(*, is_for_all_here: bool = True) -> bool:
         environ = flask.request.environ
-        return may_see_pages(environ, keys, is_local=is_local(environ), is_open=is_open)
+        return may_see_pages(environ, keys, is_local=is_for_all_here and is_local(environ), is_open=is_open)
 
     @blueprint.teardown_app_request
     def part(_: BaseException | None) -> None:
@@ -93,8 +94,10 @@ def create_blueprint(
     def status() -> Response:
         if not may_see():
             return _ask_for_key()
+        # Where somebody is asked who they are, not everybody on this machine may know the names of all rooms.
+        rights = EVERYTHING if may_see(is_for_all_here=settings.auth == "open") else NOTHING
         with delivery.turn():
-            stats = msgspec.to_builtins(statistics.snapshot())
+            stats = msgspec.to_builtins(statistics.snapshot(rights))
         return _json(status="healthy", service=SERVICE, version=__version__, **stats)
 
     return blueprint

@@ -164,6 +164,14 @@ def test_without_any_key_nobody_sees_them_elsewhere(make_app):
         assert client.get("/", **options).status_code == 401
 
 
+def test_where_identities_are_checked_only_a_key_shows_the_names_of_rooms(make_app):
+    app = make_app(auth="api_key", api_keys=(KEY,))
+    Client(app, api_key=KEY).call("join_room", {"room": "a secret room"})
+    client = app.test_client()
+    assert client.get("/api/v1/status").json["rooms"] == {}
+    assert "a secret room" in client.get("/api/v1/status", headers={"X-API-Key": KEY}).json["rooms"]
+
+
 @pytest.mark.parametrize(
     ("settings", "environ", "is_shown"),
     [
