@@ -47,6 +47,7 @@ struct option {
 static int option_port, option_clients = 1000;
 static bool option_deflate, option_bare;
 static double option_limit = 600;
+static const char *option_auth;
 
 static struct connection *connections, *dirty;
 static int epoll_fd, opened, opening, ready, target;
@@ -235,7 +236,8 @@ static bool on_common_packet(struct connection *c, const char *text) {
         queue_frame(c, 1, "3", 1);
     } else if (text[0] == '0' && c->state == OPENING) {
         c->state = ENTERING;
-        queue_text(c, "40{\"user_name\":\"u%ld\"}", (long)(c - connections));
+        if (option_auth) queue_text(c, "40%s", option_auth);
+        else queue_text(c, "40{\"user_name\":\"u%ld\"}", (long)(c - connections));
     } else if (!strncmp(text, "44", 2) || !strncmp(text, "42[\"error\"", 10)) {
         die("the server refused: %.300s", text);
     } else {

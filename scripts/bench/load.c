@@ -337,6 +337,7 @@ int main(int count, char **arguments) {
         {"warmup", 'd', &option_warmup},       {"rate", 'd', &option_rate},         {"idle", 'd', &option_idle},
         {"limit", 'd', &option_limit},         {"room", 's', &option_room},         {"marks", 's', &option_marks},
         {"windows", 's', &option_windows},     {"disturb", 's', &option_disturb},   {"pids", 's', &server_pids},
+        {"auth", 's', &option_auth},
         {0},
     };
     if (count < 2) die("which mode?");

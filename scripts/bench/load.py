@@ -69,6 +69,8 @@ def run_load(
     pids = ",".join(map(str, server.pids))
     known = {"port": server.port, "pids": pids, "server_core": cores.server, "load_core": cores.load, "limit": limit_s}
     program, files = program or tools.load, ()
+    if server.auth and program is tools.load:
+        known["auth"] = server.auth
     if backend is not None:
         program, files = tools.streams, (backend.fileno(),)
         known["listener"] = backend.fileno()

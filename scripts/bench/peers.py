@@ -3,6 +3,7 @@
 Linux only. Nothing here knows what is measured.
 """
 
+import json
 import os
 import re
 import resource
@@ -18,9 +19,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import environment
+from signing import signed
 
 HERE = Path(__file__).resolve().parent
 _START_LIMIT_S = 30.0
+_SECRET = "of a server that is measured, which lives for seconds"  # noqa: S105 - nobody else has it
 _READY = re.compile(r"ready on http://127\.0\.0\.1:(\d+)\s")
 
 
@@ -36,16 +39,18 @@ class Cores(NamedTuple):
 
 
 class Server(NamedTuple):
-    """A running server. ``pids``: all of its processes."""
+    """A running server. ``pids``: all of its processes. ``auth``: as of its `Peer`."""
 
     port: int
     pids: list[int]
+    auth: str = ""
 
 
 class Peer(NamedTuple):
     """A kind of server. ``speaks``: it does the handshakes of Socket.IO and answers ``GET /health``.
 
-    ``relays``: it relays the answers of an AI backend, in a way that no other peer does too.
+    ``auth``: what its clients say of themselves, as JSON, if not a name each. ``relays``: it relays the answers of an AI
+    backend, in a way that no other peer does too.
     """
 
     name: str
@@ -54,6 +59,7 @@ class Peer(NamedTuple):
     variables: Mapping[str, str] = {}
     speaks: bool = True
     relays: bool = True
+    auth: str = ""
 
 
 def all_peers(floor: Path) -> dict[str, Peer]:
@@ -73,6 +79,18 @@ def all_peers(floor: Path) -> dict[str, Peer]:
             [python, "-m", "hazoom_ws", "--port", "0"],
             {"HAZOOM_RATE_LIMIT_PER_S": "0", "HAZOOM_LOG_URL": "memory://"},
             relays=False,
+        ),
+        Peer(
+            "jwt",
+            "hazoom_ws the same, but clients show a token (HS256)",
+            [python, "-m", "hazoom_ws", "--port", "0"],
+            {
+                "HAZOOM_RATE_LIMIT_PER_S": "0",
+                "HAZOOM_AUTH": "jwt",
+                "HAZOOM_JWT_SECRET": _SECRET,
+                "HAZOOM_CONNECTIONS_PER_USER_LIMIT": "100000",
+            },
+            auth=json.dumps({"token": signed({"sub": "ann", "name": "Ann", "exp": 4e9, "rooms": ["*"]}, _SECRET)}),
         ),
         Peer(
             "node",
@@ -138,7 +156,7 @@ def running(peer: Peer, cores: Cores, *, clients: int = 0, rooms: int = 1, **var
             os.sched_setaffinity(0, {cores.load})
         try:
             port = _wait_until_ready(peer, process, output)
-            yield Server(port, _pids_of_group(process.pid))
+            yield Server(port, _pids_of_group(process.pid), peer.auth)
             if process.poll() is not None:
                 raise BenchError(f"the server ended by itself with status {process.returncode}: {_last_line(output)}")
         finally:

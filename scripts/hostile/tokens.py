@@ -1,8 +1,5 @@
 """Tokens that should let nobody in, and rooms that a token does not open, guessed."""
 
-import base64
-import hashlib
-import hmac
 import itertools
 import json
 import random
@@ -12,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from hostile.attack import Attack, Context
+from signing import encoded, signed
 
 _SECRET = "of a server that is attacked, which lives for seconds"  # noqa: S105 - the same in each process
 _VARIABLES = {"HAZOOM_AUTH": "jwt", "HAZOOM_JWT_SECRET": _SECRET, "HAZOOM_JWT_AUDIENCE": "us"}
@@ -19,14 +17,8 @@ _NAMESPACES = ("", "/rooms,", "/live,", "/yjs|x,", "/excalidraw,")
 _ROUND_COUNT = 40
 
 
-def _encoded(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).decode().rstrip("=")
-
-
-def _token(head: Any = None, secret: str = _SECRET, **claims: Any) -> str:
-    said = {"sub": "calm", "exp": time.time() + 86_400, "aud": "us"} | claims
-    text = f"{_encoded(json.dumps(head or {'alg': 'HS256'}).encode())}.{_encoded(json.dumps(said).encode())}"
-    return f"{text}.{_encoded(hmac.new(secret.encode(), text.encode(), hashlib.sha256).digest())}"
+def _token(head: dict[str, Any] | None = None, secret: str = _SECRET, **claims: Any) -> str:
+    return signed({"sub": "calm", "exp": time.time() + 86_400, "aud": "us"} | claims, secret, head)
 
 
 def _auth(**claims: Any) -> str:
@@ -39,7 +31,7 @@ def _bad_tokens() -> Iterator[Any]:
     while True:
         good = _token()
         head, body, signature = good.split(".")
-        none = _encoded(b'{"alg":"none"}')
+        none = encoded(b'{"alg":"none"}')
         yield from (None, 7, [], {}, "", ".", "..", "a.b.c", f"{none}.{body}.", f"{head}.{body}.")
         yield _token(secret="another" * 8)
         yield from (_token({"alg": name}) for name in ("none", "HS512", "RS256", "hs256", "", "EdDSA"))
@@ -49,7 +41,7 @@ def _bad_tokens() -> Iterator[Any]:
         claims += [{"sub": ""}, {"sub": None}, {"sub": "x" * 9000}, {"rooms": "x"}, {"llm": 0}, {"name": " "}]
         yield from (_token(**one) for one in claims)
         yield "x" * 100_000
-        yield _encoded(b"[" * 3000) + "." + _encoded(b"[" * 3000) + "." + signature
+        yield encoded(b"[" * 3000) + "." + encoded(b"[" * 3000) + "." + signature
         for _ in range(10):
             at = chance.randrange(len(good) - 1)
             letter = chance.choice("ABCabc012-_.")

@@ -10,7 +10,7 @@ from hazoom_ws.settings import Settings
 
 
 def accepted_from(host: str) -> socket.socket:
-    with closing(cli._listen(Settings(host=host, port=0))) as listener:
+    with closing(cli._listen(Settings(host=host, port=0, allow_open=True))) as listener:
         _, port, *_ = listener.getsockname()
         with socket.create_connection(("127.0.0.1", port)):
             return listener.accept()[0]

@@ -279,5 +279,14 @@ def test_the_example_shows_every_setting_with_its_default_and_its_reason():
     assert shown == described()
 
 
+def test_there_is_an_example_for_each_way_to_come_in():
+    secret = {"HAZOOM_JWT_SECRET": "x" * 32}
+    modes = {}
+    for path in EXAMPLE.parent.glob("auth-*.toml"):
+        settings = load_settings(environment=secret if "jwt" in path.stem else {}, config_path=path)
+        modes[path.stem.removeprefix("auth-").replace("-", "_")] = settings.auth
+    assert modes == {mode: mode for mode in ("api_key", "jwt", "url")}
+
+
 def test_every_default_is_valid():
     assert msgspec.convert(msgspec.to_builtins(Settings()), Settings) == Settings()
