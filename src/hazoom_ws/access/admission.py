@@ -47,6 +47,7 @@ class Admission:
         self._api_keys = api_keys
         self._note = note
         self._wall_clock = wall_clock
+        self.has_state = settings.auth in {"jwt", "url"}  # else it need not be asked within a turn
         self._jwks: Jwks | None = None
         self._tokens: TokenCheck | None = None
         if settings.auth == "jwt":

@@ -53,13 +53,18 @@ class Identities:
 
         def decide(error: HazoomError | None) -> None:
             if error is None:
-                self.expiry.watch(account)
+                if account.identity is not None:
+                    self.expiry.watch(account)
                 then(None)
             else:
                 report = report_of(error, "connect")
                 then({"message": report.message, "data": msgspec.to_builtins(report)})
 
-        self._admission.admit(account, auth, decide)
+        if self._admission.has_state:
+            with self._delivery.turn():
+                self._admission.admit(account, auth, decide)
+        else:
+            self._admission.admit(account, auth, decide)
 
     def close(self, session_id: str) -> None:
         """Forget the client of a session that has ended."""
@@ -80,7 +85,8 @@ class Identities:
                 reply = refusal(error, REFRESH) if error is not None else self._refreshed(account)
                 self._delivery.add(Later(send, reply))
 
-        self._admission.refresh(account, token, answer)
+        with self._delivery.turn():
+            self._admission.refresh(account, token, answer)
 
     def _refreshed(self, account: Account) -> dict[str, Any]:
         self.expiry.watch(account)
