@@ -64,6 +64,19 @@ def test_everybody_hears_why_and_when_to_come_back(async_mode: str, client: Offi
     assert [(time_ms - 1000) // 2 for time_ms in times_ms] == list(range(len(users)))
 
 
+def test_who_is_in_the_middle_of_an_upgrade_notices_and_comes_back(
+    async_mode: str, client: OfficialClient, tmp_path: Path
+) -> None:
+    """It polled no more then, and its WebSocket was none yet: it came back after its heartbeat, 45 s later."""
+    port = free_port()
+    with hazoom(async_mode=async_mode, port=port, env=file_in(tmp_path)) as server:
+        users = [client.connect(server.url, **QUICKLY) for _ in range(10)]  # and not waited for the upgrade
+        assert server.child.stop() == 0
+    with hazoom(async_mode=async_mode, port=port, env=file_in(tmp_path)):
+        for user in users:
+            client.wait(lambda user=user: len(user.received("connect")) == 2, "it is back")
+
+
 def test_documents_and_who_has_joined_nothing_are_closed_too(async_mode: str) -> None:
     with hazoom(async_mode=async_mode) as server, raw_client(server, join=False) as silent:
         with raw_client(server, join=False) as editor:

@@ -28,6 +28,7 @@ _BATCH_COUNT = 64  # sessions that are closed in one turn: to leave all rooms ta
 _LOOK_INTERVAL_S = 0.02
 _CLOSING_S = 2.0  # of the grace, for what comes after the answers; half of a short one
 _LAST_WORDS_S = 1.0
+_UPGRADES_S = 0.5
 _EXIT_S = 0.5  # for the end of the process itself
 _RESTART_MS = 1000  # which a server needs to start
 _SPREAD_MS = 2  # for each client: to connect and join takes less
@@ -45,6 +46,7 @@ class Ending:
         sessions: Callable[[], list[str]],
         hear_no_more: Callable[[str], object],
         answers_count: Callable[[], int],
+        is_upgrading: Callable[[], bool],
         is_all_heard: Callable[[], bool],
         grace_s: float,
         clock: Callable[[], float],
@@ -53,6 +55,7 @@ class Ending:
         """``refuse_new``: what has handshakes and questions refused. ``sessions()``: the ids of all that are open.
 
         ``hear_no_more(id)``: what a session still sends is not acted on. ``answers_count()``: answers that run or wait.
+        ``is_upgrading()``: some session changes its transport just now, and could not hear what is said to it.
         ``is_all_heard()``: no last words are on their way any more.
         """
         self.is_begun = False
@@ -61,6 +64,7 @@ class Ending:
         self._sessions = sessions
         self._hear_no_more = hear_no_more
         self._answers_count = answers_count
+        self._is_upgrading = is_upgrading
         self._is_all_heard = is_all_heard
         self._grace_s = grace_s
         self._clock = clock
@@ -92,6 +96,7 @@ class Ending:
 
     def let_go(self, until_s: float) -> None:
         """Say goodbye to everybody and close their connections; who is not closed by ``until_s`` is left over."""
+        self._wait(lambda: not self._is_upgrading(), min(until_s, self._clock() + _UPGRADES_S))
         sessions = self._sessions()
         for first in range(0, len(sessions), _BATCH_COUNT):
             with self._delivery.turn():

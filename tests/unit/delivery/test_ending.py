@@ -15,7 +15,14 @@ GRACE_S = 8.0
 class World:
     """An application that does as it is told; its clock moves when somebody sleeps."""
 
-    def __init__(self, *, sessions: int = 3, answers_end_at_s: float = 0.0, words_end_at_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        *,
+        sessions: int = 3,
+        answers_end_at_s: float = 0.0,
+        upgrades_end_at_s: float = 0.0,
+        words_end_at_s: float = 0.0,
+    ) -> None:
         self.now_s = 0.0
         self.happened: list[str] = []
         self.sessions = [f"s{number}" for number in range(sessions)]
@@ -23,6 +30,7 @@ class World:
         self.ended_at_s: dict[str, float] = {}
         self.is_log_stuck = False
         self._answers_end_at_s = answers_end_at_s
+        self._upgrades_end_at_s = upgrades_end_at_s
         self._words_end_at_s = words_end_at_s
         self.ending = Ending(
             self,  # type: ignore[arg-type]
@@ -30,6 +38,7 @@ class World:
             sessions=lambda: list(self.sessions),
             hear_no_more=lambda session_id: self.happened.append(f"deaf {session_id}"),
             answers_count=lambda: int(self.now_s < self._answers_end_at_s),
+            is_upgrading=lambda: self.now_s < self._upgrades_end_at_s,
             is_all_heard=lambda: self.now_s >= self._words_end_at_s,
             grace_s=GRACE_S,
             clock=lambda: self.now_s,
@@ -77,10 +86,17 @@ def test_answers_have_the_grace_but_what_it_takes_to_say_goodbye():
     assert world.now_s < GRACE_S
 
 
+@pytest.mark.parametrize(("upgrades_end_at_s", "ended_at_s"), [(0.2, 0.2), (100.0, 0.5)])
+def test_who_changes_the_transport_has_half_a_second_for_that(upgrades_end_at_s: float, ended_at_s: float):
+    world = World(upgrades_end_at_s=upgrades_end_at_s)
+    world.ending.run()
+    assert world.ended_at_s["s0"] == pytest.approx(ended_at_s, abs=0.05)
+
+
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: World(answers_end_at_s=100.0, words_end_at_s=100.0),
+        lambda: World(answers_end_at_s=100.0, upgrades_end_at_s=100.0, words_end_at_s=100.0),
         lambda: World(answers_end_at_s=100.0, words_end_at_s=100.0, sessions=5000),
     ],
 )

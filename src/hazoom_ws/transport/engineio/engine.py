@@ -103,9 +103,8 @@ class Engine(LibraryFace):
         self._tick_s = min(_LONGEST_TICK_S, self.ping_interval, self.ping_timeout, connect_timeout_s)
         self._is_sweeping = False
         self.lag_s: Callable[[], float] = lambda: 0.0  # how late the loop is now, where somebody watches it
-        self.takes_new, self.is_stopped = True, False  # sessions; and then there are none any more
-        self.busy: set[object] = set()  # is not to be cut off by the end of the process, beside WebSockets of the loop
-        self.lingering: list[Callable[[], int]] = [self.parting.__len__, self.busy.__len__]
+        self.takes_new = True  # sessions
+        self.is_stopped = False  # then there are none any more
 
     def refuse_new(self) -> None:
         """Open no sessions any more; those that are open go on."""
@@ -116,10 +115,6 @@ class Engine(LibraryFace):
         session = self.sessions.get(sid)
         if session is not None:
             session.is_heard = False
-
-    def is_all_heard(self) -> bool:
-        """Return whether no last words are on their way any more to sessions that were closed."""
-        return not any(count() for count in self.lingering)
 
     def stop(self) -> None:
         """Close every session, and watch no time-outs from now on: there will be no more sessions."""
@@ -346,6 +341,10 @@ class Engine(LibraryFace):
             self.end_upgrade(websocket)
         else:
             raise FrameError(CloseCode.PROTOCOL_ERROR, "an upgrade is not done like that")
+
+    def is_upgrading(self) -> bool:
+        """Return whether any session is changing to a WebSocket: it hears last words by neither transport."""
+        return len(self._upgrades_until) > 0
 
     def end_upgrade(self, websocket: WebSocket) -> None:
         """Note that ``websocket`` has taken over, or has failed to."""

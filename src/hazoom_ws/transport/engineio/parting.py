@@ -1,8 +1,9 @@
-"""Sessions that poll and were closed with something left to say: the next poll gets it, the one after it the end.
+"""Sessions that were closed, and whose clients are still to hear the last words.
 
-A client is without a poll for a moment after each answer, and would hear of the close by an error. The official one acts on
-an end before it acts on what came in the same answer: so that has one of its own. Called by the `Engine` and by polls, from
-any thread.
+Of one that polls, the next poll gets them, another one the end: a client is without a poll for a moment after each answer,
+and would hear of the close by an error. The official one acts on an end before it acts on what came in the same answer: so
+that has one of its own, unless the client is about to change to a WebSocket: then it polls no more, and does not hear that
+the WebSocket has been closed. Called by the `Engine` and by polls, from any thread.
 """
 
 from collections.abc import Callable
@@ -17,13 +18,22 @@ _PERIOD_S = 5.0  # a client that is there polls at once
 
 
 class Parting:
-    """The closed sessions that still have something to say, each for five seconds."""
+    """The closed sessions that poll and still have something to say, each for five seconds.
+
+    ``busy``: what else may be on its way, WebSockets in threads and answers over HTTP; ``counts``: of the rest.
+    """
 
     def __init__(self, clock: Callable[[], float], lock: AbstractContextManager[Any]) -> None:
         self._clock = clock
         self._lock = lock
         self._by_id: dict[str, EngineSession] = {}
         self._until: Deadlines[EngineSession] = Deadlines(_PERIOD_S)
+        self.busy: set[object] = set()
+        self.counts: list[Callable[[], int]] = [self.__len__, self.busy.__len__]
+
+    def is_over(self) -> bool:
+        """Return whether no last words are on their way any more."""
+        return not any(count() for count in self.counts)
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -34,6 +44,7 @@ class Parting:
         pending, session.pending = session.pending, EMPTY
         if not all(session.outbox.add(framed) for framed in pending):
             session.outbox.clear()  # it reads too slowly, last words included
+        session.is_changing = session.candidate is not None and session.candidate.has_probed
         if session.outbox:
             with self._lock:
                 self._by_id[session.id] = session

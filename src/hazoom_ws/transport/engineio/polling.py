@@ -92,10 +92,11 @@ def _is_upgrading(session: EngineSession) -> bool:
 def _last_words(engine: Engine, session: EngineSession) -> bytes:
     """Return what is left to be said in a session that was closed, or else its end."""
     assert session.outbox is not None
-    if session.outbox:
-        return _payload(session.outbox.pop_all())
+    last_words = _payload(session.outbox.pop_all())
+    if last_words and not session.is_changing:
+        return last_words
     engine.parting.end(session)
-    return session.farewell
+    return _SEPARATOR.encode().join(filter(None, [last_words, session.farewell]))
 
 
 def _payload(framed: list[bytes]) -> bytes:

@@ -94,6 +94,7 @@ class EngineSession:
         "engine",
         "farewell",
         "id",
+        "is_changing",
         "is_heard",
         "is_open",
         "is_polled",
@@ -117,6 +118,7 @@ class EngineSession:
         self.changed: threading.Condition | None = None
         self.outbox: Outbox | None = None
         self.is_polled = self.is_posting = False
+        self.is_changing = False  # of one that was closed: its client was about to go on by a WebSocket
         self.farewell = b"1"
 
     @property

@@ -86,7 +86,7 @@ class BlockingWebSocket(WebSocket):
         self._outbox.put_back(answer, 0)
         self._connection.settimeout(_WAIT_S)
         writer = engine.start_background_task(self._write)
-        engine.busy.add(self)
+        engine.parting.busy.add(self)
         try:
             self._read()
         finally:
@@ -94,7 +94,7 @@ class BlockingWebSocket(WebSocket):
             self.lost(SLOW_READER if self._is_too_slow else engine.reason.TRANSPORT_CLOSE, CloseCode.NORMAL)
             self._linger()
             writer.join()
-            engine.busy.discard(self)
+            engine.parting.busy.discard(self)
             with self._changed:
                 self._outbox.clear()
 

@@ -46,7 +46,7 @@ class _Body(list[bytes]):
     def __init__(self, engine: Engine, body: bytes) -> None:
         super().__init__([body])
         self._engine = engine
-        engine.busy.add(id(self))
+        engine.parting.busy.add(id(self))
 
     def close(self) -> None:
-        self._engine.busy.discard(id(self))
+        self._engine.parting.busy.discard(id(self))

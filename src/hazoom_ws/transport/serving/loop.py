@@ -107,7 +107,7 @@ class Loop:
         self.engine.outlet = self.engine.loop = self
         self.engine.sweeps.append(self._sweep)
         self.engine.start_sweeping()
-        self.engine.lingering.append(self._lingering.__len__)
+        self.engine.parting.counts.append(self._lingering.__len__)
         self.engine.descriptors.counts.append(self._endpoints.__len__)
         self.engine.descriptors.sweep()
         self._start_accepting()

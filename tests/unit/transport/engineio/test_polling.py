@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from hazoom_ws.transport.engineio.engine import Engine
+from hazoom_ws.transport.engineio.session import WebSocket
 from hazoom_ws.transport.serving.http_requests import handle_request
 from hazoom_ws.transport.websocket import frames
 from hazoom_ws.transport.websocket.frames import frame
@@ -30,6 +31,11 @@ def post(engine: Engine, sid: str, body: bytes, **more: str) -> str:
     }
     engine.handle_request(environ | more, lambda status, _headers: statuses.append(status))
     return statuses[0]
+
+
+class Candidate(WebSocket):
+    def close(self, code: Any) -> None:
+        """Nobody is there."""
 
 
 def open_session(engine: Engine) -> Any:
@@ -105,6 +111,18 @@ def test_who_polls_after_the_server_has_closed_gets_what_was_said_before_and_the
     assert poll(engine, session.id) == ("200 OK", b"4bye")
     assert poll(engine, session.id) == ("200 OK", b"1")
     assert poll(engine, session.id)[0] == "400 Bad Request"
+    assert len(engine.parting) == 0
+
+
+def test_who_is_about_to_change_to_a_websocket_hears_the_end_at_once(engine):
+    """It polled no more, and noticed after 45 s that the server had gone."""
+    session = open_session(engine)
+    candidate = Candidate(engine, session)
+    assert engine.start_upgrade(candidate)
+    candidate.has_probed = True
+    session.send_frame(frame(frames.TEXT, b"4bye"))
+    engine.disconnect(session.id)
+    assert poll(engine, session.id) == ("200 OK", b"4bye\x1e1")
     assert len(engine.parting) == 0
 
 
