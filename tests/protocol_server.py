@@ -89,7 +89,8 @@ def create_app(options: argparse.Namespace) -> Any:
         environ={"flask.app": app},
         open_account=lambda _session_id, _environ: Unlimited(),
         close_account=lambda _session_id: None,
-        admit=lambda _account, _auth, then: then(None),
+        admit=lambda _account, auth, then: then({"message": str(auth())} if callable(auth) else None),
+        admits_in_turns=False,
         paced={},
     )
     app.wsgi_app = engineio.WSGIApp(engine, app.wsgi_app, engineio_path="engine.io")

@@ -42,6 +42,7 @@ from hazoom_ws.namespaces.documents import PREFIX as DOCUMENTS
 from hazoom_ws.namespaces.documents import DocumentsNamespace, send_to_editors
 from hazoom_ws.namespaces.features import Feature
 from hazoom_ws.namespaces.identities import Identities
+from hazoom_ws.namespaces.llm import stop_forbidden
 from hazoom_ws.namespaces.logging_out import LoggingOut
 from hazoom_ws.namespaces.parts import Parts
 from hazoom_ws.namespaces.registry import Registry
@@ -186,11 +187,12 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
 
     # Who calls all that: clients, the application around us, HTTP.
     asking = Asking(run_beside(delivery, None, start_task), wake=timers.ensure_running)
+    admission = Admission(settings, asking, api_keys, engine.refusals.note)
     identities = Identities(
         hub,
         delivery,
         accounts,
-        Admission(settings, asking, api_keys, engine.refusals.note),
+        admission,
         emit=fan_out.emit,
         wake=timers.ensure_running,
     )
@@ -204,10 +206,11 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         open_account=accounts.open,
         close_account=identities.close,
         admit=identities.admit,
+        admits_in_turns=admission.has_state,
         paced=registry.paced(),
     )
     editors = DocumentsNamespace(documents, settings, delivery, fan_out, dispatcher.disconnect)
-    identities.on_rights_changed = editors.check_rights
+    identities.on_rights_changed += [partial(stop_forbidden, answers), editors.check_rights]
     dispatcher.serve_protocols({BOARDS: BoardsNamespace(settings, delivery, fan_out)}, {DOCUMENTS: editors})
     TestClients(socketio.server, fan_out, dispatcher)
     outside = FromApplication(
@@ -245,7 +248,7 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         identities,
         running.close,
         outside.publish,
-        LoggingOut(hub, answers, accounts, delivery, outside.turn).disconnect_user,
+        LoggingOut(hub, answers, accounts, delivery, turn=outside.turn, note=admission.note_logged_out).disconnect_user,
         running.stop,
     )
     tasks = Tasks(delivery, start_task)

@@ -249,8 +249,8 @@ def _serve(settings: Settings, listener: socket.socket, async_mode: str, feature
         host, port = listener.getsockname()[:2]
         sys.stdout.write(f"{PROGRAM} ready on http://{f'[{host}]' if ':' in host else host}:{port}\n")
         sys.stdout.flush()
-        if not host.startswith("127.") and host != "::1":
-            logger.warning("open to everyone who can reach %s port %s: this version asks for no keys", host, port)
+        if settings.auth == "open" and not is_loopback(host):
+            logger.warning("open to everyone who can reach %s port %s: auth is open", host, port)
         if "*" in settings.cors_origins:
             logger.warning("cors_origins holds '*': pages of any origin may use this server")
         logger.info("stopping on %s", signals.wait())

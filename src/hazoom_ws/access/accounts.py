@@ -89,7 +89,7 @@ class Accounts:
 
     def of_user(self, user: User) -> list[Account]:
         """Return the accounts of who was found to be a user; it looks at all that there are."""
-        return [one for one in self._by_id.values() if one.identity is not None and one.identity.user == user]
+        return [one for one in list(self._by_id.values()) if one.identity is not None and one.identity.user == user]
 
     def close(self, session_id: str) -> Account | None:
         """Close the account of a session, and return it, None if it had none."""

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 _REMEMBERED_COUNT = 4096
+UNREADABLE = "unreadable"  # all of whom nobody can read share one address
 _IPV6_PREFIX = 64  # what one customer gets: within it everybody has as many addresses as they like
 _CHAIN_LIMIT_CHARS = 2000  # of the header, from its end
 
@@ -28,7 +29,7 @@ def reader(trusted_proxies: tuple[str, ...]) -> Callable[[Mapping[str, Any]], st
     """Return a function from a request, in the keys of WSGI, to the address of its client.
 
     ``trusted_proxies`` are networks, such as "127.0.0.0/8": the last address in ``X-Forwarded-For`` that is not in one of
-    them counts.
+    them counts, without the port that some proxies add; `UNREADABLE` if that is no address.
     """
     networks = tuple(ipaddress.ip_network(network, strict=False) for network in trusted_proxies)
 
@@ -42,9 +43,9 @@ def reader(trusted_proxies: tuple[str, ...]) -> Callable[[Mapping[str, Any]], st
         if networks and is_trusted(address):
             chain: str = environ.get("HTTP_X_FORWARDED_FOR", "")
             for hop in reversed(chain[-_CHAIN_LIMIT_CHARS:].split(",")):
-                address = hop.strip() or address
+                address = _without_port(hop.strip()) or address
                 if not is_trusted(address):
-                    break
+                    return address if _parsed(address) is not None else UNREADABLE
         return address
 
     return read
@@ -52,12 +53,21 @@ def reader(trusted_proxies: tuple[str, ...]) -> Callable[[Mapping[str, Any]], st
 
 @lru_cache(_REMEMBERED_COUNT)
 def _limited(text: str) -> str:
+    if text == UNREADABLE:
+        return text
     address = _parsed(text)
     if address is None or address.is_loopback:
         return ""
     if isinstance(address, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((address, _IPV6_PREFIX), strict=False))
     return str(address)
+
+
+def _without_port(text: str) -> str:
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    host, _, port = text.partition(":")
+    return host if host and port.isdecimal() else text  # of IPv6 the first part would be followed by more than a number
 
 
 def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -98,9 +98,11 @@ class Asking:
 
             def end(answer: Any, error: BaseException | None, asked: _Asked = asked) -> None:
                 self._tasks_count -= 1
-                if self._running.stop(asked):
-                    asked.done(answer if error is None else AskingFailed(f"{type(error).__name__}"))
-                self._go_on()
+                try:
+                    if self._running.stop(asked):
+                        asked.done(answer if error is None else AskingFailed(f"{type(error).__name__}"))
+                finally:
+                    self._go_on()
 
             self._run_beside(partial(_fetched, asked.question), end)
 

@@ -23,6 +23,9 @@ class Credentials(NamedTuple):
     ``is_from_elsewhere``: it comes from another machine, while only this one should reach us.
     """
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"  # the headers are secrets
+
     has_key: bool = False
     is_from_elsewhere: bool = False
     headers: Mapping[str, str] = MappingProxyType({})

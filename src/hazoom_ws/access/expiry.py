@@ -49,6 +49,8 @@ class Expiry:
 
     def watch(self, account: Account) -> None:
         """Watch the end of an account's identity, instead of the one before; nothing is to be watched if it has none."""
+        if account.is_closed:
+            return
         self._told.stop(account)
         identity = account.identity
         if identity is None or identity.expires_at is None:

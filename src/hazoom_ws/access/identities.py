@@ -3,7 +3,6 @@
 Decides what such words have to be. Knows neither tokens nor HTTP.
 """
 
-import math
 from typing import NamedTuple
 
 import msgspec
@@ -12,12 +11,13 @@ from msgspec import UNSET, Struct, UnsetType
 from hazoom_ws.chat.presence import User
 from hazoom_ws.chat.rights import EVERYTHING, Rights
 from hazoom_ws.errors import BadPayload, Unauthorized
-from hazoom_ws.events.parsing import checked_name
+from hazoom_ws.events.parsing import checked_id, checked_name
 from hazoom_ws.names import composed
 from hazoom_ws.settings import Settings
 
 _ID_LIMIT_CHARS = 255
-_PATTERNS_LIMIT_COUNT = 1000
+_LAST_MOMENT = 2**53
+_ROOMS_LIMIT_COUNT, _PATTERNS_LIMIT_COUNT = 1000, 100  # patterns are looked at one after the other
 
 
 class Identity(NamedTuple):
@@ -26,6 +26,10 @@ class Identity(NamedTuple):
     user: User
     rights: Rights
     expires_at: float | None
+
+    def has_ended(self, now: float) -> bool:
+        """Return whether it is over."""
+        return self.expires_at is not None and self.expires_at <= now
 
 
 class Claims(Struct, frozen=True, kw_only=True):
@@ -70,7 +74,7 @@ def identity_of_answer(body: bytes, settings: Settings, now: float) -> Identity:
         raise Unauthorized(f"its answer is not what it should be: {error}", retry=True) from None
     except Unauthorized as error:
         raise Unauthorized(error.reason, retry=True) from None
-    if identity.expires_at is not None and identity.expires_at <= now:
+    if identity.has_ended(now):
         raise Unauthorized("expires_at is over", retry=True)
     return identity
 
@@ -78,16 +82,18 @@ def identity_of_answer(body: bytes, settings: Settings, now: float) -> Identity:
 def _identity(said: Answer, settings: Settings) -> Identity:
     """Return whom that describes. Raises `Unauthorized`."""
     try:
-        user_id = checked_name("its id", said.user_id, _ID_LIMIT_CHARS)
+        user_id = checked_id("its id", said.user_id, _ID_LIMIT_CHARS)
         name = checked_name("its name", said.user_name, settings.user_name_limit_chars)
     except BadPayload as error:
         raise Unauthorized(str(error)) from None
     if name.casefold() == composed(settings.assistant_name.strip()).casefold():
         raise Unauthorized("its name is the assistant's")
     rooms, may_ask, expires_at = said.rooms, said.llm is not False, said.expires_at
-    if rooms is not UNSET and len(rooms) > _PATTERNS_LIMIT_COUNT:
-        raise Unauthorized(f"{len(rooms)} patterns of rooms, the limit is {_PATTERNS_LIMIT_COUNT}")
-    if expires_at is not UNSET and not math.isfinite(expires_at):
+    if rooms is not UNSET and (count := len(rooms)) > _ROOMS_LIMIT_COUNT:
+        raise Unauthorized(f"{count} rooms, the limit is {_ROOMS_LIMIT_COUNT}")
+    if rooms is not UNSET and (count := sum("*" in room for room in rooms)) > _PATTERNS_LIMIT_COUNT:
+        raise Unauthorized(f"{count} patterns of rooms, the limit is {_PATTERNS_LIMIT_COUNT}")
+    if expires_at is not UNSET and not 0 <= expires_at <= _LAST_MOMENT:
         raise Unauthorized("its end is no moment")
     rights = EVERYTHING if rooms is UNSET and may_ask else Rights(None if rooms is UNSET else rooms, may_ask=may_ask)
     return Identity(User.identified(user_id, name), rights, None if expires_at is UNSET else expires_at)

@@ -7,6 +7,8 @@ count for some time longer. Called within turns.
 Source: RFC 7517 (JWK Set).
 """
 
+import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -18,6 +20,9 @@ from msgspec import Struct
 
 from hazoom_ws.access.asking import Answer, Asking, AskingFailed, Question
 from hazoom_ws.access.tokens import KeysAreNeeded, key_from, problem_of
+from hazoom_ws.errors import Unauthorized
+
+logger = logging.getLogger(__name__)
 
 FRESH_S = 15.0  # so old may be what is remembered
 STALE_S = 600.0  # and so old while it cannot be had
@@ -50,31 +55,26 @@ class Jwks:
         self._fetched_at_s: float | None = None
         self._tried_at_s: float | None = None
         self._is_fetching = False
-        self._then: deque[Callable[[], None]] = deque()
+        self._then: deque[Callable[[bool], None]] = deque()
 
     def find(self, key_id: str | None) -> list[Key]:
-        """Return the keys of an id, all of them for none. Raises `KeysAreNeeded` where `fetch` may find more."""
-        if self._is_fetching:
-            raise KeysAreNeeded
+        """Return the keys of an id, all of them for none.
+
+        Raises `KeysAreNeeded` where `fetch` may find more; `Unauthorized`, with ``retry``, where it may later.
+        """
         now_s = self._clock()
-        has_just_tried = self._tried_at_s is not None and now_s - self._tried_at_s < PAUSE_S
-        if self._fetched_at_s is None or now_s - self._fetched_at_s > FRESH_S:
-            if not has_just_tried:
-                raise KeysAreNeeded
-            if self._fetched_at_s is None or now_s - self._fetched_at_s > STALE_S:
-                return []
-        found = [key for key in self._keys if key_id is None or key.kid == key_id]
-        if not found and not has_just_tried:
+        age_s = math.inf if self._fetched_at_s is None else now_s - self._fetched_at_s
+        found = [key for key in self._keys if key_id is None or key.kid == key_id] if age_s <= STALE_S else []
+        if found and age_s <= FRESH_S:
+            return found
+        if self._is_fetching or self._tried_at_s is None or now_s - self._tried_at_s >= PAUSE_S:
             raise KeysAreNeeded
+        if not found:
+            raise Unauthorized("the keys at jwt_jwks_url cannot be had, or have none of that id yet", retry=True)
         return found
 
-    @property
-    def is_known(self) -> bool:
-        """Whether there are keys that count."""
-        return self._fetched_at_s is not None and self._clock() - self._fetched_at_s <= STALE_S
-
-    def fetch(self, then: Callable[[], None]) -> None:
-        """Fetch the keys, once for all who ask for that meanwhile, and call ``then`` whatever comes of it."""
+    def fetch(self, then: Callable[[bool], None]) -> None:
+        """Fetch the keys, once for all who ask for that meanwhile, and call ``then`` with whether there are any."""
         self._then.append(then)
         if not self._is_fetching:
             self._is_fetching = True
@@ -84,14 +84,18 @@ class Jwks:
     def _on_answer(self, answer: Answer | AskingFailed) -> None:
         self._is_fetching = False
         self._tried_at_s = self._clock()
+        has_keys = False
         try:
             self._keys = _keys_of(answer)
-            self._fetched_at_s = self._tried_at_s
+            self._fetched_at_s, has_keys = self._tried_at_s, True
         except AskingFailed as error:
             self._note("the keys at jwt_jwks_url cannot be had", str(error))
         then, self._then = self._then, deque()
         for call in then:
-            call()
+            try:
+                call(has_keys)
+            except Exception:
+                logger.exception("a token was not checked")
 
 
 def _keys_of(answer: Answer | AskingFailed) -> list[Key]:

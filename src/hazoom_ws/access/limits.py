@@ -13,7 +13,7 @@ from hazoom_ws.access.credentials import NONE, Credentials
 from hazoom_ws.access.identities import Identity
 from hazoom_ws.access.shares import Share, Shares
 from hazoom_ws.chat.presence import User
-from hazoom_ws.chat.rights import EVERYTHING, Rights
+from hazoom_ws.chat.rights import EVERYTHING, NOTHING, Rights
 from hazoom_ws.errors import RateLimited, TooManyConnections
 from hazoom_ws.settings import Settings
 
@@ -49,12 +49,14 @@ class Account:
         "_has_connected",
         "_settings",
         "_shares",
+        "_unidentified",
         "_users",
         "address",
         "asking",
         "credentials",
         "id",
         "identity",
+        "is_closed",
         "is_limited",
         "refusals_count",
         "takes_offsets",
@@ -82,6 +84,8 @@ class Account:
         self.id = session_id
         self.credentials = credentials
         self.identity: Identity | None = None
+        self.is_closed = False
+        self._unidentified = NOTHING if settings.auth in {"jwt", "url"} else EVERYTHING
         self.asking: deque[Callable[[], None]] | None = None
         self.vouched: object = None
         self.refusals_count = 0
@@ -103,7 +107,7 @@ class Account:
     @property
     def rights(self) -> Rights:
         """What its client may do."""
-        return EVERYTHING if self.identity is None else self.identity.rights
+        return self._unidentified if self.identity is None else self.identity.rights
 
     def set_user(self, user: User) -> None:
         """Note who it is, for as long as the session lasts. Raises `TooManyConnections`, and changes nothing then.
@@ -116,10 +120,13 @@ class Account:
                 share.close(self._clock())
                 raise TooManyConnections(limit)
             self._shares = (share, *self._shares)
+            if self.is_closed:  # in another thread, since somebody has asked
+                self.close()
         self.user = user
 
     def close(self) -> None:
-        """Give back what is shared; calling it again changes nothing."""
+        """Give back what is shared: the session has ended. Calling it again changes nothing."""
+        self.is_closed = True
         shares, self._shares = self._shares, ()
         for share in shares:
             share.close(self._clock())

@@ -35,6 +35,15 @@ def local_reader(host: str) -> Callable[[Mapping[str, Any]], bool]:
     return is_local
 
 
+def names_this_machine(environ: Mapping[str, Any]) -> bool:
+    """Return whether a request says that it is for this machine, by a name that nobody else can have for it.
+
+    A page elsewhere whose name leads here (DNS rebinding) is told what is for everybody here, and no more.
+    """
+    host = environ.get("HTTP_HOST", "localhost")
+    return is_loopback(host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0])
+
+
 def _offered(environ: Mapping[str, Any]) -> Iterator[str]:
     """Yield what a request brings as a key: in the header, the query, or as a password."""
     if key := key_in(environ):

@@ -86,6 +86,12 @@ def checked_name(field: str, text: str, limit_chars: int) -> str:
     return tidied
 
 
+def checked_id(field: str, text: str, limit_chars: int) -> str:
+    """Return an id as it is: it is compared character by character. Raises `BadPayload` for what cannot be one."""
+    _check_name(field, text, limit_chars, may_be_blank=False)
+    return text
+
+
 def _tidied_name(name: str, limit_chars: int) -> str:
     # One that is far too long is refused as it is: to compose it may take long.
     return name if len(name) > _COMPOSED_OF_CHARS * limit_chars else composed(name)

@@ -30,12 +30,9 @@ class Statistics:
     def snapshot(self, rights: Rights = EVERYTHING) -> Stats:
         """Return what the event ``stats`` tells whom has these rights; call within a turn."""
         hub = self._hub
-        rooms = hub.rooms.sizes()
-        if rights is not EVERYTHING:
-            rooms = {room: size for room, size in rooms.items() if rights.may_enter(room)}
         return Stats(
             active_users=hub.user_count,
-            rooms=rooms,
+            rooms=rights.visible(hub.rooms.sizes()),
             total_connections=hub.connection_count,
             uptime_s=round(self._clock() - self._started_s, 3),
             messages_total=hub.messages_total,

@@ -172,8 +172,6 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
     def _connect(self, client: Client, account: Account, auth: object) -> tuple[ClientSet, Auth, bool]:
         """Return the client set, what the client said, and whether it gets what it has missed."""
         parts = self.parts
-        if callable(auth):
-            raise auth()
         identity = parse(Auth, {} if auth is None else auth, parts.settings)
         connection_id = client.eio_sid
         clients = parts.delivery.clients_of(connection_id)

@@ -40,7 +40,7 @@ class Identities:
         wake: Callable[[], None],
     ) -> None:
         """``emit`` is the fan-out's; ``wake`` is called when something is to be done later."""
-        self.on_rights_changed: Callable[[Account], object] = lambda _: None  # told beside who is put out of rooms here
+        self.on_rights_changed: list[Callable[[Account], object]] = []  # told beside who is put out of rooms here
         self._hub = hub
         self._delivery = delivery
         self._accounts = accounts
@@ -51,16 +51,20 @@ class Identities:
     def admit(self, account: Account, auth: object, then: Callable[[Any], None]) -> None:
         """Find out whether a client may come in, see `Dispatcher`."""
 
+        before = account.identity
+
         def decide(error: HazoomError | None) -> None:
             if error is None:
-                if account.identity is not None:
+                if account.identity is not before:  # a further namespace makes nothing last longer
                     self.expiry.watch(account)
                 then(None)
             else:
                 report = report_of(error, "connect")
                 then({"message": report.message, "data": msgspec.to_builtins(report)})
 
-        if self._admission.has_state:
+        if callable(auth):  # what nobody can read proves nothing
+            decide(auth())
+        elif self._admission.has_state:
             with self._delivery.turn():
                 self._admission.admit(account, auth, decide)
         else:
@@ -69,8 +73,9 @@ class Identities:
     def close(self, session_id: str) -> None:
         """Forget the client of a session that has ended."""
         account = self._accounts.close(session_id)
-        if account is not None:
-            self.expiry.forget(account)
+        if account is not None and account.identity is not None:
+            with self._delivery.turn():
+                self.expiry.forget(account)
 
     def refresh(self, session_id: str, token: str) -> Deferred:
         """Return what answers a client that has shown another token. Raises `Unauthorized`."""
@@ -94,7 +99,8 @@ class Identities:
         if clients is not None:
             for room in self._hub.change_rights(clients.connection, account.rights):
                 self._tell(account, NotAllowed(f"be in room {room!r} any more"), REFRESH)
-        self.on_rights_changed(account)
+        for tell in self.on_rights_changed:
+            tell(account)
         expires_at = account.identity.expires_at if account.identity is not None else None
         return {"ok": True, **fields_of(TokenRefreshed(expires_at=expires_at))}
 

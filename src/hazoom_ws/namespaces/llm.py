@@ -5,8 +5,10 @@ import secrets
 
 from msgspec import UNSET, UnsetType
 
+from hazoom_ws.access.limits import Account
 from hazoom_ws.chat.effects import Numbered
 from hazoom_ws.chat.presence import Connection
+from hazoom_ws.chat.rights import Rights
 from hazoom_ws.delivery.client_sets import ClientSet
 from hazoom_ws.errors import NotAllowed
 from hazoom_ws.events.llm import (
@@ -22,6 +24,8 @@ from hazoom_ws.events.llm import (
     LlmToken,
     LlmTokens,
 )
+from hazoom_ws.llm_bridge.answer import Answer
+from hazoom_ws.llm_bridge.answers import Answers
 from hazoom_ws.llm_bridge.wire import Prompt, Writing
 from hazoom_ws.namespaces.features import Greeting, handles
 
@@ -42,13 +46,11 @@ class LlmFeature(Greeting):
     def llm_request(self, clients: ClientSet, payload: LlmRequest) -> LlmAccepted:
         """Start an answer for the asker, or for the room that the request names."""
         connection = clients.connection
-        if not connection.rights.may_ask:
-            raise NotAllowed("ask the AI")
-        if payload.document is not UNSET and not connection.rights.may_enter(payload.document):
-            raise NotAllowed(f"write into document {payload.document!r}")
+        require_right(connection.rights, payload.room, payload.document)
         prompt = Prompt(
             request_id=secrets.token_hex(16) if payload.request_id is UNSET else payload.request_id,
-            user_identifier=connection.user.name,
+            # Two users may show one name, where somebody has checked who they are.
+            user_identifier=connection.user.name if connection.user.checked_id is UNSET else connection.user.checked_id,
             message=payload.message,
             intelligence_level=payload.intelligence_level,
             session_id=_conversation(connection, payload.room) if payload.session_id is UNSET else payload.session_id,
@@ -79,3 +81,30 @@ def _conversation(connection: Connection, room: str | UnsetType) -> str:
     if room is UNSET:
         return connection.conversation_id
     return hashlib.sha256(f"{connection.conversation_id} {room}".encode()).hexdigest()[:32]
+
+
+def require_right(rights: Rights, room: str | UnsetType, document: str | UnsetType) -> None:
+    """Raise `NotAllowed` for a question that may not be asked at all, in that room or about that document."""
+    if not rights.may_ask:
+        raise NotAllowed("ask the AI")
+    if room is not UNSET and not rights.may_enter(room):
+        raise NotAllowed(f"enter room {room!r}")
+    if document is not UNSET and not rights.may_enter(document):
+        raise NotAllowed(f"write into document {document!r}")
+
+
+def stop_forbidden(answers: Answers, account: Account) -> None:
+    """Stop what a client has asked, and may not any more. Called within a turn."""
+
+    def is_forbidden(answer: Answer) -> bool:
+        if answer.is_ended or answer.asker.id != account.id:
+            return False
+        writing = answer.prompt.writing
+        try:
+            require_right(account.rights, answer.prompt.room, UNSET if writing is None else writing.document)
+        except NotAllowed:
+            return True
+        return False
+
+    if account.user is not None:
+        answers.stop_all(account.user, shared=True, where=is_forbidden)

@@ -27,14 +27,17 @@ class LoggingOut:
         answers: Answers,
         accounts: Accounts,
         delivery: Delivery,
+        *,
         turn: Callable[[], AbstractContextManager[Any]],
+        note: Callable[[User], None],
     ) -> None:
-        """``turn`` is `FromApplication.turn`."""
+        """``turn`` is `FromApplication.turn`, ``note`` `Admission.note_logged_out`."""
         self._hub = hub
         self._answers = answers
         self._accounts = accounts
         self._delivery = delivery
         self._turn = turn
+        self._note = note
 
     def disconnect_user(self, user_id: str) -> int:
         """Log out whoever has this id, the name in open mode; return how many connections have ended.
@@ -46,6 +49,7 @@ class LoggingOut:
         with self._turn():
             # Who was identified has the first id, a name that nobody checks is the second.
             for user in (User.identified(user_id, ""), User.named(composed(user_id.strip()))):
+                self._note(user)
                 # Who has documents or boards open only is known by its account.
                 ids = {connection.id for connection in self._hub.connections_of(user)}
                 ids |= {account.id for account in self._accounts.of_user(user)}

@@ -76,6 +76,8 @@ def _check_auth(settings: Settings, sources: Mapping[str, str]) -> None:
             f"{sources.get('jwt_secret', 'jwt_secret')} has {size_bytes} bytes, and needs "
             f"{_SECRET_AT_LEAST_BYTES} at least: openssl rand -hex 32 makes one"
         )
+    if settings.auth == "url" and "*" in settings.cors_origins:
+        raise SettingsError("auth = url goes by cookies: cors_origins must name the sites that may use them, not '*'")
     if settings.auth == "url" and not settings.auth_url:
         raise SettingsError("auth = url needs auth_url, which is asked who somebody is")
     if settings.auth == "api_key" and not (settings.api_keys or settings.api_keys_file):

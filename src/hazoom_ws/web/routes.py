@@ -9,7 +9,7 @@ import msgspec
 from flask import Blueprint, Response
 
 from hazoom_ws.access.api_keys import ApiKeys
-from hazoom_ws.access.pages import CHALLENGE, local_reader, may_see_pages
+from hazoom_ws.access.pages import CHALLENGE, local_reader, may_see_pages, names_this_machine
 from hazoom_ws.chat.hub import Hub
 from hazoom_ws.chat.rights import EVERYTHING, NOTHING
 from hazoom_ws.delivery.delivery import Delivery
@@ -95,7 +95,8 @@ def create_blueprint(
         if not may_see():
             return _ask_for_key()
         # Where somebody is asked who they are, not everybody on this machine may know the names of all rooms.
-        rights = EVERYTHING if may_see(is_for_all_here=settings.auth == "open") else NOTHING
+        is_for_all_here = settings.auth == "open" and names_this_machine(flask.request.environ)
+        rights = EVERYTHING if may_see(is_for_all_here=is_for_all_here) else NOTHING
         with delivery.turn():
             stats = msgspec.to_builtins(statistics.snapshot(rights))
         return _json(status="healthy", service=SERVICE, version=__version__, **stats)

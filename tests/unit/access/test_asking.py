@@ -10,6 +10,7 @@ from hazoom_ws.access.admission import Admission
 from hazoom_ws.access.api_keys import ApiKeys
 from hazoom_ws.access.asking import Answer, Asking, AskingFailed, Question
 from hazoom_ws.access.limits import Account
+from hazoom_ws.chat.presence import User
 from hazoom_ws.settings import Settings
 from identity_provider import identity_provider
 
@@ -96,13 +97,16 @@ class Site:
 
     def __init__(self) -> None:
         self.asked: list[Callable[[Answer], None]] = []
+        self.asked_count = 0
+        self.now_s = 0.0
         settings = Settings(auth="url", auth_url="http://127.0.0.1:1/who")
-        self.admission = Admission(settings, self, ApiKeys(), lambda *_: None)  # type: ignore[arg-type]
+        self.admission = Admission(settings, self, ApiKeys(), lambda *_: None, clock=lambda: self.now_s)  # type: ignore[arg-type]
         self.account = Account(settings, "", lambda: 0.0)
         self.said: list[Any] = []
 
     def ask(self, _question: Question, done: Callable[[Answer], None]) -> None:
         self.asked.append(done)
+        self.asked_count += 1
 
     def come(self, auth: object) -> None:
         self.admission.admit(self.account, auth, self.said.append)
@@ -139,7 +143,7 @@ def test_who_was_refused_too_often_is_asked_about_no_more() -> None:
         if site.asked:
             site.asked.pop()(Answer(403, b""))
     assert [error.code for error in site.said] == ["unauthorized"] * 12
-    assert site.account.refusals_count == 10
+    assert site.asked_count == 10
 
 
 def test_what_is_no_json_or_too_large_is_not_passed_on() -> None:
@@ -148,3 +152,50 @@ def test_what_is_no_json_or_too_large_is_not_passed_on() -> None:
         site.come(auth)
     assert [error.code for error in site.said] == ["unauthorized"] * 2
     assert not site.asked
+
+
+def test_a_token_of_somebody_else_is_refused_however_often_it_is_shown() -> None:
+    site = Site()
+    site.come({"token": "ann's"})
+    site.asked.pop()(ANN)
+    bob = Answer(200, b'{"user_id": "2", "user_name": "Bob"}')
+    for _ in range(2):
+        site.come({"token": "bob's"})
+        site.asked.pop()(bob)
+        site.admission.refresh(site.account, "bob's", site.said.append)
+        site.asked.pop()(bob)
+    assert [error and error.code for error in site.said] == [None] + ["unauthorized"] * 4
+
+
+def test_a_refresh_is_always_asked_about() -> None:
+    """What was asked before counted too, and who was shut out could stay for ever."""
+    site = Site()
+    site.come({"token": "ann's"})
+    site.asked.pop()(ANN)
+    site.admission.refresh(site.account, "ann's", site.said.append)
+    site.asked.pop()(Answer(403, b""))
+    assert site.said[1].code == "unauthorized"
+
+
+def test_who_has_gone_while_somebody_was_asked_takes_nobody_s_place() -> None:
+    site = Site()
+    site.come({})
+    site.account.close()
+    site.asked.pop()(ANN)
+    assert (site.account.user, site.account.identity) == (None, None)
+    assert site.said[0].code == "unauthorized"
+
+
+def test_who_was_logged_out_since_somebody_was_asked_does_not_come_in() -> None:
+    site = Site()
+    site.come({})
+    site.admission.note_logged_out(User.identified("1", "Ann"))
+    site.asked.pop()(ANN)
+    assert (site.said[0].code, site.said[0].retry) == ("unauthorized", True)
+    site.come({})
+    site.asked.pop()(ANN)
+    assert site.said[1].retry, "in the same instant"
+    site.now_s += 0.1
+    site.come({})
+    site.asked.pop()(ANN)
+    assert site.said[2] is None

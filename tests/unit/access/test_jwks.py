@@ -8,6 +8,7 @@ import pytest
 from hazoom_ws.access.asking import Answer, AskingFailed, Question
 from hazoom_ws.access.jwks import FRESH_S, PAUSE_S, STALE_S, Jwks
 from hazoom_ws.access.tokens import KeysAreNeeded
+from hazoom_ws.errors import Unauthorized
 from minting import SECRET_KEY, key_of
 
 KEYS = {name: key_of("ES256", name) for name in ("old", "new")}
@@ -34,12 +35,14 @@ class Provider:
         self.asked.pop()(Answer(status, msgspec.json.encode({"keys": keys})))
 
     def ids(self, key_id: str | None) -> list[str | None] | str:
-        """Return the ids of the keys that are found, "fetches" if they are to be fetched first, which is begun."""
+        """Return the ids of the keys that are found, "fetches" if they are fetched first, which is begun, or "later"."""
         try:
             return [key.kid for key in self.jwks.find(key_id)]
         except KeysAreNeeded:
-            self.jwks.fetch(lambda: None)
+            self.jwks.fetch(lambda _: None)
             return "fetches"
+        except Unauthorized as error:
+            return "later" if error.retry else "never"
 
 
 @pytest.fixture
@@ -55,10 +58,10 @@ def test_keys_are_fetched_once_for_all_who_wait_and_then_remembered() -> None:
     for number in range(3):
         with pytest.raises(KeysAreNeeded):
             provider.jwks.find("old")
-        provider.jwks.fetch(lambda number=number: called.append(number))
+        provider.jwks.fetch(lambda has_keys, number=number: called.append((number, has_keys)))
     assert len(provider.asked) == 1
     provider.answer("old")
-    assert called == [0, 1, 2]
+    assert called == [(0, True), (1, True), (2, True)]
     assert provider.ids("old") == provider.ids(None) == ["old"]
 
 
@@ -68,17 +71,19 @@ def test_a_new_key_is_known_and_a_withdrawn_one_refused_when_they_are_not_fresh_
     provider.now_s = FRESH_S + 0.1
     assert provider.ids("old") == "fetches"
     provider.answer("new")
-    assert (provider.ids("old"), provider.ids("new")) == ([], ["new"])
+    assert (provider.ids("old"), provider.ids("new")) == ("later", ["new"])
 
 
 def test_ids_that_are_not_known_make_us_ask_now_and_then_only(provider: Provider) -> None:
     for _ in range(100):
-        assert provider.ids("who") == []
+        assert provider.ids("who") == "later"
     provider.now_s = PAUSE_S
     assert provider.ids("new") == "fetches"
-    provider.answer("old", "new")
+    assert provider.ids("old") == ["old"], "who has a key that is known waits for nobody's unknown one"
+    provider.asked.pop(0)
+    provider.jwks._on_answer(Answer(200, msgspec.json.encode({"keys": [KEYS["new"].as_dict(private=False)]})))
     assert provider.ids("new") == ["new"]
-    assert provider.ids("who") == []
+    assert provider.ids("who") == "later"
 
 
 def test_keys_that_cannot_be_had_count_a_while_longer_and_then_not(provider: Provider) -> None:
@@ -87,12 +92,10 @@ def test_keys_that_cannot_be_had_count_a_while_longer_and_then_not(provider: Pro
     provider.asked.pop()(AskingFailed("no answer"))
     assert provider.noted == ["no answer"]
     assert provider.ids("old") == ["old"]
-    assert provider.jwks.is_known
     provider.now_s = STALE_S + 1
     assert provider.ids("old") == "fetches"
     provider.answer("old", status=503)
-    assert provider.ids("old") == []
-    assert not provider.jwks.is_known
+    assert provider.ids("old") == "later"
 
 
 def test_what_is_no_set_of_public_keys_is_left_out() -> None:
@@ -101,7 +104,7 @@ def test_what_is_no_set_of_public_keys_is_left_out() -> None:
         provider.now_s += PAUSE_S
         assert provider.ids(None) == "fetches"
         provider.asked.pop()(Answer(200, body))
-        assert provider.ids(None) == []
+        assert provider.ids(None) == "later"
     good = KEYS["new"].as_dict(private=False)
     secret = SECRET_KEY.as_dict() | {"kid": "secret"}
     weak = key_of("RS256").as_dict(private=False) | {"n": "AQAB"}

@@ -82,6 +82,8 @@ def test_two_names_of_one_sub_are_one_user_and_two_subs_of_one_name_are_two() ->
         {"rooms": [1]},
         {"rooms": {"general": True}},
         {"rooms": ["x"] * 1001},
+        {"rooms": ["x*"] * 101},
+        {"exp": 10**400},
         {"llm": "yes"},
         {"llm": 1},
         {"iss": 5},

@@ -47,6 +47,15 @@ def test_no_patterns_allow_no_room_and_without_them_all_are() -> None:
     assert (EVERYTHING.may_ask, Rights(may_ask=False).may_ask) == (True, False)
 
 
+def test_what_may_be_seen_is_worked_out_once_for_the_same_rooms() -> None:
+    rights, sizes = Rights(["team-*", "a*b*c", "one"]), {"team-1": 2, "abc": 1, "one": 3, "other": 4}
+    visible = rights.visible(sizes)
+    assert visible == {"team-1": 2, "abc": 1, "one": 3}
+    assert rights.visible(sizes) is visible
+    assert rights.visible({"other": 1}) == {}
+    assert EVERYTHING.visible(sizes) is sizes
+
+
 @given(st.text(alphabet="ab*", max_size=8), st.text(alphabet="ab", max_size=10))
 def test_patterns_are_those_of_the_shell_without_its_other_signs(pattern: str, room: str) -> None:
     def matches(pattern: str, room: str) -> bool:

@@ -15,7 +15,8 @@ class Clocks:
     def __init__(self, app: Flask) -> None:
         self._parts = app.extensions["hazoom_ws"]
         self._expiry = self._parts.identities.expiry
-        self._parts.identities._admission._tokens._clock = lambda: self.now
+        admission = self._parts.identities._admission
+        admission._wall_clock = admission._tokens._clock = lambda: self.now
         self._expiry._clock = self._expiry._wall_clock = lambda: self.now
         self._expiry._wake = lambda: None
         self.now = NOW
@@ -69,6 +70,77 @@ def test_who_has_a_document_open_only_is_closed_too(app: Flask, clocks: Clocks) 
     clocks.pass_time(10)
     clocks.pass_time(25)
     assert not ann.session.is_open
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"auth": "jwt", "jwt_secret": SECRET},
+        {"auth": "api_key", "api_keys": ("a-key-of-sixteen-characters",)},
+        {"auth": "url", "auth_url": "http://127.0.0.1:1/"},
+    ],
+    ids=lambda settings: settings["auth"],
+)
+@pytest.mark.parametrize("auth", ['{"x":NaN}', "[" * 3000, r'{"x":"\ud800"}', '{"token":1e999}', "7", '"x"'])
+@pytest.mark.parametrize("namespace", ["", "/rooms,", "/yjs|team,", "/excalidraw,"])
+def test_what_cannot_be_read_lets_nobody_in(make_app, settings: dict, auth: str, namespace: str) -> None:
+    """Documents and boards, which look at no auth themselves, were open to whoever sent NaN."""
+    app = make_app(**settings)
+    stranger = Visitor(app)
+    stranger.send(f"40{namespace}{auth}")
+    assert not [text for text in stranger.said() if text.startswith("40")]
+    account = app.extensions["hazoom_ws"].identities._accounts.get(stranger.session.id)
+    if settings["auth"] != "api_key":
+        assert not account.rights.may_enter("team")
+        assert not account.rights.may_ask
+
+
+def test_a_further_namespace_makes_nothing_last_longer_and_gives_no_other_rights(app: Flask, clocks: Clocks) -> None:
+    """Who opened one every 20 s stayed for ever, with the rights of a token that had ended."""
+    ann = Visitor(app)
+    ann.connect(token=token(exp=NOW + 10))
+    ann.call("join_room", {"room": "team"})
+    clocks.pass_time(20)
+    assert "sid" in ann.connect("/rooms,", token=token(exp=NOW + 1000, rooms=[]))
+    assert ann.call("message", {"room": "team", "message": "by the first token"})["ok"]
+    clocks.pass_time(25)
+    assert not ann.session.is_open
+
+
+def test_a_token_that_has_ended_refreshes_nothing_within_the_leeway_either(app: Flask, clocks: Clocks) -> None:
+    ann = Visitor(app)
+    ann.connect(token=token(exp=NOW + 10))
+    clocks.pass_time(12)
+    assert ann.call("refresh_token", {"token": token(exp=NOW + 10)})["error"]["code"] == "unauthorized"
+    clocks.pass_time(25)
+    assert not ann.session.is_open
+
+
+def test_an_id_is_compared_as_it_is(app: Flask) -> None:
+    disconnect = app.extensions["hazoom_ws"].disconnect_user
+    ids = ["Zo\u00eb", "Zoe\u0308", " ann", "ann"]
+    visitors = [Visitor(app) for _ in ids]
+    for visitor, user_id in zip(visitors, ids, strict=True):
+        assert "sid" in visitor.connect(token=token(sub=user_id))
+    for visitor, user_id in zip(visitors, ids, strict=True):
+        assert disconnect(user_id) == 1
+        assert not visitor.session.is_open
+
+
+def test_a_question_that_waits_is_not_asked_when_it_may_not_be_any_more(make_app) -> None:
+    app = make_app(auth="jwt", jwt_secret=SECRET, llm_streams_limit=1, llm_url="http://127.0.0.1:1")
+    ann = Visitor(app)
+    ann.connect(token=token())
+    ann.call("join_room", {"room": "team"})
+    answers = app.extensions["hazoom_ws"].answers
+    answers.slots.may_run = lambda *_: False
+    for room in ("general", "team"):
+        assert ann.call("llm_request", {"message": "x", "room": room, "request_id": room})["ok"]
+    assert answers.waiting_count == 2
+    assert ann.call("refresh_token", {"token": token(rooms=["general"])})["ok"]
+    assert answers.waiting_count == 1
+    assert ann.call("refresh_token", {"token": token(llm=False)})["ok"]
+    assert answers.waiting_count == 0
 
 
 def test_refreshing_needs_a_text_and_identities_that_are_checked(app: Flask, make_app) -> None:

@@ -173,6 +173,16 @@ def test_where_identities_are_checked_only_a_key_shows_the_names_of_rooms(make_a
 
 
 @pytest.mark.parametrize(
+    ("host", "is_told"), [("localhost:5000", True), ("127.0.0.1", True), ("[::1]:5000", True), ("evil.example", False)]
+)
+def test_a_page_whose_name_was_led_here_is_told_no_rooms(make_app, host: str, is_told: bool):
+    app = make_app()
+    Client(app).call("join_room", {"room": "a secret room"})
+    rooms = app.test_client().get("/api/v1/status", headers={"Host": host}).json["rooms"]
+    assert bool(rooms) is is_told
+
+
+@pytest.mark.parametrize(
     ("settings", "environ", "is_shown"),
     [
         ({}, {}, True),

@@ -54,7 +54,6 @@ class Dispatcher:
 
     A namespace with a method ``accept_client(client, account, auth, accept)`` is ours. That lets a client in by calling
     ``accept(**said)``, which returns a function of one argument that answers the client; or it raises `RefusedError`.
-    ``auth`` is a `Problem` where it may not be what it is.
     """
 
     def __init__(
@@ -68,6 +67,7 @@ class Dispatcher:
         open_account: Callable[[str, Mapping[str, Any]], Account],
         close_account: Callable[[str], None],
         admit: Callable[[Any, object, Callable[[Any], None]], None],
+        admits_in_turns: bool,
         paced: Mapping[str, tuple[str, ...]],
     ) -> None:
         """``reply(send, argument)`` calls ``send`` with what a handler returned, now or when it may be told.
@@ -75,8 +75,9 @@ class Dispatcher:
         ``environ``: what others' handlers find in their WSGI environment where the client's request says nothing.
         ``open_account`` makes the account of a new session from its id and its request, in the keys of WSGI;
         ``close_account`` is told that it has ended. ``admit(account, auth, then)`` calls ``then``, now or later in a turn,
-        with what refuses a client (the argument of a CONNECT_ERROR), or None. ``paced``: by namespace the names of events
-        that have rates of their own.
+        with what refuses a client (the argument of a CONNECT_ERROR), or None; ``auth`` is a `Problem` where it cannot be
+        what it is. ``admits_in_turns``: it always does so within one, in which nothing of others may run. ``paced``: by
+        namespace the names of events that have rates of their own.
         """
         self._engine = engine
         self._fan_out = fan_out
@@ -85,6 +86,7 @@ class Dispatcher:
         self._open_account = open_account
         self._close_account = close_account
         self._admit = admit
+        self._admits_in_turns = admits_in_turns
         self._accounts: dict[str, Account] = {}
         # As the official clients write them; written otherwise they count like any other event.
         self._paced = {name: tuple(f'["{event}",' for event in events) for name, events in paced.items()}
@@ -205,10 +207,7 @@ class Dispatcher:
         """Act on a packet that is no event."""
         if received.packet_type == packet.CONNECT:
             name, auth = received.namespace or "/", received.data
-            if callable(auth):
-                self._connect(eio_sid, name, account, auth)
-            else:
-                self._admit(account, auth, partial(self._connect_if_admitted, eio_sid, name, account, auth))
+            self._admit(account, auth, partial(self._connect_if_admitted, eio_sid, name, account, auth))
         elif received.packet_type == packet.ACK:
             self._handle_acknowledgement(eio_sid, received)
         else:
@@ -241,8 +240,10 @@ class Dispatcher:
             return  # it has ended meanwhile
         if refusal is not None:
             self._refuse(eio_sid, name, refusal)
-            return
-        self._connect(eio_sid, name, account, auth)
+        elif self._admits_in_turns and self._find_ours(name) is None:
+            self._library.start_task(self._connect, eio_sid, name, account, auth)  # a handler of others may wait
+        else:
+            self._connect(eio_sid, name, account, auth)
 
     def _connect(self, eio_sid: str, name: str, account: Account, auth: object) -> None:
         """Let a client into a namespace, or refuse it."""
@@ -257,8 +258,6 @@ class Dispatcher:
         ours = self._find_ours(name)
         if ours is not None:
             self._accept_ours(ours, eio_sid, name, account, auth)
-        elif callable(auth):
-            self._refuse(eio_sid, name, {"message": str(auth())})
         elif not self._library.environ.get(eio_sid):
             # There is none, or the first was added when the session was there: its handler could not ask whose it is.
             self._refuse(eio_sid, name, _UNABLE)

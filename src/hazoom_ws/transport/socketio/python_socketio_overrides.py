@@ -86,6 +86,7 @@ class Library:
         self.connect: Callable[[str, str, object], None] = server._handle_connect
         self.handle_event: Callable[..., None] = server._handle_event
         self.handle_acknowledgement: Callable[..., None] = server._handle_ack
+        self.start_task: Callable[..., object] = server.start_background_task
         self._server = server
         server._handle_eio_disconnect = close
         server._send_packet = self._send_as_one
