@@ -130,12 +130,11 @@ class Answers:
             raise Forbidden("request_id")
         self._stop(answer)
 
-    def stop_all(
-        self, user: User, *, shared: bool = False, where: Callable[[Answer], bool] = lambda answer: not answer.is_ended
-    ) -> None:
+    def stop_all(self, user: User, *, shared: bool = False, where: Callable[[Answer], bool] = lambda _: True) -> None:
         """End the private answers of a user, and with ``shared`` those that they have asked for in rooms."""
-        for answer in filter(where, self._register.asked_by(user) if shared else list(self._register.of_user(user))):
-            self._stop(answer)
+        for answer in self._register.asked_by(user) if shared else list(self._register.of_user(user)):
+            if not answer.is_ended and where(answer):
+                self._stop(answer)
 
     def resume(self, connection: Connection, request_id: str, index: int) -> None:
         """Send a connection what there is of an answer from a token on, and from now on the rest.

@@ -97,7 +97,7 @@ def stop_forbidden(answers: Answers, account: Account) -> None:
     """Stop what a client has asked, and may not any more. Called within a turn."""
 
     def is_forbidden(answer: Answer) -> bool:
-        if answer.is_ended or answer.asker.id != account.id:
+        if answer.asker.id != account.id:
             return False
         writing = answer.prompt.writing
         try:
