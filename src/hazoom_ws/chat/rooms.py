@@ -3,6 +3,7 @@
 Called by the `Hub` within turns; it knows nothing of messages and of what a user may.
 """
 
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable
 from itertools import islice
 
@@ -17,6 +18,7 @@ from hazoom_ws.settings import Settings
 
 LISTED_USERS = 200  # names that a room tells; over it everybody's coming and going is not told to everybody
 NOTICE_INTERVAL_S = 1.0
+_LOOKED_AT_COUNT = 1000  # rooms for one page, so that many that one may not enter keep nobody waiting
 DUE_AT_ONCE = 500  # in one turn, so that a crowd which left at once keeps nobody waiting
 
 
@@ -36,6 +38,7 @@ class Rooms:
         self._limit_count = settings.rooms_per_connection_limit
         self._grace_s = settings.presence_grace_s
         self._members: dict[str, Members] = {}
+        self._names: list[str] = []  # of them, sorted
         self._sizes: dict[str, int] | None = None  # as it was told last; None since somebody has come or gone
         self._notices = Notices(deliver, wake, crowd_count=LISTED_USERS, interval_s=NOTICE_INTERVAL_S)
         self._absences = Absences(settings.presence_grace_s)
@@ -62,6 +65,37 @@ class Rooms:
             self._sizes = sizes_of(self._members)
         return self._sizes
 
+    def listed(
+        self, connection: Connection, prefix: str, after: str | None, limit_count: int
+    ) -> tuple[list[str], str | None]:
+        """Return the names of a page of rooms, and after which name the next page begins, None if there is none.
+
+        First those that ``connection`` is in, then others that it may enter: of each kind by name, those that begin with
+        ``prefix``. ``after``: where the page before has ended, None for the first one.
+        """
+        names: list[str] = []
+        is_among_others = after is not None and after not in connection.rooms
+        if not is_among_others:
+            own = sorted(room for room in connection.rooms if room.startswith(prefix))
+            names = own[0 if after is None else bisect_right(own, after) :]
+            if len(names) >= limit_count:
+                return names[:limit_count], names[limit_count - 1]
+        start = (
+            bisect_right(self._names, after) if after is not None and is_among_others else bisect_left(self._names, prefix)
+        )
+        last = None
+        for name in islice(self._names, start, start + _LOOKED_AT_COUNT):
+            if not name.startswith(prefix):
+                return names, None
+            if name in connection.rooms:
+                continue
+            last = name
+            if connection.rights.may_enter(name):
+                names.append(name)
+                if len(names) == limit_count:
+                    return names, last
+        return names, last if start + _LOOKED_AT_COUNT < len(self._names) else None
+
     def described(self, room: str, page: Page) -> RoomJoined:
         """Return what who joins a room is told of it."""
         members = self._members[room]
@@ -80,7 +114,10 @@ class Rooms:
         if len(connection.rooms) >= self._limit_count:
             raise TooManyRooms(self._limit_count)
         connection.rooms[room] = None
-        members = self._members.setdefault(room, Members())
+        members = self._members.get(room)
+        if members is None:
+            members = self._members[room] = Members()
+            insort(self._names, room)
         is_new = members.add(connection)
         self._sizes = None
         self._absences.stop(room, connection.user)
@@ -124,5 +161,6 @@ class Rooms:
         self._notices.announce(room, UserLeft(room=room, user=user.name, user_count=len(members)), now_s)
         if not members:
             del self._members[room]
+            del self._names[bisect_left(self._names, room)]
             self._notices.forget(room)
         self.on_left(room, user)

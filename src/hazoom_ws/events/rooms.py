@@ -1,8 +1,8 @@
 """Rooms on the wire: joining, leaving, messages, history, who is there."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from hazoom_ws.events.base import ClientPayload, FinishReason, Identifier, PageSize, Seq, ServerEvent
 
@@ -41,6 +41,19 @@ class GetHistory(ClientPayload, frozen=True, kw_only=True):
     before: Seq | UnsetType = UNSET
     after: Seq | UnsetType = UNSET
     limit: PageSize = 50
+
+
+class GetRooms(ClientPayload, frozen=True, kw_only=True):
+    """Read which rooms there are: one's own first, then those that one may enter and somebody is in, each by name.
+
+    ``prefix``: only those whose names begin so. ``after``: the one of the last page, for the next one.
+    """
+
+    event = "get_rooms"
+    required = False
+    prefix: Annotated[str, Meta(max_length=1024)] = ""
+    after: Annotated[str, Meta(max_length=1024)] | UnsetType = UNSET
+    limit: Annotated[int, Meta(ge=1, le=100)] = 50
 
 
 class NewMessage(ServerEvent, frozen=True, kw_only=True, gc=False):
@@ -129,3 +142,24 @@ class HistoryPage(Struct, frozen=True, kw_only=True):
     room: str
     messages: list[NewMessage]
     complete: bool
+
+
+class ListedRoom(Struct, frozen=True, kw_only=True):
+    """One of `RoomsPage`. ``last_seq``: of the newest message, 0 if there is none; that itself is for members.
+
+    Of its text there are the first 200 characters.
+    """
+
+    room: str
+    user_count: int
+    is_member: bool
+    last_seq: int
+    last_message: NewMessage | UnsetType = UNSET
+
+
+class RoomsPage(Struct, frozen=True, kw_only=True):
+    """Acknowledgement of ``get_rooms``. ``complete``: there are no more; else ``after`` is for the next page."""
+
+    rooms: list[ListedRoom]
+    complete: bool
+    after: str | UnsetType = UNSET

@@ -1,24 +1,31 @@
 """Rooms: joining, leaving, talking, reading what was said."""
 
 from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
 from hazoom_ws.delivery.client_sets import ClientSet
 from hazoom_ws.errors import TooMuchHistory
 from hazoom_ws.events.rooms import (
     GetHistory,
+    GetRooms,
     HistoryPage,
     JoinRoom,
     LeaveRoom,
+    ListedRoom,
     NewMessage,
     RoomJoined,
     RoomLeft,
+    RoomsPage,
     SendMessage,
     UserJoined,
     UserLeft,
 )
 from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES
+from hazoom_ws.names import composed
 from hazoom_ws.namespaces.features import OwnFeature, handles
 from hazoom_ws.namespaces.replies import WhenKept, fields_of, published, when_kept
+
+_SHOWN_CHARS = 200  # of the last message of a room, in a list of rooms
 
 
 class RoomsFeature(OwnFeature):
@@ -80,6 +87,29 @@ class RoomsFeature(OwnFeature):
         )
         self._note_page(clients, page.messages)
         return page
+
+    @handles(GetRooms)
+    def get_rooms(self, clients: ClientSet, payload: GetRooms) -> RoomsPage:
+        """Reply with a page of the rooms that there are for the sender. Raises `TooMuchHistory`, as `get_history`."""
+        if not self._page_limit_bytes(clients):
+            raise TooMuchHistory(self.parts.settings.outbox_limit_bytes // 2)
+        begin = None if payload.after is UNSET else composed(payload.after)
+        names, after = self.parts.hub.rooms.listed(clients.connection, composed(payload.prefix), begin, payload.limit)
+        rooms = [self._listed(clients, name) for name in names]
+        self._note_page(clients, [room.last_message for room in rooms if room.last_message is not UNSET])
+        return RoomsPage(rooms=rooms, complete=after is None, after=UNSET if after is None else after)
+
+    def _listed(self, clients: ClientSet, room: str) -> ListedRoom:
+        is_member = room in clients.connection.rooms
+        last = self.parts.log.read(room, limit=1, newest=True, limit_bytes=1).messages
+        shown = [replace(entry, message=entry.message[:_SHOWN_CHARS]) for entry in last if is_member]
+        return ListedRoom(
+            room=room,
+            user_count=self.parts.hub.rooms.user_count(room),
+            is_member=is_member,
+            last_seq=last[0].seq if last else 0,
+            last_message=shown[0] if shown else UNSET,
+        )
 
     def _page_limit_bytes(self, clients: ClientSet) -> int:
         return min(PAGE_LIMIT_BYTES, self.parts.delivery.page_limit_bytes(clients))

@@ -241,3 +241,29 @@ def test_a_room_named_like_a_sid_does_not_receive_what_is_pushed_to_it(app, ann:
     ann.received()
     victim.call("join_room", {"room": "private"})
     assert ann.received() == []
+
+
+def test_the_rooms_that_there_are_are_listed_with_what_was_said_last_for_members(make_app) -> None:
+    app = make_app(rate_limit_per_s=0, default_room="")
+    ann, bob = Client(app, user_name="Ann"), Client(app, user_name="Bob")
+    for client, rooms in ((ann, ("team", "empty")), (bob, ("team", "other"))):
+        for room in rooms:
+            client.call("join_room", {"room": room})
+    said = bob.call("message", {"room": "team", "message": "x" * 300})
+    secret = bob.call("message", {"room": "other", "message": "not for Ann"})
+    listed = ann.call("get_rooms")
+    assert listed["complete"] is True
+    assert "after" not in listed
+    assert [(room["room"], room["user_count"], room["is_member"], room["last_seq"]) for room in listed["rooms"]] == [
+        ("empty", 1, True, 0),
+        ("team", 2, True, said["seq"]),
+        ("other", 1, False, secret["seq"]),
+    ]
+    assert [room.get("last_message", {}).get("message") for room in listed["rooms"]] == [None, "x" * 200, None]
+    first = ann.call("get_rooms", {"limit": 1})
+    assert ([room["room"] for room in first["rooms"]], first["complete"], first["after"]) == (["empty"], False, "empty")
+    rest = ann.call("get_rooms", {"after": first["after"]})
+    assert [room["room"] for room in rest["rooms"]] == ["team", "other"]
+    assert [room["room"] for room in ann.call("get_rooms", {"prefix": "te"})["rooms"]] == ["team"]
+    for payload in ({"limit": 0}, {"limit": 101}, {"prefix": 5}, {"after": "x" * 1025}):
+        assert ann.call("get_rooms", payload)["error"]["code"] == "bad_payload"

@@ -22,7 +22,7 @@ from hazoom_ws.events.connecting import Auth, Limits, Status, TokenRefreshed
 from hazoom_ws.events.live import StateAccepted, StatePage
 from hazoom_ws.events.llm import LlmAccepted, LlmTokens
 from hazoom_ws.events.refusals import ErrorReport
-from hazoom_ws.events.rooms import HistoryPage, Published, RoomJoined, RoomLeft
+from hazoom_ws.events.rooms import HistoryPage, Published, RoomJoined, RoomLeft, RoomsPage
 from hazoom_ws.events.stats import LlmStats
 from hazoom_ws.namespaces.access import AccessFeature
 from hazoom_ws.namespaces.registry import marked
@@ -115,6 +115,7 @@ ACKNOWLEDGEMENTS: dict[str, type[Struct] | None] = {
     "leave_room": RoomLeft,
     "message": Published,
     "get_history": HistoryPage,
+    "get_rooms": RoomsPage,
     "typing": None,
     "llm_request": LlmAccepted,
     "llm_cancel": LlmAccepted,
@@ -228,7 +229,7 @@ def test_the_contract_has_the_limits_that_it_names() -> None:
             for low, high, unit in (("minimum", "maximum", ""), ("minLength", "maxLength", " characters")):
                 if high in bounds:
                     largest = "2^53" if bounds[high] == 2**53 else bounds[high]
-                    assert f"{bounds[low]} to {largest}{unit}" in table[field], (name, field)
+                    assert f"{bounds.get(low, 0)} to {largest}{unit}" in table[field], (name, field)
     assert f"{settings.message_limit_bytes:,} bytes of UTF-8" in section(text, "### `message`")
     assert f"1 to {settings.room_name_limit_chars} characters, a user's at most {settings.user_name_limit_chars}" in text
 
