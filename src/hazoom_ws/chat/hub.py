@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from hazoom_ws.chat.effects import Broadcast, Close, Effect, Numbered, Push
-from hazoom_ws.chat.identity import identify, is_same
+from hazoom_ws.chat.identity import Shown, guest_key_of, identify, is_same, key_in
 from hazoom_ws.chat.presence import Connection, Members, User, name_in
 from hazoom_ws.chat.recovery import RecoverableSessions
 from hazoom_ws.chat.replay import catch_up
@@ -114,18 +114,21 @@ class Hub:
         user: User | None = None,
         rights: Rights = EVERYTHING,
         pid: str = "",
+        guest_key: str = "",
         may_return: bool = False,
     ) -> Connection:
         """Admit a connection and put it in the default room, if it may enter that; who it is, `identify` says.
 
         ``may_return``: it gets a pid, for `recover` after a drop.
         """
-        user, guest_key = identify(user, user_name, pid, self._guest_names)
+        now = self._wall_clock()
+        user, key = identify(user, user_name, Shown(pid, guest_key, now), self._guest_names)
         if user.is_guest:
             self._guest_names.add(user.name)
         connection = Connection(connection_id, user, secrets.token_hex(16), rights)
+        connection.guest_key = guest_key_of(user, key, now)
         if may_return:
-            self.recoverable.start(connection, guest_key)
+            self.recoverable.start(connection, key)
         self._connections[connection_id] = connection
         self._users.add(connection)
         default_room = self._settings.default_room
@@ -156,6 +159,7 @@ class Hub:
             self.disconnect(session.connection)
         connection = Connection(connection_id, session.user if user is None else user, session.conversation_id, rights)
         self.recoverable.resume(session, pid, connection)
+        connection.guest_key = guest_key_of(connection.user, key_in(pid), self._wall_clock())
         self._forget_forbidden_answers(connection)
         self._connections[connection_id] = connection
         self._users.add(connection)

@@ -11,8 +11,9 @@ from msgspec import UNSET, UnsetType
 from hazoom_ws.chat.rights import EVERYTHING, Rights
 from hazoom_ws.names import is_blank
 
-_GUEST_ALPHABET = string.ascii_lowercase + "234567"  # 32, for five bits each
-_GUEST_BITS = 20
+GUEST_ALPHABET = string.ascii_lowercase + "234567"  # 32, for five bits each
+GUEST_PREFIX, GUEST_CHARS = "Guest-", 4
+_GUEST_BITS = 5 * GUEST_CHARS
 _IDENTIFIED = "id:"
 _CLIENT_BYTES = 9
 _LISTED_ROOMS = 1000
@@ -72,6 +73,7 @@ class Connection:
         "client",
         "conversation_id",
         "died_answers",
+        "guest_key",
         "id",
         "is_open",
         "lost_answers",
@@ -95,6 +97,7 @@ class Connection:
         self.lost_answers: dict[str, str] | None = None  # all that are kept nowhere; None until it is known
         self.is_open = True
         self.pid: str | None = None  # the secret with which its client can come back
+        self.guest_key = ""  # what makes its client the same guest again; "" for who is none
         self.recovery_key = ""  # what its session is kept under; "" if its client cannot come back
 
 
@@ -149,7 +152,7 @@ def guest_name(taken: Collection[str]) -> str:
     """Return a name that none of the guests has."""
     while True:
         number = secrets.randbits(_GUEST_BITS)
-        name = "Guest-" + "".join(_GUEST_ALPHABET[number >> shift & 31] for shift in range(0, _GUEST_BITS, 5))
+        name = GUEST_PREFIX + "".join(GUEST_ALPHABET[number >> shift & 31] for shift in range(0, _GUEST_BITS, 5))
         if name not in taken:
             return name
 

@@ -18,6 +18,7 @@ class Auth(Struct, frozen=True, kw_only=True):
     user_name: str | UnsetType = UNSET
     token: str | UnsetType = UNSET
     api_key: str | UnsetType = UNSET
+    guest_key: str | UnsetType = UNSET
     recover: bool | Literal["true", "false"] | UnsetType = UNSET
     pid: Any = None
     offset: Any = None
@@ -117,6 +118,7 @@ class Status(Struct, frozen=True, kw_only=True):
     recovered: bool = False
     client: str
     limits: Raw
+    guest_key: str | UnsetType = UNSET
 
 
 class Bye(ServerEvent, frozen=True, kw_only=True):

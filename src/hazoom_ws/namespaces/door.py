@@ -204,6 +204,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
             recovered=has_recovered,
             client=connection.client,
             limits=self._limits,
+            guest_key=connection.guest_key or UNSET,
         )
         events: list[tuple[ServerEvent | Status, Offset]]
         # What is replayed comes after it, so that only for who is new it says that nothing was missed.
@@ -245,7 +246,10 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
         pid = identity.pid if isinstance(identity.pid, str) else ""
         connection = hub.recover(connection_id, pid, user_name, user=user, rights=rights) if may_return and pid else None
         if connection is None:
-            connection = hub.connect(connection_id, user_name, user=user, rights=rights, pid=pid, may_return=may_return)
+            guest_key = "" if identity.guest_key is UNSET else identity.guest_key
+            connection = hub.connect(
+                connection_id, user_name, user=user, rights=rights, pid=pid, guest_key=guest_key, may_return=may_return
+            )
         if account.user is None:
             account.set_user(connection.user)  # a guest
         connection.address = account.address

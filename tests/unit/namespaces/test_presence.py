@@ -94,3 +94,19 @@ def test_who_leaves_a_room_is_gone_at_once(room):
     ann.received()
     assert bob.call("leave_room", {})["ok"] is True
     assert told(ann) == [("user_left", "Bob", 1)]
+
+
+def test_a_guest_that_loads_its_page_anew_is_the_same_and_nobody_hears_of_it(room):
+    connect, pass_time = room
+    ann, guest = connect("Ann"), connect("")
+    [status] = guest.received("status")
+    told(ann)
+    drop(guest)
+    pass_time(GRACE_S - 1)
+    again = Client(guest.app, guest_key=status["guest_key"])
+    another_tab = Client(guest.app, guest_key=status["guest_key"])
+    statuses = [client.received("status")[0] for client in (again, another_tab)]
+    assert {status["user"] for status in statuses} == {status["user"]}
+    pass_time(GRACE_S + 1)
+    assert told(ann) == []
+    assert ann.call("join_room", {})["user_count"] == 2
