@@ -161,7 +161,7 @@ class Account:
         if cost < least:  # noqa: PLR1730 - calling max() takes as long as a bucket
             cost = least
         for share in self._shares:
-            retry_after_s = share.events.spend(now_s, cost)
+            retry_after_s = share.spend(now_s, cost)
             if retry_after_s:
                 return partial(RateLimited, share.of.rate_per_s, f"events of your {share.of.whose}", retry_after_s)
         return None

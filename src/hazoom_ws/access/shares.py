@@ -13,18 +13,24 @@ from hazoom_ws.deadlines import Deadlines
 
 
 class Share:
-    """One of them: what there is left of ``events``, and of ``handshakes`` where these are counted."""
+    """One of them: what there is left of its events, and of ``handshakes`` where these are counted."""
 
-    __slots__ = ("connection_count", "events", "handshakes", "key", "of")
+    __slots__ = ("_events", "connection_count", "handshakes", "key", "of")
 
     def __init__(self, of: "Shares", key: str, now_s: float) -> None:
         self.of = of
         self.key = key
         self.connection_count = 0
-        self.events = TokenBucket(of.rate_per_s, of.burst_count, now_s)
+        self._events: TokenBucket | None = None  # full, until somebody says something: most only listen
         self.handshakes = (
             TokenBucket(of.handshakes_per_s, of.handshakes_burst_count, now_s) if of.handshakes_per_s else None
         )
+
+    def spend(self, now_s: float, cost: float) -> float:
+        """Spend of its events, see `TokenBucket.spend`."""
+        if self._events is None:
+            self._events = TokenBucket(self.of.rate_per_s, self.of.burst_count, now_s)
+        return self._events.spend(now_s, cost)
 
     def close(self, now_s: float) -> None:
         """Count a connection less."""
