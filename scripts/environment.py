@@ -46,6 +46,13 @@ def install_python_packages(extra: str | None = None) -> None:
     stamp.write_text(content, encoding="utf-8")
 
 
+def go_on_in_venv() -> None:
+    """Begin the script anew with the Python of ``.venv``, unless it runs there: what tests need is there then."""
+    if Path(sys.prefix).resolve() != VENV.resolve():
+        install_python_packages("test")
+        os.execv(PYTHON, [str(PYTHON), *sys.argv])  # noqa: S606
+
+
 def install_npm_packages(*, for_tests: bool = True) -> None:
     """Install the locked npm packages and put the official client in place for the built-in pages, which need no other.
 

@@ -27,9 +27,7 @@ wait that is hardly longer says little about the server. The exit status is 1 if
 addresses are attacked; the numbers of connections and bytes are bounded.
 """
 
-import os
 import sys
-from pathlib import Path
 
 import environment
 
@@ -38,9 +36,7 @@ def main() -> int:
     if not sys.platform.startswith("linux"):
         print("hostile: this runs on Linux only: it needs /proc and all of 127.0.0.0/8", file=sys.stderr)
         return 2
-    if Path(sys.prefix).resolve() != environment.VENV.resolve():
-        environment.install_python_packages("test")
-        os.execv(environment.PYTHON, [str(environment.PYTHON), *sys.argv])  # noqa: S606
+    environment.go_on_in_venv()
     from hostile import command  # its imports exist there only
 
     return command.main(str(__doc__))

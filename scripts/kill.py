@@ -39,9 +39,7 @@ COLUMNS = ("kills", "said", "again", "acknowledged", "known", "found", "counted"
 
 def main() -> int:
     options = _parse()
-    if Path(sys.prefix).resolve() != environment.VENV.resolve():
-        environment.install_python_packages("test")
-        os.execv(environment.PYTHON, [str(environment.PYTHON), *sys.argv])  # noqa: S606
+    environment.go_on_in_venv()
     environment.install_npm_packages()
     os.environ["TEST_NODE"] = environment.node_command()
     print(f"seed {options.seed}")

@@ -36,9 +36,7 @@ BACK_LIMIT_S = 15.0
 
 def main() -> int:
     options = _parse()
-    if Path(sys.prefix).resolve() != environment.VENV.resolve():
-        environment.install_python_packages("test")
-        os.execv(environment.PYTHON, [str(environment.PYTHON), *sys.argv])  # noqa: S606
+    environment.go_on_in_venv()
     environment.install_npm_packages()
     os.environ["TEST_NODE"] = environment.node_command()
     print(f"{'mode':24}" + "".join(f"{column:>13}" for column in COLUMNS), flush=True)

@@ -19,9 +19,7 @@ collector could free, with their types and the cycles that keep them. Without a 
 are any.
 """
 
-import os
 import sys
-from pathlib import Path
 
 import environment
 
@@ -30,9 +28,7 @@ def main() -> int:
     if not sys.platform.startswith("linux"):
         print("soak: this runs on Linux only: it needs /proc", file=sys.stderr)
         return 2
-    if Path(sys.prefix).resolve() != environment.VENV.resolve():
-        environment.install_python_packages("test")
-        os.execv(environment.PYTHON, [str(environment.PYTHON), *sys.argv])  # noqa: S606
+    environment.go_on_in_venv()
     environment.install_npm_packages()
     from soak import command  # its imports exist there only
 

@@ -185,6 +185,10 @@ class Admission:
         if not is_refresh and known is not None and account.vouched == auth and not known.has_ended(self._wall_clock()):
             then(known)
             return
+        body = _asked_with(auth, account.credentials.address)
+        if body is None:
+            then(Unauthorized(f"auth is more than {_AUTH_LIMIT_BYTES:,} bytes, or no JSON"))
+            return
         account.asking, asked_at_s = deque(), self._clock()
 
         def judge(answer: Answer | AskingFailed) -> None:
@@ -195,11 +199,6 @@ class Admission:
                 for ask in waiting or ():
                     ask()
 
-        body = _asked_with(auth, account.credentials.address)
-        if body is None:
-            account.asking = None
-            then(Unauthorized(f"auth is more than {_AUTH_LIMIT_BYTES:,} bytes, or no JSON"))
-            return
         headers = {"Content-Type": "application/json", **account.credentials.headers}
         self._asking.ask(Question("POST", self._settings.auth_url, headers, body), judge)
 

@@ -45,7 +45,7 @@ class Claims(Struct, frozen=True, kw_only=True):
     llm: bool | UnsetType = UNSET
 
 
-class Answer(Struct, frozen=True, kw_only=True):
+class Profile(Struct, frozen=True, kw_only=True):
     """What `auth_url` answers about somebody who is to be let in."""
 
     user_id: str
@@ -61,14 +61,14 @@ def identity_of_claims(claims: Claims, settings: Settings) -> Identity:
     if name is UNSET:  # then the id is shown, which may be longer than names are
         name = claims.sub[: settings.user_name_limit_chars]
     return _identity(
-        Answer(user_id=claims.sub, user_name=name, rooms=claims.rooms, llm=claims.llm, expires_at=claims.exp), settings
+        Profile(user_id=claims.sub, user_name=name, rooms=claims.rooms, llm=claims.llm, expires_at=claims.exp), settings
     )
 
 
 def identity_of_answer(body: bytes, settings: Settings, now: float) -> Identity:
     """Return whom an answer of `auth_url` is about. Raises `Unauthorized`, with ``retry``: it is not what it should be."""
     try:
-        answer = msgspec.json.decode(body, type=Answer)
+        answer = msgspec.json.decode(body, type=Profile)
         identity = _identity(answer, settings)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Unauthorized(f"its answer is not what it should be: {error}", retry=True) from None
@@ -79,7 +79,7 @@ def identity_of_answer(body: bytes, settings: Settings, now: float) -> Identity:
     return identity
 
 
-def _identity(said: Answer, settings: Settings) -> Identity:
+def _identity(said: Profile, settings: Settings) -> Identity:
     """Return whom that describes. Raises `Unauthorized`."""
     try:
         user_id = checked_id("its id", said.user_id, _ID_LIMIT_CHARS)

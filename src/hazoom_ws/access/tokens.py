@@ -20,9 +20,9 @@ from msgspec import UNSET
 
 from hazoom_ws.access.identities import Claims, Identity, identity_of_claims
 from hazoom_ws.errors import Unauthorized
+from hazoom_ws.events.connecting import TOKEN_LIMIT_CHARS
 from hazoom_ws.settings import Settings, SettingsError
 
-TOKEN_LIMIT_CHARS = 16_384
 _RSA_AT_LEAST_BITS = 2048
 # What a key may be used for: never a public key as the secret of HS256.
 _ALGORITHMS: Mapping[str, type[Key]] = {
@@ -58,8 +58,8 @@ class TokenCheck:
         self._settings = settings
         self._find_keys = find_keys
         self._clock = clock
-        # What else a header says means nothing here, and is no reason to refuse; what it calls critical is.
         self._algorithms = algorithms_of(settings)
+        # What else a header says means nothing here, and is no reason to refuse; what it calls critical is.
         self._registry = _Registry(algorithms=list(self._algorithms), strict_check_header=False)
 
     def identify(self, token: object) -> Identity:
@@ -125,7 +125,7 @@ def algorithms_of(settings: Settings) -> tuple[str, ...]:
 
 def settled_keys(settings: Settings) -> FindKeys:
     """Return how to find the key that a setting names. Raises `SettingsError`."""
-    key = _secret(settings.jwt_secret) if settings.jwt_secret else _from_file(settings.jwt_key_file)
+    key = OctKey.import_key(settings.jwt_secret.encode()) if settings.jwt_secret else _from_file(settings.jwt_key_file)
     for algorithm in settings.jwt_algorithms:
         if not fits(key, algorithm):
             name = "jwt_secret" if settings.jwt_secret else "jwt_key_file"
@@ -135,10 +135,6 @@ def settled_keys(settings: Settings) -> FindKeys:
     if not any(fits(key, algorithm) for algorithm in algorithms_of(settings)):
         raise SettingsError("jwt_key_file has a key of a kind that no algorithm here takes; use RSA, P-256 or Ed25519")
     return lambda _key_id: [key]
-
-
-def _secret(secret: str) -> Key:
-    return OctKey.import_key(secret.encode())
 
 
 def _from_file(name: str) -> Key:

@@ -52,9 +52,12 @@ class Broadcast(Struct, frozen=True, gc=False):
 
 
 class Close(Struct, frozen=True, gc=False):
-    """End a connection on purpose: its client hears ``bye`` and does what that says."""
+    """End a connection on purpose: its client hears ``bye`` and does what that says.
 
-    connection: Connection
+    Named by its id, as one that is in documents or boards only is no `Connection`.
+    """
+
+    connection_id: str
     bye: Bye
 
 

@@ -155,7 +155,7 @@ class Hub:
         if session is None or not is_same(session.user, user, user_name):
             return None
         if session.connection is not None:
-            self.deliver(Close(session.connection, Bye(reason="replaced", reconnect=False)))
+            self.deliver(Close(session.connection.id, Bye(reason="replaced", reconnect=False)))
             self.disconnect(session.connection)
         connection = Connection(connection_id, session.user if user is None else user, session.conversation_id, rights)
         self.recoverable.resume(session, pid, connection)

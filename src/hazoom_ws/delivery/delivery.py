@@ -19,7 +19,7 @@ from hazoom_ws.delivery.effects import Greet, Later, Queued
 from hazoom_ws.delivery.group_commit import Sleep, StartTask
 from hazoom_ws.delivery.turns import Turns, argument_of, kept_of
 from hazoom_ws.events.base import ServerEvent
-from hazoom_ws.events.connecting import Bye, Status
+from hazoom_ws.events.connecting import Status
 from hazoom_ws.events.live import Relayed
 from hazoom_ws.events.llm import LlmToken
 from hazoom_ws.events.rooms import NewMessage, RoomJoined
@@ -134,21 +134,6 @@ class Delivery(Turns):
         """Send nothing to a connection any more, which has left its namespaces."""
         self._client_sets.remove(clients)
 
-    def dismiss(self, connection_id: str, bye: Bye) -> None:
-        """Say ``bye`` on each of our namespaces that a connection is in, if any, and close it as that says.
-
-        To be called when effects are sent: queue a `Close` for it, so that all that came before leaves first.
-        """
-        clients = self._client_sets.by_connection.get(connection_id)
-        if clients is not None:
-            for namespace, sid in clients.sids.items():
-                if namespace not in clients.arriving:  # else it has not heard that it has come
-                    self._fan_out.send(bye, namespace, sid)
-        if bye.reconnect:
-            self._fan_out.close(connection_id)
-        else:
-            self._fan_out.send_away(connection_id)
-
     def enter_namespace(self, clients: ClientSet, namespace: str, sid: str, *, is_plain: bool) -> None:
         """Let a client's connection have ``sid`` in a namespace; nothing is sent there before `greet`."""
         self._client_sets.enter_namespace(clients, namespace, sid, is_plain=is_plain)
@@ -191,7 +176,7 @@ class Delivery(Turns):
         elif type(effect) is Later:
             effect.send(argument_of(effect.reply))
         elif type(effect) is Close:
-            self.dismiss(effect.connection.id, effect.bye)
+            self._close(effect)
         elif isinstance(effect, _TO_ONE):
             clients = self._client_sets.by_connection.get(effect.connection.id)
             if clients is not None:
@@ -215,6 +200,18 @@ class Delivery(Turns):
         elif type(effect) is Leave:
             for namespace, sid in clients.sids.items():
                 self._fan_out.leave_room(sid, namespace, clients.key_of(namespace, effect.room))
+
+    def _close(self, close: Close) -> None:
+        """Say goodbye on each of our namespaces that a connection is in, if any, and close it as that says."""
+        clients = self._client_sets.by_connection.get(close.connection_id)
+        if clients is not None:
+            for namespace, sid in clients.sids.items():
+                if namespace not in clients.arriving:  # else it has not heard that it has come
+                    self._fan_out.send(close.bye, namespace, sid)
+        if close.bye.reconnect:
+            self._fan_out.close(close.connection_id)
+        else:
+            self._fan_out.send_away(close.connection_id)
 
     def _greet(self, greet: Greet) -> None:
         clients = self._client_sets.by_connection.get(greet.connection.id)

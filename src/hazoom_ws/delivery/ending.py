@@ -14,10 +14,9 @@ a task that may wait. Nothing here knows of sockets.
 import logging
 import random
 from collections.abc import Callable, Iterable
-from functools import partial
 
+from hazoom_ws.chat.effects import Close
 from hazoom_ws.delivery.delivery import Delivery
-from hazoom_ws.delivery.effects import Later
 from hazoom_ws.delivery.group_commit import Sleep
 from hazoom_ws.events.connecting import Bye
 
@@ -103,14 +102,11 @@ class Ending:
                 for place, session_id in enumerate(sessions[first : first + _BATCH_COUNT], first):
                     bye = Bye(reason=REASON, reconnect=True, retry_after_ms=retry_after_ms(place, len(sessions)))
                     self._hear_no_more(session_id)
-                    self._delivery.add(Later(partial(self._dismiss, session_id, bye)))
+                    self._delivery.add(Close(session_id, bye))
             self._sleep(0)
             if self._clock() > until_s:
                 break
         self._wait(lambda: not self._sessions(), until_s)  # for what is still to be kept before they go
-
-    def _dismiss(self, session_id: str, bye: Bye, _reply: None) -> None:
-        self._delivery.dismiss(session_id, bye)
 
     def _wait(self, is_done: Callable[[], bool], until_s: float) -> bool:
         """Wait until something is done, or that moment has come; return whether it is done."""

@@ -8,6 +8,8 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from hazoom_ws.events.base import ClientPayload, IfSlow, ServerEvent
 from hazoom_ws.settings import Settings
 
+TOKEN_LIMIT_CHARS = 16_384
+
 
 class Auth(Struct, frozen=True, kw_only=True):
     """The ``auth`` object of a CONNECT packet; all of it is optional in open mode. Some clients can send strings only.
@@ -35,7 +37,7 @@ class RefreshToken(ClientPayload, frozen=True, kw_only=True):
     """Another token, of the same user, before the one of CONNECT ends."""
 
     event: ClassVar[str] = "refresh_token"
-    token: Annotated[str, Meta(min_length=1, max_length=16_384)]
+    token: Annotated[str, Meta(min_length=1, max_length=TOKEN_LIMIT_CHARS)]
 
 
 class TokenRefreshed(Struct, frozen=True, kw_only=True):

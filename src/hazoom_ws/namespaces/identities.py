@@ -1,7 +1,7 @@
 """What becomes of a connection whose identity changes: another token with other rights, or the end of the one it has.
 
 Who it is, `hazoom_ws.access` finds out; here its client is told, put out of what it may not see any more, and closed.
-Called within turns.
+Called by the `Dispatcher` and by handlers, from where they run: what needs a turn takes one.
 """
 
 from collections.abc import Callable
@@ -14,6 +14,7 @@ from hazoom_ws.access.accounts import Accounts
 from hazoom_ws.access.admission import Admission
 from hazoom_ws.access.expiry import Expiry
 from hazoom_ws.access.limits import Account
+from hazoom_ws.chat.effects import Close
 from hazoom_ws.chat.hub import Hub
 from hazoom_ws.delivery.delivery import Delivery
 from hazoom_ws.delivery.effects import Later
@@ -108,10 +109,7 @@ class Identities:
         self._tell(account, Unauthorized("its time is over", retry=True), "connect")
 
     def _end_expired(self, account: Account) -> None:
-        self._delivery.add(Later(partial(self._dismiss, account.id)))
-
-    def _dismiss(self, session_id: str, _reply: None) -> None:
-        self._delivery.dismiss(session_id, Bye(reason="expired", reconnect=True))
+        self._delivery.add(Close(account.id, Bye(reason="expired", reconnect=True)))
 
     def _tell(self, account: Account, error: HazoomError, event: str) -> None:
         """Send the event ``error`` on each namespace of ours that a client is in."""

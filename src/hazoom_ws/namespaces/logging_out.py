@@ -5,14 +5,13 @@ Called by the application around us and by the HTTP route for backends; from whe
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from functools import partial
 from typing import Any
 
 from hazoom_ws.access.accounts import Accounts
+from hazoom_ws.chat.effects import Close
 from hazoom_ws.chat.hub import Hub
 from hazoom_ws.chat.presence import User
 from hazoom_ws.delivery.delivery import Delivery
-from hazoom_ws.delivery.effects import Later
 from hazoom_ws.events.connecting import Bye
 from hazoom_ws.llm_bridge.answers import Answers
 from hazoom_ws.names import composed
@@ -64,7 +63,4 @@ class LoggingOut:
         clients = self._delivery.clients_of(connection_id)
         if clients is not None:
             self._hub.disconnect(clients.connection, may_return=False)
-        self._delivery.add(Later(partial(self._dismiss, connection_id)))
-
-    def _dismiss(self, connection_id: str, _reply: None) -> None:
-        self._delivery.dismiss(connection_id, Bye(reason="logged_out", reconnect=False))
+        self._delivery.add(Close(connection_id, Bye(reason="logged_out", reconnect=False)))

@@ -135,7 +135,7 @@ def test_a_connection_that_still_holds_the_session_is_ended():
     world = World()
     first = world.ann
     world.hub.recover("another", world.pid, "Ann")
-    assert Close(first, Bye(reason="replaced", reconnect=False)) in world.effects
+    assert Close(first.id, Bye(reason="replaced", reconnect=False)) in world.effects
     assert not first.is_open
 
 

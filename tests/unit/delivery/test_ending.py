@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from hazoom_ws.chat.effects import Close
 from hazoom_ws.delivery.ending import Ending, retry_after_ms
 from hazoom_ws.events.connecting import Bye
 
@@ -53,15 +54,13 @@ class World:
     def turn(self) -> Any:
         return nullcontext()
 
-    def add(self, effect: Any) -> None:
+    def add(self, effect: Close) -> None:
         if not self.is_log_stuck:
-            effect.send(None)
-
-    def dismiss(self, session_id: str, bye: Bye) -> None:
-        self.happened.append(f"bye {session_id}")
-        self.byes[session_id] = bye
-        self.ended_at_s[session_id] = self.now_s
-        self.sessions.remove(session_id)
+            session_id = effect.connection_id
+            self.happened.append(f"bye {session_id}")
+            self.byes[session_id] = effect.bye
+            self.ended_at_s[session_id] = self.now_s
+            self.sessions.remove(session_id)
 
     def settle(self) -> None:
         self.happened.append("settle")
