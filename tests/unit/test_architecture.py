@@ -20,13 +20,14 @@ PACKAGE = "hazoom_ws"
 # What each room may import of the others; app, cli, __init__ and __main__ see what they like. A room that is within another
 # one is a room of its own. Within a room modules import each other as they like, but never in a circle. ``features`` is
 # what applications import, and nobody else.
-BASE = {"errors", "names", "settings", "deadlines", "states", "version"}
+BASE = {"errors", "names", "settings", "deadlines", "states", "trace_context", "version"}
 STANDING_ON_CHAT = BASE | {"events", "message_log", "chat"}
 ALLOWED = {
     "errors": set(),
     "names": set(),
     "deadlines": set(),
     "states": set(),
+    "trace_context": set(),
     "version": set(),
     "settings": {"names", "access"},  # of access only what an origin is: see EXACT
     "events": BASE,

@@ -252,7 +252,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
             )
         if account.user is None:
             account.set_user(connection.user)  # a guest
-        connection.address = account.address
+        connection.address, connection.trace = account.address, account.trace
         return connection
 
     def _leave(self, sid: str, reason: str | None = None) -> None:
