@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 import msgspec
 from flask import Flask
 
+from hazoom_ws.access.json_logs import JsonFormatter
 from hazoom_ws.access.redaction import RedactingFormatter
 from hazoom_ws.app import create_app
 from hazoom_ws.llm_bridge.demo import DemoBackend
@@ -66,7 +67,8 @@ def _run(options: argparse.Namespace) -> None:
     features = _load_features(options.feature)
     listener = _listen(settings)
     log = logging.StreamHandler()
-    log.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    text = RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log.setFormatter(JsonFormatter() if settings.log_format == "json" else text)
     logging.basicConfig(level=settings.log_level.upper(), handlers=[log])
     for library in ("urllib3", "werkzeug", "flask_cors"):
         logging.getLogger(library).setLevel(logging.WARNING)  # below it they log every request

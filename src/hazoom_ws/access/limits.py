@@ -40,7 +40,7 @@ class Account:
     limited by address. ``takes_offsets``: the client's handlers can take an argument more, unless it says so itself.
     ``identity``: who it was found to be, None before that, and where nobody checks it; ``credentials``: what its request
     said of that. ``asking``: while somebody is asked about it, what waits for that; ``vouched``: what it was found out by.
-    ``trace``: the one that the session's first request belongs to.
+    ``trace``: the one that the session's first request belongs to. ``client``: its connection's public id, "" before that.
     """
 
     __slots__ = (
@@ -55,6 +55,7 @@ class Account:
         "_users",
         "address",
         "asking",
+        "client",
         "credentials",
         "id",
         "identity",
@@ -96,6 +97,7 @@ class Account:
         self.address = address
         self.takes_offsets = takes_offsets
         self.trace = trace
+        self.client = ""
         self.user: User | None = None
         self.is_limited = settings.rate_limit_per_s != 0  # else nothing has to be charged
         self._settings = settings

@@ -15,6 +15,7 @@ from hazoom_ws.delivery.delivery import Delivery
 from hazoom_ws.metrics.statistics import Statistics
 from hazoom_ws.settings import Settings
 from hazoom_ws.version import __version__
+from hazoom_ws.web.request_log import log_requests
 
 SERVICE = "hazoom_ws"
 # A page runs only its own scripts, talks only to its own origin, and is framed by nobody.
@@ -58,6 +59,9 @@ def create_blueprint(
     def part(_: BaseException | None) -> None:
         """Part a request from why it found nothing, which refers back: else both stay until a collector comes by."""
         flask.request.routing_exception = None
+
+    if settings.log_format == "json":
+        log_requests(blueprint)
 
     @blueprint.get("/")
     def page() -> Response:
