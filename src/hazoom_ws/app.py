@@ -290,6 +290,7 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
             delivery=delivery,
             why_not_ready=readiness.why_not,
             backends=create_backends_blueprint(api_keys, Backends(settings, outside), parts.disconnect_user),
+            give_way=engine.let_others,
         )
     )
 
