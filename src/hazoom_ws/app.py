@@ -24,6 +24,7 @@ from hazoom_ws.delivery.effects import Later
 from hazoom_ws.delivery.ending import Ending
 from hazoom_ws.delivery.ticker import Ticker
 from hazoom_ws.delivery.timers import Timers
+from hazoom_ws.events.connecting import Bye
 from hazoom_ws.live.documents.documents import Documents
 from hazoom_ws.live.documents.writer import Writer
 from hazoom_ws.live.relay import Relay
@@ -138,6 +139,7 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         outbox_limit_bytes=settings.outbox_limit_bytes,
         namespaces_of=registry.namespaces_of,
     )
+    engine.last_words = partial(delivery.frames_of_bye, bye=Bye(reason="slow_reader", reconnect=True))
     engine.sweeps += [delivery.look_at_log, accounts.sweep]
     timers = Timers(delivery, start_task=start_task, sleep=sleep)
 
