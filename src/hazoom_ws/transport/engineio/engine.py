@@ -280,13 +280,10 @@ class Engine(LibraryFace):
         if session.changed is not None:
             assert session.outbox is not None
             with session.changed:
-                hears = session.websocket is None and reason in (self.reason.SERVER_DISCONNECT, SLOW_READER)
-                if not hears or reason == SLOW_READER:
+                if session.websocket is not None or reason not in (self.reason.SERVER_DISCONNECT, SLOW_READER):
                     session.outbox.clear()
-                if hears:
-                    if reason == SLOW_READER:
-                        session.pending = tuple(self.last_words(session.id))
-                    self.parting.begin(session)
+                else:
+                    self.parting.begin(session, self.last_words(session.id) if reason == SLOW_READER else None)
                 session.changed.notify_all()
         for websocket in (session.websocket, session.candidate):
             if websocket is not None:
