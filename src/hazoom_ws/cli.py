@@ -7,7 +7,6 @@ mend, said in one line on stderr.
 import argparse
 import errno
 import gc
-import importlib
 import logging
 import os
 import signal
@@ -15,37 +14,26 @@ import socket
 import sys
 import threading
 from contextlib import closing, suppress
-from pathlib import Path
-from typing import NoReturn
-from urllib.parse import urlsplit
 
 import msgspec
 from flask import Flask
 
-from hazoom_ws.access.redaction import RedactingFormatter
+from hazoom_ws.access.redaction import RedactingFormatter, without_secrets
 from hazoom_ws.app import create_app
+from hazoom_ws.commands import PROGRAM, Parser, program_name, summaries
+from hazoom_ws.commands.options import add_server_options, load_features, settings_of
 from hazoom_ws.llm_bridge.demo import DemoBackend
 from hazoom_ws.namespaces.features import Feature
-from hazoom_ws.namespaces.registry import Registry
-from hazoom_ws.namespaces.root import OWN_FEATURES
 from hazoom_ws.settings import Settings, SettingsError
 from hazoom_ws.settings.checks import is_loopback
-from hazoom_ws.settings.sources import load_settings
 from hazoom_ws.version import __version__
 
 logger = logging.getLogger(__name__)
 
-PROGRAM = "hazoom_ws"
 _BACKLOG = 4096
 _EXIT_MARGIN_S = 0.1  # which the process itself takes to end
 _FILES_WANTED = 65_536
 _FILES_NEEDED = 10_240
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Say what is wrong in one line, without the usage."""
-        raise SettingsError(f"{message}; see --help")
 
 
 def main(arguments: list[str]) -> int:
@@ -59,11 +47,8 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    settings = load_settings(
-        flags={"host": options.host, "port": options.port, "log_level": options.log_level},
-        config_path=options.config,
-    )
-    features = _load_features(options.feature)
+    settings = settings_of(options)
+    features = load_features(options.feature)
     listener = _listen(settings)
     log = logging.StreamHandler()
     log.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
@@ -76,63 +61,23 @@ def _run(options: argparse.Namespace) -> None:
                 settings = msgspec.structs.replace(settings, llm_url=demo.url)
                 _serve(settings, listener, options.async_mode, features, f"the demo backend on {demo.url}")
         else:
-            _serve(settings, listener, options.async_mode, features, _without_secrets(settings.llm_url))
-
-
-def _load_features(names: list[str]) -> list[type[Feature]]:
-    """Return the features that are named. Raises `SettingsError` where one cannot be served."""
-    features = []
-    for name in names:
-        module_name, _, class_name = name.partition(":")
-        try:
-            features.append(getattr(importlib.import_module(module_name), class_name))
-        except ModuleNotFoundError as error:
-            if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-                raise  # it is there, and imports what is not
-            raise SettingsError(f"--feature {name}: there is no module {error.name}, seen from here") from None
-        except (ValueError, AttributeError):
-            raise SettingsError(
-                f"--feature {name}: expected MODULE:CLASS, such as votes:Votes for a class in votes.py"
-            ) from None
-    try:
-        Registry(OWN_FEATURES, features)
-    except (TypeError, ValueError) as error:
-        raise SettingsError(f"--feature: {error}") from None
-    return features
-
-
-def _without_secrets(url: str) -> str:
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+            _serve(settings, listener, options.async_mode, features, without_secrets(settings.llm_url))
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    defaults = Settings()
-    parser = _Parser(
-        prog=f"python -m {PROGRAM}",
-        description="A real-time chat and AI-streaming server for socket.io-client.",
-        epilog="Every setting can also come from the environment (HAZOOM_PORT=8000) or the config file; "
-        "config/hazoom.toml shows them all.",
+    parser = Parser(
+        prog=program_name(),
+        usage="%(prog)s [options]\n       %(prog)s COMMAND ...",
+        description="A real-time chat and AI-streaming server for socket.io-client. Without a command it serves.",
+        epilog=f"""commands, each with a --help of its own:
+{summaries()}
+
+Every setting can also come from the environment (HAZOOM_PORT=8000) or the config file; config/hazoom.toml
+shows them all.""",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--host", help=f"address to listen on (default {defaults.host})")
-    parser.add_argument("--port", type=int, help=f"port to listen on, 0 for a free one (default {defaults.port})")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file with settings")
-    parser.add_argument("--demo", action="store_true", help="answer AI requests with a built-in stand-in for Django")
-    parser.add_argument(
-        "--feature",
-        action="append",
-        default=[],
-        metavar="MODULE:CLASS",
-        help="serve a feature of your own, such as votes:Votes for a class in votes.py; may be given several times",
-    )
-    parser.add_argument("--log-level", help=f"debug, info, warning or error (default {defaults.log_level})")
-    parser.add_argument(
-        "--async-mode",
-        choices=("eventlet", "threading"),
-        default="eventlet",
-        help="threading runs without eventlet, with a thread per connection (default eventlet)",
-    )
+    add_server_options(parser)
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     return parser.parse_args(arguments)
 

@@ -267,6 +267,12 @@ def test_help_and_version() -> None:
         assert ended.stderr == ""
 
 
+def test_a_command_that_there_is_not_is_named_with_those_that_there_are() -> None:
+    for line in (refused("chekc", "--json"), refused("serve")):
+        assert "there is no command" in line
+        assert "--help" in line
+
+
 def test_http_routes_tell_what_is_true(async_mode: str, client: OfficialClient) -> None:
     with hazoom(async_mode=async_mode) as server:
         user = client.connect(server.url, auth={"user_name": "Ann"})

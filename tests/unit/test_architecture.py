@@ -41,6 +41,7 @@ ALLOWED = {
     "metrics": STANDING_ON_CHAT | {"llm_bridge"},
     "namespaces": STANDING_ON_CHAT | {"access", "delivery", "live", "llm_bridge", "metrics", "transport.socketio"},
     "web": STANDING_ON_CHAT | {"access", "delivery", "metrics"},
+    "commands": STANDING_ON_CHAT | {"access", "llm_bridge", "namespaces"},
     "transport.http": set(),
     "transport.websocket": {"transport.http"},
     "transport.bounds": {"deadlines"},
