@@ -21,9 +21,8 @@ from socketio.exceptions import SocketIOError
 
 from hazoom_ws.access.redaction import without_secrets
 from hazoom_ws.commands import CommandFailed
+from hazoom_ws.commands.asking import reason_of, session_for
 from hazoom_ws.commands.listening import local_url
-from hazoom_ws.commands.reasons import reason_of
-from hazoom_ws.llm_bridge.proxies import is_loopback
 from hazoom_ws.names import escaped
 from hazoom_ws.settings import SettingsError
 from hazoom_ws.settings.sources import CLIENT_PREFIX, load_settings
@@ -70,13 +69,6 @@ def url_of(options: argparse.Namespace) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise SettingsError("--url starts with http:// or https:// and names a host")
     return str(options.url).rstrip("/")
-
-
-def session_for(url: str) -> requests.Session:
-    """Return what asks a server over HTTP: a proxy of the environment has another loopback than ours."""
-    session = requests.Session()
-    session.trust_env = not is_loopback(urlsplit(url).hostname or "")
-    return session
 
 
 def api_key_of(options: argparse.Namespace) -> str:
@@ -127,7 +119,8 @@ class Link:
         try:
             client.connect(url, auth=auth, wait_timeout=ANSWER_LIMIT_S)
         except (SocketIOError, requests.RequestException, OSError, ValueError) as error:
-            if isinstance(self._refusal, dict):
+            # It has the body of an HTTP answer too, of a server that stops or is too busy: who comes back later gets in.
+            if isinstance(self._refusal, dict) and "code" in (self._refusal.get("data") or {}):
                 raise Refused(self._refusal) from None
             raise LinkLost(f"no server can be reached at {without_secrets(url)}: {_why(error)}") from None
 

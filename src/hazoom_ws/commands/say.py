@@ -12,6 +12,7 @@ import requests
 
 from hazoom_ws.access.redaction import without_secrets
 from hazoom_ws.commands import CommandFailed
+from hazoom_ws.commands.asking import reason_of, session_for
 from hazoom_ws.commands.link import (
     ANSWER_LIMIT_S,
     CREDENTIALS_HELP,
@@ -21,10 +22,8 @@ from hazoom_ws.commands.link import (
     add_client_options,
     api_key_of,
     auth_of,
-    session_for,
     url_of,
 )
-from hazoom_ws.commands.reasons import reason_of
 from hazoom_ws.commands.terminal import shown, write
 from hazoom_ws.events.llm import IntelligenceLevel
 from hazoom_ws.settings import SettingsError

@@ -46,4 +46,4 @@ Check = Callable[[Configuration], Iterable[Finding]]
 def of_error(topic: str, error: SettingsError) -> Finding:
     """Return what keeps the server from starting; such errors say what to do after a semicolon."""
     found, _, remedy = str(error).partition("; ")
-    return Finding(topic, "problem", found, remedy)
+    return Finding(topic, "problem", found, remedy or "mend that setting; config/hazoom.toml shows them all")

@@ -8,25 +8,24 @@ from contextlib import closing
 from urllib.parse import urlsplit
 
 import msgspec
-import requests
 
 from hazoom_ws.access.redaction import redact, without_secrets
+from hazoom_ws.commands.asking import get, reason_of
 from hazoom_ws.commands.checks import REQUEST_LIMIT_S, Configuration, Finding, of_error
 from hazoom_ws.commands.checks.clock import skew
-from hazoom_ws.commands.reasons import reason_of
 from hazoom_ws.errors import LlmTimeout, UpstreamFault
 from hazoom_ws.events.base import ServerEvent
 from hazoom_ws.events.llm import LlmResponse
 from hazoom_ws.llm_bridge.circuit_breaker import CircuitBreaker
 from hazoom_ws.llm_bridge.exchange import Backend, Exchange
 from hazoom_ws.llm_bridge.http_client import HttpClient
-from hazoom_ws.llm_bridge.proxies import check_proxy, is_loopback
+from hazoom_ws.llm_bridge.proxies import check_proxy
 from hazoom_ws.llm_bridge.wire import Prompt, milliseconds
 from hazoom_ws.names import escaped
 from hazoom_ws.settings import Settings, SettingsError
 
 _HEALTH_LIMIT_S = 1.5  # a view that asks nobody
-_BODY_LIMIT_BYTES = 65_536
+_OK = 200
 _WORDS_LIMIT_CHARS = 300
 _START_IT = "start Django, or set HAZOOM_LLM_URL to where it is; python -m hazoom_ws --demo needs none"
 
@@ -85,18 +84,13 @@ def _health(configuration: Configuration) -> Iterator[Finding]:
     url = health_url_of(configuration.settings.llm_url)
     if url is None:
         return
-    shown, begun_s = without_secrets(url), time.monotonic()
-    with requests.Session() as session:
-        session.trust_env = not is_loopback(urlsplit(url).hostname or "")
-        try:
-            with session.get(url, timeout=_HEALTH_LIMIT_S, allow_redirects=False, stream=True) as response:
-                took_ms = milliseconds(begun_s, time.monotonic())
-                status, date = response.status_code, response.headers.get("Date")
-                body = response.raw.read(_BODY_LIMIT_BYTES)
-        except (requests.RequestException, OSError, ValueError) as error:
-            yield Finding("django", "problem", f"{shown} cannot be reached: {reason_of(error)}", _START_IT)
-            return
-    if status == requests.codes.ok:
+    shown = without_secrets(url)
+    try:
+        status, date, body, took_ms = get(url, _HEALTH_LIMIT_S)
+    except (OSError, ValueError) as error:
+        yield Finding("django", "problem", f"{shown} cannot be reached: {reason_of(error)}", _START_IT)
+        return
+    if status == _OK:
         try:
             said = escaped(msgspec.json.decode(body, type=_Health).status)[:40]
         except (msgspec.MsgspecError, UnicodeDecodeError):

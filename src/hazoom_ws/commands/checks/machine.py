@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 import psutil
 
-from hazoom_ws.access.asking import Answer, Question, fetched
+from hazoom_ws.commands.asking import get
 from hazoom_ws.commands.checks import Configuration, Finding, of_error
 from hazoom_ws.commands.listening import PortTaken, bound, local_url, other_port
 from hazoom_ws.commands.open_files import FILES_NEEDED, raised_limit
@@ -20,6 +20,7 @@ from hazoom_ws.names import escaped
 from hazoom_ws.settings import Settings, SettingsError
 from hazoom_ws.version import __version__
 
+_HEALTH_LIMIT_S = 1.5  # which every server of ours needs a hundredth of
 _INTERPRETER = re.compile(r"python[0-9.]*|pypy[0-9.]*|node|ruby|perl|java", re.IGNORECASE)
 
 
@@ -93,10 +94,9 @@ def is_running(settings: Settings) -> bool:
 
 def taker_of(settings: Settings) -> Taker:
     """Return who listens on the port, which somebody does."""
-    answer = fetched(Question("GET", f"{local_url(settings)}/health", {}))
     try:
-        health = msgspec.json.decode(answer.body, type=_Health) if isinstance(answer, Answer) else _Health()
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+        health = msgspec.json.decode(get(f"{local_url(settings)}/health", _HEALTH_LIMIT_S).body, type=_Health)
+    except (OSError, ValueError, msgspec.MsgspecError):
         health = _Health()
     return Taker(_name_of_listener(settings.port), health.service == "hazoom_ws", escaped(health.version)[:40])
 
@@ -121,12 +121,11 @@ def _name_of(process: psutil.Process) -> str:
     """Return a program's name, with that of the script where it is an interpreter; no argument, which may be a password."""
     name = process.name()
     if _INTERPRETER.fullmatch(name):
-        words = process.cmdline()[1:]
-        for word, following in zip(words, [*words[1:], ""], strict=True):
-            if word == "-m":
-                return escaped(f"{name} -m {following}")[:100]
-            if not word.startswith("-"):
-                return escaped(f"{name} {Path(word).name}")[:100]
+        match process.cmdline()[1:]:
+            case ["-m", module, *_]:
+                name = f"{name} -m {module}"
+            case [script, *_] if not script.startswith("-"):
+                name = f"{name} {Path(script).name}"
     return escaped(name)[:100]
 
 

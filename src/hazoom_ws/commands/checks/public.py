@@ -15,10 +15,10 @@ from websockets.sync.client import connect
 from websockets.typing import Origin
 
 from hazoom_ws.access.origins import normal_origin
+from hazoom_ws.commands.asking import reason_of
 from hazoom_ws.commands.checks import REQUEST_LIMIT_S, Configuration, Finding
 from hazoom_ws.commands.checks.clock import skew
 from hazoom_ws.commands.checks.machine import is_running
-from hazoom_ws.commands.reasons import reason_of
 from hazoom_ws.settings.checks import is_loopback
 
 _BODY_LIMIT_BYTES = 65_536
