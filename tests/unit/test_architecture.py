@@ -41,6 +41,7 @@ ALLOWED = {
     "metrics": STANDING_ON_CHAT | {"llm_bridge"},
     "namespaces": STANDING_ON_CHAT | {"access", "delivery", "live", "llm_bridge", "metrics", "transport.socketio"},
     "web": STANDING_ON_CHAT | {"access", "delivery", "metrics"},
+    "commands": STANDING_ON_CHAT | {"access", "llm_bridge", "message_log.sqlite", "namespaces"},
     "transport.http": set(),
     "transport.websocket": {"transport.http"},
     "transport.bounds": {"deadlines"},
@@ -55,6 +56,7 @@ EXACT = {
         ("message_log.opening", "message_log.sqlite.log"),
         ("message_log.opening", "message_log.sqlite.file"),
     },
+    ("commands", "message_log.sqlite"): {("commands.checks.log", "message_log.sqlite.looking")},
 }
 STARTS = {"", "app", "cli", "__main__"}
 
