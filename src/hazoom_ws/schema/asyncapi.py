@@ -138,10 +138,10 @@ class _Schemas:
 
     def __init__(self, declared: Declared) -> None:
         self.declared = declared
-        self._payloads = {declared.auth, *(one.payload for one in declared.sent.values())}
+        self._payloads = [declared.auth, *(one.payload for one in declared.sent.values())]
         received = [one.payload for one in declared.received.values()]
         received += [declared.refusal, *(one for sent in declared.sent.values() for one in sent.acknowledgement.structs)]
-        self._received = set(_reachable(received))
+        self._received = list(_reachable(received))
         structs = list(dict.fromkeys([*_reachable(self._payloads), *self._received]))
         refs, self._components = msgspec.json.schema_components(structs, ref_template=_SCHEMAS)
         self._refs = dict(zip(structs, refs, strict=True))
@@ -157,7 +157,8 @@ class _Schemas:
             name = ref.get("$ref", "").rpartition("/")[2]
             if name in self._components and "properties" in self._components[name]:
                 self._complete(struct_type, self._components[name])
-        return {**self._components, "ErrorCode": {"type": "string", "enum": list(self.declared.codes)}}
+        codes = {"type": "string", "enum": list(self.declared.codes)}
+        return dict(sorted({**self._components, "ErrorCode": codes}.items()))
 
     def _complete(self, struct_type: Any, schema: dict[str, Any]) -> None:
         is_payload = struct_type in self._payloads

@@ -201,7 +201,7 @@ class _Writer:
         default = shown_default(field.default) if way.is_sent and field.is_left_out else ""
         said.append(f"Default: {default}" if default else "")
         if is_payload and field.is_left_out:
-            kind = _union([kind, "null"])  # which is left out too
+            kind = f"{_union([kind, 'null'])} | undefined"  # which are left out too
         return f"{_comment(' '.join(filter(None, said)))}{_key(field.name)}{'?' * field.is_left_out}: {kind};"
 
     def _field_type(self, field: Field, way: _Way) -> str:

@@ -62,7 +62,7 @@ def test_a_reply_is_the_fields_of_the_acknowledgement_or_a_refusal() -> None:
     assert refused["properties"] == {"ok": {"const": False}, "error": {"$ref": "#/components/schemas/ErrorReport"}}
     assert MESSAGES["reply.vote"]["payload"]["oneOf"][0]["properties"].keys() == {"ok", "seq"}
     assert SCHEMAS["ErrorReport"]["properties"]["code"] == {"$ref": "#/components/schemas/ErrorCode"}
-    assert set(SCHEMAS["ErrorCode"]["enum"]) == CODES
+    assert set(SCHEMAS["ErrorCode"]["enum"]) == CODES | {*Polls.codes}
 
 
 def test_what_is_sent_has_its_limits_and_what_is_received_what_is_always_there() -> None:

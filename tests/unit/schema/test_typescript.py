@@ -88,7 +88,7 @@ def test_an_error_code_is_one_of_the_codes_there_are() -> None:
 def test_limits_units_and_defaults_are_said_of_the_fields() -> None:
     text = types_of(message_limit_bytes=2048)
     assert "/** 1 to 2048 bytes of UTF-8. */\n  message: string;" in text
-    assert "/** 0 to 500. Default: 50 */\n  history?: number | null;" in text
+    assert "/** 0 to 500. Default: 50 */\n  history?: number | null | undefined;" in text
     assert "/** Seconds since the epoch, UTC. */\n  timestamp: number;" in text
     assert '/** Default: "super" */' in text
 
@@ -168,8 +168,8 @@ def test_what_is_sent_may_be_left_out_or_null_and_what_is_received_is_there() ->
     text = types_of(feature(handled=(Sending,), sent=(Getting,)))
     assert members("Sending", text) == {
         "inner": "Inner",
-        "at_most?": "string[] | null",
-        "pictured?": "ArrayBuffer | ArrayBufferView | null",
+        "at_most?": "string[] | null | undefined",
+        "pictured?": "ArrayBuffer | ArrayBufferView | null | undefined",
     }
     assert members("Inner", text) == {"parts": "(number | string)[]", "next?": "Inner | null"}
     assert members("Inner2", text) == {"parts": "(number | string)[]", "next": "Inner2 | null"}
@@ -204,7 +204,7 @@ def test_a_name_or_a_default_is_quoted() -> None:
         frozen=True,
     )
     text = types_of(feature(handled=(odd,)))
-    assert '  /** Default: "*\\/ \\"" */\n  "a; evil"?: string | null;' in text
+    assert '  /** Default: "*\\/ \\"" */\n  "a; evil"?: string | null | undefined;' in text
     assert '"odd.one": (payload: Odd,' in text
 
 
