@@ -49,6 +49,7 @@ from hazoom_ws.namespaces.parts import Parts
 from hazoom_ws.namespaces.registry import Registry
 from hazoom_ws.namespaces.root import OWN_FEATURES, build_namespaces
 from hazoom_ws.namespaces.tasks import Tasks
+from hazoom_ws.schema.documents import Documents as SchemaDocuments
 from hazoom_ws.settings import Settings
 from hazoom_ws.settings.checks import checked
 from hazoom_ws.settings.sources import load_settings
@@ -287,6 +288,7 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
             statistics=statistics,
             delivery=delivery,
             why_not_ready=readiness.why_not,
+            documents=SchemaDocuments(registry, settings),
             backends=create_backends_blueprint(api_keys, Backends(settings, outside), parts.disconnect_user),
         )
     )
