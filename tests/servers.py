@@ -187,6 +187,20 @@ def command_of_hazoom(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "hazoom_ws", *map(str, arguments)]
 
 
+def run_hazoom(*arguments: object, said: str = "", **variables: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command of ours to its end, with ``said`` as its standard input."""
+    return subprocess.run(
+        command_of_hazoom(*arguments),
+        env=clean_environment(**{"HAZOOM_LOG_URL": "memory://"} | variables),
+        input=said,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=DEADLINE_S,
+        check=False,
+    )
+
+
 def _without_epoll(command: list[str]) -> list[str]:
     """Return a Python command line for the same as on a system whose ``select`` is all that it has."""
     python, *arguments = command

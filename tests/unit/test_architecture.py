@@ -42,7 +42,9 @@ ALLOWED = {
     "features": BASE | {"events", "chat", "namespaces"},
     "metrics": STANDING_ON_CHAT | {"llm_bridge"},
     "namespaces": STANDING_ON_CHAT | {"access", "delivery", "live", "llm_bridge", "metrics", "transport.socketio"},
-    "web": STANDING_ON_CHAT | {"access", "delivery", "metrics"},
+    "schema": BASE | {"events", "namespaces"},
+    "web": STANDING_ON_CHAT | {"access", "delivery", "metrics", "schema"},
+    "commands": STANDING_ON_CHAT | {"access", "llm_bridge", "message_log.sqlite", "namespaces", "schema"},
     "transport.http": set(),
     "transport.websocket": {"transport.http"},
     "transport.bounds": {"deadlines", "log_fields"},
@@ -57,6 +59,7 @@ EXACT = {
         ("message_log.opening", "message_log.sqlite.log"),
         ("message_log.opening", "message_log.sqlite.file"),
     },
+    ("commands", "message_log.sqlite"): {("commands.checks.log", "message_log.sqlite.looking")},
 }
 STARTS = {"", "app", "cli", "__main__"}
 

@@ -7,6 +7,7 @@ Flask's own commands, gunicorn) for every request. Called by whoever sets up log
 import logging
 import re
 from typing import TextIO
+from urllib.parse import urlsplit
 
 SHOWN = "***"
 # As in a URL, a header, JSON, or the repr of a dict. In a URL names may be escaped.
@@ -24,6 +25,12 @@ def redact(text: str) -> str:
     text = _QUOTED.sub(rf"\1{SHOWN}", text)
     text = _PLAIN.sub(lambda found: f"{found[1] or found[2]}{SHOWN}", text)
     return _HEADER.sub(rf"\1{SHOWN}", text)
+
+
+def without_secrets(url: str) -> str:
+    """Return a URL that can be read without the parts that may hold a password or a key."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
 class RedactingFormatter(logging.Formatter):

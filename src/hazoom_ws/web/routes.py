@@ -13,6 +13,7 @@ from hazoom_ws.chat.hub import Hub
 from hazoom_ws.chat.rights import EVERYTHING, NOTHING
 from hazoom_ws.delivery.delivery import Delivery
 from hazoom_ws.metrics.statistics import Statistics
+from hazoom_ws.schema.documents import Documents
 from hazoom_ws.settings import Settings
 from hazoom_ws.version import __version__
 from hazoom_ws.web.handbook import add_guides
@@ -39,6 +40,7 @@ def create_blueprint(
     statistics: Statistics,
     delivery: Delivery,
     why_not_ready: Callable[[], str | None],
+    documents: Documents,
     backends: Blueprint,
     give_way: Callable[[], object],
 ) -> Blueprint:
@@ -82,6 +84,14 @@ def create_blueprint(
             response.headers.setdefault(name, value)
         return response
 
+    @blueprint.get("/events.d.ts")
+    def typescript() -> Response:
+        return _document(documents.typescript, "text/plain") if may_see() else _ask_for_key()
+
+    @blueprint.get("/asyncapi.json")
+    def asyncapi() -> Response:
+        return _document(documents.asyncapi, "application/json") if may_see() else _ask_for_key()
+
     @blueprint.get("/health")
     def health() -> Response:
         with delivery.turn():
@@ -113,6 +123,14 @@ def create_blueprint(
 def _page(template: str) -> Response:
     response = flask.make_response(flask.render_template(template))
     response.headers["Cache-Control"] = "no-cache"
+    return response
+
+
+def _document(text: str, mimetype: str) -> Response:
+    """Return a text that changes only with the application: who has it is told so."""
+    response = Response(text, headers={"Cache-Control": "no-cache"}, mimetype=mimetype)
+    response.add_etag()
+    response.make_conditional(flask.request)
     return response
 
 

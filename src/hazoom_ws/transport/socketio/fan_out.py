@@ -289,6 +289,10 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
                 framed = framed or _framed(namespace, event, offset)
                 self._engine.outlet.broadcast(recipients.values(), framed)
 
+    def frame_of_event(self, namespace: str, event: Event) -> bytes:
+        """Return the frame in which `send` would send an event."""
+        return _framed(namespace, event, 0)
+
     def send_bytes(self, clients: Iterable[Client], event: str, argument: bytes) -> None:
         """Send an event whose one argument is bytes to clients, be their namespaces called alike or not."""
         by_namespace: dict[str, list[Recipient]] = {}
