@@ -3,13 +3,25 @@
 import json
 import re
 import shlex
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import requests
 
-from servers import DEADLINE_S, ROOT, Hazoom, OfficialClient, flask_tool, free_port, gunicorn, hazoom, program
+from servers import (
+    DEADLINE_S,
+    ROOT,
+    Hazoom,
+    OfficialClient,
+    child_process,
+    flask_tool,
+    free_port,
+    gunicorn,
+    hazoom,
+    program,
+)
 
 APPLICATION = """
 {patch}
@@ -163,3 +175,53 @@ def test_the_command_for_gunicorn_that_it_shows_serves_and_ends(client: Official
         user = client.connect(server.url)
         assert user.emit("message", {"message": "hello"})["ok"] is True
         assert server.child.stop() == 0
+
+
+def test_the_command_that_it_shows_first_starts_a_server_with_a_demo() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    line, tests, *_ = re.findall(r"```\n(python .*)\n```", readme)
+    assert tests == "python scripts/test.py"
+    command = [
+        sys.executable,
+        *(str(ROOT / word) if "/" in word else word for word in shlex.split(line)[1:]),
+        "--port",
+        "0",
+    ]
+    with child_process("scripts/run.py", command, HAZOOM_LOG_URL="memory://") as child:
+        url = child.wait_for_output(r"hazoom_ws ready on (http://\S+)")[1]
+        for path in ("/", "/board", "/guides"):
+            assert requests.get(url + path, timeout=DEADLINE_S).ok
+        child.wait_for_output("the demo backend")
+
+
+def test_the_scripts_that_contributors_are_shown_are_there() -> None:
+    guide = (GUIDES / "contributing.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"python (scripts/\w+\.py)", guide))
+    assert named == {f"scripts/{name}.py" for name in ("test", "hostile", "soak", "kill", "restart", "bench")}
+    for script in named - {"scripts/test.py"}:
+        command = [sys.executable, str(ROOT / script), "--help"]
+        subprocess.run(command, timeout=DEADLINE_S, check=True, capture_output=True)
+
+
+def test_the_backup_that_it_shows_is_whole_and_can_be_put_back(tmp_path: Path, client: OfficialClient) -> None:
+    guide = (GUIDES / "deploying.md").read_text(encoding="utf-8")
+    [(file, statement)] = re.findall(r"```\nsqlite3 (\S+) \"(.*)\"\n```", guide)
+    [copy] = re.findall(r"'(.*)'", statement)
+    log, backup = tmp_path / "messages.sqlite3", tmp_path / "backup.sqlite3"
+    assert Path(file).name == Path(copy).name == log.name
+    env = {"HAZOOM_LOG_URL": f"sqlite:///{log}"}
+    with hazoom(env=env) as server:
+        ann = client.connect(server.url, auth={"user_name": "Ann"})
+        assert ann.emit("message", {"message": "before"})["ok"]
+        with sqlite3.connect(log) as connection:
+            connection.execute(statement.replace(copy, str(backup)))
+        connection.close()
+        assert ann.emit("message", {"message": "after"})["ok"]
+        ann.disconnect()
+    for name in (log.name, f"{log.name}-wal", f"{log.name}-shm"):
+        (tmp_path / name).unlink(missing_ok=True)
+    backup.rename(log)
+    with hazoom(env=env) as server:
+        bob = client.connect(server.url, auth={"user_name": "Bob"})
+        assert [message["message"] for message in bob.emit("get_history", {})["messages"]] == ["before"]
+        assert log.stat().st_mode & 0o077 == 0, "it is its owner's only again"

@@ -337,3 +337,26 @@ def test_the_drawing_shows_classes_that_exist() -> None:
     assert drawing
     classes = {name for path in MODULES.values() for name in members(ast.parse(path.read_text(encoding="utf-8")))}
     assert set(re.findall(r"\b[A-Z]\w+", drawing[1])) <= classes | {"None"}
+
+
+# Texts of ours
+
+# What others say: browsers, and what only stands for something.
+OF_OTHERS = {"ERR_CONNECTION_REFUSED", "xhr poll error", "websocket error", "blocked by CORS policy", "transport close"}
+
+
+def said_in_the_source() -> str:
+    """Return the source as one text in which a text that is written in pieces is one, and what is filled in is a blank."""
+    source = "\n".join(path.read_text(encoding="utf-8") for path in MODULES.values())
+    return re.sub(r"\s+", " ", re.sub(r"\{[^{}]*\}|%[\w.]*[a-z]", " ", re.sub(r'"\s*\n\s*f?"', "", source))).lower()
+
+
+def test_the_lines_that_troubleshooting_quotes_are_those_of_the_code() -> None:
+    source = said_in_the_source()
+    cells = [row[0] for part in text_of("troubleshooting.md").split("\n## ") for row in rows(part)]
+    quoted = {quote for cell in cells for quote in re.findall(r"`([^`]+)`", cell) if " " in quote} - OF_OTHERS
+    assert len(quoted) > 15
+    for quote in quoted:
+        pieces = re.split(r"\.\.\.|:|'[^']*'|\"[^\"]*\"|/\S+|\b[\d.]+\w*\b|--port|\bon\b|\(", quote)
+        for piece in (piece.strip(" ;:,()") for piece in pieces):
+            assert len(piece) < 12 or piece.lower() in source, (quote, piece)
