@@ -6,7 +6,7 @@ What a turn is and promises: `turns`. All of this is called within a turn.
 """
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -130,6 +130,10 @@ class Delivery(Turns):
             self.thread_id = threading.get_native_id()
         self._client_sets.add(clients)
 
+    def push_to_many(self, connections: Collection[Connection], event: ServerEvent) -> None:
+        """Queue an event for many connections, framed once for all of a namespace. It is not kept, and has no offset."""
+        self.add(Later(lambda _: self._send_to_many(connections, event)))
+
     def close(self, clients: ClientSet) -> None:
         """Send nothing to a connection any more, which has left its namespaces."""
         self._client_sets.remove(clients)
@@ -200,6 +204,18 @@ class Delivery(Turns):
         elif type(effect) is Leave:
             for namespace, sid in clients.sids.items():
                 self._fan_out.leave_room(sid, namespace, clients.key_of(namespace, effect.room))
+
+    def _send_to_many(self, connections: Collection[Connection], event: ServerEvent) -> None:
+        for namespace in self._namespaces_of[type(event)]:
+            present = []
+            for connection in connections:
+                clients = self._client_sets.by_connection.get(connection.id)
+                client = self._fan_out.client_of(connection.id, namespace)
+                if client is not None and clients is not None and namespace not in clients.arriving:
+                    present.append(client)
+            if present:
+                is_droppable = event.if_slow == "dropped"
+                self._fan_out.send_arguments(present, event.event, event, is_droppable=is_droppable)
 
     def _close(self, close: Close) -> None:
         """Say goodbye on each of our namespaces that a connection is in, if any, and close it as that says."""

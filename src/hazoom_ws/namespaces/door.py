@@ -101,13 +101,13 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
 
     def _reply_when_kept(self, event: ClientEvent, sid: str, result: WhenKept) -> Reply:
         if event.wants_acknowledgement:
-            return partial(reply_when_kept, event, result)
+            return partial(reply_when_kept, event, result, self.parts.refused.note)
         self.parts.delivery.reply(partial(self._tell_revoked, event, sid, result), None)
         return None
 
     def _tell_revoked(self, event: ClientEvent, sid: str, result: WhenKept, _reply: None) -> None:
         if result.refusal is not None or not result.is_kept():
-            self._tell_failure(sid, reply_when_kept(event, result))
+            self._tell_failure(sid, reply_when_kept(event, result, self.parts.refused.note))
 
     def _go_on(self, event: ClientEvent, sid: str, result: Deferred) -> Deferred | None:
         """Let an event be answered later: by who is told this, if its sender asks for that."""
@@ -135,6 +135,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
         return call(clients, parse(payload_type, args[0], settings))
 
     def _refuse(self, event: ClientEvent, sid: str, error: HazoomError) -> dict[str, Any] | None:
+        self.parts.refused.note(error.code)
         report = report_of(error, event[:_QUOTED_CHARS])
         if event.wants_acknowledgement:
             return {"ok": False, "error": report}
@@ -167,6 +168,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
                 delivery.add(Later(accept(**delivery.greeting(clients, self.namespace))))
                 self._greet(client.sid, clients, identity.offset, has_recovered=has_recovered)
                 return
+        self.parts.refused.note(report.code)
         raise RefusedError(report.message, msgspec.to_builtins(report))
 
     def _connect(self, client: Client, account: Account, auth: object) -> tuple[ClientSet, Auth, bool]:

@@ -81,6 +81,7 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
         self.find_stranger: Callable[[str], Recipient | None] = lambda _: None
         self._by_session: dict[str, dict[str, Client]] = {}  # [eio_sid][namespace]
         self._namespaces: Counter[str] = Counter()  # clients in each that has any
+        self.deliveries_total = 0  # events to clients, each recipient counted; added to once for each event
 
     @cached_property
     def _engine(self) -> Engine:
@@ -246,9 +247,10 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
         if callback:  # each recipient's packet has an acknowledgement id of its own
             for sid, recipient in list(recipients.items()):
                 identifier = self._generate_ack_id(sid, callback)
+                self.deliveries_total += 1
                 self._engine.outlet.push(recipient, self.frame_of(namespace, [event, *arguments], identifier))
             return
-        self._engine.outlet.broadcast(recipients.values(), self.frame_of(namespace, [event, *arguments]))
+        self._broadcast(recipients.values(), self.frame_of(namespace, [event, *arguments]))
 
     def frame_of(self, namespace: str, data: list[Any], identifier: int | None = None) -> bytes:
         """Return the frame of an event, with those of its arguments that are bytes. Raises what encoding it raises."""
@@ -271,6 +273,7 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
             client = self._clients.get(to)
             if client is not None:
                 if client.namespace == namespace:
+                    self.deliveries_total += 1
                     self._engine.outlet.push(client.recipient, _framed(namespace, event, offset))
                 return
             to = (to,)
@@ -284,7 +287,7 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
                 recipients = {sid: recipient for sid, recipient in list(recipients.items()) if sid not in skip_sids}
             if recipients:
                 framed = framed or _framed(namespace, event, offset)
-                self._engine.outlet.broadcast(recipients.values(), framed)
+                self._broadcast(recipients.values(), framed)
 
     def send_bytes(self, clients: Iterable[Client], event: str, argument: bytes) -> None:
         """Send an event whose one argument is bytes to clients, be their namespaces called alike or not."""
@@ -294,7 +297,7 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
                 by_namespace.setdefault(client.namespace, []).append(client.recipient)
         for namespace, recipients in by_namespace.items():
             framed = _header_of_bytes(namespace, event) + frames.frame(frames.BINARY, argument)
-            self._engine.outlet.broadcast(recipients, framed)
+            self._broadcast(recipients, framed)
 
     def send_arguments(self, clients: Collection[Client], event: str, *arguments: Any, is_droppable: bool = False) -> None:
         """Send an event with any arguments, of which whole ones may be bytes, to clients of one namespace.
@@ -305,7 +308,11 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
         framed = self.frame_of(namespace, [event, *arguments])
         if is_droppable:
             framed = DroppableFrame(framed)
-        self._engine.outlet.broadcast([client.recipient for client in clients if client.is_connected], framed)
+        self._broadcast([client.recipient for client in clients if client.is_connected], framed)
+
+    def _broadcast(self, recipients: Collection[Recipient], framed: bytes) -> None:
+        self.deliveries_total += len(recipients)
+        self._engine.outlet.broadcast(recipients, framed)
 
     def has_taken_all(self, eio_sid: str) -> bool:
         """Return whether nothing waits to be sent to a session."""
