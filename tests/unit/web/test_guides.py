@@ -23,7 +23,8 @@ from hazoom_ws.events.live import StateAccepted, StatePage
 from hazoom_ws.events.llm import LlmAccepted, LlmTokens
 from hazoom_ws.events.refusals import ErrorReport
 from hazoom_ws.events.rooms import HistoryPage, Published, RoomJoined, RoomLeft, RoomsPage
-from hazoom_ws.events.stats import LlmStats
+from hazoom_ws.events.stats import LlmStats, StatsHistory, StatsSample, StatsSeries
+from hazoom_ws.metrics import table
 from hazoom_ws.namespaces.access import AccessFeature
 from hazoom_ws.namespaces.registry import marked
 from hazoom_ws.namespaces.root import OWN_FEATURES
@@ -124,6 +125,8 @@ ACKNOWLEDGEMENTS: dict[str, type[Struct] | None] = {
     "state_set": StateAccepted,
     "refresh_token": TokenRefreshed,
     "state_get": StatePage,
+    "stats_subscribe": StatsHistory,
+    "stats_unsubscribe": None,
 }
 
 
@@ -206,6 +209,16 @@ def test_the_contract_has_the_numbers_about_the_ai() -> None:
     below = section(text_of("events.md"), "### `stats`").partition("\n`llm` has")[2]
     named = set(re.findall(r"`(\w+)`", below.partition("\n\n")[0])) - {"closed", "open", "half_open"}
     assert named == set(LlmStats.__struct_fields__)
+
+
+def test_the_contract_has_the_numbers_of_a_sample() -> None:
+    below = section(text_of("events.md"), "### `stats_tick`").partition("\nA sample names")[2]
+    assert set(re.findall(r"`(\w+)`", below)) == set(StatsSample.__struct_fields__) == set(StatsSeries.__struct_fields__)
+
+
+def test_the_guide_has_the_table_of_metrics() -> None:
+    shown = [line for line in section(text_of("operating.md"), "## Metrics").splitlines() if line.startswith("| `")]
+    assert shown == list(table.rows())
 
 
 def test_the_contract_has_the_limits_that_status_tells() -> None:
