@@ -3,8 +3,8 @@
 import json
 import os
 import re
+import shutil
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -97,7 +97,7 @@ def test_the_alerts_ask_for_what_there_is_and_say_what_to_do(rules: list[dict[st
     assert re.findall(r"^\| `(Hazoom\w+)` \|", guide, re.MULTILINE) == [rule["alert"] for rule in rules]
 
 
-def test_prometheus_takes_the_alerts_where_it_is_installed(tmp_path: Path) -> None:
-    if not os.environ.get("TEST_PROMTOOL"):
-        return  # nothing of it is needed for anything else
-    subprocess.run([os.environ["TEST_PROMTOOL"], "check", "rules", str(ALERTS)], check=True, cwd=tmp_path)
+def test_prometheus_takes_the_alerts_where_it_is_installed() -> None:
+    promtool = shutil.which("promtool")
+    if promtool is not None:
+        subprocess.run([promtool, "check", "rules", str(ALERTS)], check=True)
