@@ -91,6 +91,7 @@ export class Card {
       ],
       series: [{}, ...series.map((_, index) => ({
         stroke: () => line(index), width: 1.75, points: { show: false },
+        dash: index ? [5, 3] : undefined, // so that it hides nothing where both are the same
         fill: series.length === 1 ? () => `color-mix(in srgb, ${line(index)} 14%, transparent)` : undefined,
       }))],
       // Who moves over a chart sees that moment in all of them.
