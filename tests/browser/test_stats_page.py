@@ -100,7 +100,8 @@ def test_the_charts_show_what_happens(server: Hazoom, open_window: OpenWindow) -
         expect(card(window, "Refusals").get_by_role("row", name="unknown_event")).to_be_visible()
         ann.disconnect()
     for title in CARDS:
-        assert card(window, title).locator(".plot").evaluate(PAINTED) > 0, title
+        plot = card(window, title).locator(".plot")
+        wait_until(lambda plot=plot: plot.evaluate(PAINTED), f"{title} is drawn")  # short lines may hide each other
     expect(window.locator("#about")).to_contain_text("version")
     expect(window.locator("#process-choice")).to_be_hidden()
 

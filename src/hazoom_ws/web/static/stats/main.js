@@ -29,7 +29,7 @@ const cards = [
   one("Relay", "frames a second", "relay_frames_per_s"),
   { title: "AI answers", series: [{ name: "running", read: read("llm_active") }, { name: "waiting", read: read("llm_queued") }], least: 4 },
   one("AI tokens", "a second", "tokens_per_s"),
-  { title: "Time to first token", format: milliseconds, least: 100,
+  { title: "Time to first token", format: milliseconds, least: 20,
     series: [{ name: "median", read: read("ttft_ms_p50") }, { name: "99 %", read: read("ttft_ms_p99") }] },
   one("Loop lag", "behind", "loop_lag_ms", { format: milliseconds, least: 10 }),
   one("CPU", "of one processor", "cpu_percent", { unit: " %", least: 10 }),
