@@ -86,7 +86,7 @@ def test_the_dashboard_asks_for_what_there_is() -> None:
 
 
 def test_the_alerts_ask_for_what_there_is_and_say_what_to_do(rules: list[dict[str, Any]]) -> None:
-    guide = GUIDE.read_text(encoding="utf-8").partition("### Alerts")[2]
+    guide = GUIDE.read_text(encoding="utf-8").partition("## Alerts")[2]
     for rule in rules:
         assert asked_for(rule["expr"]), rule
         assert asked_for(rule["expr"]) <= series(), rule["expr"]
