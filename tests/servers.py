@@ -332,7 +332,7 @@ class Backend:
         requests.post(f"{self.url}/control/release/{gate}/", timeout=DEADLINE_S).raise_for_status()
 
     def received(self, message: str) -> list[dict[str, Any]]:
-        """Return what came with ``message``: dicts of body, cookie (the header, or None) and path."""
+        """Return what came with ``message``: dicts of body, cookie (the header, or None), path, trace (headers)."""
         return [request for request in self._report()["received"] if request["body"].get("message") == message]
 
     def open_streams(self) -> list[str]:

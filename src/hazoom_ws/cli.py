@@ -17,6 +17,7 @@ from contextlib import closing
 import msgspec
 from flask import Flask
 
+from hazoom_ws.access.json_logs import JsonFormatter
 from hazoom_ws.access.redaction import RedactingFormatter, without_secrets
 from hazoom_ws.app import create_app
 from hazoom_ws.commands import PROGRAM, Parser, program_name, summaries
@@ -49,7 +50,8 @@ def _run(options: argparse.Namespace) -> None:
     features = load_features(options.feature)
     listener = listening(settings)
     log = logging.StreamHandler()
-    log.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    text = RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log.setFormatter(JsonFormatter() if settings.log_format == "json" else text)
     logging.basicConfig(level=settings.log_level.upper(), handlers=[log])
     for library in ("urllib3", "werkzeug", "flask_cors"):
         logging.getLogger(library).setLevel(logging.WARNING)  # below it they log every request

@@ -15,7 +15,7 @@ from typing import NoReturn, Protocol, cast
 from hazoom_ws.settings import SettingsError
 
 PROGRAM = "hazoom_ws"
-NAMES = ("check", "say", "tail")
+NAMES = ("check", "say", "tail", "types")
 
 
 class CommandFailed(Exception):

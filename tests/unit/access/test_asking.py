@@ -146,6 +146,18 @@ def test_who_was_refused_too_often_is_asked_about_no_more() -> None:
     assert site.asked_count == 10
 
 
+def test_a_site_that_is_away_counts_for_no_refusal() -> None:
+    """Ten tries while it restarted, and the connection could never come in."""
+    site = Site()
+    for number in range(12):
+        site.come({"try": number})
+        site.asked.pop()(Answer(502, b""))
+    assert [error.retry for error in site.said] == [True] * 12
+    site.come({"try": 12})
+    site.asked.pop()(ANN)
+    assert site.said[-1] is None
+
+
 def test_what_is_no_json_or_too_large_is_not_passed_on() -> None:
     site = Site()
     for auth in ({"x": "y" * 40_000}, {"x": object()}):
