@@ -312,9 +312,9 @@ def feature_server(async_mode: str, **settings: str) -> Iterator[Hazoom]:
 
 
 @contextmanager
-def child_process(name: str, command: list[str], **variables: str) -> Iterator[Child]:
-    """Run any other program, without settings of ours in its environment."""
-    with _child(name, command, env=clean_environment(**variables)) as child:
+def child_process(name: str, command: list[str], *, cwd: Path = ROOT, **variables: str) -> Iterator[Child]:
+    """Run any other program, with no settings of ours in its environment but those given."""
+    with _child(name, command, env=clean_environment(**variables), cwd=cwd) as child:
         yield child
 
 

@@ -111,8 +111,8 @@ def test_the_hook_of_the_guide_shows_a_room_and_an_answer_as_it_comes(tmp_path: 
 
 
 def test_the_application_that_it_shows_sends_into_a_room(tmp_path: Path, client: OfficialClient, async_mode: str) -> None:
-    guide = (GUIDES / "operating.md").read_text(encoding="utf-8")
-    [snippet] = re.findall(r"### Sending from the application\n.*?```python\n(.*?)```", guide, re.DOTALL)
+    guide = (GUIDES / "embedding.md").read_text(encoding="utf-8")
+    [snippet] = re.findall(r"## Sending from the application\n.*?```python\n(.*?)```", guide, re.DOTALL)
     port, script = free_port(), tmp_path / "application.py"
     is_patched = async_mode == "eventlet"
     patch = "import eventlet; eventlet.monkey_patch()" if is_patched else ""
@@ -158,8 +158,8 @@ def test_the_feature_that_it_shows_counts_each_user_once_and_after_a_restart_too
 
 
 def test_the_application_that_it_shows_first_works(tmp_path: Path) -> None:
-    guide = (GUIDES / "operating.md").read_text(encoding="utf-8")
-    [snippet] = re.findall(r"## In your own application\n+```python\n(.*?)```", guide, re.DOTALL)
+    guide = (GUIDES / "embedding.md").read_text(encoding="utf-8")
+    [snippet] = re.findall(r"# In your own application\n.*?```python\n(.*?)```", guide, re.DOTALL)
     assert "Settings(" in snippet
     script = tmp_path / "application.py"
     script.write_text(snippet.replace("Settings(", 'Settings(log_url="memory://", '), encoding="utf-8")
@@ -167,7 +167,7 @@ def test_the_application_that_it_shows_first_works(tmp_path: Path) -> None:
 
 
 def test_the_command_for_gunicorn_that_it_shows_serves_and_ends(client: OfficialClient) -> None:
-    guide = (GUIDES / "operating.md").read_text(encoding="utf-8")
+    guide = (GUIDES / "embedding.md").read_text(encoding="utf-8")
     [line] = re.findall(r"```\n(gunicorn .*)\n```", guide)
     words = shlex.split(line)
     words[words.index("--bind") + 1] = "127.0.0.1:0"
