@@ -16,6 +16,7 @@ from hazoom_ws.access.accounts import Accounts
 from hazoom_ws.access.admission import Admission
 from hazoom_ws.access.api_keys import ApiKeys
 from hazoom_ws.access.asking import Asking
+from hazoom_ws.access.journal import Journal
 from hazoom_ws.access.origins import OriginCheck, cors_origins
 from hazoom_ws.chat.hub import Hub
 from hazoom_ws.delivery.beside import run_beside
@@ -24,6 +25,7 @@ from hazoom_ws.delivery.effects import Later
 from hazoom_ws.delivery.ending import Ending
 from hazoom_ws.delivery.ticker import Ticker
 from hazoom_ws.delivery.timers import Timers
+from hazoom_ws.events.connecting import Bye
 from hazoom_ws.live.documents.documents import Documents
 from hazoom_ws.live.documents.writer import Writer
 from hazoom_ws.live.relay import Relay
@@ -139,6 +141,7 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         outbox_limit_bytes=settings.outbox_limit_bytes,
         namespaces_of=registry.namespaces_of,
     )
+    engine.last_words = partial(delivery.frames_of_bye, bye=Bye(reason="slow_reader", reconnect=True))
     engine.sweeps += [delivery.look_at_log, accounts.sweep]
     timers = Timers(delivery, start_task=start_task, sleep=sleep)
 
@@ -197,6 +200,9 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         emit=fan_out.emit,
         wake=timers.ensure_running,
     )
+    if settings.log_format == "json":
+        identities.journal = Journal(accounts.get, engine.transport)
+        fan_out.on_entered = identities.journal.entered
     dispatcher = Dispatcher(
         socketio.server,
         engine,
@@ -288,6 +294,7 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
             why_not_ready=readiness.why_not,
             documents=SchemaDocuments(registry, settings),
             backends=create_backends_blueprint(api_keys, Backends(settings, outside), parts.disconnect_user),
+            give_way=engine.let_others,
         )
     )
 

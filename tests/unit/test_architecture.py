@@ -20,13 +20,15 @@ PACKAGE = "hazoom_ws"
 # What each room may import of the others; app, cli, __init__ and __main__ see what they like. A room that is within another
 # one is a room of its own. Within a room modules import each other as they like, but never in a circle. ``features`` is
 # what applications import, and nobody else.
-BASE = {"errors", "names", "settings", "deadlines", "states", "version"}
+BASE = {"errors", "names", "settings", "deadlines", "log_fields", "states", "trace_context", "version"}
 STANDING_ON_CHAT = BASE | {"events", "message_log", "chat"}
 ALLOWED = {
     "errors": set(),
     "names": set(),
     "deadlines": set(),
+    "log_fields": set(),
     "states": set(),
+    "trace_context": set(),
     "version": set(),
     "settings": {"names", "access"},  # of access only what an origin is: see EXACT
     "events": BASE,
@@ -42,10 +44,10 @@ ALLOWED = {
     "namespaces": STANDING_ON_CHAT | {"access", "delivery", "live", "llm_bridge", "metrics", "transport.socketio"},
     "schema": BASE | {"events", "namespaces"},
     "web": STANDING_ON_CHAT | {"access", "delivery", "metrics", "schema"},
-    "commands": STANDING_ON_CHAT | {"access", "llm_bridge", "namespaces", "schema"},
+    "commands": STANDING_ON_CHAT | {"access", "llm_bridge", "message_log.sqlite", "namespaces", "schema"},
     "transport.http": set(),
     "transport.websocket": {"transport.http"},
-    "transport.bounds": {"deadlines"},
+    "transport.bounds": {"deadlines", "log_fields"},
     "transport.engineio": {"deadlines", "transport.bounds", "transport.http", "transport.websocket"},
     "transport.socketio": {"deadlines", "errors", "transport.bounds", "transport.engineio", "transport.websocket"},
     "transport.serving": {"deadlines", "transport.bounds", "transport.engineio", "transport.http", "transport.websocket"},
@@ -57,6 +59,7 @@ EXACT = {
         ("message_log.opening", "message_log.sqlite.log"),
         ("message_log.opening", "message_log.sqlite.file"),
     },
+    ("commands", "message_log.sqlite"): {("commands.checks.log", "message_log.sqlite.looking")},
 }
 STARTS = {"", "app", "cli", "__main__"}
 

@@ -15,7 +15,11 @@ from typing import NoReturn, Protocol, cast
 from hazoom_ws.settings import SettingsError
 
 PROGRAM = "hazoom_ws"
-NAMES: tuple[str, ...] = ("types",)
+NAMES = ("check", "say", "tail", "types")
+
+
+class CommandFailed(Exception):
+    """What a command could not do, in words for who has called it: `main` shows them in one line, with status 1."""
 
 
 class Command(Protocol):
@@ -32,7 +36,10 @@ class Command(Protocol):
         """Add the options of the command."""
 
     def run(self, options: argparse.Namespace) -> int:
-        """Do it, and return the exit status. May raise `SettingsError`, which `main` shows in one line with status 2."""
+        """Do it, and return the exit status.
+
+        May raise `CommandFailed` for status 1, and `SettingsError` for status 2, of which `main` shows the text.
+        """
 
 
 class Parser(argparse.ArgumentParser):
@@ -72,6 +79,9 @@ def main(name: str, arguments: list[str]) -> int:
     except SettingsError as error:
         sys.stderr.write(f"{PROGRAM}: {error}\n")
         return 2
+    except CommandFailed as error:
+        sys.stderr.write(f"{PROGRAM}: {error}\n")
+        return 1
 
 
 def _run(command: Command, options: argparse.Namespace) -> int:

@@ -194,6 +194,7 @@ class Exchange:
                 # Where requests reads the body, it gives the connection to the next request before we know that it has.
                 keep_alive=is_stream and self._backend.read() is not None,
                 is_wanted=self._is_wanted,
+                headers=None if self.prompt.trace is None else self.prompt.trace.headers(),
             )
         except requests.ReadTimeout as error:
             raise LlmTimeout(patience_s, "the first token" if is_stream else "its answer") from error

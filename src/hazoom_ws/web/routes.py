@@ -16,6 +16,8 @@ from hazoom_ws.metrics.statistics import Statistics
 from hazoom_ws.schema.documents import Documents
 from hazoom_ws.settings import Settings
 from hazoom_ws.version import __version__
+from hazoom_ws.web.handbook import add_guides
+from hazoom_ws.web.request_log import log_requests
 
 SERVICE = "hazoom_ws"
 # A page runs only its own scripts, talks only to its own origin, and is framed by nobody.
@@ -40,11 +42,12 @@ def create_blueprint(
     why_not_ready: Callable[[], str | None],
     documents: Documents,
     backends: Blueprint,
+    give_way: Callable[[], object],
 ) -> Blueprint:
     """Return the routes of one application, with those of ``backends``.
 
-    ``why_not_ready()``: None if it takes traffic, see `Readiness`. Beyond this machine the pages, and what names rooms or
-    versions, are for who has a key.
+    ``why_not_ready()``: None if it takes traffic, see `Readiness`. ``give_way()`` lets others have their turn. Beyond this
+    machine the pages, and what names rooms or versions, are for who has a key.
     """
     blueprint = Blueprint("web", __name__)
     blueprint.register_blueprint(backends)
@@ -61,6 +64,9 @@ def create_blueprint(
         """Part a request from why it found nothing, which refers back: else both stay until a collector comes by."""
         flask.request.routing_exception = None
 
+    if settings.log_format == "json":
+        log_requests(blueprint)
+
     @blueprint.get("/")
     def page() -> Response:
         return _page("index.html") if may_see() else _ask_for_key()
@@ -68,6 +74,8 @@ def create_blueprint(
     @blueprint.get("/board")
     def board() -> Response:
         return _page("board.html") if may_see() else _ask_for_key()
+
+    add_guides(blueprint, may_see, _ask_for_key, give_way)
 
     @blueprint.after_app_request
     def secure(response: Response) -> Response:

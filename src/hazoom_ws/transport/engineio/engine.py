@@ -13,7 +13,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
 from typing import Any
@@ -88,6 +88,7 @@ class Engine(LibraryFace):
         self.descriptors = Descriptors(clock, self.refusals, end_one)
         self.give_way: Callable[[], object] = self.sleep  # in the middle of a long request over HTTP
         self.admit = admit
+        self.last_words: Callable[[str], Iterable[bytes]] = lambda _sid: ()  # see `SessionOwner.last_words`
         self.sweeps: list[Callable[[float], None]] = [
             self._sweep,
             self.refusals.sweep,
@@ -279,10 +280,10 @@ class Engine(LibraryFace):
         if session.changed is not None:
             assert session.outbox is not None
             with session.changed:
-                if reason == self.reason.SERVER_DISCONNECT and session.websocket is None:
-                    self.parting.begin(session)
-                else:
+                if session.websocket is not None or reason not in (self.reason.SERVER_DISCONNECT, SLOW_READER):
                     session.outbox.clear()
+                else:
+                    self.parting.begin(session, self.last_words(session.id) if reason == SLOW_READER else None)
                 session.changed.notify_all()
         for websocket in (session.websocket, session.candidate):
             if websocket is not None:

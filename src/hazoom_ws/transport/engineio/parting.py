@@ -6,7 +6,7 @@ that has one of its own, unless the client is about to change to a WebSocket: th
 the WebSocket has been closed. Called by the `Engine` and by polls, from any thread.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -38,9 +38,15 @@ class Parting:
     def __len__(self) -> int:
         return len(self._by_id)
 
-    def begin(self, session: EngineSession) -> None:
-        """Keep what a session that is being closed was to be sent; nothing is kept if that is nothing. It polls."""
+    def begin(self, session: EngineSession, only: Iterable[bytes] | None = None) -> None:
+        """Keep what a session that is being closed was to be sent; nothing is kept if that is nothing. It polls.
+
+        ``only``: these frames instead of what was to be sent.
+        """
         assert session.outbox is not None
+        if only is not None:
+            session.outbox.clear()
+            session.pending = tuple(only)
         pending, session.pending = session.pending, EMPTY
         if not all(session.outbox.add(framed) for framed in pending):
             session.outbox.clear()  # it reads too slowly, last words included

@@ -79,6 +79,7 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
         self._clients: dict[str, Client] = {}  # [sid]
         # Who is no session of the engine's, by the id that it says: nobody, unless somebody else lets them in.
         self.find_stranger: Callable[[str], Recipient | None] = lambda _: None
+        self.on_entered: Callable[[str, str], None] | None = None  # told the session and the namespace of who was let in
         self._by_session: dict[str, dict[str, Client]] = {}  # [eio_sid][namespace]
         self._namespaces: Counter[str] = Counter()  # clients in each that has any
 
@@ -119,6 +120,8 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
         client = self._clients[sid]
         client.is_connected = True
         self._engine.joined(client.eio_sid)
+        if self.on_entered is not None:
+            self.on_entered(client.eio_sid, namespace)
         return sid
 
     def is_connected(self, sid: str, namespace: str) -> bool:
@@ -285,6 +288,10 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
             if recipients:
                 framed = framed or _framed(namespace, event, offset)
                 self._engine.outlet.broadcast(recipients.values(), framed)
+
+    def frame_of_event(self, namespace: str, event: Event) -> bytes:
+        """Return the frame in which `send` would send an event."""
+        return _framed(namespace, event, 0)
 
     def send_bytes(self, clients: Iterable[Client], event: str, argument: bytes) -> None:
         """Send an event whose one argument is bytes to clients, be their namespaces called alike or not."""
