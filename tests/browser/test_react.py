@@ -32,6 +32,7 @@ from tcp_proxy import TcpProxy, tcp_proxy
 GUIDE = (ROOT / "src" / "hazoom_ws" / "web" / "guides" / "react.md").read_text(encoding="utf-8")
 NPM = ROOT / "scripts" / "npm" / "node_modules"
 TOKENS = ["Grüße", " aus", "  dem", " Café", ":\n", "🦆", " \t", "👩‍🚀", "日本", "語 ", "<b>fett</b>", "."]
+KEY = "k" * 32
 # What a browser says of a network that is not there.
 OFFLINE = "WebSocket connection to|net::ERR_"
 
@@ -56,7 +57,8 @@ def write_project(folder: Path, types: str) -> None:
     (folder / "node_modules").symlink_to(NPM, target_is_directory=True)
     files = re.findall(r"^```tsx?\n// (src/\w+\.tsx?)\n(.*?)^```", GUIDE, re.DOTALL | re.MULTILINE)
     assert [name for name, _ in files] == ["src/chat.ts", "src/useRoom.ts", "src/WebSocketChat.tsx", "src/main.tsx"]
-    for name, code in files:
+    [first] = re.findall(r"^```ts\n(import .*?)^```", GUIDE, re.DOTALL | re.MULTILINE)
+    for name, code in [*files, ("src/first.ts", f"{first}export {{}};\n")]:
         (folder / name).write_text(code, encoding="utf-8")
     (folder / "src" / "events.d.ts").write_text(types, encoding="utf-8")
 
@@ -187,6 +189,34 @@ def stream(ann: Page, ben: Page, texts: list[str], proxy: TcpProxy, backend: Bac
     for page in (ann, ben):
         expect(page.locator("li.answer")).to_have_count(0)
     return said
+
+
+def test_who_was_away_for_too_long_begins_with_the_newest_messages(site: Site, open_window: Callable[..., Page]) -> None:
+    with site.serve(RECOVERY_WINDOW_S="0", API_KEYS=KEY) as server:
+        page = open_window(f"{site.origin}/#team", may_log=OFFLINE)
+        expect_status(page, "1 in team")
+        say(page, "before")
+        expect_messages((page,), ["before"])
+        site.proxy.go_down()
+        expect_status(page, "offline")
+        texts = [f"message {number}" for number in range(60)]
+        with requests.Session() as backend:
+            backend.headers["X-API-Key"] = KEY
+            for text in texts:
+                said = {"message": text, "user_name": "Shop"}
+                backend.post(f"{server.url}/api/v1/rooms/team/messages", json=said, timeout=DEADLINE_S).raise_for_status()
+        site.proxy.come_up()
+        expect_messages((page,), texts[-50:])
+        page.get_by_role("button", name="Earlier messages").click()
+        expect_messages((page,), ["before", *texts])
+        expect(page.get_by_role("button", name="Earlier messages")).to_have_count(0)
+
+
+def test_who_is_not_let_in_is_told_so(site: Site, open_window: Callable[..., Page]) -> None:
+    with site.serve(AUTH="api_key", API_KEYS=KEY):
+        page = open_window(site.origin)
+        expect_status(page, "closed")
+        expect_status(page, "you are not let in")
 
 
 def test_a_token_does_not_render_the_page(site: Site, open_window: Callable[..., Page]) -> None:
