@@ -21,7 +21,8 @@ from hazoom_ws.events.base import ClientPayload, ServerEvent
 from hazoom_ws.events.connecting import Auth, Limits, Status
 from hazoom_ws.events.llm import LlmTokens
 from hazoom_ws.events.refusals import ErrorReport
-from hazoom_ws.events.stats import LlmStats
+from hazoom_ws.events.stats import LlmStats, StatsSample, StatsSeries
+from hazoom_ws.metrics.table import rows as rows_of_metrics
 from hazoom_ws.namespaces.access import AccessFeature
 from hazoom_ws.namespaces.registry import Registry, marked
 from hazoom_ws.namespaces.root import OWN_FEATURES
@@ -194,6 +195,16 @@ def test_the_contract_has_the_numbers_about_the_ai() -> None:
     below = section(text_of("events.md"), "### `stats`").partition("\n`llm` has")[2]
     named = set(re.findall(r"`(\w+)`", below.partition("\n\n")[0])) - {"closed", "open", "half_open"}
     assert named == set(LlmStats.__struct_fields__)
+
+
+def test_the_contract_has_the_numbers_of_a_sample() -> None:
+    below = section(text_of("events.md"), "### `stats_tick`").partition("\nA sample names")[2]
+    assert set(re.findall(r"`(\w+)`", below)) == set(StatsSample.__struct_fields__) == set(StatsSeries.__struct_fields__)
+
+
+def test_the_guide_has_the_table_of_metrics() -> None:
+    shown = [line for line in section(text_of("operating.md"), "## Metrics").splitlines() if line.startswith("| `")]
+    assert shown == list(rows_of_metrics())
 
 
 def test_the_contract_has_the_limits_that_status_tells() -> None:
