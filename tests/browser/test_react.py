@@ -234,6 +234,8 @@ def test_a_token_does_not_render_the_page(site: Site, open_window: Callable[...,
         assert page.evaluate("renders") == before > 0
         backend.release(gate)
         expect_messages((page,), [f"do:gated {gate}", "".join(TOKENS)])
+        own = page.evaluate("chat.ask(undefined, 'just me', 'nano')")
+        page.wait_for_function("([id, text]) => chat.answer(id).read().text === text", arg=[own, "".join(TOKENS)])
         told = page.evaluate(
             """async () => {
                 const store = new Store({ count: 0 });
