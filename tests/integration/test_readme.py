@@ -1,6 +1,5 @@
 """What the README and the guides show works as it stands."""
 
-import json
 import re
 import shlex
 import sqlite3
@@ -35,39 +34,15 @@ app.extensions["socketio"].run(app, port={port}{options})
 
 
 GUIDES = ROOT / "src" / "hazoom_ws" / "web" / "guides"
-# What the hook of the guide needs of React, which is not installed here: a state that stays, effects that run once.
-REACT = """
-const cells = [];
-export const seen = () => cells;
-export function useState(first) {
-  const at = cells.push(first) - 1;
-  return [first, (next) => { cells[at] = typeof next === "function" ? next(cells[at]) : next; }];
-}
-export function useEffect(effect) { effect(); }
-"""
-HOOK = """
-import { seen } from "react";
-import { say, ask, socket } from "./chat.js";
-import { useRoom } from "./room.js";
-
-useRoom("general");
-const isOver = new Promise((end) => socket.on("llm_complete", end));
-await new Promise((connected) => socket.on("status", connected));
-if (!(await say("general", "hello")).ok || !(await ask("general", "Why?")).ok) throw new Error("refused");
-const { request_id, response } = await isOver;
-const [messages, answers] = seen();
-console.log(JSON.stringify({ shown: messages.map(({ message }) => message), streamed: answers[request_id], response }));
-process.exit();
-"""
 
 
-def run_node(folder: Path, files: dict[str, str], *, also: dict[str, str] | None = None) -> str:
+def run_node(folder: Path, files: dict[str, str]) -> str:
     """Run the last of ``files`` beside the others and the packages of npm; return what it printed."""
     modules = folder / "node_modules"
     modules.mkdir()
     for package in (ROOT / "scripts" / "npm" / "node_modules").iterdir():
         (modules / package.name).symlink_to(package, target_is_directory=package.is_dir())
-    for name, text in {"package.json": '{"type": "module"}', **(also or {}), **files}.items():
+    for name, text in {"package.json": '{"type": "module"}', **files}.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
     command = [program("TEST_NODE", "node"), str(folder / list(files)[-1])]
@@ -93,21 +68,6 @@ def test_the_client_that_it_shows_chats_and_sees_an_answer(tmp_path: Path) -> No
     streamed, _, answer = said.partition("all: ")
     assert answer.strip()
     assert answer.split()[0] in streamed  # token by token, before it was there as a whole
-
-
-def test_the_hook_of_the_guide_shows_a_room_and_an_answer_as_it_comes(tmp_path: Path) -> None:
-    with hazoom(demo=True) as server:
-        chat, room = snippets(GUIDES / "react.md", server)
-        assert server.url in chat
-        files = {"chat.js": chat, "room.js": room, "page.js": HOOK}
-        react = {
-            "node_modules/react/index.js": REACT,
-            "node_modules/react/package.json": '{"type": "module", "main": "index.js"}',
-        }
-        told = json.loads(run_node(tmp_path, files, also=react))
-    assert told["shown"][:2] == ["hello", "Why?"]
-    assert told["response"]
-    assert told["streamed"] == told["response"]
 
 
 def test_the_application_that_it_shows_sends_into_a_room(tmp_path: Path, client: OfficialClient, async_mode: str) -> None:
