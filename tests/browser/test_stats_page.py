@@ -32,8 +32,10 @@ CARDS = [
 # How many pixels of a chart have the color of its first line, about: its edges are smoothed.
 PAINTED = """(plot) => {
   const canvas = plot.querySelector("canvas");
-  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-  const probe = new OffscreenCanvas(1, 1).getContext("2d");
+  const [copy, probe] = [canvas, { width: 1, height: 1 }].map(({ width, height }) =>
+    new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true }));
+  copy.drawImage(canvas, 0, 0);
+  const { data } = copy.getImageData(0, 0, canvas.width, canvas.height);
   probe.fillStyle = getComputedStyle(document.documentElement).getPropertyValue("--first");
   probe.fillRect(0, 0, 1, 1);
   const [red, green, blue] = probe.getImageData(0, 0, 1, 1).data;
