@@ -16,6 +16,7 @@ from hazoom_ws.access.accounts import Accounts
 from hazoom_ws.access.admission import Admission
 from hazoom_ws.access.api_keys import ApiKeys
 from hazoom_ws.access.asking import Asking
+from hazoom_ws.access.journal import Journal
 from hazoom_ws.access.origins import OriginCheck, cors_origins
 from hazoom_ws.chat.hub import Hub
 from hazoom_ws.delivery.beside import run_beside
@@ -24,6 +25,7 @@ from hazoom_ws.delivery.effects import Later
 from hazoom_ws.delivery.ending import Ending
 from hazoom_ws.delivery.ticker import Ticker
 from hazoom_ws.delivery.timers import Timers
+from hazoom_ws.events.connecting import Bye
 from hazoom_ws.live.documents.documents import Documents
 from hazoom_ws.live.documents.writer import Writer
 from hazoom_ws.live.relay import Relay
@@ -53,6 +55,7 @@ from hazoom_ws.namespaces.parts import Parts
 from hazoom_ws.namespaces.registry import Registry
 from hazoom_ws.namespaces.root import OWN_FEATURES, build_namespaces
 from hazoom_ws.namespaces.tasks import Tasks
+from hazoom_ws.schema.documents import Documents as SchemaDocuments
 from hazoom_ws.settings import Settings
 from hazoom_ws.settings.checks import checked
 from hazoom_ws.settings.sources import load_settings
@@ -143,6 +146,7 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         outbox_limit_bytes=settings.outbox_limit_bytes,
         namespaces_of=registry.namespaces_of,
     )
+    engine.parting.last_words = partial(delivery.frames_of_bye, bye=Bye(reason="slow_reader", reconnect=True))
     engine.sweeps += [delivery.look_at_log, accounts.sweep]
     timers = Timers(delivery, start_task=start_task, sleep=sleep)
 
@@ -222,6 +226,9 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         wake=timers.ensure_running,
         note_refusal=refused.note,
     )
+    if settings.log_format == "json":
+        identities.journal = Journal(accounts.get, engine.transport)
+        fan_out.on_entered = identities.journal.entered
     dispatcher = Dispatcher(
         socketio.server,
         engine,
@@ -314,7 +321,9 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
             scrape=Scrape(sources),
             delivery=delivery,
             why_not_ready=readiness.why_not,
+            documents=SchemaDocuments(registry, settings),
             backends=create_backends_blueprint(api_keys, Backends(settings, outside), parts.disconnect_user, refused.note),
+            give_way=engine.let_others,
         )
     )
 

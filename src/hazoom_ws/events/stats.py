@@ -4,7 +4,7 @@ from typing import Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
-from hazoom_ws.events.base import ClientPayload, ServerEvent
+from hazoom_ws.events.base import ClientPayload, ServerEvent, Timestamp
 
 
 class GetStats(ClientPayload, frozen=True, kw_only=True):
@@ -35,8 +35,7 @@ class UnsubscribeStats(ClientPayload, frozen=True, kw_only=True):
 class LlmStats(Struct, frozen=True, kw_only=True):
     """Percentiles are over the last thousand requests, 0 before the first; times are milliseconds since the question.
 
-    ``failures_total``: by code. ``circuit``: open while the backend is out of reach and not asked, until ``retry_at``
-    (seconds since the epoch, UTC).
+    ``failures_total``: by code. ``circuit``: open while the backend is out of reach and not asked, until ``retry_at``.
     """
 
     active: int
@@ -53,7 +52,7 @@ class LlmStats(Struct, frozen=True, kw_only=True):
     queue_ms_p99: float
     tokens_per_s_p50: float
     circuit: Literal["closed", "open", "half_open"]
-    retry_at: float | UnsetType = UNSET
+    retry_at: Timestamp | UnsetType = UNSET
 
 
 class Stats(ServerEvent, frozen=True, kw_only=True):

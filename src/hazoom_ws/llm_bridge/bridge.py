@@ -21,6 +21,7 @@ from hazoom_ws.llm_bridge.exchange import AnswerSink, Backend, Exchange, Read
 from hazoom_ws.llm_bridge.first_tokens import FirstTokens
 from hazoom_ws.llm_bridge.http_client import HttpClient
 from hazoom_ws.llm_bridge.wire import Prompt, error_event, milliseconds
+from hazoom_ws.log_fields import fields
 from hazoom_ws.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -86,7 +87,12 @@ class LlmBridge:
         self._requests_total += 1
         self.cancelled_total += 1
         queue_ms = milliseconds(asked_s, self.clock())
-        logger.info("AI request %r: cancelled in the queue, after %s ms", prompt.request_id, queue_ms)
+        logger.info(
+            "AI request %r: cancelled in the queue, after %s ms",
+            prompt.request_id,
+            queue_ms,
+            extra=_fields(prompt, "cancelled", token_count=0, duration_ms=queue_ms, queue_ms=queue_ms),
+        )
 
     def close(self) -> None:
         """Stop every request, and give back the connections that are kept for the next ones."""
@@ -160,24 +166,30 @@ class LlmBridge:
             if not exchange.prompt.stream:
                 self._note_first_token(event.ttft_ms / 1000)  # all of it came at once
             self._duration_ms.add(event.duration_ms)
-        self._note_end(exchange, event.finish_reason)
+        self._note_end(exchange, event.finish_reason, event.finish_reason)
         sink.end(event)
 
     def _failed(self, exchange: Exchange, sink: AnswerSink, error: HazoomError, cause: BaseException | None) -> None:
         if exchange not in self._active:
             return
         self.failures[error.code] += 1
-        self._note_end(exchange, f"{error} ({error.code}){f': {cause!r:.500}' if cause else ''}", level=logging.WARNING)
+        outcome = f"{error} ({error.code}){f': {cause!r:.500}' if cause else ''}"
+        self._note_end(exchange, outcome, error.code, level=logging.WARNING)
         sink.end(error_event(exchange.prompt.request_id, error, exchange.prompt.room))
 
-    def _note_end(self, exchange: Exchange, outcome: str, *, level: int = logging.INFO) -> None:
-        """Count and log; the slot is free before the asker hears of the end, so that the next question may come."""
+    def _note_end(self, exchange: Exchange, outcome: str, short: str, *, level: int = logging.INFO) -> None:
+        """Count and log; the slot is free before the asker hears of the end, so that the next question may come.
+
+        ``short`` says the outcome in one word: how it finished, or an error's code.
+        """
         self._active.discard(exchange)
         prompt, first_s, now_s = exchange.prompt, exchange.stream.first_token_s, self.clock()
         token_count = len(exchange.stream.tokens)
         queue_ms = milliseconds(exchange.asked_s, exchange.started_s)
         self._tokens_total += token_count
         self._queue_ms.add(queue_ms)
+        ttft_ms = None if first_s is None else milliseconds(exchange.asked_s, first_s)
+        duration_ms = milliseconds(exchange.asked_s, now_s)
         rate = "-"
         if first_s is not None and token_count > 1 and now_s > first_s:
             tokens_per_s = (token_count - 1) / (now_s - first_s)
@@ -190,11 +202,30 @@ class LlmBridge:
             outcome,
             token_count,
             rate,
-            "-" if first_s is None else milliseconds(exchange.asked_s, first_s),
-            milliseconds(exchange.asked_s, now_s),
+            "-" if ttft_ms is None else ttft_ms,
+            duration_ms,
             queue_ms,
             "private" if prompt.room is UNSET else "shared",
+            extra=_fields(
+                prompt, short, token_count=token_count, ttft_ms=ttft_ms, duration_ms=duration_ms, queue_ms=queue_ms
+            ),
         )
+
+
+def _fields(prompt: Prompt, outcome: str, **numbers: float | None) -> dict[str, Any]:
+    """Return what the line of a question says beside its text: which it is, and no word of it."""
+    trace = prompt.trace
+    return fields(
+        "ai_request",
+        connection=prompt.client,
+        request_id=prompt.request_id,
+        trace_id="" if trace is None else trace.trace_id,
+        span_id="" if trace is None else trace.span_id,
+        parent_span_id="" if trace is None else trace.parent_span_id,
+        outcome=outcome,
+        is_shared=prompt.room is not UNSET,
+        **numbers,
+    )
 
 
 class _Samples:

@@ -195,6 +195,7 @@ class Exchange:
                 # Where requests reads the body, it gives the connection to the next request before we know that it has.
                 keep_alive=is_stream and self._backend.read() is not None,
                 is_wanted=self._is_wanted,
+                headers=None if self.prompt.trace is None else self.prompt.trace.headers(),
             )
         except requests.ReadTimeout as error:
             raise LlmTimeout(patience_s, "the first token" if is_stream else "its answer") from error
@@ -353,8 +354,7 @@ class Exchange:
 
     def _handle_content(self, content: bytes) -> None:
         """Relay the tokens that ``content`` completes."""
-        stream = self.stream
-        has_begun = stream.first_token_s is not None
+        stream, has_begun = self.stream, self.stream.first_token_s is not None
         try:
             stream.feed(content)
         finally:

@@ -13,6 +13,7 @@ import msgspec
 from hazoom_ws.access.accounts import Accounts
 from hazoom_ws.access.admission import Admission
 from hazoom_ws.access.expiry import Expiry
+from hazoom_ws.access.journal import Journal
 from hazoom_ws.access.limits import Account
 from hazoom_ws.chat.effects import Close
 from hazoom_ws.chat.hub import Hub
@@ -42,6 +43,7 @@ class Identities:
         note_refusal: NoteRefusal,
     ) -> None:
         """``emit`` is the fan-out's; ``wake`` is called when something is to be done later."""
+        self.journal: Journal | None = None
         self.on_rights_changed: list[Callable[[Account], object]] = []  # told beside who is put out of rooms here
         self._hub = hub
         self._delivery = delivery
@@ -74,9 +76,11 @@ class Identities:
         else:
             self._admission.admit(account, auth, decide)
 
-    def close(self, session_id: str) -> None:
-        """Forget the client of a session that has ended."""
+    def close(self, session_id: str, reason: str) -> None:
+        """Forget the client of a session that has ended, for a ``reason`` of the engine's."""
         account = self._accounts.close(session_id)
+        if account is not None and self.journal is not None:
+            self.journal.left(account, reason)
         if account is not None and account.identity is not None:
             with self._delivery.turn():
                 self.expiry.forget(account)

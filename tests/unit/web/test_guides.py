@@ -18,16 +18,16 @@ import hazoom_ws
 import hazoom_ws.events
 from hazoom_ws import errors
 from hazoom_ws.events.base import ClientPayload, ServerEvent
-from hazoom_ws.events.connecting import Auth, Limits, Status, TokenRefreshed
-from hazoom_ws.events.live import StateAccepted, StatePage
-from hazoom_ws.events.llm import LlmAccepted, LlmTokens
+from hazoom_ws.events.connecting import Auth, Limits, Status
+from hazoom_ws.events.llm import LlmTokens
 from hazoom_ws.events.refusals import ErrorReport
-from hazoom_ws.events.rooms import HistoryPage, Published, RoomJoined, RoomLeft, RoomsPage
-from hazoom_ws.events.stats import LlmStats, StatsHistory, StatsSample, StatsSeries
-from hazoom_ws.metrics import table
+from hazoom_ws.events.stats import LlmStats, StatsSample, StatsSeries
+from hazoom_ws.metrics.table import rows as rows_of_metrics
 from hazoom_ws.namespaces.access import AccessFeature
-from hazoom_ws.namespaces.registry import marked
+from hazoom_ws.namespaces.registry import Registry, marked
 from hazoom_ws.namespaces.root import OWN_FEATURES
+from hazoom_ws.schema.declared import declared
+from hazoom_ws.schema.declared import fields_of as schema_fields
 from hazoom_ws.settings import FIELDS, Settings
 from hazoom_ws.settings.sources import ENVIRONMENT_PREFIX
 
@@ -110,24 +110,7 @@ CLIENT_EVENTS: dict[str, Any] = structs(ClientPayload)
 SERVER_EVENTS: dict[str, Any] = {**structs(ServerEvent), "status": Status, "error": ErrorReport}
 FEATURE_OF = {event.event: feature.name for feature in OWN_FEATURES for event in feature.events}
 FEATURE_OF |= {mark.payload_type.event: feature.name for feature in OWN_FEATURES for _, mark in marked(feature)}
-IN_A_LOG_ONLY = {"event_name"}
-ACKNOWLEDGEMENTS: dict[str, type[Struct] | None] = {
-    "join_room": RoomJoined,
-    "leave_room": RoomLeft,
-    "message": Published,
-    "get_history": HistoryPage,
-    "get_rooms": RoomsPage,
-    "typing": None,
-    "llm_request": LlmAccepted,
-    "llm_cancel": LlmAccepted,
-    "llm_resume": LlmAccepted,
-    "relay": None,
-    "state_set": StateAccepted,
-    "refresh_token": TokenRefreshed,
-    "state_get": StatePage,
-    "stats_subscribe": StatsHistory,
-    "stats_unsubscribe": None,
-}
+DECLARED = declared(Registry(OWN_FEATURES, ()), Settings())
 
 
 def section_of(name: str, *, is_sent: bool) -> str:
@@ -155,8 +138,9 @@ def wire_type(annotation: Any) -> str:
 
 def fields_of(struct: type[Struct]) -> Iterator[tuple[str, str, Any]]:
     hints = get_type_hints(struct, include_extras=True)
+    shown = {"pid", "offset", *(field.name for field in schema_fields(struct, is_sent=False))}
     for field in msgspec.structs.fields(struct):
-        if field.name not in IN_A_LOG_ONLY:
+        if field.encode_name in shown:
             yield field.encode_name, wire_type(hints[field.name]), field.default
 
 
@@ -200,8 +184,10 @@ def test_the_contract_has_the_fields_that_a_client_receives(name: str) -> None:
 def test_the_contract_has_the_fields_of_the_acknowledgements() -> None:
     table = {row[0].strip("`"): row[2] for row in rows(section(text_of("events.md"), "## Client to server"))}
     assert "[`stats`](#stats)" in table.pop("get_stats")
-    for name, struct in ACKNOWLEDGEMENTS.items():
-        assert table.pop(name) == (f"`{', '.join(struct.__struct_fields__)}`" if struct else ""), name
+    for name, sent in DECLARED.sent.items():
+        if name != "get_stats":
+            fields = [field for struct in sent.acknowledgement.structs for field in struct.__struct_fields__]
+            assert table.pop(name) == (f"`{', '.join(fields)}`" if fields else ""), name
     assert not table
 
 
@@ -218,7 +204,7 @@ def test_the_contract_has_the_numbers_of_a_sample() -> None:
 
 def test_the_guide_has_the_table_of_metrics() -> None:
     shown = [line for line in section(text_of("operating.md"), "## Metrics").splitlines() if line.startswith("| `")]
-    assert shown == list(table.rows())
+    assert shown == list(rows_of_metrics())
 
 
 def test_the_contract_has_the_limits_that_status_tells() -> None:

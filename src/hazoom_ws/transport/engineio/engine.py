@@ -76,7 +76,7 @@ class Engine(LibraryFace):
         self.lock: AbstractContextManager[Any] = threading.RLock() if self.async_mode == "threading" else nullcontext()
         self.refusals = Refusals(clock=clock)
         self.counts = Counts()
-        self.parting = Parting(clock, self.lock)
+        self.parting = Parting(clock, self.lock, self.reason.SERVER_DISCONNECT)
         self.unfinished = Unfinished(incoming_total_limit_bytes, message_timeout_s, self.lock)
         # First who has not finished a request, then who has joined nothing.
         end_one = (lambda: self.unfinished.cut_off_oldest(SHORT_OF_FILES), self.close_oldest_unjoined)
@@ -274,8 +274,8 @@ class Engine(LibraryFace):
         if session.changed is not None:
             assert session.outbox is not None
             with session.changed:
-                if reason == self.reason.SERVER_DISCONNECT and session.websocket is None:
-                    self.parting.begin(session)
+                if session.websocket is None:
+                    self.parting.begin(session, reason)
                 else:
                     session.outbox.clear()
                 session.changed.notify_all()
