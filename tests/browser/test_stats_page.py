@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, WebSocketRoute, expect
 
 from servers import ROOT, Hazoom, OfficialClient, free_port, unique, wait_until
 from tcp_proxy import tcp_proxy
@@ -196,3 +196,28 @@ def test_several_processes_have_a_choice_and_missing_samples_a_gap(server: Hazoo
         "left": ["two"],
         "newest": 29,
     }
+
+
+def test_who_has_several_processes_can_choose_one(server: Hazoom, open_window: OpenWindow) -> None:
+    """As with several processes behind one address: here each tick comes a second time, as from another one."""
+
+    def double(route: WebSocketRoute) -> None:
+        behind = route.connect_to_server()
+
+        def forward(message: str | bytes) -> None:
+            route.send(message)
+            if isinstance(message, str) and '"stats_tick"' in message:
+                route.send(re.sub(r'"process":"\w+"', '"process":"other"', message))
+
+        behind.on_message(forward)
+
+    def prepare(page: Page) -> None:
+        page.route_web_socket(re.compile("/socket.io/"), double)
+
+    window = expect_live(open_window(f"{server.url}/stats", prepare=prepare))
+    choice = window.get_by_role("combobox", name="Process")
+    expect(choice).to_be_visible()
+    expect(choice.get_by_role("option")).to_have_count(2)
+    choice.select_option("other")
+    wait_until(lambda: most(window, "Memory", "resident") > 0, "the other one's samples are shown")
+    expect(choice).to_have_value("other")

@@ -75,7 +75,7 @@ function draw() {
     fits.checked = true;
   }
   const seconds = +windows.find((radio) => radio.checked).value;
-  const newest = samples.newest();
+  const newest = samples.newest() || Date.now() / 1000;
   const found = samples.of(process, seconds);
   for (const card of cards) card.show(found, seconds, newest);
   if (about) element("about").textContent = `version ${about.version}, up for ${duration((Date.now() - about.startedMs) / 1000)}`;
