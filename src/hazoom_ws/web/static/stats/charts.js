@@ -84,7 +84,7 @@ export class Card {
       cursor: { y: false, drag: { x: false, y: false }, points: { size: 7, fill: (_, index) => line(index - 1) } },
       scales: { x: { range: () => this.#range }, y: { range: (_, __, most) => [0, Math.max(most ?? 0, this.#spec.least ?? 1) * 1.08] } },
       axes: [
-        { stroke: () => colors.quiet, grid: { show: false }, ticks: { show: false }, size: 24, gap: 2, space: 60, font: "11px system-ui, sans-serif",
+        { stroke: () => colors.quiet, grid: { show: false }, ticks: { show: false }, size: 24, gap: 2, space: 46, font: "11px system-ui, sans-serif",
           values: (_, times) => times.map((at) => clock(at, { hour: "2-digit", minute: "2-digit" })), incrs: [60, 120, 300] },
         { stroke: () => colors.quiet, grid: { stroke: () => colors.grid, width: 1 }, ticks: { show: false }, gap: 4, space: 26, incrs: STEPS, font: "11px system-ui, sans-serif",
           size: (_, labels) => 12 + 6.5 * Math.max(LABEL_CHARS, ...(labels ?? []).map((label) => label.length)),
