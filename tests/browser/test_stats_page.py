@@ -221,3 +221,19 @@ def test_who_has_several_processes_can_choose_one(server: Hazoom, open_window: O
     choice.select_option("other")
     wait_until(lambda: most(window, "Memory", "resident") > 0, "the other one's samples are shown")
     expect(choice).to_have_value("other")
+
+
+def test_who_is_logged_in_in_this_tab_sees_them_where_a_key_is_asked_for(
+    start_server: StartServer, open_window: OpenWindow
+) -> None:
+    key = "k" * 40
+    server = start_server(env={"HAZOOM_AUTH": "api_key", "HAZOOM_API_KEYS": key})
+    stranger = open_window(f"{server.url}/stats")
+    expect(stranger.locator("#connection")).to_have_text("Not logged in")
+    expect(stranger.get_by_role("alert")).to_contain_text("Log in on the chat page")
+    expect_no_violations(stranger)
+    stranger.evaluate("(key) => sessionStorage.setItem('hazoom_ws.login', JSON.stringify(key))", key)
+    stranger.reload()
+    expect_live(stranger)
+    expect_live(open_window(f"{server.url}/stats?api_key={key}"))
+    assert key not in server.log
