@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, WebSocketRoute, expect
 
 from servers import ROOT, Hazoom, OfficialClient, free_port, unique, wait_until
 from tcp_proxy import tcp_proxy
@@ -32,8 +32,10 @@ CARDS = [
 # How many pixels of a chart have the color of its first line, about: its edges are smoothed.
 PAINTED = """(plot) => {
   const canvas = plot.querySelector("canvas");
-  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-  const probe = new OffscreenCanvas(1, 1).getContext("2d");
+  const [copy, probe] = [canvas, { width: 1, height: 1 }].map(({ width, height }) =>
+    new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true }));
+  copy.drawImage(canvas, 0, 0);
+  const { data } = copy.getImageData(0, 0, canvas.width, canvas.height);
   probe.fillStyle = getComputedStyle(document.documentElement).getPropertyValue("--first");
   probe.fillRect(0, 0, 1, 1);
   const [red, green, blue] = probe.getImageData(0, 0, 1, 1).data;
@@ -194,3 +196,44 @@ def test_several_processes_have_a_choice_and_missing_samples_a_gap(server: Hazoo
         "left": ["two"],
         "newest": 29,
     }
+
+
+def test_who_has_several_processes_can_choose_one(server: Hazoom, open_window: OpenWindow) -> None:
+    """As with several processes behind one address: here each tick comes a second time, as from another one."""
+
+    def double(route: WebSocketRoute) -> None:
+        behind = route.connect_to_server()
+
+        def forward(message: str | bytes) -> None:
+            route.send(message)
+            if isinstance(message, str) and '"stats_tick"' in message:
+                route.send(re.sub(r'"process":"\w+"', '"process":"other"', message))
+
+        behind.on_message(forward)
+
+    def prepare(page: Page) -> None:
+        page.route_web_socket(re.compile("/socket.io/"), double)
+
+    window = expect_live(open_window(f"{server.url}/stats", prepare=prepare))
+    choice = window.get_by_role("combobox", name="Process")
+    expect(choice).to_be_visible()
+    expect(choice.get_by_role("option")).to_have_count(2)
+    choice.select_option("other")
+    wait_until(lambda: most(window, "Memory", "resident") > 0, "the other one's samples are shown")
+    expect(choice).to_have_value("other")
+
+
+def test_who_is_logged_in_in_this_tab_sees_them_where_a_key_is_asked_for(
+    start_server: StartServer, open_window: OpenWindow
+) -> None:
+    key = "k" * 40
+    server = start_server(env={"HAZOOM_AUTH": "api_key", "HAZOOM_API_KEYS": key})
+    stranger = open_window(f"{server.url}/stats")
+    expect(stranger.locator("#connection")).to_have_text("Not logged in")
+    expect(stranger.get_by_role("alert")).to_contain_text("Log in on the chat page")
+    expect_no_violations(stranger)
+    stranger.evaluate("(key) => sessionStorage.setItem('hazoom_ws.login', JSON.stringify(key))", key)
+    stranger.reload()
+    expect_live(stranger)
+    expect_live(open_window(f"{server.url}/stats?api_key={key}"))
+    assert key not in server.log

@@ -17,12 +17,12 @@ class GetStats(ClientPayload, frozen=True, kw_only=True):
 class SubscribeStats(ClientPayload, frozen=True, kw_only=True):
     """Ask for what the last quarter of an hour was like, and for a sample a second from now on.
 
-    ``since``: only for what came after that, seconds since the epoch, UTC; all that there is by default.
+    ``since``: only for what came after that; all that there is by default.
     """
 
     event = "stats_subscribe"
     required = False
-    since: float | UnsetType = UNSET
+    since: Timestamp | UnsetType = UNSET
 
 
 class UnsubscribeStats(ClientPayload, frozen=True, kw_only=True):
@@ -70,14 +70,14 @@ class Stats(ServerEvent, frozen=True, kw_only=True):
 
 
 class StatsSample(Struct, frozen=True, kw_only=True):
-    """What one process was like for about a second, up to ``at`` (seconds since the epoch, UTC).
+    """What one process was like for about a second, up to ``at``.
 
     Rates are per second of that time. ``ttft_ms_...``: from a question to the first token of its answer, percentiles of the
     last minute, null if no answer has begun since. ``cpu_percent``: of one processor. ``rss_mb``: resident memory, 2**20
     bytes. ``refusals``: how many there were in that time, by code.
     """
 
-    at: float
+    at: Timestamp
     connections: int
     users: int
     rooms: int
@@ -107,7 +107,7 @@ class StatsTick(ServerEvent, frozen=True, kw_only=True):
 class StatsSeries(Struct, frozen=True, kw_only=True):
     """Many samples, the oldest first: of each field of `StatsSample` a list. A quarter of the bytes that objects take."""
 
-    at: list[float]
+    at: list[Timestamp]
     connections: list[int]
     users: list[int]
     rooms: list[int]

@@ -1,6 +1,7 @@
 """What a scrape gets is what the parts say at that moment, in either format."""
 
 import math
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -8,8 +9,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from clients import Client
-from hazoom_ws import __version__
+from hazoom_ws import __version__, create_app
+from hazoom_ws.features import ClientPayload, Feature, Refused, handles
 from hazoom_ws.metrics.table import METRICS
+from hazoom_ws.settings import Settings
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 TEXT = "text/plain; version=0.0.4"
@@ -50,6 +53,7 @@ def test_the_numbers_are_those_of_the_parts(app: Any, ann: Client, bob: Client) 
     ann.call("nonsense")
     bob.call("message", {"message": ""})
     bob.call("state_set", {"values": {"a": 1}})
+    bob.call("state_set", {"values": {"a": 2}, "if_seq": {"a": 0}})
     bob.call("relay", {"channel": "cursors", "key": "bob", "data": [1, 2]})
     bob.received()
     after = scrape(app)
@@ -60,6 +64,7 @@ def test_the_numbers_are_those_of_the_parts(app: Any, ann: Client, bob: Client) 
         ("hazoom_deliveries_total", ()): 5,  # the message and the change to both, the cursor to Ann
         ("hazoom_refusals_total", (("code", "bad_payload"),)): 1,
         ("hazoom_refusals_total", (("code", "unknown_event"),)): 1,
+        ("hazoom_refusals_total", (("code", "conflict"),)): 1,
         ("hazoom_state_changes_total", ()): 1,
         ("hazoom_relay_items_total", ()): 1,
         ("hazoom_relay_frames_total", ()): 1,
@@ -106,6 +111,27 @@ def test_backends_that_are_refused_are_counted(make_app: Any) -> None:
     app = make_app(api_keys=("k" * 32,))
     assert app.test_client().get("/api/v1/rooms/a/messages").status_code == 401
     assert scrape(app)["hazoom_refusals_total", (("code", "unauthorized"),)] == 1
+
+
+class Wait(ClientPayload, frozen=True):
+    event = "wait"
+
+
+class Waits(Feature):
+    name = "waits"
+
+    @handles(Wait, waits=True)
+    def wait(self, sender: Any, payload: Wait) -> None:
+        raise Refused("too_late", "it is over")
+
+
+def test_what_a_feature_refuses_is_counted_by_its_own_code() -> None:
+    app = create_app(Settings(log_url="memory://"), features=[Waits])
+    with closing(app.extensions["hazoom_ws"]):
+        ann = Client(app)
+        ann.emit("wait", {})
+        assert ann.wait_for("error")["code"] == "too_late"
+        assert scrape(app)["hazoom_refusals_total", (("code", "too_late"),)] == 1
 
 
 def test_two_applications_count_for_themselves(make_app: Any) -> None:

@@ -1,6 +1,7 @@
 // A card with a chart: the figures of now, or of the moment one points at, and their lines. Drawn by uPlot.
 
-const SLOTS_IN_AXIS = 3.1; // digits and a letter
+const LABEL_CHARS = 3.1; // of an axis: digits and a letter
+const STEPS = Array.from({ length: 12 }, (_, power) => [1, 2, 5].map((digit) => digit * 10 ** power)).flat();
 const colors = {};
 const all = []; // cards, which show the same moment
 
@@ -83,10 +84,10 @@ export class Card {
       cursor: { y: false, drag: { x: false, y: false }, points: { size: 7, fill: (_, index) => line(index - 1) } },
       scales: { x: { range: () => this.#range }, y: { range: (_, __, most) => [0, Math.max(most ?? 0, this.#spec.least ?? 1) * 1.08] } },
       axes: [
-        { stroke: () => colors.quiet, grid: { show: false }, ticks: { show: false }, size: 24, gap: 2, space: 60, font: "11px system-ui, sans-serif",
+        { stroke: () => colors.quiet, grid: { show: false }, ticks: { show: false }, size: 24, gap: 2, space: 46, font: "11px system-ui, sans-serif",
           values: (_, times) => times.map((at) => clock(at, { hour: "2-digit", minute: "2-digit" })), incrs: [60, 120, 300] },
-        { stroke: () => colors.quiet, grid: { stroke: () => colors.grid, width: 1 }, ticks: { show: false }, gap: 4, space: 26, font: "11px system-ui, sans-serif",
-          size: (_, labels) => 12 + 6.5 * Math.max(SLOTS_IN_AXIS, ...(labels ?? []).map((label) => label.length)),
+        { stroke: () => colors.quiet, grid: { stroke: () => colors.grid, width: 1 }, ticks: { show: false }, gap: 4, space: 26, incrs: STEPS, font: "11px system-ui, sans-serif",
+          size: (_, labels) => 12 + 6.5 * Math.max(LABEL_CHARS, ...(labels ?? []).map((label) => label.length)),
           values: (_, values) => values.map((value) => `${format(value)}${unit.trim() === "%" ? " %" : ""}`) },
       ],
       series: [{}, ...series.map((_, index) => ({

@@ -2,6 +2,18 @@
 
 const ANSWER_MS = 10000;
 const AGAIN_MS = 3000; // after an answer that did not come, or said "later"
+const SECRET_KEY = "hazoom_ws.login"; // under which the chat page keeps what it was let in with, in this tab
+
+// The API key or token for the server, if it asks for one; "" if none is known here.
+function secret() {
+  try {
+    const kept = JSON.parse(sessionStorage.getItem(SECRET_KEY));
+    if (typeof kept === "string") return kept;
+  } catch {
+    // the browser keeps nothing for pages, or something else
+  }
+  return new URLSearchParams(location.search).get("api_key") ?? "";
+}
 
 export class Connection {
   #socket;
@@ -11,11 +23,18 @@ export class Connection {
   // ``handlers``: onState(state, detail), onHistory(history), onSample(process, sample), since(): what is there already.
   constructor(handlers) {
     this.#handlers = handlers;
-    const socket = (this.#socket = io("/stats", { transports: ["websocket", "polling"], tryAllTransports: true }));
+    const socket = (this.#socket = io("/stats", {
+      transports: ["websocket", "polling"],
+      tryAllTransports: true,
+      auth: (use) => use(secret() ? { api_key: secret(), token: secret() } : {}), // only the server knows which it is
+    }));
     socket.on("connect", () => this.#subscribe());
     socket.on("stats_tick", ({ process, sample }) => handlers.onSample(process, sample));
     socket.on("disconnect", () => this.#lose());
-    socket.on("connect_error", (error) => this.#lose(socket.active ? "" : error.message));
+    socket.on("connect_error", (error) => {
+      const isStranger = error.data?.code === "unauthorized" && !error.data.retry;
+      this.#lose(socket.active ? "" : error.message, isStranger ? "stranger" : "refused");
+    });
     // The browser knows at once; the connection finds out when nothing has come for a while.
     window.addEventListener("offline", () => this.#handlers.onState("offline", ""));
     window.addEventListener("online", () => socket.connected && this.#subscribe());
@@ -41,8 +60,8 @@ export class Connection {
     }
   }
 
-  #lose(why = "") {
+  #lose(why = "", state = "refused") {
     clearTimeout(this.#again);
-    this.#handlers.onState(this.#socket.active ? "offline" : "refused", why);
+    this.#handlers.onState(this.#socket.active ? "offline" : state, why);
   }
 }

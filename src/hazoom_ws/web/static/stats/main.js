@@ -9,6 +9,7 @@ const STATES = {
   connected: "Live",
   offline: "No connection – trying again",
   refused: "No connection",
+  stranger: "Not logged in",
 };
 const element = (id) => document.getElementById(id);
 const read = (field) => (sample) => sample[field];
@@ -54,7 +55,8 @@ new Connection({
   onState(state, detail) {
     document.body.dataset.state = state;
     element("connection").textContent = STATES[state];
-    element("problem").hidden = !detail;
+    element("login").hidden = state !== "stranger";
+    element("problem").hidden = !detail || state === "stranger";
     element("problem").textContent = detail && `The server does not show its statistics: ${detail}.`;
   },
   onHistory(history) {
@@ -75,7 +77,7 @@ function draw() {
     fits.checked = true;
   }
   const seconds = +windows.find((radio) => radio.checked).value;
-  const newest = samples.newest();
+  const newest = samples.newest() || Date.now() / 1000;
   const found = samples.of(process, seconds);
   for (const card of cards) card.show(found, seconds, newest);
   if (about) element("about").textContent = `version ${about.version}, up for ${duration((Date.now() - about.startedMs) / 1000)}`;
