@@ -361,6 +361,7 @@ OF_OTHERS = {
     "blocked by CORS policy",
     "transport close",
     "Connection refused",
+    "Error during WebSocket handshake: Unexpected response code: 400",
 }
 
 
