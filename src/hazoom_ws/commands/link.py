@@ -1,6 +1,6 @@
 """A connection to a running server, for the commands that are clients of it: python-socketio's own client.
 
-Its handlers run in threads of the library and do nothing but put what came into a queue; the command takes it from there in
+Its handlers run in the thread that reads, and do nothing but put what came into a queue; the command takes it from there in
 the order in which it was sent, and is the only one that says anything. A link is opened once: who wants to come back opens
 another one.
 """
@@ -16,13 +16,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
-import socketio
 from socketio.exceptions import SocketIOError
 
 from hazoom_ws.access.redaction import without_secrets
 from hazoom_ws.commands import CommandFailed
 from hazoom_ws.commands.asking import reason_of, session_for
 from hazoom_ws.commands.listening import local_url
+from hazoom_ws.commands.python_socketio_client_overrides import ClientInOrder
 from hazoom_ws.names import escaped
 from hazoom_ws.settings import SettingsError
 from hazoom_ws.settings.sources import CLIENT_PREFIX, load_settings
@@ -114,7 +114,7 @@ class Link:
         self._is_closed = False
         self._lost = threading.Event()
         self._refusal: Any = None
-        client = socketio.Client(reconnection=False, handle_sigint=False, http_session=session_for(url))
+        client = ClientInOrder(reconnection=False, handle_sigint=False, http_session=session_for(url))
         client.on("*", lambda event, *arguments: self._put(event, arguments[0] if arguments else None))
         client.on("connect_error", self._on_refusal)
         client.on("disconnect", self._on_end)

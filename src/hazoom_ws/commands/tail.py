@@ -132,6 +132,8 @@ class _Follower:
                 self._show([payload])
             elif event == "room_left" and payload.get("room") == self._room:
                 raise CommandFailed("this room may not be read any more")
+            elif event == "bye" and payload.get("reconnect") is False:
+                raise CommandFailed(f"the server has ended this: {escaped(str(payload.get('reason')))}")
             elif event == "error" and payload.get("code") == "unauthorized":
                 note(str(payload.get("message")))
 
