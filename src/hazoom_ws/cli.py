@@ -17,7 +17,7 @@ from contextlib import closing
 import msgspec
 from flask import Flask
 
-from hazoom_ws.access.json_logs import JsonFormatter
+from hazoom_ws.access.json_logs import JsonFormatter, log_crashes
 from hazoom_ws.access.redaction import RedactingFormatter, without_secrets
 from hazoom_ws.app import create_app
 from hazoom_ws.commands import PROGRAM, Parser, program_name, summaries
@@ -52,6 +52,8 @@ def _run(options: argparse.Namespace) -> None:
     log = logging.StreamHandler()
     text = RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     log.setFormatter(JsonFormatter() if settings.log_format == "json" else text)
+    if settings.log_format == "json":
+        log_crashes()
     logging.basicConfig(level=settings.log_level.upper(), handlers=[log])
     for library in ("urllib3", "werkzeug", "flask_cors"):
         logging.getLogger(library).setLevel(logging.WARNING)  # below it they log every request

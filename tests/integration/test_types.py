@@ -102,7 +102,7 @@ def test_the_command_writes_them() -> None:
     ]
     for arguments, text in (([], WITH_FEATURES.typescript), (["--asyncapi"], WITH_FEATURES.asyncapi)):
         command = [sys.executable, "-m", "hazoom_ws", "types", *arguments, *features]
-        done = subprocess.run(command, cwd=ROOT / "tests", capture_output=True, timeout=DEADLINE_S, check=True)
+        done = subprocess.run(command, cwd=ROOT / "tests", capture_output=True, timeout=4 * DEADLINE_S, check=True)
         assert done.stdout.decode() == text
         assert done.stderr == b""
 
@@ -111,7 +111,7 @@ def test_what_the_server_says_is_what_the_types_say() -> None:
     with hazoom(demo=True) as server:
         command = [program("TEST_NODE", "node"), str(ROOT / "tests" / "integration" / "types_client.cjs"), server.url]
         env = os.environ | {"NODE_PATH": str(NPM)}
-        done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=True, env=env)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=4 * DEADLINE_S, check=True, env=env)
     told, said = json.loads(done.stdout), declared(Registry(OWN_FEATURES, ()), Settings())
     assert told["received"].keys() == said.received.keys() - {"bye", "llm_queued", "llm_error"}
     for event, all_of_it in told["received"].items():

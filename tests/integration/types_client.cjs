@@ -32,6 +32,10 @@ async function main() {
   await ask(ann, "get_history", { room: "team" });
   await ask(ann, "get_rooms");
   await ask(ann, "get_stats");
+  const isSampled = until(ann, "stats_tick");
+  await ask(ann, "stats_subscribe");
+  await isSampled;
+  await ask(ann, "stats_unsubscribe");
   const isRelayed = until(ben, "relay");
   await ask(ann, "relay", { room: "team", channel: "cursor", key: "me", data: { x: 1 } });
   await isRelayed;

@@ -20,12 +20,13 @@ PACKAGE = "hazoom_ws"
 # What each room may import of the others; app, cli, __init__ and __main__ see what they like. A room that is within another
 # one is a room of its own. Within a room modules import each other as they like, but never in a circle. ``features`` is
 # what applications import, and nobody else.
-BASE = {"errors", "names", "settings", "deadlines", "log_fields", "states", "trace_context", "version"}
+BASE = {"errors", "names", "settings", "deadlines", "histograms", "log_fields", "states", "trace_context", "version"}
 STANDING_ON_CHAT = BASE | {"events", "message_log", "chat"}
 ALLOWED = {
     "errors": set(),
     "names": set(),
     "deadlines": set(),
+    "histograms": set(),
     "log_fields": set(),
     "states": set(),
     "trace_context": set(),
@@ -40,7 +41,7 @@ ALLOWED = {
     "live": STANDING_ON_CHAT,
     "delivery": STANDING_ON_CHAT | {"transport.socketio"},
     "features": BASE | {"events", "chat", "namespaces"},
-    "metrics": STANDING_ON_CHAT | {"llm_bridge"},
+    "metrics": STANDING_ON_CHAT | {"llm_bridge", "live", "delivery", "transport.engineio", "transport.socketio"},
     "namespaces": STANDING_ON_CHAT | {"access", "delivery", "live", "llm_bridge", "metrics", "transport.socketio"},
     "schema": BASE | {"events", "namespaces"},
     "web": STANDING_ON_CHAT | {"access", "delivery", "metrics", "schema"},
@@ -48,7 +49,7 @@ ALLOWED = {
     "transport.http": set(),
     "transport.websocket": {"transport.http"},
     "transport.bounds": {"deadlines", "log_fields"},
-    "transport.engineio": {"deadlines", "transport.bounds", "transport.http", "transport.websocket"},
+    "transport.engineio": {"deadlines", "histograms", "transport.bounds", "transport.http", "transport.websocket"},
     "transport.socketio": {"deadlines", "errors", "transport.bounds", "transport.engineio", "transport.websocket"},
     "transport.serving": {"deadlines", "transport.bounds", "transport.engineio", "transport.http", "transport.websocket"},
 }

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import sys
+import threading
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,6 +11,8 @@ import msgspec
 
 from hazoom_ws.access.redaction import redact
 from hazoom_ws.log_fields import fields_of
+
+logger = logging.getLogger(__name__)
 
 
 class JsonFormatter(logging.Formatter):
@@ -34,3 +38,15 @@ class JsonFormatter(logging.Formatter):
             return msgspec.json.encode(line).decode()
         except (TypeError, ValueError):  # half a character, or an object that only `str` knows
             return json.dumps(line, default=str)
+
+
+def log_crashes() -> None:
+    """Have the log say what Python itself would print beside it: exceptions that nobody handles, and warnings."""
+    sys.excepthook = lambda kind, error, trace: logger.critical("it crashed", exc_info=(kind, error, trace))
+
+    def of_thread(crash: threading.ExceptHookArgs) -> None:
+        error = crash.exc_value or crash.exc_type()
+        logger.error("a thread crashed", exc_info=(crash.exc_type, error, crash.exc_traceback))
+
+    threading.excepthook = of_thread
+    logging.captureWarnings(True)

@@ -13,7 +13,7 @@ class LlmRequest(ClientPayload, frozen=True, kw_only=True):
     """Ask the AI: alone, or with ``room`` for all who are in it. The same ``request_id`` again asks once.
 
     ``document``: the answer is written there too, to the end of its shared text ``text``. ``on_error`` "remove": what was
-    written is taken back if the answer fails. ``traceparent`` and ``tracestate``: see `hazoom_ws.trace_context`.
+    written is taken back if the answer fails. ``traceparent`` and ``tracestate``: as W3C Trace Context has them.
     """
 
     event = "llm_request"

@@ -16,8 +16,9 @@ from msgspec import UNSET
 from hazoom_ws.errors import HazoomError, Internal, LlmUnavailable, ShuttingDown
 from hazoom_ws.events.base import retry_at
 from hazoom_ws.events.stats import LlmStats
-from hazoom_ws.llm_bridge.circuit_breaker import CircuitBreaker
+from hazoom_ws.llm_bridge.circuit_breaker import CircuitBreaker, State
 from hazoom_ws.llm_bridge.exchange import AnswerSink, Backend, Exchange, Read
+from hazoom_ws.llm_bridge.first_tokens import FirstTokens
 from hazoom_ws.llm_bridge.http_client import HttpClient
 from hazoom_ws.llm_bridge.wire import Prompt, error_event, milliseconds
 from hazoom_ws.log_fields import fields
@@ -45,12 +46,14 @@ class LlmBridge:
         self.clock = clock
         self._breaker = CircuitBreaker(settings.llm_circuit_failures_count, settings.llm_circuit_pause_s, clock)
         http = HttpClient(settings.llm_url, settings.llm_streams_limit)
-        self._backend = Backend(settings, http, self._breaker, clock, read, give_way)
+        self._backend = Backend(settings, http, self._breaker, clock, read, give_way, self._note_first_token)
         self._start_task = start_task
         self._takes_new = True
         self._active: set[Exchange] = set()
-        self._requests_total = self._tokens_total = self._cancelled_total = 0
-        self._failures: Counter[str] = Counter()  # by code
+        self._requests_total = self._tokens_total = 0
+        self.finished_total = self.cancelled_total = 0
+        self.failures: Counter[str] = Counter()  # by code
+        self.first_tokens = FirstTokens(clock)
         self._ttft_ms = _Samples()
         self._duration_ms = _Samples()
         self._queue_ms = _Samples()
@@ -82,7 +85,7 @@ class LlmBridge:
     def note_cancelled(self, prompt: Prompt, asked_s: float) -> None:
         """Count and log a question that was cancelled before it was asked."""
         self._requests_total += 1
-        self._cancelled_total += 1
+        self.cancelled_total += 1
         queue_ms = milliseconds(asked_s, self.clock())
         logger.info(
             "AI request %r: cancelled in the queue, after %s ms",
@@ -103,15 +106,30 @@ class LlmBridge:
             exchange.expire()
         return _EXPIRY_INTERVAL_S if self._active else None
 
+    @property
+    def active_count(self) -> int:
+        """Answers that run."""
+        return len(self._active)
+
+    @property
+    def tokens_total(self) -> int:
+        """Tokens that have come, those of running answers too."""
+        return self._tokens_total + sum(len(exchange.stream.tokens) for exchange in list(self._active))
+
+    @property
+    def circuit(self) -> State:
+        """Whether the backend is asked, see `CircuitBreaker`."""
+        return self._breaker.state
+
     def stats(self, queued_count: int) -> LlmStats:
         """Return the numbers of all answers so far; ``queued_count`` of them wait."""
         return LlmStats(
-            active=len(self._active),
+            active=self.active_count,
             queued=queued_count,
             requests_total=self._requests_total,
-            cancelled_total=self._cancelled_total,
-            failures_total=dict(self._failures),
-            tokens_total=self._tokens_total + sum(len(exchange.stream.tokens) for exchange in list(self._active)),
+            cancelled_total=self.cancelled_total,
+            failures_total=dict(self.failures),
+            tokens_total=self.tokens_total,
             ttft_ms_p50=self._ttft_ms.percentile(0.50),
             ttft_ms_p99=self._ttft_ms.percentile(0.99),
             duration_ms_p50=self._duration_ms.percentile(0.50),
@@ -119,9 +137,13 @@ class LlmBridge:
             queue_ms_p50=self._queue_ms.percentile(0.50),
             queue_ms_p99=self._queue_ms.percentile(0.99),
             tokens_per_s_p50=self._tokens_per_s.percentile(0.50),
-            circuit=self._breaker.state,
+            circuit=self.circuit,
             retry_at=retry_at(self._breaker.wait_s or None),
         )
+
+    def _note_first_token(self, after_s: float) -> None:
+        self.first_tokens.note(after_s)
+        self._ttft_ms.add(milliseconds(0.0, after_s))
 
     def _run(self, exchange: Exchange, sink: AnswerSink) -> None:
         try:
@@ -138,9 +160,11 @@ class LlmBridge:
             return
         event = exchange.completion()
         if event.finish_reason == "cancelled":
-            self._cancelled_total += 1
+            self.cancelled_total += 1
         else:
-            self._ttft_ms.add(event.ttft_ms)
+            self.finished_total += 1
+            if not exchange.prompt.stream:
+                self._note_first_token(event.ttft_ms / 1000)  # all of it came at once
             self._duration_ms.add(event.duration_ms)
         self._note_end(exchange, event.finish_reason, event.finish_reason)
         sink.end(event)
@@ -148,7 +172,7 @@ class LlmBridge:
     def _failed(self, exchange: Exchange, sink: AnswerSink, error: HazoomError, cause: BaseException | None) -> None:
         if exchange not in self._active:
             return
-        self._failures[error.code] += 1
+        self.failures[error.code] += 1
         outcome = f"{error} ({error.code}){f': {cause!r:.500}' if cause else ''}"
         self._note_end(exchange, outcome, error.code, level=logging.WARNING)
         sink.end(error_event(exchange.prompt.request_id, error, exchange.prompt.room))

@@ -110,7 +110,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
             self._tell_failure(sid, self._noted_when_kept(event, sid, result))
 
     def _noted_when_kept(self, event: ClientEvent, sid: str, result: WhenKept) -> dict[str, Any]:
-        reply = reply_when_kept(event, result)
+        reply = reply_when_kept(event, result, self.parts.refused.note)
         if "error" in reply:
             self._note_refusal(event, sid, reply["error"])
         return reply
@@ -147,6 +147,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
         return call(clients, parse(payload_type, args[0], settings))
 
     def _refuse(self, event: ClientEvent, sid: str, error: HazoomError) -> dict[str, Any] | None:
+        self.parts.refused.note(error.code)
         report = report_of(error, event[:_QUOTED_CHARS])
         self._note_refusal(event, sid, report)
         if event.wants_acknowledgement:
@@ -185,6 +186,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
                 delivery.add(Later(accept(**delivery.greeting(clients, self.namespace))))
                 self._greet(client.sid, clients, identity.offset, has_recovered=has_recovered)
                 return
+        self.parts.refused.note(report.code)
         raise RefusedError(report.message, msgspec.to_builtins(report))
 
     def _connect(self, client: Client, account: Account, auth: object) -> tuple[ClientSet, Auth, bool]:

@@ -22,7 +22,7 @@ from hazoom_ws.delivery.effects import Later
 from hazoom_ws.errors import HazoomError, NotAllowed, Unauthorized
 from hazoom_ws.events.connecting import Bye, RefreshToken, TokenRefreshed
 from hazoom_ws.events.refusals import report_of
-from hazoom_ws.namespaces.replies import fields_of, refusal
+from hazoom_ws.namespaces.replies import NoteRefusal, fields_of, refusal
 from hazoom_ws.transport.socketio.dispatch import Deferred
 
 REFRESH = RefreshToken.event
@@ -40,6 +40,7 @@ class Identities:
         *,
         emit: Callable[..., None],
         wake: Callable[[], None],
+        note_refusal: NoteRefusal,
     ) -> None:
         """``emit`` is the fan-out's; ``wake`` is called when something is to be done later."""
         self.journal: Journal | None = None
@@ -49,6 +50,7 @@ class Identities:
         self._accounts = accounts
         self._admission = admission
         self._emit = emit
+        self._note_refusal = note_refusal
         self.expiry = Expiry(tell=self._tell_expired, end=self._end_expired, find=accounts.get, wake=wake)
 
     def admit(self, account: Account, auth: object, then: Callable[[Any], None]) -> None:
@@ -62,6 +64,7 @@ class Identities:
                     self.expiry.watch(account)
                 then(None)
             else:
+                self._note_refusal(error.code)
                 report = report_of(error, "connect")
                 then({"message": report.message, "data": msgspec.to_builtins(report)})
 
@@ -92,7 +95,7 @@ class Identities:
     def _refresh(self, account: Account, token: str, send: Callable[[Any], None]) -> None:
         def answer(error: HazoomError | None) -> None:
             with self._delivery.turn():
-                reply = refusal(error, REFRESH) if error is not None else self._refreshed(account)
+                reply = refusal(error, REFRESH, self._note_refusal) if error is not None else self._refreshed(account)
                 self._delivery.add(Later(send, reply))
 
         with self._delivery.turn():

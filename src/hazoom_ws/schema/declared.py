@@ -27,7 +27,8 @@ from hazoom_ws.settings import Settings
 class Acknowledgement(NamedTuple):
     """What an acknowledgement has beside ``ok``: the fields of one of ``structs``, none if there is no struct.
 
-    ``is_known`` False: it can have anything. ``may_have_seq``: its handler may keep something, whose ``seq`` it has then.
+    ``is_known`` False: it can have anything. ``may_have_seq``: its handler, which does not wait, may keep something,
+    whose ``seq`` it has then.
     """
 
     structs: tuple[type[Struct], ...] = ()
@@ -99,7 +100,7 @@ def _sent_of(feature: type[Feature]) -> Iterator[Sent]:
     keeps = not issubclass(feature, OwnFeature) and any(event.is_kept for event in feature.events)
     for method, mark in marked(feature):
         payload = mark.payload_type
-        answer = _acknowledgement(mark.acknowledged_with or _returned(method), may_have_seq=keeps)
+        answer = _acknowledgement(mark.acknowledged_with or _returned(method), may_have_seq=keeps and not mark.waits)
         yield Sent(payload.event, payload, doc_of(payload) or _own_doc(method), payload.required, answer)
 
 

@@ -102,7 +102,11 @@ def typescript(declared: Declared) -> str:
         "What clients send. Each event can be answered, by its last argument or with `emitWithAck`.",
         map(writer.sent, declared.sent.values()),
     )
-    served = _interface("Namespaces", "What each namespace carries.", _namespaces(declared))
+    served = _interface(
+        "Namespaces",
+        "What each namespace carries. Documents (`/yjs|name`) and boards (`/excalidraw`) speak the protocols of others.",
+        _namespaces(declared),
+    )
     codes = " | ".join(map(json.dumps, declared.codes))
     head = _HEAD.format(version=__version__, codes=codes, refusal=refusal)
     return "\n".join([head, *writer.written(), received, sent, served]) + _SOCKET

@@ -22,7 +22,7 @@ from hazoom_ws.version import __version__
 FOLDER = Path(__file__).parent / "guides"
 # In the order in which somebody new reads them; one that is not named comes last.
 GROUPS = {
-    "Building": ("react", "django", "live", "features"),
+    "Building": ("react", "django", "live", "features", "embedding"),
     "The contract": ("events", "guarantees", "security", "settings"),
     "Running": ("deploying", "operating", "troubleshooting"),
     "The project": ("comparing", "architecture", "contributing", "changes"),

@@ -12,6 +12,7 @@ from hazoom_ws.access.pages import CHALLENGE, local_reader, may_see_pages, names
 from hazoom_ws.chat.hub import Hub
 from hazoom_ws.chat.rights import EVERYTHING, NOTHING
 from hazoom_ws.delivery.delivery import Delivery
+from hazoom_ws.metrics.prometheus import Scrape
 from hazoom_ws.metrics.statistics import Statistics
 from hazoom_ws.schema.documents import Documents
 from hazoom_ws.settings import Settings
@@ -38,6 +39,7 @@ def create_blueprint(
     *,
     hub: Hub,
     statistics: Statistics,
+    scrape: Scrape,
     delivery: Delivery,
     why_not_ready: Callable[[], str | None],
     documents: Documents,
@@ -74,6 +76,10 @@ def create_blueprint(
     @blueprint.get("/board")
     def board() -> Response:
         return _page("board.html") if may_see() else _ask_for_key()
+
+    @blueprint.get("/stats")
+    def stats() -> Response:
+        return _page("stats.html") if may_see() else _ask_for_key()
 
     add_guides(blueprint, may_see, _ask_for_key, give_way)
 
@@ -116,6 +122,13 @@ def create_blueprint(
         with delivery.turn():
             stats = msgspec.to_builtins(statistics.snapshot(rights))
         return _json(status="healthy", service=SERVICE, version=__version__, **stats)
+
+    @blueprint.get("/metrics")
+    def metrics() -> Response:
+        if not may_see():
+            return _ask_for_key()
+        body, content_type = scrape.answer(flask.request.headers.get("Accept", ""))
+        return Response(body, headers={"Cache-Control": "no-store"}, content_type=content_type)
 
     return blueprint
 

@@ -3,11 +3,13 @@
 import json
 import logging
 import sys
+import threading
+import warnings
 from typing import Any
 
 import pytest
 
-from hazoom_ws.access.json_logs import JsonFormatter
+from hazoom_ws.access.json_logs import JsonFormatter, log_crashes
 from hazoom_ws.log_fields import fields
 
 
@@ -55,3 +57,22 @@ def test_a_trace_is_one_field_and_nothing_shows_a_secret() -> None:
     assert line["exception"].startswith("Traceback")
     assert line["exception"].endswith("token=*** failed")
     assert "s3cret" not in json.dumps(line)
+
+
+def test_what_python_would_print_is_logged_too(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (sys, threading):
+        monkeypatch.setattr(module, "excepthook", module.excepthook)  # given back after the test
+    try:
+        with warnings.catch_warnings(action="always"):
+            log_crashes()
+            crash = threading.Thread(target=lambda: 1 / 0)
+            crash.start()
+            crash.join()
+            sys.excepthook(ValueError, ValueError("nobody handles it"), None)
+            warnings.warn("this is old", DeprecationWarning, stacklevel=1)
+    finally:
+        logging.captureWarnings(False)
+    thread, program, warning = caplog.records
+    assert line_of("x", exc_info=thread.exc_info)["exception"].endswith("ZeroDivisionError: division by zero")
+    assert line_of("x", exc_info=program.exc_info)["exception"] == "ValueError: nobody handles it"
+    assert "this is old" in warning.getMessage()

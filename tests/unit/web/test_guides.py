@@ -21,7 +21,8 @@ from hazoom_ws.events.base import ClientPayload, ServerEvent
 from hazoom_ws.events.connecting import Auth, Limits, Status
 from hazoom_ws.events.llm import LlmTokens
 from hazoom_ws.events.refusals import ErrorReport
-from hazoom_ws.events.stats import LlmStats
+from hazoom_ws.events.stats import LlmStats, StatsSample, StatsSeries
+from hazoom_ws.metrics.table import rows as rows_of_metrics
 from hazoom_ws.namespaces.access import AccessFeature
 from hazoom_ws.namespaces.registry import Registry, marked
 from hazoom_ws.namespaces.root import OWN_FEATURES
@@ -196,6 +197,16 @@ def test_the_contract_has_the_numbers_about_the_ai() -> None:
     assert named == set(LlmStats.__struct_fields__)
 
 
+def test_the_contract_has_the_numbers_of_a_sample() -> None:
+    below = section(text_of("events.md"), "### `stats_tick`").partition("\nA sample names")[2]
+    assert set(re.findall(r"`(\w+)`", below)) == set(StatsSample.__struct_fields__) == set(StatsSeries.__struct_fields__)
+
+
+def test_the_guide_has_the_table_of_metrics() -> None:
+    shown = [line for line in section(text_of("operating.md"), "## Metrics").splitlines() if line.startswith("| `")]
+    assert shown == list(rows_of_metrics())
+
+
 def test_the_contract_has_the_limits_that_status_tells() -> None:
     below = section(text_of("events.md"), "### `status`").partition("\n`limits` has")[2]
     assert set(re.findall(r"`(\w+)`", below)) == set(Limits.__struct_fields__)
@@ -338,3 +349,34 @@ def test_the_drawing_shows_classes_that_exist() -> None:
     assert drawing
     classes = {name for path in MODULES.values() for name in members(ast.parse(path.read_text(encoding="utf-8")))}
     assert set(re.findall(r"\b[A-Z]\w+", drawing[1])) <= classes | {"None"}
+
+
+# Texts of ours
+
+# What others say: browsers, and what only stands for something.
+OF_OTHERS = {
+    "ERR_CONNECTION_REFUSED",
+    "xhr poll error",
+    "websocket error",
+    "blocked by CORS policy",
+    "transport close",
+    "Connection refused",
+    "Error during WebSocket handshake: Unexpected response code: 400",
+}
+
+
+def said_in_the_source() -> str:
+    """Return the source as one text in which a text that is written in pieces is one, and what is filled in is a blank."""
+    source = "\n".join(path.read_text(encoding="utf-8") for path in MODULES.values())
+    return re.sub(r"\s+", " ", re.sub(r"\{[^{}]*\}|%[\w.]*[a-z]", " ", re.sub(r'"\s*\n\s*f?"', "", source))).lower()
+
+
+def test_the_lines_that_troubleshooting_quotes_are_those_of_the_code() -> None:
+    source = said_in_the_source()
+    cells = [row[0] for part in text_of("troubleshooting.md").split("\n## ") for row in rows(part)]
+    quoted = {quote for cell in cells for quote in re.findall(r"`([^`]+)`", cell) if " " in quote} - OF_OTHERS
+    assert len(quoted) > 15
+    for quote in quoted:
+        pieces = re.split(r"\.\.\.|:|'[^']*'|\"[^\"]*\"|/\S+|\b[\d.]+\w*\b|--port|[A-Z]+_[A-Z_]+|\bon\b|\(", quote)
+        for piece in (piece.strip(" ;:,()") for piece in pieces):
+            assert len(piece) < 12 or piece.lower() in source, (quote, piece)

@@ -118,6 +118,7 @@ def _stream(settings: Settings, limit_s: float) -> Finding:
             clock=time.monotonic,
             read=lambda: None,
             give_way=lambda: None,
+            note_first_token=lambda _: None,
         )
         prompt = Prompt(
             request_id="check",
