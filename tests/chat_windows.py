@@ -29,7 +29,7 @@ def button(window: Page, name: str) -> Locator:
 
 
 def stored(**values: Any) -> Callable[[Page], None]:
-    """Return what prepares a page with values in the browser's storage, as from an earlier visit: ``name``, ``theme`` ..."""
+    """Return what prepares a page with values in the browser's storage, as from an earlier visit."""
     script = "".join(
         f"localStorage.getItem({key}) ?? localStorage.setItem({key}, {json.dumps(json.dumps(value))});"
         for key, value in ((json.dumps(f"hazoom_ws.{name}"), value) for name, value in values.items())

@@ -3,6 +3,7 @@
 
 const ITEMS_LIMIT = 300;
 const PAGE_COUNT = 50;
+const REFUSED_MS = 1000;
 
 // An item: {key, kind, epoch, order, sub, seq?, id?, user, text, at, requestId?, answer?, isPrivate?}. ``kind``: message, prompt,
 // answer, gap. Items are in the order of epoch (grows when a server has forgotten everything and counts anew), order (the
@@ -141,13 +142,20 @@ export class Timeline {
 
   // ---- pages
 
+  // One page at a time. After a refusal (of who scrolls faster than the server wants to be asked) it waits a while.
   #page(range, onPage) {
     if (this.#loading) return;
     this.#loading = true;
     this.#connection.request("get_history", { room: this.#room, limit: PAGE_COUNT, ...range }, (reply) => {
-      this.#loading = false;
-      if (reply.ok) onPage(reply);
-      else this.onChange();
+      if (reply.ok) {
+        this.#loading = false;
+        onPage(reply);
+        return;
+      }
+      setTimeout(() => {
+        this.#loading = false;
+        this.onChange();
+      }, REFUSED_MS);
     });
   }
 
