@@ -93,7 +93,7 @@ def ask(window: Page, question: str, *, level: str | None = None, scope: str | N
 
 
 def rename(window: Page, name: str) -> None:
-    button(window, "Settings").click()
+    window.locator("#me").click()
     field(window, "Your name").fill(name)
     button(window, "Done").click()
     expect_entered(window, name)
@@ -144,7 +144,8 @@ def expect_axe_is_content(window: Page, what: str) -> None:
     if not window.evaluate("typeof axe !== 'undefined'"):
         window.evaluate(AXE.read_text(encoding="utf-8"))
     violations = window.evaluate("axe.run().then(({ violations }) => violations)")
-    assert [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in violations] == [], what
+    found = [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in violations]
+    assert found == [], f"{what}: {found}"
 
 
 def pause_clock(window: Page) -> None:

@@ -399,7 +399,7 @@ def test_sound_and_notifications_come_only_when_asked_for_and_one_does_not_look(
     assert ann.evaluate("calls") == []
     if how == "a sound":
         return
-    button(ann, "Settings").click()
+    ann.locator("#me").click()
     ann.get_by_label(label).check()
     button(ann, "Done").click()
     say(bob, "Ann looks")
@@ -414,7 +414,7 @@ def test_sound_and_notifications_come_only_when_asked_for_and_one_does_not_look(
     say(bob, "for whoever is away")
     wait_until(lambda: ann.evaluate("calls.length") == 2, "another one")
     ann.reload()
-    button(ann, "Settings").click()
+    ann.locator("#me").click()
     expect(ann.get_by_label(label)).to_be_checked()
 
 

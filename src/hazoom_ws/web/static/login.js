@@ -22,7 +22,8 @@ export class Login {
   constructor(onSecret) {
     this.#onSecret = onSecret;
     // Who opened the page with a key in its address has said it already.
-    this.#secret = read(SECRET_KEY, null, "sessionStorage") ?? new URLSearchParams(location.search).get("api_key");
+    const kept = read(SECRET_KEY, null, "sessionStorage");
+    this.#secret = typeof kept === "string" ? kept : new URLSearchParams(location.search).get("api_key");
     this.#wasTried = Boolean(this.#secret);
   }
 

@@ -21,9 +21,10 @@ export class Composer {
   // ``handlers``: onSend({text, level?, isPrivate?}) returns whether it was taken; onTyping(isTyping), onProblem(text or null).
   constructor(handlers) {
     this.#handlers = handlers;
-    const { level = "super", scope = "room" } = read(MODE_KEY, {});
-    element("level").value = level;
-    element("scope").value = scope;
+    const kept = read(MODE_KEY, {});
+    for (const id of ["level", "scope"]) {
+      if ([...element(id).options].some(({ value }) => value === kept[id])) element(id).value = kept[id];
+    }
     element("composer").addEventListener("submit", (event) => {
       event.preventDefault();
       this.#send();

@@ -121,6 +121,7 @@ export class MarkdownView {
     for (const element of fragment.querySelectorAll("[class]:not(figure, figure *)")) element.removeAttribute("class");
     for (const link of fragment.querySelectorAll("a")) {
       if (link.hasAttribute("href")) leadOut(link);
+      else link.replaceWith(...link.childNodes); // its address was not allowed
     }
     for (const table of fragment.querySelectorAll("table")) wrapTable(table);
     for (const heading of fragment.querySelectorAll("h1, h2, h3, h4, h5, h6")) {

@@ -21,7 +21,8 @@ export class Outbox {
   constructor(connection, handlers) {
     this.#connection = connection;
     this.#handlers = handlers;
-    this.entries = read(STORAGE_KEY, [], "sessionStorage").filter(isEntry);
+    const kept = read(STORAGE_KEY, [], "sessionStorage");
+    this.entries = Array.isArray(kept) ? kept.filter(isEntry) : [];
     for (const entry of this.entries) if (entry.state === "sending") entry.state = "waiting";
   }
 

@@ -11,7 +11,10 @@ export class PeoplePanel {
   #isOpen = this.#isWide.matches;
 
   constructor() {
-    element("people-button").addEventListener("click", () => this.#setOpen(!this.#isOpen));
+    element("people-button").addEventListener("click", () => {
+      this.#setOpen(!this.#isOpen);
+      if (this.#isOpen && !this.#isWide.matches) element("close-people").focus(); // it lies over the rest
+    });
     element("close-people").addEventListener("click", () => {
       this.#setOpen(false);
       element("people-button").focus();

@@ -42,8 +42,8 @@ export class Rooms {
     this.#answers = answers;
     this.#handlers = handlers;
     const kept = read(STORAGE_KEY, {});
-    for (const { name, readSeq } of Array.isArray(kept.rooms) ? kept.rooms.slice(0, KEPT_LIMIT) : []) {
-      if (typeof name === "string") this.#make(name, Number(readSeq) || 0);
+    for (const room of Array.isArray(kept.rooms) ? kept.rooms.slice(0, KEPT_LIMIT) : []) {
+      if (typeof room?.name === "string") this.#make(room.name, Number(room.readSeq) || 0);
     }
     this.#wanted = wanted ?? (this.#all.has(kept.current) ? kept.current : null) ?? this.all[0]?.name ?? null;
     connection.on("room_joined", (joined) => this.#onRecovered(joined));
