@@ -10,6 +10,8 @@
 import { read, write } from "./browser_storage.js";
 
 const SECRET_KEY = "hazoom_ws.login";
+const EXPLAINED =
+  "This server asks who you are. Paste the API key or the token that you were given, or log in on the website that it belongs to.";
 const SECRET_LIMIT_CHARS = 16384; // of a token, as the server has it
 
 export class Login {
@@ -80,13 +82,19 @@ export class Login {
     problem.setAttribute("role", "alert");
     form.append(
       make("h2", { id: "login-title", textContent: "Log in" }),
-      make("p", { textContent: "This server asks who you are. Paste the API key or the token that you were given." }),
+      make("p", { textContent: EXPLAINED }),
       make("label", { htmlFor: "login-secret", textContent: "API key or token" }),
       input,
       problem,
       make("label", { className: "login-kept" }, kept, "Remember it until this tab is closed"),
       make("button", { textContent: "Log in" }),
     );
+    const again = make("button", { type: "button", textContent: "I have logged in on the website: try again" });
+    again.addEventListener("click", () => {
+      this.#setBusy(true);
+      this.#onSecret();
+    });
+    form.append(again);
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       const secret = input.value.trim();

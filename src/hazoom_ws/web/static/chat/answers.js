@@ -90,7 +90,9 @@ export class Answers {
       answer.isMine ||= user === connection.user;
       answer.start(level, user);
     });
-    connection.on("llm_token", ({ request_id: id, token, index, room, snapshot }) => this.#of(id, room).add(token, index, snapshot));
+    connection.on("llm_token", ({ request_id: id, token, index, room, snapshot }) =>
+      this.#of(id, room).add(token, index, snapshot),
+    );
     connection.on("llm_response", ({ request_id: id, response, room }) => this.#of(id, room).add(response, 0, true));
     connection.on("llm_complete", (end) => {
       const answer = this.#of(end.request_id, end.room);

@@ -42,7 +42,7 @@ export class CodeBlock {
     const before = this.#text;
     this.#text = text;
     if (library && this.#isHighlighted) this.#highlight();
-    else if (text.startsWith(before) && this.#code.lastChild?.nodeType === Node.TEXT_NODE) this.#code.append(text.slice(before.length));
+    else if (before && !library && text.startsWith(before)) this.#code.append(text.slice(before.length));
     else this.#code.textContent = text;
     if (!library && this.#isHighlighted) load().then(() => library && this.#isHighlighted && this.#highlight());
   }

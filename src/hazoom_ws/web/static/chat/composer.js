@@ -96,7 +96,7 @@ export class Composer {
   }
 
   #onKey(event) {
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.altKey) return; // a new line, or a word is put together
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.altKey) return; // or a word is put together
     if (this.#isTouch && !event.ctrlKey && !event.metaKey) return; // a phone has a button, and no other key for a new line
     event.preventDefault();
     if (event.ctrlKey || event.metaKey) this.#send(true);
@@ -114,7 +114,8 @@ export class Composer {
     if (!text.trim()) return;
     const sizeBytes = this.#sizeBytes();
     if (sizeBytes > this.#limitBytes) {
-      this.#handlers.onProblem(`The message has ${sizeBytes.toLocaleString()} bytes; the limit is ${this.#limitBytes.toLocaleString()}.`);
+      const [size, limit] = [sizeBytes, this.#limitBytes].map((value) => value.toLocaleString());
+      this.#handlers.onProblem(`The message has ${size} bytes; the limit is ${limit}.`);
       return;
     }
     const question = isQuestion ? { level: element("level").value, isPrivate: element("scope").value === "private" } : {};
@@ -129,7 +130,8 @@ export class Composer {
   }
 
   #showLength() {
-    const isNear = 3 * this.text.length > LENGTH_SHOWN * this.#limitBytes && this.#sizeBytes() > LENGTH_SHOWN * this.#limitBytes;
+    const shownFrom = LENGTH_SHOWN * this.#limitBytes;
+    const isNear = 3 * this.text.length > shownFrom && this.#sizeBytes() > shownFrom; // a letter has three bytes at most
     element("length").hidden = !isNear;
     if (!isNear) return;
     const left = this.#limitBytes - this.#sizeBytes();
