@@ -1,6 +1,6 @@
 """Set up everything and run all checks: ``python scripts/test.py [--fast] [arguments of pytest]``.
 
-``--fast`` runs what needs nothing but Python packages: format, lint, types and the unit tests.
+``--fast`` runs what needs nothing but Python packages: format, lint, types and the unit tests, but for long ones.
 """
 
 import os
@@ -15,17 +15,22 @@ CHECKS = (
     ("ruff", "check", "--quiet", "."),
     ("mypy",),
 )
+_SIDE_BY_SIDE = ("-n", "auto", "--maxprocesses", "4", "--dist")  # as many as there are cores
 
 
 def main() -> int:
     arguments = sys.argv[1:]
     fast = "--fast" in arguments
+    runs = [arguments]
     variables = {name: value for name, value in os.environ.items() if not name.startswith("HAZOOM_")}
     environment.install_python_packages("test")
     if fast:
         arguments = [argument for argument in arguments if argument != "--fast"]
-        arguments += ["-n", "auto", "--maxprocesses", "4", "--dist", "worksteal", "tests/unit", "tests/contract"]
+        runs = [[*arguments, *_SIDE_BY_SIDE, "worksteal", "-m", "not long", "tests/unit", "tests/contract"]]
     else:
+        if not arguments:
+            # What measures how long somebody waits runs alone.
+            runs = [[*_SIDE_BY_SIDE, "loadfile", "--ignore", "tests/chaos"], ["tests/chaos"]]
         environment.install_npm_packages()
         variables["TEST_NODE"] = environment.node_command()
         variables["TEST_CHROMIUM"] = environment.chromium_command()
@@ -37,7 +42,8 @@ def main() -> int:
             return status
     if not fast and audit.audit():
         return 1
-    return subprocess.call([environment.PYTHON, "-m", "pytest", *arguments], cwd=environment.ROOT, env=variables)
+    pytest = [environment.PYTHON, "-m", "pytest"]
+    return max(subprocess.call([*pytest, *run], cwd=environment.ROOT, env=variables) for run in runs)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,15 @@ SMALL_BUFFER_BYTES = 4096
 LARGE_BUFFER_BYTES = 1_048_576
 
 
+def received_until_closed(connection: socket.socket) -> list[str | int]:
+    """Return the texts that still come on a WebSocket, and its close code in the end if there is one."""
+    protocol = Protocol(Side.CLIENT, state=State.OPEN, max_size=None)
+    while data := connection.recv(65536):
+        protocol.receive_data(data)
+    texts: list[str | int] = [event.data.decode() for event in protocol.events_received() if event.opcode is Opcode.TEXT]
+    return [*texts, protocol.close_rcvd.code] if protocol.close_rcvd else texts
+
+
 class RawClient:
     """A WebSocket without manners: sends any bytes, reads what comes."""
 

@@ -358,6 +358,7 @@ STEPS = st.sampled_from(["add", "add", "add", "write", "fail", "file", "snapshot
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=100)
 @given(steps=st.lists(STEPS, max_size=40), url=st.sampled_from(URLS))
+@pytest.mark.long
 def test_no_update_that_was_kept_is_ever_missing(tmp_path_factory, steps, url) -> None:
     """A snapshot is the names of the updates in it: those in memory, as of who has the document open."""
     store = Store(tmp_path_factory.mktemp("log"), url)

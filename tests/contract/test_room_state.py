@@ -421,6 +421,7 @@ def test_keys_that_come_and_go_leave_a_bounded_number_of_rows(file_store: Store,
     assert 1000 <= len(file_store.log.states._rooms["a"].values) <= 1500
 
 
+@pytest.mark.long
 def test_what_is_a_day_old_goes_but_values_stay(file_store: Store, tmp_path: Path) -> None:
     file_store.set(x=1, y=1, z=1, client_id="c")
     deleted = file_store.set(x=None)
@@ -590,6 +591,7 @@ class Story:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=300)
 @given(steps=st.lists(STEPS, max_size=40), kind=st.sampled_from(STORES))
+@pytest.mark.long
 def test_states_are_as_a_plain_model_has_them(tmp_path_factory, steps, kind) -> None:
     """Whatever is written, fails, is filed, and whenever the file is opened anew or lost."""
     story = Story(tmp_path_factory.mktemp("log"), kind)

@@ -185,6 +185,12 @@ def test_who_polls_no_more_is_closed_too(server: Hazoom, ann: Socket) -> None:
         assert len(sent) <= 5  # the second is too much, and the log is read beside that
         assert ann.wait_for("user_left", lambda left: left["room"] == room)["user"] == "Snail"
         answer = http.get(url, params=parameters, timeout=DEADLINE_S)
+        assert json.loads(answer.text.removeprefix("42")) == [
+            "bye",
+            {"reason": "slow_reader", "reconnect": True, "retry_after_ms": 0},
+        ]
+        assert http.get(url, params=parameters, timeout=DEADLINE_S).text == "1"
+        answer = http.get(url, params=parameters, timeout=DEADLINE_S)
         assert (answer.status_code, answer.json()["message"]) == (400, "Session ID unknown")
     assert closed_count(server) == before + 1
 

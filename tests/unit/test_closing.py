@@ -83,6 +83,7 @@ def close(app: Flask) -> None:
     app.extensions["hazoom_ws"].close()
 
 
+@pytest.mark.long
 def test_two_hundred_applications_leave_nothing(instance: Path, nothing_left: None) -> None:
     for _ in range(200):
         close(create_app())
@@ -97,6 +98,7 @@ def test_twenty_applications_leave_nothing(instance: Path, nothing_left: None) -
     assert [path.name for path in instance.iterdir() if path.suffix == ".sqlite3"] == ["messages.sqlite3"]
 
 
+@pytest.mark.long
 def test_twenty_applications_that_are_dropped_leave_nothing(instance: Path, nothing_left: None) -> None:
     for number in range(20):
         app = create_app(Settings(log_url="sqlite:///named.sqlite3"))
@@ -298,6 +300,7 @@ def test_who_watches_the_loop_ends_with_the_application() -> None:
     assert (ended.stdout, ended.stderr) == ("1 True\n", "")
 
 
+@pytest.mark.long
 def test_it_is_the_same_under_eventlet(tmp_path: Path) -> None:
     command = [sys.executable, "-c", EVENTLET, str(tmp_path), str(Path(__file__).parents[1])]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)

@@ -15,6 +15,8 @@ from hazoom_ws.transport.socketio.packet import limited_packet_type
 from hazoom_ws.transport.websocket import frames
 from hazoom_ws.transport.websocket.frames import FrameError, FrameReader, frame, only_text
 
+pytestmark = pytest.mark.long
+
 WHOLE_BYTES = 1_000_000
 GROWTH = 16  # by which the input grows; what is quadratic then takes 256 times as long
 GROWTH_AT_MOST = 80  # caches are left behind on the way

@@ -113,7 +113,7 @@ class Admission:
         if isinstance(found, Identity):
             found = self._bind(account, auth, found)
         if isinstance(found, Unauthorized):
-            account.refusals_count += 1
+            account.refusals_count += not found.retry  # a site that is away says nothing of who asks
             self._note("who connects is not let in", found.reason)
         return found
 

@@ -6,7 +6,7 @@ What a turn is and promises: `turns`. All of this is called within a turn.
 """
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -19,11 +19,12 @@ from hazoom_ws.delivery.effects import Greet, Later, Queued
 from hazoom_ws.delivery.group_commit import Sleep, StartTask
 from hazoom_ws.delivery.turns import Turns, argument_of, kept_of
 from hazoom_ws.events.base import ServerEvent
-from hazoom_ws.events.connecting import Status
+from hazoom_ws.events.connecting import Bye, Status
 from hazoom_ws.events.live import Relayed
 from hazoom_ws.events.llm import LlmToken
 from hazoom_ws.events.rooms import NewMessage, RoomJoined
 from hazoom_ws.message_log.contract import REVOKED, MessageLog, size_bytes
+from hazoom_ws.transport.socketio.event_frames import framed_event
 from hazoom_ws.transport.socketio.fan_out import FanOut
 
 _PAGES_AT_LEAST = 16  # in half an outbox; what is left when there is less is too little
@@ -130,6 +131,10 @@ class Delivery(Turns):
             self.thread_id = threading.get_native_id()
         self._client_sets.add(clients)
 
+    def push_to_many(self, connections: Collection[Connection], event: ServerEvent) -> None:
+        """Queue an event for many connections, framed once for all of a namespace. It is not kept, and has no offset."""
+        self.add(Later(lambda _: self._send_to_many(connections, event)))
+
     def close(self, clients: ClientSet) -> None:
         """Send nothing to a connection any more, which has left its namespaces."""
         self._client_sets.remove(clients)
@@ -201,17 +206,35 @@ class Delivery(Turns):
             for namespace, sid in clients.sids.items():
                 self._fan_out.leave_room(sid, namespace, clients.key_of(namespace, effect.room))
 
+    def _send_to_many(self, connections: Collection[Connection], event: ServerEvent) -> None:
+        for namespace in self._namespaces_of[type(event)]:
+            present = []
+            for connection in connections:
+                clients = self._client_sets.by_connection.get(connection.id)
+                client = self._fan_out.client_of(connection.id, namespace)
+                if client is not None and clients is not None and namespace not in clients.arriving:
+                    present.append(client)
+            if present:
+                is_droppable = event.if_slow == "dropped"
+                self._fan_out.send_arguments(present, event.event, event, is_droppable=is_droppable)
+
     def _close(self, close: Close) -> None:
         """Say goodbye on each of our namespaces that a connection is in, if any, and close it as that says."""
-        clients = self._client_sets.by_connection.get(close.connection_id)
-        if clients is not None:
-            for namespace, sid in clients.sids.items():
-                if namespace not in clients.arriving:  # else it has not heard that it has come
-                    self._fan_out.send(close.bye, namespace, sid)
+        for namespace, sid in self._taken_leave_of(close.connection_id):
+            self._fan_out.send(close.bye, namespace, sid)
         if close.bye.reconnect:
             self._fan_out.close(close.connection_id)
         else:
             self._fan_out.send_away(close.connection_id)
+
+    def frames_of_bye(self, connection_id: str, bye: Bye) -> list[bytes]:
+        """Return the frames that say goodbye to a connection, for who sends them itself. From any thread."""
+        return [framed_event(namespace, bye) for namespace, _ in self._taken_leave_of(connection_id)]
+
+    def _taken_leave_of(self, connection_id: str) -> list[tuple[str, str]]:
+        """Return each of our namespaces in which a connection has heard that it has come, and its sid there."""
+        clients = self._client_sets.by_connection.get(connection_id)
+        return [] if clients is None else [one for one in list(clients.sids.items()) if one[0] not in clients.arriving]
 
     def _greet(self, greet: Greet) -> None:
         clients = self._client_sets.by_connection.get(greet.connection.id)

@@ -79,14 +79,14 @@ def test_a_defect_is_no_answer(tasks: Tasks) -> None:
 def fetched(status: int, body: bytes) -> Any:
     with identity_provider() as provider:
         provider.answer = lambda _: (status, body)
-        return asking._fetched(Question("POST", f"{provider.url}/who", {}, b'{"auth": {}, "address": ""}'))
+        return asking.fetched(Question("POST", f"{provider.url}/who", {}, b'{"auth": {}, "address": ""}'))
 
 
 def test_an_answer_is_read_up_to_its_limit_and_no_redirect_is_followed() -> None:
     assert fetched(200, b"x" * 262_144) == Answer(200, b"x" * 262_144)
     assert isinstance(fetched(200, b"x" * 262_145), AskingFailed)
     assert fetched(302, b"").status == 302
-    assert isinstance(asking._fetched(QUESTION), AskingFailed), "nobody listens there"
+    assert isinstance(asking.fetched(QUESTION), AskingFailed), "nobody listens there"
 
 
 # About one connection
@@ -144,6 +144,18 @@ def test_who_was_refused_too_often_is_asked_about_no_more() -> None:
             site.asked.pop()(Answer(403, b""))
     assert [error.code for error in site.said] == ["unauthorized"] * 12
     assert site.asked_count == 10
+
+
+def test_a_site_that_is_away_counts_for_no_refusal() -> None:
+    """Ten tries while it restarted, and the connection could never come in."""
+    site = Site()
+    for number in range(12):
+        site.come({"try": number})
+        site.asked.pop()(Answer(502, b""))
+    assert [error.retry for error in site.said] == [True] * 12
+    site.come({"try": 12})
+    site.asked.pop()(ANN)
+    assert site.said[-1] is None
 
 
 def test_what_is_no_json_or_too_large_is_not_passed_on() -> None:

@@ -232,6 +232,7 @@ def patient_door(limit_count: int) -> Door:
     return Door(address_limit_count=limit_count, connect_total_rate_limit_per_s=0, **rates)
 
 
+@pytest.mark.long
 def test_a_million_addresses_are_no_more_than_the_setting_says():
     door = patient_door(2_000)
     held = door.open("203.0.113.1")
@@ -240,6 +241,7 @@ def test_a_million_addresses_are_no_more_than_the_setting_says():
     held.close()
 
 
+@pytest.mark.long
 def test_each_address_that_is_remembered_takes_half_a_kilobyte():
     sizes_bytes = []
     tracemalloc.start()

@@ -9,6 +9,8 @@ import pytest
 
 from hazoom_ws.message_log.memory import MemoryLog
 
+pytestmark = pytest.mark.long
+
 MB = 2**20
 
 # Batch after batch, as under a load that never pauses: nothing is ever filed before it has to be.

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET
@@ -57,6 +58,7 @@ def test_a_change_leads_from_one_state_to_the_other_or_there_is_none(before, aft
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
 @given(data=st.data())
+@pytest.mark.long
 def test_a_file_has_the_last_state_of_each_session_whatever_failed_meanwhile(  # noqa: PLR0912, PLR0915
     tmp_path_factory, monkeypatch, data
 ):

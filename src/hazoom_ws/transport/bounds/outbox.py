@@ -15,7 +15,7 @@ What gives way, in this order
     2. A `DroppableFrame` goes: typing, presence, statistics, whose next one says the same better.
     3. A `PatientFrame` may be over the bound, within reason: the size of an answer is bounded elsewhere.
     4. The connection is closed, in the way that makes its client come back. The outbox says so (`Outbox.add` returns
-       False), and its owner does it.
+       False), and its owner does it: a client that reads on within two seconds hears why.
 
 Not thread-safe: whoever writes the connection's frames owns it.
 """
@@ -187,6 +187,13 @@ class Outbox:
         """Append the last frame, whatever the bound."""
         self._frames.append(framed)
         self._grow(len(framed))
+
+    def keep_first(self) -> None:
+        """Forget all but what leaves next, which may have begun to leave."""
+        first = self._pop_first() if self._frames else b""
+        self.clear()
+        if first:
+            self.put_back(first, 0)
 
     def send_by(self, send: Callable[[bytes], int]) -> bool:
         """Send frames by a socket's ``send``, which does not block, until it takes no more; return whether all have left.

@@ -68,7 +68,7 @@ def carry(engine: Engine, session: EngineSession | None, answer: bytes, environ:
 class BlockingWebSocket(WebSocket):
     """One connection with a reader, which is the caller of `serve`, and a writer."""
 
-    __slots__ = ("_changed", "_closing", "_connection", "_is_too_slow", "_outbox", "_reader")
+    __slots__ = ("_changed", "_closing", "_connection", "_is_too_slow", "_is_written", "_outbox", "_reader")
     engine: Engine
 
     def __init__(self, engine: Engine, session: EngineSession, connection: socket.socket) -> None:
@@ -79,6 +79,7 @@ class BlockingWebSocket(WebSocket):
         self._outbox = engine.new_outbox()
         self._closing: bytes | None = None  # the close frame, once there is one
         self._is_too_slow = False
+        self._is_written = False  # all that will be
 
     def serve(self, answer: bytes) -> None:
         """Send ``answer``, and carry the session until either side ends it."""
@@ -91,8 +92,11 @@ class BlockingWebSocket(WebSocket):
             self._read()
         finally:
             self.engine.unfinished.release(self)
-            self.lost(SLOW_READER if self._is_too_slow else engine.reason.TRANSPORT_CLOSE, CloseCode.NORMAL)
-            self._linger()
+            if self._is_too_slow:
+                self._let_go()
+            else:
+                self.lost(engine.reason.TRANSPORT_CLOSE, CloseCode.NORMAL)
+                self._linger()
             writer.join()
             engine.parting.busy.discard(self)
             with self._changed:
@@ -100,14 +104,13 @@ class BlockingWebSocket(WebSocket):
 
     def send_frame(self, framed: bytes) -> None:
         with self._changed:
-            if self._closing is not None:
+            if self._closing is not None or self._is_too_slow:
                 return
-            keeps_up = self._outbox.add(framed)
+            self._is_too_slow = not self._outbox.add(framed)
             self._changed.notify()
-        if not keeps_up:
+        if self._is_too_slow:
             # It is for the reader to end the session: who sends may hold a lock that the end waits for.
-            self._is_too_slow = True
-            self._shut(socket.SHUT_RDWR)  # wakes the reader, and the writer out of its send
+            self._shut(socket.SHUT_RD)  # wakes it
 
     def cut_off(self, _why: str) -> None:
         self._shut(socket.SHUT_RDWR)  # the reader finds out, and lets go of what it holds
@@ -182,6 +185,10 @@ class BlockingWebSocket(WebSocket):
             self._shut(socket.SHUT_RDWR)  # the reader finds out
         else:
             self._shut(socket.SHUT_WR)
+        finally:
+            with self._changed:
+                self._is_written = True
+                self._changed.notify_all()
 
     def _send(self, data: bytes) -> None:
         """Send all of it, however long that takes. Raises OSError, also if the session ends while the client takes none."""
@@ -192,6 +199,17 @@ class BlockingWebSocket(WebSocket):
             except TimeoutError:
                 if self._closing is not None:
                     raise
+
+    def _let_go(self) -> None:
+        """End the session of a slow reader: it has a moment to take what it has begun to, and the last words."""
+        with self._changed:
+            self._outbox.clear()
+            for framed in self.engine.parting.last_words(self.session.id):
+                self._outbox.put_last(framed)
+        self.lost(SLOW_READER)
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_written, _LINGER_S)
+        self._shut(socket.SHUT_RDWR)
 
     def _linger(self) -> None:
         """Read over what the client still sends, so that the close frame is not lost to a reset."""

@@ -179,8 +179,17 @@ class LoopWebSocket(WebSocket):
         self.connection.close()
 
     def _is_too_slow(self) -> None:
-        """Close without a word: nothing more fits, and a client whose connection just ends comes back."""
-        self.forget()
+        """Close: nothing more fits. What has begun to leave does, and the last words, for who reads on at once.
+
+        Who does not finds that the connection has just ended, and comes back as well.
+        """
+        if self.session.websocket is self and self.outbox is not None:
+            self.session.pending = EMPTY
+            self.outbox.keep_first()
+            for framed in self.engine.parting.last_words(self.session.id):
+                self.outbox.put_last(framed)
+        else:
+            self.forget()
         self.lost(SLOW_READER)
 
 

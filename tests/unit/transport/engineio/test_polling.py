@@ -137,6 +137,17 @@ def test_what_a_client_does_not_come_for_is_forgotten(engine):
     assert engine._outbox_total.size_bytes == 0
 
 
+def test_who_reads_too_slowly_hears_why_instead_of_what_waited(engine):
+    engine.parting.last_words = lambda sid: [frame(frames.TEXT, f"4bye {sid}".encode())]
+    session = open_session(engine)
+    while session.is_open:
+        session.send_frame(frame(frames.TEXT, b"4" + b"x" * 100_000))
+    assert poll(engine, session.id) == ("200 OK", f"4bye {session.id}".encode())
+    assert poll(engine, session.id) == ("200 OK", b"1")
+    assert poll(engine, session.id)[0] == "400 Bad Request"
+    assert engine._outbox_total.size_bytes == 0
+
+
 @pytest.mark.parametrize("reason", ["ping timeout", "slow reader"])
 def test_who_has_gone_is_owed_nothing(engine, reason):
     session = open_session(engine)

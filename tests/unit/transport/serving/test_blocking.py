@@ -11,8 +11,10 @@ from websockets.frames import Frame, Opcode
 from hazoom_ws.transport.engineio.engine import Engine
 from hazoom_ws.transport.engineio.requests import Refused
 from hazoom_ws.transport.engineio.session import SLOW_READER
+from hazoom_ws.transport.serving import blocking
 from hazoom_ws.transport.serving.blocking import NO_SOCKET, BlockingWebSocket, carry
-from hazoom_ws.transport.websocket.frames import TEXT, frame
+from hazoom_ws.transport.websocket.frames import TEXT, CloseCode, frame
+from raw_client import received_until_closed
 from servers import wait_until
 
 LIMIT_BYTES = 1000
@@ -43,6 +45,31 @@ def test_nothing_more_is_taken_from_who_is_too_slow():
         websocket.serve(b"")
     assert taken == ["1"]
     assert ends == [SLOW_READER]
+
+
+def test_who_is_too_slow_and_reads_on_gets_whole_frames_and_hears_why(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(blocking, "_WAIT_S", PATIENCE_S)
+    monkeypatch.setattr(blocking, "_LINGER_S", PATIENCE_S)
+    engine = Engine(async_mode="threading", outbox_limit_bytes=LIMIT_BYTES)
+    engine.parting.last_words = lambda _: [frame(TEXT, b"4bye")]
+    ended = threading.Event()
+    engine.on("connect", lambda *_: None)
+    engine.on("disconnect", lambda *_: ended.set())
+    session = engine.open()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        session.websocket = websocket = BlockingWebSocket(engine, session, ours)
+        server = threading.Thread(target=websocket.serve, args=(b"",), daemon=True)
+        server.start()
+        websocket.send_frame(frame(TEXT, b"4" + b"x" * 1_000_000))
+        theirs.recv(1, socket.MSG_PEEK)  # it has begun to leave
+        while session.is_open:
+            websocket.send_frame(frame(TEXT, b"4y"))
+        assert ended.wait(PATIENCE_S)
+        received = received_until_closed(theirs)
+        server.join(PATIENCE_S)
+        assert not server.is_alive()
+    assert received == ["4" + "x" * 1_000_000, "4bye", CloseCode.GOING_AWAY]
 
 
 def test_who_upgrades_with_too_much_is_ended_by_its_reader_and_not_under_the_lock_of_its_frames():

@@ -1,12 +1,70 @@
 """What is pending leaves at the end of a turn, whatever fails for one of those who get it."""
 
 import logging
+import socket
+import threading
 from typing import Any
 
 import pytest
 
+from hazoom_ws.transport.bounds.outbox import Outbox
+from hazoom_ws.transport.engineio.engine import Engine
 from hazoom_ws.transport.engineio.pending import EMPTY, with_own
-from hazoom_ws.transport.serving.loop_websocket import flush
+from hazoom_ws.transport.serving.endpoints import Lingerer
+from hazoom_ws.transport.serving.loop_websocket import LoopWebSocket, flush
+from hazoom_ws.transport.websocket.frames import TEXT, CloseCode, frame
+from raw_client import received_until_closed
+
+
+class Watcher:
+    """A loop that never turns by itself."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.inbox = memoryview(bytearray(65536))
+        self.leaving: Any = None
+        self.lingerer: Lingerer | None = None
+
+    def clock(self) -> float:
+        return 1000.0
+
+    def watch(self, endpoint: Any) -> None: ...
+
+    def unwatch(self, endpoint: Any) -> None: ...
+
+    def want_to_write(self, endpoint: Any, *, wanted: bool) -> None: ...
+
+    def welcome(self, newcomer: Any, head: bytes) -> None: ...
+
+    def linger(self, endpoint: Any, outbox: Outbox | None = None) -> None:
+        self.lingerer = Lingerer(self, endpoint.connection, outbox)
+
+
+def test_who_is_too_slow_and_reads_on_gets_whole_frames_and_hears_why() -> None:
+    engine = Engine(async_mode="threading", outbox_limit_bytes=1000)
+    engine.parting.last_words = lambda _: [frame(TEXT, b"4bye")]
+    engine.on("connect", lambda *_: None)
+    engine.on("disconnect", lambda *_: None)
+    session = engine.open()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        watcher = Watcher(engine)
+        session.websocket = LoopWebSocket(watcher, ours, session)
+        while session.is_open:
+            session.pending = (frame(TEXT, b"4" + b"x" * 100_000),) * 3
+            flush([session], [])
+        assert session.pending is EMPTY
+        assert watcher.lingerer is not None
+        reader = threading.Thread(target=lambda: received.extend(received_until_closed(theirs)), daemon=True)
+        received: list[str | int] = []
+        reader.start()
+        while reader.is_alive():
+            watcher.lingerer.on_writable()
+            reader.join(0.01)
+    assert received[-2:] == ["4bye", CloseCode.GOING_AWAY]
+    assert set(received[:-2]) == {"4" + "x" * 100_000}
+    assert engine._outbox_total.size_bytes == 0
 
 
 class Connection:
