@@ -34,9 +34,9 @@ export class Login {
     return this.#secret ? { api_key: this.#secret, token: this.#secret } : {};
   }
 
-  // Whether a ``connect_error`` says that the server does not let one in.
+  // Whether a ``connect_error`` says that the server does not let one in; with ``retry`` it could not find out.
   isAskedBy(error) {
-    return error?.data?.code === "unauthorized";
+    return error?.data?.code === "unauthorized" && !error.data.retry;
   }
 
   // Shows the form; it stays until the server lets one in.

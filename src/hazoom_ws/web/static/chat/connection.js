@@ -5,6 +5,7 @@ import { Login } from "../login.js";
 
 const ANSWER_MS = 10_000;
 const BACK_WITHIN_MS = 1000; // the shortest wait of the client before it comes back
+const AGAIN_MS = 5000; // after a refusal for the time being
 const LOST = { code: "lost", message: "The server has not answered.", retry: true };
 
 export class Connection {
@@ -12,6 +13,7 @@ export class Connection {
   #name = "";
   #wasConnected = false;
   #login;
+  #again = null; // a timer
   socket;
   user = null;
   client = null; // the public id of this connection, another one after a drop
@@ -58,6 +60,7 @@ export class Connection {
   }
 
   #connect() {
+    clearTimeout(this.#again);
     this.socket.disconnect();
     this.client = null;
     this.socket.auth = { ...identityFor(this.#name), ...this.#login.auth };
@@ -80,8 +83,13 @@ export class Connection {
 
   #fail(error) {
     this.#setState(this.socket.active ? "offline" : "refused");
-    if (this.#login.isAskedBy(error)) this.#login.ask();
-    else if (!this.socket.active) this.#handlers.onProblem(error.message);
+    if (this.#login.isAskedBy(error)) {
+      this.#login.ask();
+      return;
+    }
+    if (this.socket.active) return; // it tries again by itself
+    this.#handlers.onProblem(error.message);
+    if (error.data?.retry) this.#again = setTimeout(() => this.socket.connect(), AGAIN_MS);
   }
 
   #end(reason, comesBack, waitMs) {
