@@ -359,8 +359,10 @@ OF_OTHERS = {
     "xhr poll error",
     "websocket error",
     "blocked by CORS policy",
+    "Error during WebSocket handshake: Unexpected response code: 400",
     "transport close",
     "Connection refused",
+    "Error during WebSocket handshake: Unexpected response code: 400",
 }
 
 
