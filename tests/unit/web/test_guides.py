@@ -362,6 +362,7 @@ OF_OTHERS = {
     "Error during WebSocket handshake: Unexpected response code: 400",
     "transport close",
     "Connection refused",
+    "Error during WebSocket handshake: Unexpected response code: 400",
 }
 
 

@@ -1,24 +1,15 @@
 // The connection to the server's samples: asks for what is missing, then gets one a second. Knows nothing of charts.
 
+import { Login } from "../login.js";
+
 const ANSWER_MS = 10000;
 const AGAIN_MS = 3000; // after an answer that did not come, or said "later"
-const SECRET_KEY = "hazoom_ws.login"; // under which the chat page keeps what it was let in with, in this tab
-
-// The API key or token for the server, if it asks for one; "" if none is known here.
-function secret() {
-  try {
-    const kept = JSON.parse(sessionStorage.getItem(SECRET_KEY));
-    if (typeof kept === "string") return kept;
-  } catch {
-    // the browser keeps nothing for pages, or something else
-  }
-  return new URLSearchParams(location.search).get("api_key") ?? "";
-}
 
 export class Connection {
   #socket;
   #handlers;
   #again = null; // a timer
+  #login = new Login(() => this.#socket.connect());
 
   // ``handlers``: onState(state, detail), onHistory(history), onSample(process, sample), since(): what is there already.
   constructor(handlers) {
@@ -26,14 +17,18 @@ export class Connection {
     const socket = (this.#socket = io("/stats", {
       transports: ["websocket", "polling"],
       tryAllTransports: true,
-      auth: (use) => use(secret() ? { api_key: secret(), token: secret() } : {}), // only the server knows which it is
+      auth: (use) => use(this.#login.auth),
     }));
-    socket.on("connect", () => this.#subscribe());
+    socket.on("connect", () => {
+      this.#login.succeed();
+      this.#subscribe();
+    });
     socket.on("stats_tick", ({ process, sample }) => handlers.onSample(process, sample));
     socket.on("disconnect", () => this.#lose());
     socket.on("connect_error", (error) => {
-      const isStranger = error.data?.code === "unauthorized" && !error.data.retry;
-      this.#lose(socket.active ? "" : error.message, isStranger ? "stranger" : "refused");
+      const isStranger = this.#login.isAskedBy(error);
+      this.#lose(socket.active || isStranger ? "" : error.message);
+      if (isStranger) this.#login.ask();
     });
     // The browser knows at once; the connection finds out when nothing has come for a while.
     window.addEventListener("offline", () => this.#handlers.onState("offline", ""));
@@ -60,8 +55,8 @@ export class Connection {
     }
   }
 
-  #lose(why = "", state = "refused") {
+  #lose(why = "") {
     clearTimeout(this.#again);
-    this.#handlers.onState(this.#socket.active ? "offline" : state, why);
+    this.#handlers.onState(this.#socket.active ? "offline" : "refused", why);
   }
 }

@@ -9,7 +9,6 @@ const STATES = {
   connected: "Live",
   offline: "No connection – trying again",
   refused: "No connection",
-  stranger: "Not logged in",
 };
 const element = (id) => document.getElementById(id);
 const read = (field) => (sample) => sample[field];
@@ -55,8 +54,7 @@ new Connection({
   onState(state, detail) {
     document.body.dataset.state = state;
     element("connection").textContent = STATES[state];
-    element("login").hidden = state !== "stranger";
-    element("problem").hidden = !detail || state === "stranger";
+    element("problem").hidden = !detail;
     element("problem").textContent = detail && `The server does not show its statistics: ${detail}.`;
   },
   onHistory(history) {
