@@ -362,7 +362,6 @@ OF_OTHERS = {
     "Error during WebSocket handshake: Unexpected response code: 400",
     "transport close",
     "Connection refused",
-    "Error during WebSocket handshake: Unexpected response code: 400",
 }
 
 
