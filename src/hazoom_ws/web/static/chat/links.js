@@ -38,11 +38,12 @@ function linkTo(address) {
 
 // What ends a sentence is not part of an address, nor is a bracket that was opened before it.
 function withoutPunctuation(address) {
+  const openedAt = Object.fromEntries(Object.entries(CLOSING).map(([closing, opening]) => [closing, address.indexOf(opening)]));
   let end = address.length;
   for (; end > 0; end -= 1) {
     const last = address[end - 1];
-    const opening = CLOSING[last];
-    if (opening ? address.slice(0, end).includes(opening) : !".,;:!?'*_…".includes(last)) break;
+    const isOutside = last in openedAt ? openedAt[last] < 0 || openedAt[last] >= end : ".,;:!?'*_…".includes(last);
+    if (!isOutside) break;
   }
   return address.slice(0, end);
 }
