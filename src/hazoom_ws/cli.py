@@ -25,6 +25,7 @@ from hazoom_ws.commands.listening import listening
 from hazoom_ws.commands.open_files import grow_table, raise_limit
 from hazoom_ws.commands.options import add_server_options, load_features, settings_of
 from hazoom_ws.llm_bridge.demo import DemoBackend
+from hazoom_ws.log_fields import fields
 from hazoom_ws.namespaces.features import Feature
 from hazoom_ws.settings import Settings, SettingsError
 from hazoom_ws.settings.checks import is_loopback
@@ -97,7 +98,7 @@ def _tune_garbage_collection() -> None:
 
 def _serve(settings: Settings, listener: socket.socket, async_mode: str, features: list[type[Feature]], ai: str) -> None:
     app = create_app(settings, async_mode=async_mode, features=features)
-    logger.info("AI answers come from %s", ai)
+    logger.info("AI answers come from %s", ai, extra=fields("server_starting", version=__version__, async_mode=async_mode))
     raise_limit()
     grow_table(listener.fileno())
     _tune_garbage_collection()
@@ -118,7 +119,8 @@ def _serve(settings: Settings, listener: socket.socket, async_mode: str, feature
             logger.warning("open to everyone who can reach %s port %s: auth is open", host, port)
         if "*" in settings.cors_origins:
             logger.warning("cors_origins holds '*': pages of any origin may use this server")
-        logger.info("stopping on %s", signals.wait())
+        signal_name = signals.wait()
+        logger.info("stopping on %s", signal_name, extra=fields("server_stopping", signal=signal_name))
         app.extensions["hazoom_ws"].stop()
 
 

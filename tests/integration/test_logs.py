@@ -5,6 +5,7 @@ from typing import Any
 
 import requests
 
+from hazoom_ws.version import __version__
 from servers import DEADLINE_S, Backend, OfficialClient, hazoom, unique, wait_until
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -56,6 +57,9 @@ def test_one_line_for_each_connection_request_and_refusal_with_ids_that_tie_them
         log = server.log
     lines = lines_of(log)
     assert {line["process"] for line in lines} == {server.child.process.pid}
+
+    assert (lines[0]["event"], lines[0]["version"]) == ("server_starting", __version__)
+    assert of_event(lines, "server_stopping")[0]["signal"] == "SIGTERM"
 
     [opened], [closed] = of_event(lines, "connection_opened"), of_event(lines, "connection_closed")
     assert (opened["connection"], opened["transport"]) == (status["client"], "polling")

@@ -2,14 +2,18 @@
 
 import json
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import requests
 
+from hazoom_ws.commands import link
 from minting import SECRET, token
 from servers import (
+    DEADLINE_S,
     Child,
     Hazoom,
     OfficialClient,
@@ -163,3 +167,36 @@ def test_who_needs_a_token_shows_it_from_a_file_or_the_environment(tmp_path: Pat
         with tail(server, "tea", "--token-file", str(file)) as child:
             child.wait_for_output("Ann: again\n")
             assert child.stdout.count("Ann: ") == 2
+
+
+def test_what_nobody_takes_waits_in_its_order_and_in_bounded_memory(
+    server: Hazoom, client: OfficialClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library gave each event a thread: a tail showed them in any order, and left out what came too late."""
+    monkeypatch.setattr(link, "_WAITING_LIMIT_COUNT", 2)
+    ann = client.connect(server.url, auth={"user_name": "Ann"})
+    ann.emit("join_room", {"room": "slow"})
+    reader = link.Link(server.url, {"recover": False})
+    try:
+        reader.call("join_room", {"room": "slow"})
+        for number in range(20):
+            assert ann.emit("message", {"room": "slow", "message": f"{number}"})["ok"]
+        events = reader.events()
+        taken = [next(payload for event, payload in events if event == "new_message") for _ in range(10)]
+        assert [message["message"] for message in taken] == [f"{number}" for number in range(10)]
+        wait_until(reader._events.full, "no more is taken")
+        before = threading.active_count()
+    finally:
+        reader.close()  # though its reader waits
+    assert threading.active_count() < before
+    wait_until(lambda: server.stats()["rooms"]["slow"] == 1, "it has left")
+
+
+def test_who_is_logged_out_is_told_and_does_not_come_back(server: Hazoom) -> None:
+    with tail(server, "tea", "--name", "Tess") as child:
+        wait_until(lambda: server.stats()["rooms"].get("tea"), "it is there")
+        url = f"{server.url}/api/v1/users/Tess/disconnect"
+        requests.post(url, headers={"X-API-Key": KEY}, timeout=DEADLINE_S).raise_for_status()
+        assert child.wait() == 1
+        assert child.log.startswith("hazoom_ws: the server has ended this: ")
+        assert child.log.count("\n") == 1

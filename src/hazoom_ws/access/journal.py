@@ -65,6 +65,8 @@ class Journal:
             trace_id=account.trace.trace_id if account.trace is not None else None,
         )
         logger.info("connection opened", extra=of)
+        if account.is_closed:  # meanwhile, in another thread, which has found no entry
+            self.left(account, "transport close")
 
     def refused(self, session_id: str, event: str, report: ErrorReport) -> None:
         """Note that an event was refused. ``event`` is a name that we know, "" for any other."""

@@ -6,7 +6,6 @@ behind, and ends with the process.
 
 import argparse
 import logging
-import sys
 import threading
 import time
 
@@ -21,6 +20,7 @@ from hazoom_ws.commands.checks.log import check_log
 from hazoom_ws.commands.checks.machine import check_open_files, check_port, check_program
 from hazoom_ws.commands.checks.public import address_of, check_public_url, check_tls, check_websocket
 from hazoom_ws.commands.options import add_server_options, settings_of
+from hazoom_ws.commands.terminal import write
 from hazoom_ws.names import escaped
 from hazoom_ws.settings import SettingsError
 from hazoom_ws.version import __version__
@@ -84,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
     logging.basicConfig(handlers=[logging.NullHandler()])  # what the parts of the server log is said by findings
     report = check(options)
     if options.json:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(report)).decode() + "\n")
+        write(msgspec.json.format(msgspec.json.encode(report)).decode() + "\n")
     else:
         _print(report)
     return 1 if report.status == "problem" else 0
@@ -136,9 +136,9 @@ def _topic(check: Check) -> str:
 
 def _print(report: Report) -> None:
     for finding in report.findings:
-        sys.stdout.write(f"{finding.level:<8} {finding.topic:<10} {finding.found}\n")
+        write(f"{finding.level:<8} {finding.topic:<10} {finding.found}\n")
         if finding.remedy:
-            sys.stdout.write(f"{'':<19} -> {finding.remedy}\n")
+            write(f"{'':<19} -> {finding.remedy}\n")
     counts = [(level, sum(finding.level == level for finding in report.findings)) for level in ("problem", "warning")]
     said = ", ".join(f"{count} {level}{'s' * (count != 1)}" for level, count in counts if count)
-    sys.stdout.write(f"\n{said or 'nothing is wrong'}\n")
+    write(f"\n{said or 'nothing is wrong'}\n")

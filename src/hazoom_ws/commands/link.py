@@ -1,6 +1,6 @@
 """A connection to a running server, for the commands that are clients of it: python-socketio's own client.
 
-Its handlers run in threads of the library and do nothing but put what came into a queue; the command takes it from there in
+Its handlers run in the thread that reads, and do nothing but put what came into a queue; the command takes it from there in
 the order in which it was sent, and is the only one that says anything. A link is opened once: who wants to come back opens
 another one.
 """
@@ -16,19 +16,21 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
-import socketio
 from socketio.exceptions import SocketIOError
 
 from hazoom_ws.access.redaction import without_secrets
 from hazoom_ws.commands import CommandFailed
 from hazoom_ws.commands.asking import reason_of, session_for
 from hazoom_ws.commands.listening import local_url
+from hazoom_ws.commands.python_socketio_client_overrides import ClientInOrder
 from hazoom_ws.names import escaped
 from hazoom_ws.settings import SettingsError
 from hazoom_ws.settings.sources import CLIENT_PREFIX, load_settings
 
 ANSWER_LIMIT_S = 15.0
+_LOOK_INTERVAL_S = 1.0
 _WORDS_LIMIT_CHARS = 300
+_WAITING_LIMIT_COUNT = 10_000  # of events, while a terminal takes no more
 _OF_SYSTEM = re.compile(r"\[Errno -?[0-9]+\] ([A-Za-z ]+)")
 _OF_STATUS = re.compile(r"(Unexpected status code [0-9]+)")
 
@@ -108,11 +110,12 @@ class Link:
 
     def __init__(self, url: str, auth: dict[str, Any]) -> None:
         """Connect. Raises `Refused` where the server says no, `LinkLost` where there is none."""
-        self._events: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+        self._events: queue.Queue[tuple[str, Any]] = queue.Queue(_WAITING_LIMIT_COUNT)
+        self._is_closed = False
         self._lost = threading.Event()
         self._refusal: Any = None
-        client = socketio.Client(reconnection=False, handle_sigint=False, http_session=session_for(url))
-        client.on("*", lambda event, *arguments: self._events.put((event, arguments[0] if arguments else None)))
+        client = ClientInOrder(reconnection=False, handle_sigint=False, http_session=session_for(url))
+        client.on("*", lambda event, *arguments: self._put(event, arguments[0] if arguments else None))
         client.on("connect_error", self._on_refusal)
         client.on("disconnect", self._on_end)
         self._client = client
@@ -152,7 +155,9 @@ class Link:
         """Yield what comes, as (event, payload), until the connection ends."""
         while True:
             try:
-                event, payload = self._events.get(timeout=1.0)  # without a time-out Windows lets nobody interrupt it
+                event, payload = self._events.get(
+                    timeout=_LOOK_INTERVAL_S
+                )  # without a time-out Windows lets nobody interrupt it
             except queue.Empty:
                 continue
             if event == "":
@@ -161,11 +166,21 @@ class Link:
 
     def close(self) -> None:
         """End it."""
+        self._is_closed = True
         self._client.disconnect()
+
+    def _put(self, event: str, payload: Any) -> None:
+        """Pass on what came, or wait with it, and read no more meanwhile: then the server has us come back later."""
+        while not self._is_closed:
+            try:
+                self._events.put((event, payload), timeout=_LOOK_INTERVAL_S)
+            except queue.Full:
+                continue
+            return
 
     def _on_refusal(self, data: Any = None) -> None:
         self._refusal = data
 
     def _on_end(self, *_: Any) -> None:
         self._lost.set()
-        self._events.put(("", None))
+        self._put("", None)

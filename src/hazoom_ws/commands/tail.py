@@ -69,8 +69,9 @@ class _Follower:
     """Follows a room over as many connections as it takes."""
 
     def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
         self._url = url_of(options)
-        self._auth = auth_of(options)
+        self._guest: dict[str, str] = {}
         self._room: str = options.room
         self._lines: int = options.lines
         self._is_json: bool = options.json
@@ -82,7 +83,7 @@ class _Follower:
         while True:
             link = None
             try:
-                link = Link(self._url, self._auth)
+                link = Link(self._url, auth_of(self._options) | self._guest)  # a file may have another token by now
                 self._join(link)
                 if attempts:
                     note("back")
@@ -126,11 +127,13 @@ class _Follower:
             if not isinstance(payload, dict):
                 continue
             if event == "status" and "guest_key" in payload:
-                self._auth["guest_key"] = payload["guest_key"]  # the same guest over drops
+                self._guest["guest_key"] = payload["guest_key"]  # the same one over drops
             elif event == "new_message" and payload.get("room") == self._room:
                 self._show([payload])
             elif event == "room_left" and payload.get("room") == self._room:
                 raise CommandFailed("this room may not be read any more")
+            elif event == "bye" and payload.get("reconnect") is False:
+                raise CommandFailed(f"the server has ended this: {escaped(str(payload.get('reason')))}")
             elif event == "error" and payload.get("code") == "unauthorized":
                 note(str(payload.get("message")))
 

@@ -34,6 +34,8 @@ _markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
 _renderer = RendererHTML()
 # Finds paragraphs, tables and so on, and leaves what is in them as it is.
 _blocks = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["inline", "text_join"])
+# A long name in a narrow cell is broken where people would do it.
+_INLINE_CODE, _MAY_BREAK = re.compile(r"(?<=<code>)[^<]{9,}(?=</code>)"), re.compile(r"([_/=,]+)(?=\w)")
 _TURN_COUNT = 20  # texts, each a paragraph or a cell, after which others have their turn: about a millisecond
 
 
@@ -154,5 +156,6 @@ def _text_of(inline: Token) -> str:
 def _html_of(tokens: list[Token]) -> str:
     html = _renderer.render(tokens, _markdown.options, {})
     html = html.replace("<th></th>", "<td></td>")  # nothing heads no column
+    html = _INLINE_CODE.sub(lambda code: _MAY_BREAK.sub(r"\1<wbr>", code[0]), html)
     html = html.replace("<table>", '<div class="table" role="group" aria-label="Table" tabindex="0"><table>')
     return html.replace("</table>", "</table></div>")

@@ -92,6 +92,17 @@ def test_who_enters_no_namespace_has_no_lines(make_app, told) -> None:
     assert [line["reason"] for line in lines(told, "refused")] == ["who connects is not let in"]
 
 
+def test_who_goes_while_it_comes_leaves_nothing_behind(make_app, told) -> None:
+    app = make_app(log_format="json")
+    ann, journal = Visitor(app), app.extensions["hazoom_ws"].identities.journal
+    account = journal._find(ann.session.id)
+    ann.engine.close(ann.session, "transport close")
+    journal._find, journal._transport_of = lambda _: account, lambda _: "polling"
+    journal.entered(ann.session.id, "/")
+    assert len(lines(told, "connection_opened")) == len(lines(told, "connection_closed")) == 1
+    assert journal._entries == {}
+
+
 def test_in_text_there_are_no_such_lines(make_app, told) -> None:
     ann = Visitor(make_app())
     ann.connect(user_name="Ann")

@@ -359,6 +359,7 @@ OF_OTHERS = {
     "xhr poll error",
     "websocket error",
     "blocked by CORS policy",
+    "Error during WebSocket handshake: Unexpected response code: 400",
     "transport close",
     "Connection refused",
 }

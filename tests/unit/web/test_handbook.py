@@ -84,7 +84,8 @@ def test_html_in_a_guide_is_text_and_links_into_the_source_keep_only_their_text(
     (tmp_path / "odd.md").write_text(
         "# `Odd` & [other](other.md)\n\nSee [*the* other](other.md#text), [source](../../cli.py), [none](gone.md), "
         "[site](https://example.com), [below](#same), [x](javascript:alert(1)).\n\n"
-        "<script>alert(1)</script>\n\n## Same\n\n## Same\n\n| a | b |\n|---|---|\n| 1 | <b>2</b> |\n\n```js\n<x>\n```\n",
+        "<script>alert(1)</script>\n\n## Same\n\n## Same\n\n| a | b |\n|---|---|\n| 1 | <b>2</b> |\n\n```js\n<x>\n```\n"
+        "`HAZOOM_LONG_NAME`\n",
         encoding="utf-8",
     )
     turns: list[int] = []
@@ -98,6 +99,7 @@ def test_html_in_a_guide_is_text_and_links_into_the_source_keep_only_their_text(
     assert "&lt;script&gt;" in guide.body
     assert "<td>&lt;b&gt;2&lt;/b&gt;</td>" in guide.body
     assert '<code tabindex="0" class="language-js">&lt;x&gt;' in guide.body
+    assert "<code>HAZOOM_<wbr>LONG_<wbr>NAME</code>" in guide.body
 
 
 def test_guides_are_for_those_who_may_see_pages(make_app):

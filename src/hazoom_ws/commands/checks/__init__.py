@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 from msgspec import Struct
 
 from hazoom_ws.settings import Settings, SettingsError
+from hazoom_ws.settings.checks import is_loopback
 
 LIMIT_S = 5.0  # for each check
 REQUEST_LIMIT_S = 4.0  # for what one asks over the network, so that it can still say what it knows
@@ -37,13 +38,17 @@ class Configuration(NamedTuple):
     @property
     def is_public(self) -> bool:
         """Whether anybody but this machine's own users is to come in, directly or by a proxy."""
-        return bool(self.public_url or self.settings.trusted_proxies or self.settings.allow_open)
+        settings = self.settings
+        return bool(self.public_url or settings.trusted_proxies or not is_loopback(settings.host))
 
 
 Check = Callable[[Configuration], Iterable[Finding]]
 
 
 def of_error(topic: str, error: SettingsError) -> Finding:
-    """Return what keeps the server from starting; such errors say what to do after a semicolon."""
-    found, _, remedy = str(error).partition("; ")
-    return Finding(topic, "problem", found, remedy or "mend that setting; config/hazoom.toml shows them all")
+    """Return what keeps the server from starting; such errors say what to do after a semicolon or a colon."""
+    found, separator, remedy = str(error).partition("; ")
+    if not separator:
+        found, separator, remedy = found.partition(": set ")
+        remedy = f"set {remedy}" if separator else "mend that setting; config/hazoom.toml shows them all"
+    return Finding(topic, "problem", found, remedy)
