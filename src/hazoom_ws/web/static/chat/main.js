@@ -70,6 +70,7 @@ const composer = new Composer({
   onProblem: showProblem,
 });
 const notices = new Notices(settings, choose);
+const isTouch = matchMedia("(pointer: coarse)").matches;
 let shownRoom = null;
 let recoveredTimer = null;
 
@@ -110,7 +111,7 @@ function choose(name) {
   if (name === rooms.current?.name) return;
   history.pushState(null, "", addressOf(name));
   rooms.show(name);
-  composer.focus();
+  if (!isTouch) composer.focus(); // on a phone that would bring the keyboard out
 }
 
 function addressOf(name) {
@@ -221,11 +222,15 @@ function endAnswer(answer) {
 
 // ---- what listens to what
 
+// What nobody asked about: a room that one is put out of, a token that ends.
+connection.on("error", ({ event, message }) => event !== "typing" && showProblem(message));
 element("close-problem").addEventListener("click", () => showProblem(null));
 element("reconnect").addEventListener("click", () => connection.connectAs(settings.name));
 element("leave").addEventListener("click", () => {
   element("room-menu").hidePopover?.();
-  rooms.leave(rooms.current.name);
+  const { name } = rooms.current;
+  for (const { id } of outbox.of(name)) outbox.remove(id);
+  rooms.leave(name);
 });
 for (const id of ["share", "invite"]) {
   element(id).addEventListener("click", () => {

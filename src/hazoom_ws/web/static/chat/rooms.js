@@ -6,6 +6,7 @@ import { Timeline } from "./timeline.js";
 const STORAGE_KEY = "hazoom_ws.rooms";
 const KEPT_LIMIT = 50;
 const HISTORY_COUNT = 50; // messages that joining tells at once
+const SPOKEN_COUNT = 10; // of people: where there are more, nobody wants to hear of each one who comes
 const AGAIN_MS = 2000; // until a room is tried again that could not be joined
 
 export class Room {
@@ -47,7 +48,7 @@ export class Rooms {
     }
     this.#wanted = wanted ?? (this.#all.has(kept.current) ? kept.current : null) ?? this.all[0]?.name ?? null;
     connection.on("room_joined", (joined) => this.#onRecovered(joined));
-    connection.on("room_left", ({ room }) => this.#drop(room));
+    connection.on("room_left", ({ room }) => this.#all.get(room)?.isIn && this.#drop(room));
     connection.on("user_joined", (event) => this.#onPerson(event, (people) => [...people, event.user], "has come"));
     connection.on("user_left", (event) => this.#onPerson(event, (people) => people.filter((one) => one !== event.user), "has gone"));
     connection.on("user_typing", (event) => this.#onTyping(event));
@@ -107,7 +108,7 @@ export class Rooms {
   leave(name) {
     const room = this.#all.get(name);
     if (room?.isIn) this.#connection.request("leave_room", { room: name });
-    this.#drop(name);
+    if (room) this.#drop(name);
   }
 
   // What there is in the room that is shown has been seen.
@@ -198,13 +199,10 @@ export class Rooms {
 
   #drop(name) {
     const room = this.#all.get(name);
-    if (!room) return;
-    this.#all.delete(name);
-    if (room === this.current) {
-      const next = this.all[0]?.name ?? (name === "general" ? null : "general");
-      if (next === null) this.#all.set(name, room); // one is always somewhere
-      else this.show(next);
-    }
+    room.isIn = false;
+    if (room !== this.current || this.#all.size > 1) this.#all.delete(name);
+    if (room === this.current && this.#all.size > 0 && !this.#all.has(name)) this.show(this.all[0].name);
+    else if (room === this.current) this.#refuse(room, "You have left this room. Join another one, or come back."); // the only one
     this.#store();
     this.#handlers.onList();
   }
@@ -232,12 +230,12 @@ export class Rooms {
     const room = this.#all.get(name);
     if (!room) return;
     this.#setPeople(room, { users: [...new Set(change(room.people))], user_count: count });
-    if (room === this.current) this.#handlers.onNews(`${user} ${what}`);
+    if (room === this.current && count <= SPOKEN_COUNT) this.#handlers.onNews(`${user} ${what}`);
   }
 
   #onTyping({ room: name, user, is_typing: isTyping }) {
     const room = this.#all.get(name);
-    if (!room) return;
+    if (!room || user === this.#connection.user) return;
     if (isTyping) room.typists.add(user);
     else room.typists.delete(user);
     this.#handlers.onTyping(room);

@@ -154,7 +154,7 @@ export class Timeline {
       }
       setTimeout(() => {
         this.#loading = false;
-        this.onChange();
+        if (reply.error.retry) this.onChange();
       }, REFUSED_MS);
     });
   }
