@@ -4,7 +4,10 @@ The copies are part of the project, so that a page needs neither Node nor a netw
 test holds them equal to the locked npm packages.
 """
 
+import json
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import environment
@@ -25,6 +28,18 @@ LICENSES = {
     "highlight.js": "@highlightjs/cdn-assets/LICENSE",
     "uPlot": "uplot/LICENSE",
 }
+# The editor of documents is some twenty packages, of which a bundler makes one module.
+BUNDLE = "editor.min.js"
+BUNDLING = [
+    "--bundle",
+    "--minify",
+    "--format=esm",
+    "--platform=browser",
+    "--target=es2022",
+    "--legal-comments=none",  # they are in LICENSES.txt
+    "--alias:socket.io-client=./page_client.mjs",
+    "--log-level=error",
+]
 
 
 def contents(packages: Path) -> dict[str, bytes]:
@@ -33,8 +48,24 @@ def contents(packages: Path) -> dict[str, bytes]:
     What a browser's tools would ask for, the maps of the sources, is not there, so its comments are left out.
     """
     files = {name: _without_map((packages / path).read_bytes()) for name, path in FILES.items()}
-    texts = (f"# {title}\n\n{(packages / path).read_text('utf-8').strip()}\n" for title, path in LICENSES.items())
+    files[BUNDLE], bundled = _bundle(packages)
+    titles_by_text: dict[str, list[str]] = {}  # many packages of the editor have one text in common
+    for title, path in {**LICENSES, **{name: f"{name}/LICENSE" for name in bundled}}.items():
+        titles_by_text.setdefault((packages / path).read_text("utf-8").strip(), []).append(title)
+    texts = (f"# {', '.join(titles)}\n\n{text}\n" for text, titles in titles_by_text.items())
     return {**files, "LICENSES.txt": "\n\n".join(texts).encode()}
+
+
+def _bundle(packages: Path) -> tuple[bytes, list[str]]:
+    """Return the module that `scripts/npm/editor.mjs` and all that it imports become, and the names of the packages in it."""
+    with tempfile.TemporaryDirectory() as folder:
+        module, report = Path(folder, BUNDLE), Path(folder, "report.json")
+        bundler = [environment.node_command(), packages / "esbuild" / "bin" / "esbuild"]
+        command = [*bundler, "editor.mjs", *BUNDLING, f"--outfile={module}", f"--metafile={report}"]
+        subprocess.run(command, cwd=packages.parent, check=True)
+        [output] = json.loads(report.read_text("utf-8"))["outputs"].values()
+        inputs = [path.removeprefix("node_modules/").split("/") for path in output["inputs"] if "/" in path]
+        return module.read_bytes(), sorted({"/".join(parts[: 1 + parts[0].startswith("@")]) for parts in inputs})
 
 
 def _without_map(content: bytes) -> bytes:
