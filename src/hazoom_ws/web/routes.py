@@ -1,5 +1,6 @@
 """The HTTP routes: the pages, and what monitoring asks."""
 
+import secrets
 from collections.abc import Callable
 from http import HTTPStatus
 
@@ -22,11 +23,12 @@ from hazoom_ws.web.request_log import log_requests
 
 SERVICE = "hazoom_ws"
 # A page runs only its own scripts, talks only to its own origin, and is framed by nobody.
+_POLICY = (
+    "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'"
+)
 _HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
-        "frame-ancestors 'none'"
-    ),
+    "Content-Security-Policy": _POLICY,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
@@ -76,6 +78,10 @@ def create_blueprint(
     @blueprint.get("/board")
     def board() -> Response:
         return _page("board.html") if may_see() else _ask_for_key()
+
+    @blueprint.get("/document")
+    def document() -> Response:
+        return _document_page() if may_see() else _ask_for_key()
 
     @blueprint.get("/stats")
     def stats() -> Response:
@@ -133,9 +139,17 @@ def create_blueprint(
     return blueprint
 
 
-def _page(template: str) -> Response:
-    response = flask.make_response(flask.render_template(template))
+def _page(template: str, **context: str) -> Response:
+    response = flask.make_response(flask.render_template(template, **context))
     response.headers["Cache-Control"] = "no-cache"
+    return response
+
+
+def _document_page() -> Response:
+    """Return the page of documents. Its editor makes a style sheet, which a nonce of this one answer allows: no other is."""
+    nonce = secrets.token_urlsafe()
+    response = _page("document.html", nonce=nonce)
+    response.headers["Content-Security-Policy"] = f"{_POLICY}; style-src 'self' 'nonce-{nonce}'"
     return response
 
 

@@ -8,7 +8,7 @@ import hazoom_ws
 from clients import Client
 from minting import SECRET
 
-PAGES = ("/", "/board", "/stats")
+PAGES = ("/", "/board", "/document", "/stats")
 STATIC = Path(hazoom_ws.__file__).parent / "web" / "static"
 OWN_SCRIPTS = [path for path in STATIC.rglob("*.js") if path.parent.name != "vendor"]
 

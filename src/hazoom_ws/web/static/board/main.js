@@ -1,11 +1,11 @@
 // The page of a whiteboard: joins its parts with what is on it.
 
-import { storedName, storeName } from "../identity.js";
-import { colorOf } from "../people.js";
-import { Connection } from "./connection.js";
+import { storedName } from "../identity.js";
+import { Connection } from "../room_connection.js";
+import { announce, download, element, listenToPanels, showPeople, showProblem, showRoom, showState } from "../room_page.js";
 import { Cursors } from "./cursors.js";
 import { PenTool, SpanTool, TextTool } from "./drawing_tools.js";
-import { download, pngOf, svgOf } from "./export.js";
+import { pngOf, svgOf } from "./export.js";
 import { History } from "./history.js";
 import { listenToKeys } from "./keyboard.js";
 import { Incoming, Outgoing } from "./live.js";
@@ -16,15 +16,6 @@ import { SharedShapes } from "./shared_shapes.js";
 import { TextEditor } from "./text_editor.js";
 import { View } from "./view.js";
 
-const RECOVERED_MS = 4000; // for so long it is said
-const STATES = {
-  connecting: "Connecting …",
-  connected: "Connected",
-  recovered: "Connected again",
-  offline: "Offline",
-  refused: "Not connected",
-};
-const element = (id) => document.getElementById(id);
 const surface = element("surface");
 
 // ---- the parts
@@ -50,9 +41,9 @@ const tools = {
 };
 const pointers = new Pointers(surface, board, tools.hand, () => tools[chosen("tool")]);
 const connection = new Connection(new URLSearchParams(location.search).get("room") || null, storedName(), {
-  onState: showState,
-  onPeople: showPeople,
-  onRoom: showRoom,
+  onState,
+  onPeople: (names, count) => showPeople(names, count, connection.user),
+  onRoom: (room) => showRoom(room, "whiteboard"),
   onIn: enter,
   onShared: (event) => shapes.onEvent(event),
   onRelay: (event) => incoming.take(event),
@@ -64,7 +55,6 @@ outgoing.use(connection);
 incoming.ownClient = () => connection.client;
 let isFitted = false; // what was there has been brought into sight
 let pendingCount = 0;
-let recoveredTimer = null;
 
 // ---- what the parts say
 
@@ -85,51 +75,14 @@ async function enter(hasMissed) {
   if (content && !isInSight) fit();
 }
 
-function showState(state) {
-  document.body.dataset.state = state;
-  element("connection").textContent = STATES[state];
-  element("offline").hidden = state !== "offline";
-  clearTimeout(recoveredTimer);
-  if (state === "recovered") recoveredTimer = setTimeout(() => showState("connected"), RECOVERED_MS);
-  else if (state !== "connected") incoming.clear();
-}
-
-function showRoom(room) {
-  const query = `?room=${encodeURIComponent(room)}`;
-  if (location.search !== query) window.history.replaceState(null, "", query);
-  document.title = `${room} – whiteboard`;
-  element("room").textContent = room;
-  element("chat").search = query;
-}
-
-function showProblem(text) {
-  element("problem").hidden = !text;
-  if (text) element("problem-text").textContent = text;
+function onState(state) {
+  showState(state);
+  if (state !== "connected" && state !== "recovered") incoming.clear();
 }
 
 function showPending(count) {
   pendingCount = count;
   document.body.classList.toggle("is-pending", count > 0);
-}
-
-function showPeople(names, count) {
-  element("people").replaceChildren(...names.map((name) => person(name, name)));
-  element("faces").replaceChildren(...names.slice(0, 3).map((name) => person(name, [...name][0])));
-  element("count").textContent = count;
-}
-
-function person(name, text) {
-  const item = document.createElement("li");
-  const shown = document.createElement("bdi");
-  item.className = colorOf(name);
-  shown.textContent = text;
-  item.append(shown);
-  if (name === connection.user && text === name) item.append(" (you)");
-  return item;
-}
-
-function announce(text) {
-  element("news").textContent = text;
 }
 
 // ---- what the user chooses
@@ -184,29 +137,12 @@ function clear() {
 }
 
 async function save(kind) {
-  const name = `${connection.room ?? "whiteboard"}.${kind}`.replace(/[^\p{L}\p{N}. _-]/gu, "_");
   try {
     const svgFile = () => new Blob([svgOf(view).text], { type: "image/svg+xml" });
-    download(kind === "png" ? await pngOf(view) : svgFile(), name);
+    download(kind === "png" ? await pngOf(view) : svgFile(), connection.room ?? "whiteboard", kind);
   } catch {
     showProblem("The picture could not be made: the board may be too large. Try SVG.");
   }
-}
-
-async function share() {
-  try {
-    await navigator.clipboard.writeText(location.href);
-    announce("The link is copied");
-    element("share").textContent = "Link copied";
-  } catch {
-    prompt("The link to this board:", location.href);
-  }
-}
-
-function rename(name) {
-  storeName(name);
-  showProblem(null);
-  connection.rename(name);
 }
 
 // ---- what listens to what
@@ -225,10 +161,9 @@ history.onChange = () => {
   element("redo").disabled = !history.canRedo;
 };
 listenToKeys(surface, board, pointers, { chooseTool, tool: () => tools[chosen("tool")], undo, redo, fit, remove });
-const actions = { undo, redo, remove, fit, share, "save-png": () => save("png"), "save-svg": () => save("svg") };
+const actions = { undo, redo, remove, fit, "save-png": () => save("png"), "save-svg": () => save("svg") };
 actions["zoom-in"] = () => view.zoomBy(1.25);
 actions["zoom-out"] = () => view.zoomBy(0.8);
-actions["close-problem"] = () => showProblem(null);
 actions.clear = () => element("confirm").showModal();
 for (const [id, action] of Object.entries(actions)) element(id).addEventListener("click", action);
 for (const id of ["clear", "fit", "save-png", "save-svg"]) element(id).addEventListener("click", () => element("menu").hidePopover?.());
@@ -240,11 +175,7 @@ surface.addEventListener("dblclick", ({ clientX, clientY }) => {
   const key = view.find(x, y, 0);
   if (chosen("tool") === "select" && key && view.get(key).type === "text") board.text.open(...view.get(key).points, key);
 });
-element("name").value = storedName();
-element("name-form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  rename(element("name").value.trim());
-});
+listenToPanels((name) => connection.rename(name));
 addEventListener("beforeunload", (event) => {
   if (pendingCount) event.preventDefault();
 });

@@ -136,7 +136,7 @@ function showRoom() {
   const { name, problem } = room;
   element("room").textContent = name;
   element("empty-room").textContent = name;
-  element("board").search = `?room=${encodeURIComponent(name)}`;
+  for (const page of ["board", "document"]) element(page).search = `?room=${encodeURIComponent(name)}`;
   element("refused").hidden = !problem;
   element("refused-text").textContent = problem ?? "";
   composer.setRoom(name);

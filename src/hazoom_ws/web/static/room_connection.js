@@ -1,7 +1,8 @@
-// The connection to a room: who one is, who is here, and whether it works at the moment. Knows nothing of drawing.
+// The connection to a room: who one is, who is here, and whether it works at the moment. Knows nothing of
+// what the page shows of the room.
 
-import { identityFor, storeGuestKey } from "../identity.js";
-import { Login } from "../login.js";
+import { identityFor, storeGuestKey } from "./identity.js";
+import { Login } from "./login.js";
 
 const ANSWER_MS = 10000;
 const STATES = ["connecting", "connected", "recovered", "offline", "refused"];
@@ -36,9 +37,14 @@ export class Connection {
     this.#setState("connecting");
   }
 
+  // What says who connects, and that they may: for another namespace too.
+  get auth() {
+    return { ...identityFor(this.#name), ...this.#login.auth };
+  }
+
   #connect() {
     this.socket.disconnect();
-    this.socket.auth = { ...identityFor(this.#name), ...this.#login.auth };
+    this.socket.auth = this.auth;
     this.socket.connect();
   }
 
