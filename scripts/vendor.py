@@ -57,7 +57,7 @@ def contents(packages: Path) -> dict[str, bytes]:
 
 
 def _bundle(packages: Path) -> tuple[bytes, list[str]]:
-    """Return the module that `scripts/npm/editor.mjs` and all that it imports become, and the names of the packages in it."""
+    """Return `scripts/npm/editor.mjs` with all that it imports as one module, and the names of the packages in it."""
     with tempfile.TemporaryDirectory() as folder:
         module, report = Path(folder, BUNDLE), Path(folder, "report.json")
         bundler = [environment.node_command(), packages / "esbuild" / "bin" / "esbuild"]

@@ -1,6 +1,4 @@
-"""The document page as people use it: they write in several windows at once, through drops, with the keyboard, on a phone."""
-
-from collections.abc import Callable
+"""The document page as people use it: several write at once, through drops, with the keyboard, on a phone."""
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
@@ -9,7 +7,6 @@ from chat_windows import (
     CONNECTION_FAILURE,
     PHONE,
     OpenWindow,
-    StartServer,
     button,
     expect_axe_is_content,
     expect_state,
@@ -21,6 +18,23 @@ from chat_windows import (
 from servers import Hazoom, unique
 from tcp_proxy import tcp_proxy
 
+# Clients of y-socket.io that say of themselves what no editor would, and one whose cursor is in the text.
+STRANGE_PEERS = """async (room) => {
+  const { Doc, SocketIOProvider, createRelativePositionFromTypeIndex } = await import("/static/vendor/editor.min.js");
+  const color = "red; opacity: 0; background: url(//example.com)";
+  const strange = [
+    5, [], { cursor: 5 }, { cursor: { anchor: {}, head: [] } }, { cursor: { anchor: { type: {} }, head: { item: 1 } } },
+    { user: { name: {} }, cursor: null }, { user: "x", cursor: { anchor: { tname: "other" }, head: { tname: "other" } } },
+  ];
+  for (const state of [...strange, null]) {
+    const doc = new Doc();
+    const provider = new SocketIOProvider(location.origin, room, doc, { disableBc: true }, { forceNew: true });
+    await new Promise((resolve) => provider.on("sync", resolve));
+    const position = createRelativePositionFromTypeIndex(doc.getText("content"), 0);
+    const last = { user: { name: "The last one", color, colorLight: color }, cursor: { anchor: position, head: position } };
+    provider.awareness.setLocalState(state ?? last);
+  }
+}"""
 MARKUP = "<img src=x onerror=ran=1><script>ran=1</script>"
 
 
@@ -47,7 +61,7 @@ def expect_lines(window: Page, *expected: str) -> None:
         """(expected) => {
           const lines = [...document.querySelectorAll(".cm-line")].map((line) => {
             const copy = line.cloneNode(true);
-            for (const caret of copy.querySelectorAll(".peer-caret")) caret.remove();
+            for (const other of copy.querySelectorAll(".peer-caret, .cm-placeholder")) other.remove();
             return copy.textContent.replace(/\\u200b/g, "");
           });
           return JSON.stringify(lines) === JSON.stringify(expected);
@@ -56,9 +70,11 @@ def expect_lines(window: Page, *expected: str) -> None:
     )
 
 
-def expect_in_step(window: Page) -> None:
-    """Expect that what was written here has come to the server: its answer to a later request is here."""
-    window.wait_for_function("document.body.dataset.state === 'connected' || document.body.dataset.state === 'recovered'")
+def press_until_disabled(window: Page, key: str, name: str) -> None:
+    """Press a key until the button that does the same has nothing to do: how much one step is depends on time."""
+    expect(button(window, name)).to_be_enabled()
+    while button(window, name).is_enabled():
+        window.keyboard.press(key)
 
 
 @pytest.fixture
@@ -88,13 +104,159 @@ def test_two_windows_write_one_text_see_each_others_cursors_and_keep_it(pair: tu
     bob.keyboard.press("Control+a")
     expect(ann.locator(".peer-selection")).to_have_text("Bob: Hello from Ann!")
     # Undo is of one's own.
-    button(ann, "Undo").click()
+    while button(ann, "Undo").is_enabled():
+        button(ann, "Undo").click()
     expect_lines(bob, "Bob: ")
-    button(ann, "Redo").click()
+    while button(ann, "Redo").is_enabled():
+        button(ann, "Redo").click()
     expect_lines(bob, "Bob: Hello from Ann!")
     expect(button(bob, "Undo")).to_be_enabled()
+    bob.locator("[popovertarget=menu]").click()
+    with bob.expect_download() as download:
+        button(bob, "Download as text").click()
+    assert download.value.path().read_text(encoding="utf-8") == "Bob: Hello from Ann!"
+    assert download.value.suggested_filename == f"{bob.locator('#room').inner_text()}.md"
     ann.close()
     expect(bob.locator(".peer-caret")).to_have_count(0)
     bob.reload()
     expect_lines(bob, "Bob: Hello from Ann!")
     expect(button(bob, "Undo")).to_be_disabled()
+
+
+@in_one_mode
+def test_what_was_written_without_a_connection_is_merged_when_it_is_back(server: Hazoom, open_window: OpenWindow) -> None:
+    room = unique("doc")
+    with tcp_proxy(server.port) as proxy:
+        ann, bob = (
+            open_window(document(url, room), prepare=stored(name=name), may_log=CONNECTION_FAILURE)
+            for url, name in ((proxy.url, "Ann"), (server.url, "Bob"))
+        )
+        for window in (ann, bob):
+            expect_open(window)
+        ann.keyboard.type("one two")
+        expect_lines(bob, "one two")
+        proxy.go_down()
+        expect_state(ann, "Offline")
+        expect(ann.locator("#offline")).to_contain_text("your changes are kept on this page and merged later")
+        expect(ann.locator(".peer-caret")).to_have_count(0)
+        expect_lines(ann, "one two")
+        ann.keyboard.type(" three")
+        text(bob).focus()
+        bob.keyboard.press("Control+Home")
+        bob.keyboard.type("zero ")
+        expect_lines(ann, "one two three")
+        expect_lines(bob, "zero one two")
+        proxy.come_up()
+        for window in (ann, bob):
+            expect_lines(window, "zero one two three")
+        expect(ann.locator("#offline")).to_be_hidden()
+        ann.keyboard.type(" four")
+        expect_lines(bob, "zero one two three four")
+
+
+@in_one_mode
+def test_names_and_texts_are_only_text_and_what_is_no_cursor_is_not_there(server: Hazoom, open_window: OpenWindow) -> None:
+    room = unique("doc")
+    ann = expect_open(open_window(document(server.url, room), prepare=stored(name=MARKUP)))
+    bob = expect_open(open_window(document(server.url, room), prepare=stored(name="Bob")))
+    ann.keyboard.insert_text(f"{MARKUP}\n[here](javascript:ran=1)")
+    expect_lines(bob, MARKUP, "[here](javascript:ran=1)")
+    expect(bob.locator(".peer-caret bdi")).to_have_text(MARKUP)
+    bob.evaluate(STRANGE_PEERS, room)
+    expect(ann.locator(".peer-caret bdi", has_text="The last one")).to_be_attached()
+    ann.keyboard.type("!")
+    expect_lines(bob, MARKUP, "[here](javascript:ran=1)!")
+    for window in (ann, bob):
+        expect(window.locator("main :is(img:not(.cm-widgetBuffer), script, a)")).to_have_count(0)
+        assert window.evaluate("typeof ran") == "undefined"
+        assert window.evaluate("getComputedStyle(document.body).opacity") == "1"
+
+
+@pytest.mark.parametrize(
+    ("room", "said"), [("C%23", "can have no document"), ("x" * 129, "128"), ("a%3Fb", "can have no document")]
+)
+@in_one_mode
+def test_a_document_that_cannot_be_is_refused_in_words(
+    server: Hazoom, open_window: OpenWindow, room: str, said: str
+) -> None:
+    window = open_window(document(server.url, room))
+    expect(window.get_by_role("alert")).to_contain_text(said)
+    expect_state(window, "Not connected")
+    expect(text(window)).to_have_count(0)
+
+
+@in_one_mode
+def test_chat_whiteboard_and_document_of_a_room_lead_to_each_other(server: Hazoom, open_window: OpenWindow) -> None:
+    room = unique("Büro & Co")
+    window = open_window(server.url)
+    expect(window.locator("#people")).to_contain_text("(you)")
+    join(window, room)
+    window.get_by_role("link", name="Document of this room").click()
+    expect_open(window)
+    expect(window).to_have_title(f"{room} – document")
+    window.keyboard.type("kept")
+    window.locator("[popovertarget=menu]").click()
+    window.get_by_role("link", name="Whiteboard of this room").click()
+    expect(window).to_have_title(f"{room} – whiteboard")
+    window.locator("[popovertarget=menu]").click()
+    window.get_by_role("link", name="Document of this room").click()
+    expect_lines(window, "kept")
+    window.get_by_role("link", name="Chat of this room").click()
+    expect(window.get_by_role("heading", name=room, exact=True)).to_be_visible()
+    without_name = expect_open(open_window(f"{server.url}/document"))
+    assert without_name.url.endswith("/document?room=general")
+
+
+@in_one_mode
+def test_the_name_that_is_chosen_is_at_ones_cursor(pair: tuple[Page, Page]) -> None:
+    ann, bob = pair
+    ann.keyboard.type("text")
+    expect(bob.locator(".peer-caret bdi")).to_have_text("Ann")
+    ann.locator("#people-button").click()
+    field(ann, "Your name").fill("Anna")
+    button(ann, "Save").click()
+    expect(bob.locator(".peer-caret bdi")).to_have_text("Anna")
+    expect(bob.locator("#people li")).to_have_text(["Bob (you)", "Anna"])
+    ann.keyboard.press("Escape")
+    text(ann).focus()
+    ann.keyboard.type("!")
+    expect_lines(bob, "text!")
+
+
+@in_one_mode
+def test_the_keyboard_writes_indents_and_leaves_the_text(pair: tuple[Page, Page]) -> None:
+    ann, _ = pair
+    assert "Escape, then Tab" in (
+        text(ann).evaluate("(one) => document.getElementById(one.getAttribute('aria-describedby')).textContent")
+    )
+    ann.keyboard.type("- one")
+    ann.keyboard.press("Tab")
+    expect_lines(ann, "  - one")
+    expect(lines(ann)).to_have_attribute("dir", "auto")
+    expect(ann.locator(".md-mark")).to_have_text("  -")
+    press_until_disabled(ann, "Control+z", "Undo")
+    expect_lines(ann, "")
+    press_until_disabled(ann, "Control+Shift+z", "Redo")
+    expect_lines(ann, "  - one")
+    ann.keyboard.press("Escape")
+    ann.keyboard.press("Shift+Tab")
+    expect(ann.get_by_role("button", name="Menu", exact=True)).to_be_focused()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@in_one_mode
+def test_axe_finds_nothing_to_complain_about(pair: tuple[Page, Page], open_window: OpenWindow, scheme: str) -> None:
+    ann, _ = pair
+    ann.keyboard.insert_text("# Plan\n\n**Ship** *it* with `tests`, see [this](https://example.com)\n\n- first\n> said")
+    for options in ({}, PHONE):
+        window = expect_open(open_window(ann.url, color_scheme=scheme, **options))
+        expect(window.locator(".peer-caret").first).to_be_visible()
+        for opener in (None, "#people-button", "[popovertarget=menu]"):
+            if opener:
+                window.locator(opener).click()
+            expect_axe_is_content(window, f"{scheme} {opener}")
+        window.keyboard.press("Escape")
+        text(window).focus()
+        window.keyboard.press("Control+f")
+        expect(window.locator(".cm-search")).to_be_visible()
+        expect_axe_is_content(window, f"{scheme} search")

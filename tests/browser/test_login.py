@@ -1,4 +1,4 @@
-"""The form that asks for a key or a token, on the chat page and on the whiteboard."""
+"""The form that asks for a key or a token, on the chat page, the whiteboard and the document."""
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -21,7 +21,7 @@ def expect_login(window: Page) -> None:
     expect(window.get_by_role("dialog", name="Log in")).to_be_visible()
 
 
-@pytest.mark.parametrize("path", ["/?room=team", "/board?room=team"])
+@pytest.mark.parametrize("path", ["/?room=team", "/board?room=team", "/document?room=team"])
 def test_who_has_no_key_is_asked_for_one_and_a_wrong_one_is_not_let_in(
     start_server: StartServer, open_window: OpenWindow, path: str
 ) -> None:

@@ -146,7 +146,7 @@ def _page(template: str, **context: str) -> Response:
 
 
 def _document_page() -> Response:
-    """Return the page of documents. Its editor makes a style sheet, which a nonce of this one answer allows: no other is."""
+    """Return the page of documents. Its editor makes a style sheet: a nonce of this one answer allows it, and no other."""
     nonce = secrets.token_urlsafe()
     response = _page("document.html", nonce=nonce)
     response.headers["Content-Security-Policy"] = f"{_POLICY}; style-src 'self' 'nonce-{nonce}'"

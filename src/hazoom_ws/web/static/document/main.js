@@ -42,7 +42,10 @@ element("save").addEventListener("click", () => {
   download(new Blob([shared.text.toString()], { type: "text/plain" }), connection.room ?? "document", "md");
   element("menu").hidePopover?.();
 });
-listenToPanels((name) => connection.rename(name));
+listenToPanels((name) => {
+  shared.leave();
+  connection.rename(name);
+});
 addEventListener("beforeunload", (event) => {
   if (shared.hasUnsent) event.preventDefault();
 });

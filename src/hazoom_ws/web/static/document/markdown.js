@@ -42,7 +42,7 @@ function readLine(stream, state) {
     stream.pos += found[0].length;
     return style;
   }
-  const plain = /^[\p{L}\p{N}\s]+/u.exec(ahead)?.[0] ?? stream.peek();
+  const plain = /^(?:[\p{L}\p{N}]+\s*|\s+)/u.exec(ahead)?.[0] ?? stream.peek();
   stream.pos += plain.length;
   state.isWordBefore = /[\p{L}\p{N}_*`]$/u.test(plain);
   return null;

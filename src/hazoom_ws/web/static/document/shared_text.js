@@ -31,26 +31,27 @@ export class SharedText {
     return this.#provider.awareness;
   }
 
-  // Opens the document of a room, or goes on under another name. ``auth``: what says who connects.
+  // Opens the document of a room, or goes on after a drop or under another name. ``auth``: what says who connects.
   open(room, user, auth) {
     if (UNNAMEABLE.test(room)) {
       this.#handlers.onRefused("A room with one of ? # , in its name can have no document: choose another room.");
       return;
     }
-    const isFirst = this.#provider === null;
-    if (isFirst) {
+    if (!this.#provider) {
       // The page's connection is used, so that there is one for both.
       const config = { autoConnect: false, disableBc: true };
       this.#provider = new SocketIOProvider(location.origin, room, this.#doc, config, { forceNew: false });
       this.#listen();
     }
     const { socket, awareness } = this.#provider;
-    if (isFirst || awareness.getLocalState().user.name !== user) {
-      awareness.setLocalStateField("user", { name: user });
-      socket.disconnect();
-    }
+    awareness.setLocalStateField("user", { name: user });
     socket.auth = auth;
     if (!socket.active) this.#provider.connect();
+  }
+
+  // Lets go of the connection, which can have another name only when nothing uses it any more; ``open`` comes back.
+  leave() {
+    this.#provider?.socket.disconnect();
   }
 
   #listen() {
