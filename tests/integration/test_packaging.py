@@ -97,14 +97,14 @@ def test_the_wheel_has_every_file_of_the_package_and_the_installed_one_is_used(
 
 
 def test_it_serves_every_page_with_all_that_the_page_needs(installed: Installed, tmp_path: Path) -> None:
-    pages = ["/", "/board", "/guides", "/stats", "/asyncapi.json", "/events.d.ts", "/metrics", "/ready"]
+    pages = ["/", "/board", "/document", "/guides", "/stats", "/asyncapi.json", "/events.d.ts", "/metrics", "/ready"]
     with hazoom(demo=True) as from_source:
         expected = {page: requests.get(f"{from_source.url}{page}", timeout=DEADLINE_S).status_code for page in pages}
     with served(installed, tmp_path, HAZOOM_LOG_URL="memory://") as (child, url):
         answers = {page: requests.get(f"{url}{page}", timeout=DEADLINE_S) for page in pages}
         assert {page: answer.status_code for page, answer in answers.items()} == expected
-        assert expected["/"] == expected["/board"] == 200
-        for page in ("/", "/board"):
+        assert expected["/"] == expected["/board"] == expected["/document"] == 200
+        for page in ("/", "/board", "/document"):
             files = re.findall(r"""(?:src|href)=["'](/static/[^"']+)""", answers[page].text)
             assert any(file.endswith(".js") for file in files)
             for file in files:
