@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hazoom_ws.errors import LogUnavailable
+from hazoom_ws.message_log import pending_documents
 from hazoom_ws.message_log.contract import MessageLog
 from hazoom_ws.message_log.documents import StoredDocument
 from hazoom_ws.message_log.opening import open_log
-from hazoom_ws.message_log.sqlite import documents as sqlite_documents
 from hazoom_ws.message_log.sqlite.damage import DAMAGED
 from hazoom_ws.settings import Settings
 
@@ -177,7 +177,7 @@ def test_a_snapshot_that_nothing_else_is_written_with_is_written(file_store: Sto
 
 
 def test_snapshots_are_written_when_too_much_of_them_waits(file_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_documents, "_QUEUED_LIMIT_BYTES", 1000)
+    monkeypatch.setattr(pending_documents, "_QUEUED_LIMIT_BYTES", 1000)
     [number] = file_store.add(b"1")
     file_store.file()
     file_store.log.documents.save_snapshot("d", b"s" * 1001, number)
@@ -200,7 +200,7 @@ def test_a_snapshot_waits_until_all_that_it_replaces_is_filed(file_store: Store)
 
 
 def test_a_snapshot_that_comes_while_an_older_one_is_written_is_written_too() -> None:
-    queued = sqlite_documents.QueuedSnapshots()
+    queued = pending_documents.QueuedSnapshots()
     older, newer = b"older", b"newer"
     queued.put("d", older, 1)
     assert queued.first() == ("d", older, 1)
@@ -284,7 +284,7 @@ def test_a_file_that_turns_out_damaged_when_a_document_is_read_is_set_aside(file
 
 
 def test_updates_wait_up_to_a_bound(file_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_documents, "PENDING_LIMIT_BYTES", 1000)
+    monkeypatch.setattr(pending_documents, "PENDING_LIMIT_BYTES", 1000)
     file_store.add(b"x" * 500, b"x" * 500)
     with pytest.raises(LogUnavailable):
         file_store.add(b"x")

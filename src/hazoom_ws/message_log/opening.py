@@ -1,13 +1,16 @@
 """From the setting ``log_url`` to the log that it names."""
 
+import importlib
 import logging
 import time
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from hazoom_ws.message_log.contract import MessageLog
 from hazoom_ws.message_log.memory import MemoryLog
+from hazoom_ws.message_log.redis.log import RedisLog
 from hazoom_ws.message_log.sqlite.file import UsedHere
 from hazoom_ws.message_log.sqlite.log import SqliteLog
 from hazoom_ws.settings import Settings
@@ -15,6 +18,7 @@ from hazoom_ws.settings import Settings
 logger = logging.getLogger(__name__)
 
 _SQLITE = "sqlite:///"
+_REDIS = ("redis://", "rediss://")
 
 
 def open_log(
@@ -24,12 +28,15 @@ def open_log(
     wall_clock: Callable[[], float] = time.time,
     clock: Callable[[], float] = time.monotonic,
     is_kept: bool = True,
+    import_module: Callable[[str], Any] = importlib.import_module,
 ) -> MessageLog:
     """Open it; a relative path is one below ``folder``. Raises `SettingsError` for a file that cannot be ours.
 
     A further application of this process gets a file of its own, if nobody has named one. Not ``is_kept``: whatever the
-    setting says, no file is touched.
+    setting says, no file is touched. ``import_module``: how a library is imported whose sockets wait in threads.
     """
+    if is_kept and settings.log_url.startswith(_REDIS):
+        return RedisLog(settings, import_module, wall_clock=wall_clock, clock=clock)
     if is_kept and settings.log_url.startswith(_SQLITE):
         path = folder / settings.log_url.removeprefix(_SQLITE)
         return _open_file(settings, path, lambda path: SqliteLog(path, settings, wall_clock=wall_clock, clock=clock))

@@ -54,6 +54,8 @@ _RECENT_ROOM_COUNT = 1000
 class SqliteLog:
     """Messages and sessions in the file at ``path``. Raises `SettingsError` for a file that is not for us to use."""
 
+    reads_beside = False
+
     def __init__(
         self,
         path: Path,
