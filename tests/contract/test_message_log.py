@@ -301,13 +301,12 @@ def test_a_page_is_the_same_whatever_keeps_it(tmp_path_factory, data):
     sqlite.close()
 
 
-class TestFile:
-    """What only a file can promise, or suffer."""
+@pytest.mark.parametrize("url", [MEMORY_AND_FILE[1], pytest.param(REDIS, marks=pytest.mark.redis)])
+class TestKept:
+    """What those promise that keep it beyond the process."""
 
-    URL = MEMORY_AND_FILE[1]
-
-    def test_everything_is_there_after_a_restart(self, open_store):
-        log = open_store(self.URL)
+    def test_everything_is_there_after_a_restart(self, open_store, url):
+        log = open_store(url)
         entries = say(log, "a", "1") + say(log, "a", "2", client_id="c")
         session = StoredSession(user_id="u", user_name="Ann", conversation_id="s", since=1, rooms=["a"])
         log.save_session("k", session)
@@ -316,13 +315,13 @@ class TestFile:
         log.save_session("gone", None)
         write(log)
         log.close()
-        log = open_store(self.URL)
+        log = open_store(url)
         assert log.read("a", limit=5, newest=True) == Page(entries, more=False, gap=False)
         assert log.find_resent("a", "Ann", "c") == entries[1]
         assert dict(log.sessions()) == {"k": session}
 
-    def test_of_each_session_the_newest_state_is_there_after_a_restart(self, open_store):
-        log = open_store(self.URL)
+    def test_of_each_session_the_newest_state_is_there_after_a_restart(self, open_store, url):
+        log = open_store(url)
         first = StoredSession(user_id="u", user_name="Ann", conversation_id="s", since=1, rooms=[])
         then = msgspec.structs.replace(first, rooms=["a"])
         for key in ("changed", "ended", "same"):
@@ -337,10 +336,10 @@ class TestFile:
             log.save_session(key, state)
             write(log)
         log.close()
-        assert dict(open_store(self.URL).sessions()) == {"changed": then, "same": first}
+        assert dict(open_store(url).sessions()) == {"changed": then, "same": first}
 
-    def test_a_resent_message_is_known_for_a_day_after_it_was_trimmed(self, open_store, clock):
-        log = open_store(self.URL, history_room_limit_count=2)
+    def test_a_resent_message_is_known_for_a_day_after_it_was_trimmed(self, open_store, clock, url):
+        log = open_store(url, history_room_limit_count=2)
         entry = log.append(room="a", user="Ann", message="1", timestamp=clock(), client_id="c")
         write(log)
         log._recent.forget(log.pop_batch()._replace(messages=[entry]))
@@ -351,35 +350,42 @@ class TestFile:
         assert (found.id, found.seq) == (entry.id, entry.seq)
         assert "1" not in texts(log.read("a", limit=10, newest=True))
 
-    def test_old_messages_go(self, open_store, clock):
-        log = open_store(self.URL, history_age_limit_s=100.0)
+    def test_old_messages_go(self, open_store, clock, url):
+        log = open_store(url, history_age_limit_s=100.0)
         log.append(room="a", user="Ann", message="old", timestamp=clock(), client_id="c")
         write(log)
         clock.now_s += 1000
         log.append(room="b", user="Ann", message="new", timestamp=clock())
         write(log)
         log.close()
-        log = open_store(self.URL)
+        log = open_store(url)
         assert texts(log.read("a", limit=5, newest=True)) == ""
-        assert log.find_resent("a", "Ann", "c") is None
+        found = log.find_resent("a", "Ann", "c")
+        assert (found is None) if url != REDIS else (found.message == ""), "Redis knows for a day what was sent"
         assert texts(log.read("b", limit=5, newest=True)) == "new"
 
-    def test_what_is_not_filed_yet_is_read_whatever_memory_may_hold(self, open_store):
-        log = open_store(self.URL, history_limit_bytes=1)
+    def test_what_is_not_filed_yet_is_read_whatever_memory_may_hold(self, open_store, url):
+        log = open_store(url, history_limit_bytes=1)
         say(log, "a", *map(str, range(10)))
         assert texts(log.read("a", limit=20, newest=True)) == "0123456789"
         log.close()
-        log = open_store(self.URL, history_limit_bytes=1)
+        log = open_store(url, history_limit_bytes=1)
         say(log, "a", "x")
         assert texts(log.read("a", limit=20, newest=True)) == "0123456789x"
 
-    def test_a_room_that_memory_let_go_talks_on(self, open_store):
-        log = open_store(self.URL, history_limit_bytes=1)
+    def test_a_room_that_memory_let_go_talks_on(self, open_store, url):
+        log = open_store(url, history_limit_bytes=1)
         say(log, "a", "1", "2")
         say(log, "b", *["x"] * FILED_COUNT)
         say(log, "b", "y")
         say(log, "a", "3")
         assert texts(log.read("a", limit=5, newest=True)) == "123"
+
+
+class TestFile:
+    """What only a file can promise, or suffer."""
+
+    URL = MEMORY_AND_FILE[1]
 
     def test_a_backup_that_is_put_in_place_is_looked_at_anew(self, open_store, tmp_path, clock):
         log = open_store(self.URL)

@@ -30,8 +30,10 @@ ALLOWED = {
     "version": set(),
     "settings": {"names", "access"},  # of access only what an origin is: see EXACT
     "events": BASE,
-    "message_log": BASE | {"events", "message_log.sqlite"},  # of the stores only who opens them: see EXACT
+    "message_log": BASE
+    | {"events", "message_log.sqlite", "message_log.redis"},  # of the stores only who opens them: see EXACT
     "message_log.sqlite": BASE | {"events", "message_log"},
+    "message_log.redis": BASE | {"events", "message_log"},
     "chat": BASE | {"events", "message_log"},
     "access": BASE | {"chat", "events"},
     "llm_bridge": STANDING_ON_CHAT,
@@ -55,6 +57,7 @@ EXACT = {
         ("message_log.opening", "message_log.sqlite.log"),
         ("message_log.opening", "message_log.sqlite.file"),
     },
+    ("message_log", "message_log.redis"): {("message_log.opening", "message_log.redis.log")},
 }
 STARTS = {"", "app", "cli", "__main__"}
 

@@ -14,6 +14,7 @@ from hazoom_ws.llm_bridge.answers import Answers
 from hazoom_ws.message_log.contract import MessageLog
 from hazoom_ws.metrics.statistics import Statistics
 from hazoom_ws.namespaces.identities import Identities
+from hazoom_ws.namespaces.loading import Loading
 from hazoom_ws.settings import Settings
 
 
@@ -35,6 +36,7 @@ class Parts(Struct, frozen=True):
     relay: Relay
     states: States
     identities: Identities
+    loading: Loading
     close: Callable[[], None]
     publish: Callable[..., Published]
     disconnect_user: Callable[[str], int]

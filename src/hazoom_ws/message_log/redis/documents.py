@@ -4,18 +4,16 @@ from collections.abc import Callable
 
 from hazoom_ws.message_log.documents import StoredDocument
 from hazoom_ws.message_log.pending_documents import PendingDocuments
-from hazoom_ws.message_log.redis.store import Store
 from hazoom_ws.message_log.state_cache import Numbers
 
 
 class RedisDocuments(PendingDocuments):
     """What `Documents` promises, in Redis."""
 
-    def __init__(self, store: Store, numbers: Numbers, check: Callable[[], None]) -> None:
-        """``check()`` raises `LogUnavailable` if nothing can be kept or read at the moment. Also for threads."""
+    def __init__(self, read: Callable[[str], StoredDocument | None], numbers: Numbers, check: Callable[[], None]) -> None:
+        """``read(document)`` asks Redis; ``check()`` raises `LogUnavailable` while it is away. In any thread."""
         super().__init__(numbers, check)
-        self._store = store
+        self._read = read
 
     def read(self, document: str) -> StoredDocument | None:
-        self._check()
-        return self._store.read_document(document)
+        return self._read(document)

@@ -40,6 +40,12 @@ def change_digest(change: StateChange) -> str:
     return digest_of("s", resent_key(change.room, change.user, change.client_id, sender))
 
 
+def last_seq_of(batch: Batch) -> int:
+    """Return the highest number in a batch, by which batches follow each other."""
+    lasts = [entries[-1].seq for entries in (batch.messages, batch.state_changes, batch.updates) if entries]
+    return max(lasts, default=batch.number)
+
+
 def batch_digests(batch: Batch) -> Iterable[str]:
     """Yield the digests of all in a batch that may be sent again."""
     senders = batch.senders

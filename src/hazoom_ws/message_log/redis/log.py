@@ -19,8 +19,9 @@ What Redis may lose
 
 One process
     A Redis has one owner (`store`). For several, each would own nothing but its connections: the script would give numbers
-    (`contract.number`), and each process hear of all from the channel of a room, which the script publishes to already. What
-    a process has of a room in memory would be right from the moment in which it listens; before that `NotLoaded` is raised.
+    (`contract.number`), and each process would hear of all from the channel of a room, to which the script publishes
+    already. What a process has of a room in memory would be right from the moment in which it listens; before that
+    `NotLoaded` is raised, as for what is old now.
 
 `problem` is set beside turns too, by whoever finds that Redis is gone; turns only look at it. Once a second without a batch
 an empty one is written, so that a Redis that is gone, hangs or is full is noticed while nobody says anything.
@@ -33,7 +34,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from msgspec import UNSET, UnsetType
 
@@ -48,18 +49,17 @@ from hazoom_ws.message_log.contract import (
     Page,
     SessionChange,
     StoredSession,
-    only,
-    page_of,
     resent_key,
 )
-from hazoom_ws.message_log.memory import MemoryLog
+from hazoom_ws.message_log.recent_and_older import new_recent, read_page
 from hazoom_ws.message_log.redis.documents import RedisDocuments
-from hazoom_ws.message_log.redis.encoding import batch_digests, digest_of
+from hazoom_ws.message_log.redis.encoding import batch_digests, digest_of, last_seq_of
 from hazoom_ws.message_log.redis.older import Older, Wanted
 from hazoom_ws.message_log.redis.resent import Resent
 from hazoom_ws.message_log.redis.server import ImportModule, Refused, Server
 from hazoom_ws.message_log.redis.states import RedisStates
-from hazoom_ws.message_log.redis.store import About, FoundResent, Store, Trimmed
+from hazoom_ws.message_log.redis.store import About, FoundResent, Store
+from hazoom_ws.message_log.redis.trimmed import Trims
 from hazoom_ws.message_log.redis.upkeep import Upkeep
 from hazoom_ws.message_log.room_state import StateValue
 from hazoom_ws.message_log.session_states import PendingSessions
@@ -68,12 +68,16 @@ from hazoom_ws.settings import Settings, SettingsError
 
 logger = logging.getLogger(__name__)
 
-_RECENT_ROOM_COUNT = 1000
 _OLDER_SHARE = 2  # of the bound of messages in memory, what is read from Redis may have this part
-_MARK_STEP = 10_000_000  # numbers given to what is not kept, such as tokens, stay below a mark that is: see `marks` of a file
+_MARK_STEP = (
+    10_000_000  # numbers given to what is not kept, such as tokens, stay below a mark that is: see `marks` of a file
+)
 _PROBE_INTERVAL_S = 1.0
 _RESTORED_AT_ONCE_COUNT = 500
-_TRIMMED_KNOWN_COUNT = 20_000
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class _Unknown(NamedTuple):
@@ -109,23 +113,22 @@ class RedisLog:
         self._store = Store(self._server, settings, wall_clock=wall_clock)
         self._pending: list[NewMessage] = []  # messages that are to be written
         self._sessions = PendingSessions()
-        self._recent = self._new_recent(int(wall_clock() * 1e6), "")
+        self._recent = new_recent(self._settings, int(wall_clock() * 1e6), "")
         self._written_seq = 0  # up to here all is written, whatever it is
         self._mark = 0
         self._written_at_s = clock()
         self._is_probe_due = False
         self._replaced: dict[tuple[str, str], StateValue | None] = {}  # by the batch that was popped last
         self._unknown: _Unknown | None = None
-        self._trimmed: dict[str, int] = {}  # of rooms that were asked for, up to where they were trimmed
-        self._newly_trimmed: Trimmed = []  # which turns do not know yet
+        self._trims = Trims(self._reading(self._store.trimmed_seq))
         limit_bytes = settings.history_limit_bytes
-        self._older = Older(self._store.load, limit_bytes=limit_bytes // _OLDER_SHARE)
-        self._resent: Resent[FoundResent] = Resent(self._store.find_resent)
+        self._older = Older(self._reading(self._store.load), limit_bytes=limit_bytes // _OLDER_SHARE)
+        self._resent: Resent[FoundResent] = Resent(self._reading(self._store.find_resent))
         self._filed = RedisStates(self._check, self._load_state, self._resent, written_seq=lambda: self._written_seq)
         self.states = self._filed.cache = StateCache(
             self, limit_bytes=STATES_SHARE * limit_bytes, file=self._filed, clock=clock
         )
-        self.documents = RedisDocuments(self._store, self, self._check)
+        self.documents = RedisDocuments(self._reading(self._store.read_document), self, self._check)
         self._upkeep = Upkeep(self._store, settings, self.documents.snapshots, wall_clock=wall_clock, clock=clock)
         try:
             self._begin(self._store.take(epoch=self._recent.epoch, start_seq=self._recent.last_seq))
@@ -136,21 +139,12 @@ class RedisLog:
             self._server.close()
             raise
 
-    def _new_recent(self, start_seq: int, epoch: str) -> MemoryLog:
-        return MemoryLog(
-            room_limit_count=min(_RECENT_ROOM_COUNT, self._settings.history_room_limit_count),
-            room_limit_bytes=self._settings.history_room_limit_bytes,
-            limit_bytes=self._settings.history_limit_bytes,
-            start_seq=start_seq,
-            epoch=epoch,
-        )
-
     def _begin(self, about: About) -> None:
         """Go on where an earlier process has ended. Before any turn."""
         start_seq = max(self._recent.last_seq, about.mark, about.last_number)
-        self._recent = self._new_recent(start_seq, about.epoch)
+        self._recent = new_recent(self._settings, start_seq, about.epoch)
         self._start_seq = about.start_seq
-        self._trimmed_seq = about.trimmed_seq
+        self._trims.newest_seq = about.trimmed_seq
         self._mark = about.mark
         self._written_seq = self._recent.droppable_seq = start_seq
         digests, is_complete = self._store.digests()
@@ -201,17 +195,7 @@ class RedisLog:
             return entry
         self._check()
         found = self._resent.find(room, digest_of("m", resent_key(room, user, client_id, sender)))
-        if found is None:
-            return None
-        return found.entry or NewMessage(
-            user=user,
-            message="",
-            timestamp=found.timestamp,
-            room=room,
-            id=f"{self._recent.epoch}-{found.seq}",
-            seq=found.seq,
-            client_id=client_id,
-        )
+        return None if found is None else found.entry or found.without_text(self._recent.epoch, room, user, client_id)
 
     def read(
         self,
@@ -224,22 +208,20 @@ class RedisLog:
         limit_bytes: int = PAGE_LIMIT_BYTES,
         event_name: str | None = MESSAGES,
     ) -> Page:
-        asked_after = after
-        if after is None or after > self.last_seq:
-            after, newest = 0, newest or after is not None
-        edge = self._recent.complete_from(room)
-        recent = self._recent.range(room, max(after, edge), before)
-        if event_name is not None and (event_name or self._recent.has_events(room)):
-            recent = list(only(recent, event_name))
-        older_before = edge + 1 if before is None else min(before, edge + 1)
-        older: Iterator[NewMessage] = iter(())
-        if after < older_before - 1:
-            older = self._read_older(Wanted(room, after, older_before, event_name, newest, limit, limit_bytes))
-        # Neither is asked for more than the page needs: most pages are in memory.
-        taken, more = page_of(chain(reversed(recent), older) if newest else chain(older, recent), limit, limit_bytes)
-        if newest:
-            taken.reverse()
-        return Page(taken, more, asked_after is not None and self._has_gap(room, asked_after))
+        taken, more = read_page(
+            self._recent,
+            room,
+            after=after,
+            before=before,
+            limit=limit,
+            newest=newest,
+            limit_bytes=limit_bytes,
+            event_name=event_name,
+            older=lambda after, before, newest: self._read_older(
+                Wanted(room, after, before, event_name, newest, limit, limit_bytes)
+            ),
+        )
+        return Page(taken, more, after is not None and self._has_gap(room, after))
 
     def _read_older(self, wanted: Wanted) -> Iterator[NewMessage]:
         try:
@@ -251,26 +233,11 @@ class RedisLog:
     def _has_gap(self, room: str, after: int) -> bool:
         if after > self.last_seq or 0 < after < self._start_seq:
             return True
-        self._learn()
-        if after >= self._trimmed_seq:  # as nearly always: what is trimmed is old
-            return False
-        trimmed_seq = self._trimmed.get(room)
-        if trimmed_seq is not None:
-            return after < trimmed_seq
-        self._check()
-
-        def load() -> Callable[[], None]:
-            seq = self._store.trimmed_seq(room)
-            return lambda: self._note_trimmed([(room, seq)])
-
-        raise NotLoaded(load)
-
-    def _note_trimmed(self, trimmed: Trimmed) -> None:
-        if len(self._trimmed) > _TRIMMED_KNOWN_COUNT:
-            self._trimmed.clear()
-        for room, seq in trimmed:
-            self._trimmed[room] = max(seq, self._trimmed.get(room, 0))
-            self._trimmed_seq = max(self._trimmed_seq, seq)
+        try:
+            return self._trims.is_gone(room, after)
+        except NotLoaded:
+            self._check()
+            raise
 
     def save_session(self, key: str, session: StoredSession | None, *, can_wait: bool = False) -> None:
         self._sessions.add(key, session, can_wait=can_wait)
@@ -292,7 +259,7 @@ class RedisLog:
         if not (self._pending or self._sessions.pressing or self.states.pending or self.documents.pending):
             self.press()
         self._is_probe_due = False
-        self._learn()
+        self.states.settle(self._written_seq, self._filed.filed_seq())
         messages, self._pending = self._pending, []
         sessions, changes = self._sessions.pop()
         states, updates = self.states.pop(), self.documents.pop()
@@ -303,27 +270,20 @@ class RedisLog:
         self._resent.add(batch_digests(batch))
         return batch
 
-    def _learn(self) -> None:
-        """Let this turn know what threads have done."""
-        self.states.settle(self._written_seq, self._filed.filed_seq())
-        if self._newly_trimmed:
-            trimmed, self._newly_trimmed = self._newly_trimmed, []
-            self._note_trimmed(trimmed)
-
     def write(self, batch: Batch) -> None:
         self._check()
         try:
             self._write(batch)
         except Refused as error:
             if error.is_unknown:
-                self._unknown = _Unknown(_last_seq_of(batch), batch, self._replaced)
+                self._unknown = _Unknown(last_seq_of(batch), batch, self._replaced)
             self.problem = error.reason
             raise
 
     def _write(self, batch: Batch) -> None:
-        number = _last_seq_of(batch)
+        number = last_seq_of(batch)
         mark = max(self._mark, self._recent.last_seq + _MARK_STEP) if self._is_mark_near else self._mark
-        self._newly_trimmed = [*self._newly_trimmed, *self._store.write(batch, number=number, mark=mark)]
+        self._trims.note_beside(self._store.write(batch, number=number, mark=mark))
         self._mark = mark
         self._written_seq = self._recent.droppable_seq = number
         self._written_at_s = self._clock()
@@ -344,7 +304,7 @@ class RedisLog:
 
     def tidy(self) -> None:
         try:
-            self._newly_trimmed = [*self._newly_trimmed, *self._upkeep.run()]
+            self._trims.note_beside(self._upkeep.run())
         except Refused as error:
             self.problem = error.reason
 
@@ -355,8 +315,21 @@ class RedisLog:
         if self.problem is not None:
             raise LogUnavailable(self.problem)
 
+    def _reading(self, read: Callable[P, R]) -> Callable[P, R]:
+        """Return what reads from Redis beside turns, and finds the log unwell if there is no answer."""
+
+        def call(*arguments: P.args, **options: P.kwargs) -> R:
+            self._check()
+            try:
+                return read(*arguments, **options)
+            except Refused as error:
+                self.problem = self.problem or error.reason
+                raise
+
+        return call
+
     def _load_state(self, room: str) -> LoadedRoom:
-        loaded, is_untidy = self._store.load_room(room, self._start_seq)
+        loaded, is_untidy = self._reading(self._store.load_room)(room, self._start_seq)
         if is_untidy:
             self._upkeep.forget_deleted_in(room)
         return loaded
@@ -414,8 +387,3 @@ class RedisLog:
                 self._store.release()
         self._server.close()
         self.problem = "closed"
-
-
-def _last_seq_of(batch: Batch) -> int:
-    """Return the highest number in a batch, by which batches follow each other."""
-    return max((entries[-1].seq for entries in (batch.messages, batch.state_changes, batch.updates) if entries), default=batch.number)

@@ -11,8 +11,8 @@ Keys, each below `PREFIX` (one hash slot, for one order over all rooms):
     changed           a set of the sessions that have such a list
     state:<room>      a hash of keys to values in MessagePack; ``forgotten`` is a hash of rooms (`RoomState.complete`)
     updates:<name>    a stream of a document's updates; ``snapshot:<name>`` is a hash: through, data
-Channels: room:<room> gets ``<seq of the room's message before> <message as JSON>`` for each message, so that who listens sees
-a gap.
+Channels: room:<room> gets ``<seq of the room's message before> <message as JSON>`` for each message, so that who listens
+sees a gap.
 
 Numbers are texts on their way: Lua has doubles, which hold them (below 2**53), but writes large ones in its own way.
 A script looks whether it may do its work before it changes anything: Redis takes nothing back.
@@ -51,7 +51,8 @@ local function note_trimmed(room, up_to, freed)
 end
 """
 
-# ARGV: the owner as it was, the new one, epoch and start_seq of a new log. Returns all of `about`; nil if another was quicker.
+# ARGV: the owner as it was, the new one, epoch and start_seq of a new log. Returns all of ``about``, nil if another was
+# quicker.
 TAKE = f"""
 local about = '{PREFIX}about'
 if (redis.call('HGET', about, 'owner') or '') ~= ARGV[1] then return false end
@@ -67,14 +68,14 @@ return redis.call('HGETALL', about)
 # ARGV: the owner.
 RELEASE = _BEGIN + "redis.call('HSET', about, 'beat_s', '0')"
 
-# ARGV: the owner, the batch's number, the mark, the hour, the bounds of a room (count, bytes), what is in the batch, then the
-# bytes of all that is. Returns rooms that were trimmed, each followed by up to where.
+# ARGV: the owner, the batch's number, the mark, the hour, the bounds of a room (count, bytes), what is in the batch, then
+# the bytes of all that is. Returns rooms that were trimmed, each followed by up to where.
 WRITE = (
     _BEGIN
     + _TRIM
     + f"""
 local number = ARGV[2]
-if tonumber(redis.call('HGET', about, 'last')) > tonumber(number) then return redis.error_reply('OUTRUN by a later batch') end
+if tonumber(redis.call('HGET', about, 'last')) > tonumber(number) then return redis.error_reply('OUTRUN by another') end
 local limit_count, limit_bytes = tonumber(ARGV[5]), tonumber(ARGV[6])
 local messages, sessions, changes, states, updates = unpack(cmsgpack.unpack(ARGV[7]))
 local place = 7

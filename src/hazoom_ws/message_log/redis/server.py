@@ -102,7 +102,7 @@ class Server:
         policy = told["maxmemory_policy"]
         if policy != "noeviction":
             raise SettingsError(
-                f"log_url: Redis at {self._address} has maxmemory-policy {policy} and would delete messages when it is full;"
+                f"log_url: Redis at {self._address} has maxmemory-policy {policy} and deletes messages when it is full;"
                 " set it to noeviction: redis-cli CONFIG SET maxmemory-policy noeviction, and the same in redis.conf"
             )
 

@@ -36,12 +36,14 @@ from hazoom_ws.message_log.session_states import applied
 from hazoom_ws.message_log.state_cache import LoadedRoom
 from hazoom_ws.settings import Settings
 
+_SCRIPTS = ("TAKE", "RELEASE", "WRITE", "UNDO", "RESTORE_STATES", "SNAPSHOT", "TRIM_ROOMS", "TRIM_AGED", "FORGET_DELETED")
 _DEAD_AFTER_S = 15
 _READ_AT_ONCE_COUNT = 200
 _SCANNED_AT_ONCE_COUNT = 1000
 _AGED_AT_ONCE = (50, 500)  # rooms, messages of each
 _DAY_S = 86_400.0
 
+_Values = dict[str, tuple[StateValue, float]]  # by key, and when it was set
 Trimmed = list[tuple[str, int]]  # rooms, and up to which ``seq`` each
 
 
@@ -62,6 +64,18 @@ class FoundResent(NamedTuple):
     timestamp: float
     entry: NewMessage | None
 
+    def without_text(self, epoch: str, room: str, user: str, client_id: str) -> NewMessage:
+        """Return it as a message whose text is gone."""
+        return NewMessage(
+            user=user,
+            message="",
+            timestamp=self.timestamp,
+            room=room,
+            id=f"{epoch}-{self.seq}",
+            seq=self.seq,
+            client_id=client_id,
+        )
+
 
 class Store:
     """The log of one Redis, as whom the owner asks."""
@@ -72,8 +86,7 @@ class Store:
         self._wall_clock = wall_clock
         self._owner = ""
         self._bounds = (settings.history_room_limit_count, settings.history_room_limit_bytes)
-        names = ("TAKE", "RELEASE", "WRITE", "UNDO", "RESTORE_STATES", "SNAPSHOT", "TRIM_ROOMS", "TRIM_AGED", "FORGET_DELETED")
-        self._scripts = {name: server.script(getattr(scripts, name)) for name in names}
+        self._scripts = {name: server.script(getattr(scripts, name)) for name in _SCRIPTS}
 
     def _run(self, name: str, *arguments: Any) -> Any:
         return self._scripts[name]([self._owner, *arguments])
@@ -155,17 +168,19 @@ class Store:
 
     def forget_deleted(self, room: str) -> None:
         """Forget deleted keys of a room's state: those over a thousand, and those of before yesterday."""
-        values, forgotten_seq = self._values_of(room)
-        deleted = sorted(
-            (value.seq, key, timestamp) for key, (value, timestamp) in values.items() if value.value is None
-        )
+        values, _ = self._values_of(room)
+        forgettable = self._forgettable(values)
+        if forgettable:
+            self._run("FORGET_DELETED", room, values[forgettable[-1]][0].seq, *forgettable)
+
+    def _forgettable(self, values: _Values) -> list[str]:
+        """Return the deleted keys that need not be remembered, in the order in which they were deleted."""
+        deleted = sorted((value.seq, key, set_at_s) for key, (value, set_at_s) in values.items() if value.value is None)
         oldest_s = self._wall_clock() - _DAY_S
         count = max(0, len(deleted) - DELETED_KEPT_COUNT)
         while count < len(deleted) and deleted[count][2] < oldest_s:
             count += 1
-        if count:
-            up_to_seq = max(forgotten_seq, deleted[count - 1][0])
-            self._run("FORGET_DELETED", room, up_to_seq, *[key for _, key, _ in deleted[:count]])
+        return [key for _, key, _ in deleted[:count]]
 
     # Reading
 
@@ -200,15 +215,15 @@ class Store:
         return int(self._server.command("HGET", f"{PREFIX}trimmed", room) or 0)
 
     def load_room(self, room: str, start_seq: int) -> tuple[LoadedRoom, bool]:
-        """Return a room's state, and whether `forget_deleted` has something to do."""
+        """Return a room's state, and whether `forget_deleted` has something to do: that is left out already."""
         found, forgotten_seq = self._values_of(room)
+        forgettable = self._forgettable(found)
+        for key in forgettable:
+            forgotten_seq = max(forgotten_seq, found.pop(key)[0].seq)
         values = sorted(((key, value) for key, (value, _) in found.items()), key=lambda item: item[1].seq)
-        oldest_s = self._wall_clock() - _DAY_S
-        deleted = [timestamp for value, timestamp in found.values() if value.value is None]
-        is_due = len(deleted) > DELETED_KEPT_COUNT or any(timestamp < oldest_s for timestamp in deleted)
-        return LoadedRoom(dict(values), max(forgotten_seq, start_seq)), is_due
+        return LoadedRoom(dict(values), max(forgotten_seq, start_seq)), bool(forgettable)
 
-    def _values_of(self, room: str) -> tuple[dict[str, tuple[StateValue, float]], int]:
+    def _values_of(self, room: str) -> tuple[_Values, int]:
         values, forgotten_seq = self._server.transaction(
             ("HGETALL", f"{PREFIX}state:{room}"), ("HGET", f"{PREFIX}forgotten", room)
         )
@@ -237,7 +252,7 @@ class Store:
 
     def sessions(self) -> Iterator[tuple[str, StoredSession]]:
         """Yield the sessions that are kept, by key, each with all that has changed in it."""
-        changed = {key for key, in ((key,) for key in self._server.command("SMEMBERS", f"{PREFIX}changed"))}
+        changed = {key for (key,) in ((key,) for key in self._server.command("SMEMBERS", f"{PREFIX}changed"))}
         for key, whole in self._scan(f"{PREFIX}sessions"):
             session = decode_session(whole)
             if key in changed:
