@@ -134,7 +134,7 @@ class RedisLog:
             self._begin(self._store.take(epoch=self._recent.epoch, start_seq=self._recent.last_seq))
         except LogUnavailable as error:
             self._server.close()
-            raise SettingsError(f"log_url: {error.reason} at {self._server!r}") from None
+            raise SettingsError(f"log_url: {self._server}: {error.reason}") from None
         except BaseException:
             self._server.close()
             raise

@@ -21,6 +21,7 @@ AWAY, SILENT, FULL = "Redis cannot be reached", "Redis does not answer", "Redis 
 LOADING = "Redis is still loading its data"
 # What a script of ours answers: another process has taken this Redis over.
 TAKEN = "another process keeps its messages in this Redis"
+NO_PASSWORD = "Redis wants a password, or another one"
 _OLDEST_VERSION = (6, 2)
 _BY_CODE = {
     "OOM": FULL,
@@ -28,8 +29,8 @@ _BY_CODE = {
     "TAKEN": TAKEN,
     "READONLY": "this Redis is a replica, which takes no writes",
     "MISCONF": "Redis cannot save to its disk",
-    "NOAUTH": "Redis wants a password",
-    "WRONGPASS": "Redis refuses the password",
+    "NOAUTH": NO_PASSWORD,
+    "WRONGPASS": NO_PASSWORD,
     "NOPERM": "Redis does not allow this user what is needed",
     "BUSY": "Redis is busy with a script",
     "MASTERDOWN": "Redis has lost its master",
@@ -69,7 +70,7 @@ class Server:
             raise SettingsError(f"log_url: the part after {self._address} is not what Redis' URLs are like") from None
 
     def __repr__(self) -> str:
-        return f"<Redis at {self._address}>"
+        return f"Redis at {self._address}"
 
     def script(self, text: str) -> Callable[[list[Any]], Any]:
         """Return a function that runs a script with arguments. Redis loses its scripts; they are loaded again then."""
@@ -144,7 +145,7 @@ class Server:
             (errors.BusyLoadingError, LOADING),
             (errors.ReadOnlyError, _BY_CODE["READONLY"]),
             (errors.NoPermissionError, _BY_CODE["NOPERM"]),
-            (errors.AuthenticationError, _BY_CODE["WRONGPASS"]),
+            (errors.AuthenticationError, NO_PASSWORD),
             (errors.ConnectionError, AWAY),
         ):
             if isinstance(error, kind):
