@@ -21,7 +21,7 @@ AWAY, SILENT, FULL = "Redis cannot be reached", "Redis does not answer", "Redis 
 LOADING = "Redis is still loading its data"
 # What a script of ours answers: another process has taken this Redis over.
 TAKEN = "another process keeps its messages in this Redis"
-NO_PASSWORD = "Redis wants a password, or another one"
+NO_PASSWORD = "Redis wants a password, or another one"  # noqa: S105 - it says that there is none
 _OLDEST_VERSION = (6, 2)
 _BY_CODE = {
     "OOM": FULL,
