@@ -88,7 +88,7 @@ def create_app(options: argparse.Namespace) -> Any:
         reply=lambda send, argument: send(argument),
         environ={"flask.app": app},
         open_account=lambda _session_id, _environ: Unlimited(),
-        close_account=lambda _session_id: None,
+        close_account=lambda _session_id, _reason: None,
         admit=lambda _account, auth, then: then({"message": str(auth())} if callable(auth) else None),
         admits_in_turns=False,
         paced={},

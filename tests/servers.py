@@ -187,6 +187,20 @@ def command_of_hazoom(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "hazoom_ws", *map(str, arguments)]
 
 
+def run_hazoom(*arguments: object, said: str = "", **variables: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command of ours to its end, with ``said`` as its standard input."""
+    return subprocess.run(
+        command_of_hazoom(*arguments),
+        env=clean_environment(**{"HAZOOM_LOG_URL": "memory://"} | variables),
+        input=said,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=DEADLINE_S,
+        check=False,
+    )
+
+
 def _without_epoll(command: list[str]) -> list[str]:
     """Return a Python command line for the same as on a system whose ``select`` is all that it has."""
     python, *arguments = command
@@ -298,9 +312,9 @@ def feature_server(async_mode: str, **settings: str) -> Iterator[Hazoom]:
 
 
 @contextmanager
-def child_process(name: str, command: list[str], **variables: str) -> Iterator[Child]:
-    """Run any other program, without settings of ours in its environment."""
-    with _child(name, command, env=clean_environment(**variables)) as child:
+def child_process(name: str, command: list[str], *, cwd: Path = ROOT, **variables: str) -> Iterator[Child]:
+    """Run any other program, with no settings of ours in its environment but those given."""
+    with _child(name, command, env=clean_environment(**variables), cwd=cwd) as child:
         yield child
 
 
@@ -318,7 +332,7 @@ class Backend:
         requests.post(f"{self.url}/control/release/{gate}/", timeout=DEADLINE_S).raise_for_status()
 
     def received(self, message: str) -> list[dict[str, Any]]:
-        """Return what came with ``message``: dicts of body, cookie (the header, or None) and path."""
+        """Return what came with ``message``: dicts of body, cookie (the header, or None), path, trace (headers)."""
         return [request for request in self._report()["received"] if request["body"].get("message") == message]
 
     def open_streams(self) -> list[str]:

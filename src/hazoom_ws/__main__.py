@@ -9,7 +9,11 @@ import warnings
 
 
 def main() -> None:
-    """Start the server with the command line's options and exit with its status."""
+    """Start the server with the command line's options, or do what its command says, and exit with the status."""
+    if len(sys.argv) > 1 and not sys.argv[1].startswith("-"):
+        from hazoom_ws import commands
+
+        sys.exit(commands.main(sys.argv[1], sys.argv[2:]))  # none needs anything patched
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--async-mode", default="eventlet")
     try:

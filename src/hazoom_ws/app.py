@@ -1,4 +1,4 @@
-"""The one place where the parts are joined, each after those that it needs."""
+"""The one place where the parts are joined, each after those that it needs; it is long because there are many of them."""
 
 import importlib
 import logging
@@ -17,6 +17,7 @@ from hazoom_ws.access.accounts import Accounts
 from hazoom_ws.access.admission import Admission
 from hazoom_ws.access.api_keys import ApiKeys
 from hazoom_ws.access.asking import Asking
+from hazoom_ws.access.journal import Journal
 from hazoom_ws.access.origins import OriginCheck, cors_origins
 from hazoom_ws.chat.hub import Hub
 from hazoom_ws.delivery.beside import run_beside
@@ -34,6 +35,11 @@ from hazoom_ws.llm_bridge.answers import Answers
 from hazoom_ws.llm_bridge.bridge import LlmBridge
 from hazoom_ws.llm_bridge.proxies import check_proxy
 from hazoom_ws.message_log.opening import open_log
+from hazoom_ws.metrics.charts import Charts
+from hazoom_ws.metrics.process import Process
+from hazoom_ws.metrics.prometheus import Scrape
+from hazoom_ws.metrics.refused import Refused
+from hazoom_ws.metrics.sources import Sources
 from hazoom_ws.metrics.statistics import Statistics
 from hazoom_ws.namespaces.application import FromApplication
 from hazoom_ws.namespaces.backends import Backends
@@ -51,6 +57,7 @@ from hazoom_ws.namespaces.parts import Parts
 from hazoom_ws.namespaces.registry import Registry
 from hazoom_ws.namespaces.root import OWN_FEATURES, build_namespaces
 from hazoom_ws.namespaces.tasks import Tasks
+from hazoom_ws.schema.documents import Documents as SchemaDocuments
 from hazoom_ws.settings import Settings
 from hazoom_ws.settings.checks import checked
 from hazoom_ws.settings.sources import load_settings
@@ -143,7 +150,7 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         outbox_limit_bytes=settings.outbox_limit_bytes,
         namespaces_of=registry.namespaces_of,
     )
-    engine.last_words = partial(delivery.frames_of_bye, bye=Bye(reason="slow_reader", reconnect=True))
+    engine.parting.last_words = partial(delivery.frames_of_bye, bye=Bye(reason="slow_reader", reconnect=True))
     engine.sweeps += [delivery.look_at_log, accounts.sweep]
     timers = Timers(delivery, start_task=start_task, sleep=sleep)
 
@@ -191,7 +198,27 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         wake=timers.ensure_running,
         open_writer=lambda writing: Writer(documents, writing.document, writing.text, settings.assistant_name),
     )
-    statistics = Statistics(hub, answers, bridge)
+
+    # The numbers of all that.
+    process, refused = Process(), Refused()
+    statistics = Statistics(hub, answers, bridge, process)
+    sources = Sources(
+        hub=hub,
+        answers=answers,
+        bridge=bridge,
+        relay=relay,
+        states=states,
+        documents=documents,
+        delivery=delivery,
+        fan_out=fan_out,
+        engine=engine,
+        log=log,
+        process=process,
+        refused=refused,
+        is_ready=lambda: readiness.why_not() is None,
+    )
+    charts = Charts(sources, delivery.push_to_many, wake=timers.ensure_running, clock=time.monotonic, wall_clock=time.time)
+    engine.sweeps.append(charts.sweep)
 
     # Who calls all that: clients, the application around us, HTTP.
     asking = Asking(run_beside(delivery, None, start_task), wake=timers.ensure_running)
@@ -203,7 +230,11 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         admission,
         emit=fan_out.emit,
         wake=timers.ensure_running,
+        note_refusal=refused.note,
     )
+    if settings.log_format == "json":
+        identities.journal = Journal(accounts.get, engine.transport)
+        fan_out.on_entered = identities.journal.entered
     dispatcher = Dispatcher(
         socketio.server,
         engine,
@@ -217,9 +248,9 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         admits_in_turns=admission.has_state or log.reads_beside,
         paced=registry.paced(),
     )
-    editors = DocumentsNamespace(documents, settings, delivery, fan_out, dispatcher.disconnect)
+    editors = DocumentsNamespace(documents, settings, delivery, fan_out, dispatcher.disconnect, note_refusal=refused.note)
     identities.on_rights_changed += [partial(stop_forbidden, answers), editors.check_rights]
-    dispatcher.serve_protocols({BOARDS: BoardsNamespace(settings, delivery, fan_out)}, {DOCUMENTS: editors})
+    dispatcher.serve_protocols({BOARDS: BoardsNamespace(settings, delivery, fan_out, refused.note)}, {DOCUMENTS: editors})
     TestClients(socketio.server, fan_out, dispatcher)
     outside = FromApplication(
         settings,
@@ -250,6 +281,8 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         hub,
         answers,
         statistics,
+        charts,
+        refused,
         delivery,
         log,
         relay,
@@ -261,7 +294,7 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         LoggingOut(hub, answers, accounts, delivery, turn=outside.turn, note=admission.note_logged_out).disconnect_user,
         running.stop,
     )
-    tasks = Tasks(delivery, start_task)
+    tasks = Tasks(delivery, start_task, refused.note)
     chat = Chat(
         hub,
         log,
@@ -293,14 +326,23 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
             api_keys,
             hub=hub,
             statistics=statistics,
+            scrape=Scrape(sources),
             delivery=delivery,
             why_not_ready=readiness.why_not,
-            backends=create_backends_blueprint(api_keys, Backends(settings, outside), parts.disconnect_user),
+            documents=SchemaDocuments(registry, settings),
+            backends=create_backends_blueprint(api_keys, Backends(settings, outside), parts.disconnect_user, refused.note),
+            give_way=engine.let_others,
         )
     )
 
     timers.serve(
-        hub.run_due, answers.run_due, bridge.run_due, documents.let_go_idle, asking.run_due, identities.expiry.run_due
+        hub.run_due,
+        answers.run_due,
+        bridge.run_due,
+        documents.let_go_idle,
+        asking.run_due,
+        identities.expiry.run_due,
+        charts.run_due,
     )
     running.start()
     if gunicorn_worker is not None:

@@ -5,47 +5,35 @@ mend, said in one line on stderr.
 """
 
 import argparse
-import errno
 import gc
-import importlib
 import logging
 import os
 import signal
 import socket
 import sys
 import threading
-from contextlib import closing, suppress
-from pathlib import Path
-from typing import NoReturn
-from urllib.parse import urlsplit
+from contextlib import closing
 
 import msgspec
 from flask import Flask
 
-from hazoom_ws.access.redaction import RedactingFormatter
+from hazoom_ws.access.json_logs import JsonFormatter, log_crashes
+from hazoom_ws.access.redaction import RedactingFormatter, without_secrets
 from hazoom_ws.app import create_app
+from hazoom_ws.commands import PROGRAM, Parser, program_name, summaries
+from hazoom_ws.commands.listening import listening
+from hazoom_ws.commands.open_files import grow_table, raise_limit
+from hazoom_ws.commands.options import add_server_options, load_features, settings_of
 from hazoom_ws.llm_bridge.demo import DemoBackend
+from hazoom_ws.log_fields import fields
 from hazoom_ws.namespaces.features import Feature
-from hazoom_ws.namespaces.registry import Registry
-from hazoom_ws.namespaces.root import OWN_FEATURES
 from hazoom_ws.settings import Settings, SettingsError
 from hazoom_ws.settings.checks import is_loopback
-from hazoom_ws.settings.sources import load_settings
 from hazoom_ws.version import __version__
 
 logger = logging.getLogger(__name__)
 
-PROGRAM = "hazoom_ws"
-_BACKLOG = 4096
 _EXIT_MARGIN_S = 0.1  # which the process itself takes to end
-_FILES_WANTED = 65_536
-_FILES_NEEDED = 10_240
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Say what is wrong in one line, without the usage."""
-        raise SettingsError(f"{message}; see --help")
 
 
 def main(arguments: list[str]) -> int:
@@ -59,14 +47,14 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    settings = load_settings(
-        flags={"host": options.host, "port": options.port, "log_level": options.log_level},
-        config_path=options.config,
-    )
-    features = _load_features(options.feature)
-    listener = _listen(settings)
+    settings = settings_of(options)
+    features = load_features(options.feature)
+    listener = listening(settings)
     log = logging.StreamHandler()
-    log.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    text = RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log.setFormatter(JsonFormatter() if settings.log_format == "json" else text)
+    if settings.log_format == "json":
+        log_crashes()
     logging.basicConfig(level=settings.log_level.upper(), handlers=[log])
     for library in ("urllib3", "werkzeug", "flask_cors"):
         logging.getLogger(library).setLevel(logging.WARNING)  # below it they log every request
@@ -76,147 +64,25 @@ def _run(options: argparse.Namespace) -> None:
                 settings = msgspec.structs.replace(settings, llm_url=demo.url)
                 _serve(settings, listener, options.async_mode, features, f"the demo backend on {demo.url}")
         else:
-            _serve(settings, listener, options.async_mode, features, _without_secrets(settings.llm_url))
-
-
-def _load_features(names: list[str]) -> list[type[Feature]]:
-    """Return the features that are named. Raises `SettingsError` where one cannot be served."""
-    features = []
-    for name in names:
-        module_name, _, class_name = name.partition(":")
-        try:
-            features.append(getattr(importlib.import_module(module_name), class_name))
-        except ModuleNotFoundError as error:
-            if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-                raise  # it is there, and imports what is not
-            raise SettingsError(f"--feature {name}: there is no module {error.name}, seen from here") from None
-        except (ValueError, AttributeError):
-            raise SettingsError(
-                f"--feature {name}: expected MODULE:CLASS, such as votes:Votes for a class in votes.py"
-            ) from None
-    try:
-        Registry(OWN_FEATURES, features)
-    except (TypeError, ValueError) as error:
-        raise SettingsError(f"--feature: {error}") from None
-    return features
-
-
-def _without_secrets(url: str) -> str:
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+            _serve(settings, listener, options.async_mode, features, without_secrets(settings.llm_url))
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    defaults = Settings()
-    parser = _Parser(
-        prog=f"python -m {PROGRAM}",
-        description="A real-time chat and AI-streaming server for socket.io-client.",
-        epilog="Every setting can also come from the environment (HAZOOM_PORT=8000) or the config file; "
-        "config/hazoom.toml shows them all.",
+    parser = Parser(
+        prog=program_name(),
+        usage="%(prog)s [options]\n       %(prog)s COMMAND ...",
+        description="A real-time chat and AI-streaming server for socket.io-client. Without a command it serves.",
+        epilog=f"""commands, each with a --help of its own:
+{summaries()}
+
+Every setting can also come from the environment (HAZOOM_PORT=8000) or the config file; config/hazoom.toml
+shows them all.""",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--host", help=f"address to listen on (default {defaults.host})")
-    parser.add_argument("--port", type=int, help=f"port to listen on, 0 for a free one (default {defaults.port})")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file with settings")
-    parser.add_argument("--demo", action="store_true", help="answer AI requests with a built-in stand-in for Django")
-    parser.add_argument(
-        "--feature",
-        action="append",
-        default=[],
-        metavar="MODULE:CLASS",
-        help="serve a feature of your own, such as votes:Votes for a class in votes.py; may be given several times",
-    )
-    parser.add_argument("--log-level", help=f"debug, info, warning or error (default {defaults.log_level})")
-    parser.add_argument(
-        "--async-mode",
-        choices=("eventlet", "threading"),
-        default="eventlet",
-        help="threading runs without eventlet, with a thread per connection (default eventlet)",
-    )
+    add_server_options(parser)
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     return parser.parse_args(arguments)
-
-
-def _listen(settings: Settings) -> socket.socket:
-    """Return a listening socket. Raises `SettingsError`, which says what to do."""
-    host, port = settings.host, settings.port
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except (OSError, ValueError) as error:  # ValueError: of a name that cannot even be looked up
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is no name of a machine"
-        raise SettingsError(f"cannot listen on {host!r}: {reason}; choose another --host") from None
-    if settings.auth == "open" and not settings.allow_open and not is_loopback(str(address[0])):
-        raise SettingsError(
-            f"{host} can be reached from other machines, and auth is open, so anybody could come in: set HAZOOM_AUTH to "
-            "api_key, jwt or url, or HAZOOM_ALLOW_OPEN=true if anybody may"
-        )
-    listener = socket.socket(family, kind, protocol)
-    # On Windows the option of this name lets two programs take the same port.
-    if os.name == "posix":
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    # Accepted sockets inherit it. Without it small frames wait for the peer's delayed acknowledgement, 40 ms.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if is_loopback(str(address[0])) and hasattr(socket, "TCP_CONGESTION"):
-        # Its clients, most likely a proxy, are on this machine, where nothing is congested: BBR's timers only cost time.
-        with suppress(OSError):
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
-    try:
-        listener.bind(address)
-        listener.listen(_BACKLOG)
-    except OSError as error:
-        listener.close()
-        raise SettingsError(_why_not_bound(error, host, port)) from None
-    return listener
-
-
-def _why_not_bound(error: OSError, host: str, port: int) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return (
-            f"port {port} on {host} is taken by another program; stop it, "
-            f"or choose another port: --port {port + 1 if port < 65535 else 0}"
-        )
-    if error.errno == errno.EACCES:
-        return f"port {port} on {host} may not be used by this user; choose one above 1023: --port 5000"
-    return f"cannot listen on {host} port {port}: {error.strerror or error}; choose another --host or --port"
-
-
-def _raise_file_limit() -> None:
-    """Let this process open as many files as it may, up to what it can use; say so if that is few."""
-    try:
-        import resource  # Windows has neither the module nor the limit
-    except ImportError:
-        return
-    for wanted in (_FILES_WANTED, _FILES_NEEDED):  # macOS refuses more than its kernel allows, whatever the hard limit says
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        most = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
-        if soft != resource.RLIM_INFINITY and soft < most:
-            with suppress(OSError, ValueError):
-                resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < _FILES_NEEDED:
-        logger.warning(
-            "this process may open %d files, one for each connection: it serves no more; raise the hard limit (ulimit -Hn)",
-            soft,
-        )
-
-
-def _grow_file_table(open_file: int) -> None:
-    """Have the system make room for all files that this process may open.
-
-    Linux does it when they are needed, at each doubling, and with threads that keeps whoever opens one waiting for up to
-    26 ms: the loop, and everybody in it.
-    """
-    try:
-        import fcntl
-        import resource
-    except ImportError:
-        return  # Windows has no such table
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    last = (_FILES_WANTED if soft == resource.RLIM_INFINITY else min(soft, _FILES_WANTED)) - 1
-    with suppress(OSError):
-        os.close(fcntl.fcntl(open_file, fcntl.F_DUPFD_CLOEXEC, last))
 
 
 def _tune_garbage_collection() -> None:
@@ -232,9 +98,9 @@ def _tune_garbage_collection() -> None:
 
 def _serve(settings: Settings, listener: socket.socket, async_mode: str, features: list[type[Feature]], ai: str) -> None:
     app = create_app(settings, async_mode=async_mode, features=features)
-    logger.info("AI answers come from %s", ai)
-    _raise_file_limit()
-    _grow_file_table(listener.fileno())
+    logger.info("AI answers come from %s", ai, extra=fields("server_starting", version=__version__, async_mode=async_mode))
+    raise_limit()
+    grow_table(listener.fileno())
     _tune_garbage_collection()
     with closing(_Signals(settings.shutdown_grace_s, async_mode)) as signals:
         if async_mode == "eventlet":
@@ -253,7 +119,8 @@ def _serve(settings: Settings, listener: socket.socket, async_mode: str, feature
             logger.warning("open to everyone who can reach %s port %s: auth is open", host, port)
         if "*" in settings.cors_origins:
             logger.warning("cors_origins holds '*': pages of any origin may use this server")
-        logger.info("stopping on %s", signals.wait())
+        signal_name = signals.wait()
+        logger.info("stopping on %s", signal_name, extra=fields("server_stopping", signal=signal_name))
         app.extensions["hazoom_ws"].stop()
 
 

@@ -13,7 +13,8 @@ _SHOWS_NOTHING = (
     "\U000e0000-\U000e0fff"
 )
 _shows = re.compile(f"[^{_SHOWS_NOTHING}]").search
-_is_hidden_or_turned = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]").search
+_HIDDEN_OR_TURNED = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_is_hidden_or_turned = _HIDDEN_OR_TURNED.search
 
 
 def is_blank(text: str) -> bool:
@@ -29,6 +30,11 @@ def is_plain(name: str) -> bool:
 def has_controls(name: str) -> bool:
     """Return whether a name has control characters, or such as turn the direction of what stands around it."""
     return not (name.isascii() and name.isprintable()) and _is_hidden_or_turned(name) is not None
+
+
+def escaped(text: str) -> str:
+    """Return a text as one line for a terminal: what would drive that, or turn the direction, is written as an escape."""
+    return _HIDDEN_OR_TURNED.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def composed(name: str) -> str:

@@ -375,7 +375,7 @@ def test_a_document_is_whole_whatever_is_written_while_it_is_read(file_store: St
 STEPS = st.sampled_from(["add", "add", "add", "write", "fail", "file", "snapshot", "tidy", "die"])
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=100)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
 @given(steps=st.lists(STEPS, max_size=40), url=st.sampled_from(URLS))
 @pytest.mark.long
 def test_no_update_that_was_kept_is_ever_missing(tmp_path_factory, steps, url) -> None:

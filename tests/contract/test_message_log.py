@@ -253,7 +253,7 @@ def test_a_room_is_bounded_in_bytes_not_in_characters(open_store, clock, letter)
         assert len(log.read("a", limit=100, newest=True).messages) <= 25_000 // (len(letter.encode()) * 4000 + 500)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 @given(data=st.data())
 def test_a_page_is_the_same_whatever_keeps_it(tmp_path_factory, data):
     """Against a list, with a part of the messages only in the file and not in memory."""

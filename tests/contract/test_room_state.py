@@ -618,7 +618,7 @@ class Story:
         self.store.log.forget(batch)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=300)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
 @given(steps=st.lists(STEPS, max_size=40), kind=st.sampled_from(STORES))
 @pytest.mark.long
 def test_states_are_as_a_plain_model_has_them(tmp_path_factory, steps, kind) -> None:

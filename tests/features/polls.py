@@ -45,6 +45,7 @@ class PollState(ServerEvent, frozen=True):
 class Polls(Feature):
     name = "polls"
     events = (PollState,)
+    codes = ("poll_exists", "already_voted")
 
     @handles(OpenPoll)
     def open_poll(self, sender: Sender, payload: OpenPoll) -> None:

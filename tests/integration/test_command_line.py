@@ -12,24 +12,17 @@ import hazoom_ws
 from servers import (
     DEADLINE_S,
     OfficialClient,
-    clean_environment,
     command_of_hazoom,
     free_port,
     hazoom,
+    run_hazoom,
     wait_until,
 )
 
 
 def refused(*arguments: object, **variables: str) -> str:
     """Run a command that must not start; return its one line."""
-    ended = subprocess.run(
-        command_of_hazoom(*arguments),
-        env=clean_environment(**{"HAZOOM_LOG_URL": "memory://"} | variables),
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
-        check=False,
-    )
+    ended = run_hazoom(*arguments, **variables)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr.startswith("hazoom_ws: ")
     assert ended.stderr.count("\n") == 1, ended.stderr
@@ -265,6 +258,12 @@ def test_help_and_version() -> None:
         ended = subprocess.run(command_of_hazoom(flag), capture_output=True, text=True, timeout=DEADLINE_S, check=True)
         assert all(word in ended.stdout for word in words)
         assert ended.stderr == ""
+
+
+def test_a_command_that_there_is_not_is_named_with_those_that_there_are() -> None:
+    for line in (refused("chekc", "--json"), refused("serve")):
+        assert "there is no command" in line
+        assert "--help" in line
 
 
 def test_http_routes_tell_what_is_true(async_mode: str, client: OfficialClient) -> None:

@@ -15,7 +15,7 @@ POLL = "/socket.io/?EIO=4&transport=polling"
 ANSWERS: dict[str, tuple[bytes, int]] = {
     "a page": (request("GET / HTTP/1.1"), 200),
     "a head alone": (request("HEAD / HTTP/1.1"), 200),
-    "a file": (request("GET /static/page.css HTTP/1.1"), 200),
+    "a file": (request("GET /static/chat/chat.css HTTP/1.1"), 200),
     "a file that is not there": (request("GET /static/nothing HTTP/1.1"), 404),
     "a path that is not there": (request("GET /nothing HTTP/1.1"), 404),
     "a method that is not allowed": (request("POST /health HTTP/1.1"), 405),

@@ -454,3 +454,38 @@ def test_the_demo_answers_and_says_that_it_is_the_demo(async_mode: str, client: 
         ask(user, "And whole?", stream=False)
         assert "demo" in user.wait_for("llm_response")["response"]
         assert user.wait_for("llm_complete")["token_count"] == 0
+
+
+# Traces
+
+TRACE, OTHER_TRACE = "4bf92f3577b34da6a3ce929d0e0e4736", "0af7651916cd43dd8448eb211c80319c"
+SPAN = "00f067aa0ba902b7"
+
+
+@pytest.mark.parametrize("offered", [["websocket"], ["polling"]], ids=["websocket", "polling"])
+def test_django_is_told_the_trace_of_the_question_or_of_the_handshake(
+    server: Hazoom, backend: Backend, client: OfficialClient, offered: list[str]
+) -> None:
+    def headers_of(user: Socket, **fields: object) -> dict[str, str]:
+        message = unique("Why?")
+        ask(user, message, **fields)
+        user.wait_for("llm_complete")
+        [received] = backend.received(message)
+        return received["trace"]
+
+    page = client.connect(server.url, transports=offered)
+    assert headers_of(page) == {}
+    assert headers_of(page, traceparent="nonsense", tracestate="foo=1") == {}
+    named = {"traceparent": f"00-{TRACE}-{SPAN}-01", "tracestate": "vendor=1, other=2"}
+    first, second = headers_of(page, **named), headers_of(page, **named, stream=False)
+    assert re.fullmatch(rf"00-{TRACE}-[0-9a-f]{{16}}-01", first["traceparent"])
+    assert len({SPAN, first["traceparent"].split("-")[2], second["traceparent"].split("-")[2]}) == 3
+    assert first["tracestate"] == "vendor=1,other=2"
+    assert headers_of(page) == {}  # it was of one question only
+
+    proxied = {"traceparent": f"00-{OTHER_TRACE}-{SPAN}-00", "tracestate": "proxy=1"}
+    behind = client.connect(server.url, transports=offered, extraHeaders=proxied)
+    of_handshake = headers_of(behind)
+    assert re.fullmatch(rf"00-{OTHER_TRACE}-[0-9a-f]{{16}}-00", of_handshake["traceparent"])
+    assert of_handshake["tracestate"] == "proxy=1"
+    assert headers_of(behind, traceparent=f"00-{TRACE}-{SPAN}-01")["traceparent"].startswith(f"00-{TRACE}-")

@@ -20,6 +20,7 @@ from servers import (
     free_port,
     hazoom,
     program,
+    run_hazoom,
     unique,
     wait_until,
 )
@@ -55,9 +56,9 @@ class Proxy:
         return requests.get(f"{self.url}{path}", verify=str(self.ca), timeout=DEADLINE_S, **options)
 
 
-def configure(folder: Path, server: Hazoom, authority: trustme.CA) -> tuple[int, int]:
-    """Write the configuration for this machine; return the ports with TLS and without."""
-    port, plain_port = free_port(), free_port()
+def configure(folder: Path, server: Hazoom, authority: trustme.CA, port: int) -> int:
+    """Write the configuration for this machine, with TLS on ``port``; return the port without TLS."""
+    plain_port = free_port()
     certificate = authority.issue_cert("localhost")
     certificate.private_key_pem.write_to_path(folder / "site.key")
     for pem in certificate.cert_chain_pems:
@@ -78,14 +79,14 @@ def configure(folder: Path, server: Hazoom, authority: trustme.CA) -> tuple[int,
     (folder / "hazoom.conf").write_text(text.replace("chat.example.com", "localhost"), encoding="utf-8")
     user = "user root;" if Path("/proc/self").exists() and Path("/proc/self").stat().st_uid == 0 else ""
     (folder / "nginx.conf").write_text(MAIN.format(folder=folder, addresses=ADDRESSES, user=user), encoding="utf-8")
-    return port, plain_port
+    return plain_port
 
 
 @contextmanager
-def nginx(folder: Path, server: Hazoom) -> Iterator[Proxy]:
+def nginx(folder: Path, server: Hazoom, port: int) -> Iterator[Proxy]:
     """Run nginx in front of a server."""
     authority = trustme.CA()
-    port, plain_port = configure(folder, server, authority)
+    plain_port = configure(folder, server, authority, port)
     command = [program("TEST_NGINX", "nginx", "/usr/sbin/nginx"), "-c", str(folder / "nginx.conf")]
     command += ["-e", str(folder / "first.log")]
     tested = subprocess.run([*command, "-t"], capture_output=True, text=True, timeout=DEADLINE_S, check=False)
@@ -111,10 +112,15 @@ def backend() -> Iterator[Backend]:
 
 
 @pytest.fixture(scope="module")
-def server(async_mode: str, backend: Backend) -> Iterator[Hazoom]:
+def tls_port(async_mode: str) -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def server(async_mode: str, backend: Backend, tls_port: int) -> Iterator[Hazoom]:
     env = {
         "HAZOOM_TRUSTED_PROXIES": "127.0.0.1/32",
-        "HAZOOM_CORS_ORIGINS": "https://chat.example.com",
+        "HAZOOM_CORS_ORIGINS": f"https://chat.example.com,https://localhost:{tls_port}",
         "HAZOOM_API_KEYS": KEY,
         "HAZOOM_LLM_STREAMS_LIMIT": "2",
     }
@@ -123,8 +129,8 @@ def server(async_mode: str, backend: Backend) -> Iterator[Hazoom]:
 
 
 @pytest.fixture(scope="module")
-def proxy(server: Hazoom, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
-    with nginx(tmp_path_factory.mktemp("nginx"), server) as proxy:
+def proxy(server: Hazoom, tmp_path_factory: pytest.TempPathFactory, tls_port: int) -> Iterator[Proxy]:
+    with nginx(tmp_path_factory.mktemp("nginx"), server, tls_port) as proxy:
         yield proxy
 
 
@@ -202,3 +208,23 @@ def test_its_logs_show_no_key(proxy: Proxy) -> None:
     wait_until(lambda: '"GET /nothing" 404' in access.read_text(encoding="utf-8"), "the requests are logged")
     for log in (access, proxy.folder / "own-error.log"):
         assert KEY not in log.read_text(encoding="utf-8")
+
+
+def test_check_finds_what_is_right_and_what_is_not_at_the_public_url(server: Hazoom, proxy: Proxy) -> None:
+    port = ("--demo", "--port", server.port)
+    env = {"HAZOOM_TRUSTED_PROXIES": "127.0.0.1/32", "HAZOOM_CORS_ORIGINS": proxy.url, "SSL_CERT_FILE": str(proxy.ca)}
+    right = run_hazoom("check", *port, "--public-url", proxy.url, **env)
+    assert f"ok       public     {proxy.url} leads to hazoom_ws, in " in right.stdout
+    assert f"ok       websocket  a WebSocket to {proxy.url} gets through" in right.stdout
+    assert f"the certificate of {proxy.url} ends on " in right.stdout
+    # The authority of tests is unknown without SSL_CERT_FILE, and 127.0.0.1 is not in the certificate.
+    untrusted = run_hazoom("check", *port, "--public-url", proxy.url, HAZOOM_CORS_ORIGINS=proxy.url)
+    assert f"problem  tls        browsers refuse the certificate of {proxy.url}: " in untrusted.stdout
+    by_address = proxy.url.replace("localhost", "127.0.0.1")
+    other = run_hazoom("check", *port, "--public-url", by_address, **env)
+    assert "problem  origins    pages of " in other.stdout
+    assert "problem  tls        browsers refuse" in other.stdout
+    assert (untrusted.returncode, other.returncode) == (1, 1)
+    for report in (right, untrusted, other):
+        assert "could not be checked" not in report.stdout
+        assert report.stderr == ""

@@ -1,15 +1,26 @@
 """What the README and the guides show works as it stands."""
 
-import json
 import re
 import shlex
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import requests
 
-from servers import DEADLINE_S, ROOT, Hazoom, OfficialClient, flask_tool, free_port, gunicorn, hazoom, program
+from servers import (
+    DEADLINE_S,
+    ROOT,
+    Hazoom,
+    OfficialClient,
+    child_process,
+    flask_tool,
+    free_port,
+    gunicorn,
+    hazoom,
+    program,
+)
 
 APPLICATION = """
 {patch}
@@ -23,39 +34,15 @@ app.extensions["socketio"].run(app, port={port}{options})
 
 
 GUIDES = ROOT / "src" / "hazoom_ws" / "web" / "guides"
-# What the hook of the guide needs of React, which is not installed here: a state that stays, effects that run once.
-REACT = """
-const cells = [];
-export const seen = () => cells;
-export function useState(first) {
-  const at = cells.push(first) - 1;
-  return [first, (next) => { cells[at] = typeof next === "function" ? next(cells[at]) : next; }];
-}
-export function useEffect(effect) { effect(); }
-"""
-HOOK = """
-import { seen } from "react";
-import { say, ask, socket } from "./chat.js";
-import { useRoom } from "./room.js";
-
-useRoom("general");
-const isOver = new Promise((end) => socket.on("llm_complete", end));
-await new Promise((connected) => socket.on("status", connected));
-if (!(await say("general", "hello")).ok || !(await ask("general", "Why?")).ok) throw new Error("refused");
-const { request_id, response } = await isOver;
-const [messages, answers] = seen();
-console.log(JSON.stringify({ shown: messages.map(({ message }) => message), streamed: answers[request_id], response }));
-process.exit();
-"""
 
 
-def run_node(folder: Path, files: dict[str, str], *, also: dict[str, str] | None = None) -> str:
+def run_node(folder: Path, files: dict[str, str]) -> str:
     """Run the last of ``files`` beside the others and the packages of npm; return what it printed."""
     modules = folder / "node_modules"
     modules.mkdir()
     for package in (ROOT / "scripts" / "npm" / "node_modules").iterdir():
         (modules / package.name).symlink_to(package, target_is_directory=package.is_dir())
-    for name, text in {"package.json": '{"type": "module"}', **(also or {}), **files}.items():
+    for name, text in {"package.json": '{"type": "module"}', **files}.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
     command = [program("TEST_NODE", "node"), str(folder / list(files)[-1])]
@@ -83,24 +70,9 @@ def test_the_client_that_it_shows_chats_and_sees_an_answer(tmp_path: Path) -> No
     assert answer.split()[0] in streamed  # token by token, before it was there as a whole
 
 
-def test_the_hook_of_the_guide_shows_a_room_and_an_answer_as_it_comes(tmp_path: Path) -> None:
-    with hazoom(demo=True) as server:
-        chat, room = snippets(GUIDES / "react.md", server)
-        assert server.url in chat
-        files = {"chat.js": chat, "room.js": room, "page.js": HOOK}
-        react = {
-            "node_modules/react/index.js": REACT,
-            "node_modules/react/package.json": '{"type": "module", "main": "index.js"}',
-        }
-        told = json.loads(run_node(tmp_path, files, also=react))
-    assert told["shown"][:2] == ["hello", "Why?"]
-    assert told["response"]
-    assert told["streamed"] == told["response"]
-
-
 def test_the_application_that_it_shows_sends_into_a_room(tmp_path: Path, client: OfficialClient, async_mode: str) -> None:
-    guide = (GUIDES / "operating.md").read_text(encoding="utf-8")
-    [snippet] = re.findall(r"### Sending from the application\n.*?```python\n(.*?)```", guide, re.DOTALL)
+    guide = (GUIDES / "embedding.md").read_text(encoding="utf-8")
+    [snippet] = re.findall(r"## Sending from the application\n.*?```python\n(.*?)```", guide, re.DOTALL)
     port, script = free_port(), tmp_path / "application.py"
     is_patched = async_mode == "eventlet"
     patch = "import eventlet; eventlet.monkey_patch()" if is_patched else ""
@@ -146,8 +118,8 @@ def test_the_feature_that_it_shows_counts_each_user_once_and_after_a_restart_too
 
 
 def test_the_application_that_it_shows_first_works(tmp_path: Path) -> None:
-    guide = (GUIDES / "operating.md").read_text(encoding="utf-8")
-    [snippet] = re.findall(r"## In your own application\n+```python\n(.*?)```", guide, re.DOTALL)
+    guide = (GUIDES / "embedding.md").read_text(encoding="utf-8")
+    [snippet] = re.findall(r"# In your own application\n.*?```python\n(.*?)```", guide, re.DOTALL)
     assert "Settings(" in snippet
     script = tmp_path / "application.py"
     script.write_text(snippet.replace("Settings(", 'Settings(log_url="memory://", '), encoding="utf-8")
@@ -155,7 +127,7 @@ def test_the_application_that_it_shows_first_works(tmp_path: Path) -> None:
 
 
 def test_the_command_for_gunicorn_that_it_shows_serves_and_ends(client: OfficialClient) -> None:
-    guide = (GUIDES / "operating.md").read_text(encoding="utf-8")
+    guide = (GUIDES / "embedding.md").read_text(encoding="utf-8")
     [line] = re.findall(r"```\n(gunicorn .*)\n```", guide)
     words = shlex.split(line)
     words[words.index("--bind") + 1] = "127.0.0.1:0"
@@ -163,3 +135,53 @@ def test_the_command_for_gunicorn_that_it_shows_serves_and_ends(client: Official
         user = client.connect(server.url)
         assert user.emit("message", {"message": "hello"})["ok"] is True
         assert server.child.stop() == 0
+
+
+def test_the_command_that_it_shows_first_starts_a_server_with_a_demo() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    line, tests, *_ = re.findall(r"```\n(python .*)\n```", readme)
+    assert tests == "python scripts/test.py"
+    command = [
+        sys.executable,
+        *(str(ROOT / word) if "/" in word else word for word in shlex.split(line)[1:]),
+        "--port",
+        "0",
+    ]
+    with child_process("scripts/run.py", command, HAZOOM_LOG_URL="memory://") as child:
+        url = child.wait_for_output(r"hazoom_ws ready on (http://\S+)")[1]
+        for path in ("/", "/board", "/guides"):
+            assert requests.get(url + path, timeout=DEADLINE_S).ok
+        child.wait_for_output("the demo backend")
+
+
+def test_the_scripts_that_contributors_are_shown_are_there() -> None:
+    guide = (GUIDES / "contributing.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"python (scripts/\w+\.py)", guide))
+    assert named == {f"scripts/{name}.py" for name in ("test", "hostile", "soak", "kill", "restart", "bench")}
+    for script in named - {"scripts/test.py"}:
+        command = [sys.executable, str(ROOT / script), "--help"]
+        subprocess.run(command, timeout=DEADLINE_S, check=True, capture_output=True)
+
+
+def test_the_backup_that_it_shows_is_whole_and_can_be_put_back(tmp_path: Path, client: OfficialClient) -> None:
+    guide = (GUIDES / "deploying.md").read_text(encoding="utf-8")
+    [(file, statement)] = re.findall(r"```\nsqlite3 (\S+) \"(.*)\"\n```", guide)
+    [copy] = re.findall(r"'(.*)'", statement)
+    log, backup = tmp_path / "messages.sqlite3", tmp_path / "backup.sqlite3"
+    assert Path(file).name == Path(copy).name == log.name
+    env = {"HAZOOM_LOG_URL": f"sqlite:///{log}"}
+    with hazoom(env=env) as server:
+        ann = client.connect(server.url, auth={"user_name": "Ann"})
+        assert ann.emit("message", {"message": "before"})["ok"]
+        with sqlite3.connect(log) as connection:
+            connection.execute(statement.replace(copy, str(backup)))
+        connection.close()
+        assert ann.emit("message", {"message": "after"})["ok"]
+        ann.disconnect()
+    for name in (log.name, f"{log.name}-wal", f"{log.name}-shm"):
+        (tmp_path / name).unlink(missing_ok=True)
+    backup.rename(log)
+    with hazoom(env=env) as server:
+        bob = client.connect(server.url, auth={"user_name": "Bob"})
+        assert [message["message"] for message in bob.emit("get_history", {})["messages"]] == ["before"]
+        assert log.stat().st_mode & 0o077 == 0, "it is its owner's only again"

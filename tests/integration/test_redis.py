@@ -119,7 +119,7 @@ def test_what_was_acknowledged_before_a_kill_is_there_once_after_it(
         assert bob.emit("join_room", {"since": kept[-5]["seq"]})["complete"] is True
 
 
-def test_a_redis_that_hangs_is_full_or_dies_refuses_messages_and_loses_none(
+def test_a_redis_that_hangs_is_full_or_dies_refuses_messages_and_loses_none(  # noqa: PLR0915 - one server for all
     async_mode: str, redis: RedisServer, client: OfficialClient
 ) -> None:
     run = runner(async_mode, redis.url(3))

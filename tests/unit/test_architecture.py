@@ -20,13 +20,16 @@ PACKAGE = "hazoom_ws"
 # What each room may import of the others; app, cli, __init__ and __main__ see what they like. A room that is within another
 # one is a room of its own. Within a room modules import each other as they like, but never in a circle. ``features`` is
 # what applications import, and nobody else.
-BASE = {"errors", "names", "settings", "deadlines", "states", "version"}
+BASE = {"errors", "names", "settings", "deadlines", "histograms", "log_fields", "states", "trace_context", "version"}
 STANDING_ON_CHAT = BASE | {"events", "message_log", "chat"}
 ALLOWED = {
     "errors": set(),
     "names": set(),
     "deadlines": set(),
+    "histograms": set(),
+    "log_fields": set(),
     "states": set(),
+    "trace_context": set(),
     "version": set(),
     "settings": {"names", "access"},  # of access only what an origin is: see EXACT
     "events": BASE,
@@ -40,13 +43,16 @@ ALLOWED = {
     "live": STANDING_ON_CHAT,
     "delivery": STANDING_ON_CHAT | {"transport.socketio"},
     "features": BASE | {"events", "chat", "namespaces"},
-    "metrics": STANDING_ON_CHAT | {"llm_bridge"},
+    "metrics": STANDING_ON_CHAT | {"llm_bridge", "live", "delivery", "transport.engineio", "transport.socketio"},
     "namespaces": STANDING_ON_CHAT | {"access", "delivery", "live", "llm_bridge", "metrics", "transport.socketio"},
-    "web": STANDING_ON_CHAT | {"access", "delivery", "metrics"},
+    "schema": BASE | {"events", "namespaces"},
+    "web": STANDING_ON_CHAT | {"access", "delivery", "metrics", "schema"},
+    "commands": STANDING_ON_CHAT
+    | {"access", "llm_bridge", "message_log.sqlite", "message_log.redis", "namespaces", "schema"},
     "transport.http": set(),
     "transport.websocket": {"transport.http"},
-    "transport.bounds": {"deadlines"},
-    "transport.engineio": {"deadlines", "transport.bounds", "transport.http", "transport.websocket"},
+    "transport.bounds": {"deadlines", "log_fields"},
+    "transport.engineio": {"deadlines", "histograms", "transport.bounds", "transport.http", "transport.websocket"},
     "transport.socketio": {"deadlines", "errors", "transport.bounds", "transport.engineio", "transport.websocket"},
     "transport.serving": {"deadlines", "transport.bounds", "transport.engineio", "transport.http", "transport.websocket"},
 }
@@ -58,6 +64,8 @@ EXACT = {
         ("message_log.opening", "message_log.sqlite.file"),
     },
     ("message_log", "message_log.redis"): {("message_log.opening", "message_log.redis.log")},
+    ("commands", "message_log.sqlite"): {("commands.checks.log", "message_log.sqlite.looking")},
+    ("commands", "message_log.redis"): {("commands.checks.log", "message_log.redis.server")},
 }
 STARTS = {"", "app", "cli", "__main__"}
 

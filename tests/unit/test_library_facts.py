@@ -293,6 +293,15 @@ def test_the_engine_has_what_we_use_and_replace():
     }
 
 
+def test_the_client_has_what_we_replace():
+    client = socketio.Client()
+    assert client._engineio_client_class() is engineio.Client
+    assert list(inspect.signature(engineio.Client._trigger_event).parameters) == ["self", "event", "args", "kwargs"]
+    assert "kwargs.pop('run_async', False)" in inspect.getsource(engineio.Client._trigger_event)
+    assert list(inspect.signature(engineio.Client.disconnect).parameters) == ["self", "abort", "reason"]
+    assert "self.read_loop_task.join()" in inspect.getsource(engineio.Client.disconnect)
+
+
 def test_the_server_has_what_we_replace():
     def names(function):
         return list(inspect.signature(function).parameters)

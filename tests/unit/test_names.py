@@ -2,7 +2,7 @@ import unicodedata
 
 import pytest
 
-from hazoom_ws.names import composed, has_controls, is_blank
+from hazoom_ws.names import composed, escaped, has_controls, is_blank
 
 SHOWS_NOTHING = [
     "",
@@ -54,3 +54,9 @@ def test_controls_and_what_turns_the_direction_are_found() -> None:
 def test_composed_names_are_equal_texts() -> None:
     assert composed("cafe\u0301") == "caf\u00e9"
     assert composed("Ann") == "Ann"
+
+
+def test_what_drives_a_terminal_is_an_escape_and_all_else_stays() -> None:
+    assert escaped("\x1b[31m\x9b\u202e\n") == r"\x1b[31m\x9b\u202e\n"
+    for text in ("Zo\u00eb", "\U0001f469\u200d\U0001f4bb", "a b", r"\x1b"):
+        assert escaped(text) == text

@@ -13,6 +13,7 @@ from hazoom_ws.access.programs import takes_offsets
 from hazoom_ws.access.shares import Shares
 from hazoom_ws.chat.presence import User
 from hazoom_ws.settings import Settings
+from hazoom_ws.trace_context import trace_of_request
 
 _FULL_RETRY_S = 5.0  # nobody knows when one of an address's connections goes
 
@@ -76,6 +77,7 @@ class Accounts:
             self._clock,
             takes_offsets=takes_offsets(environ),
             session_id=session_id,
+            trace=trace_of_request(environ),
             credentials=self._credentials_of(environ),
             of_address=self.addresses.open(address, self._clock()) if address else None,
             users=self.users,

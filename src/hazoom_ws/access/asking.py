@@ -104,11 +104,11 @@ class Asking:
                 finally:
                     self._go_on()
 
-            self._run_beside(partial(_fetched, asked.question), end)
+            self._run_beside(partial(fetched, asked.question), end)
 
 
-def _fetched(question: Question) -> Answer | AskingFailed:
-    """Ask, which waits: what drips is read for as long as `TIMEOUT_S`, each piece of it for as long at most."""
+def fetched(question: Question) -> Answer | AskingFailed:
+    """Ask at once, which waits: what drips is read for as long as `TIMEOUT_S`, each piece of it for as long at most."""
     # What is imported here has to be patched for eventlet first, in a process that is.
     import requests
 

@@ -47,7 +47,7 @@ class Jwks:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``note(what, detail)`` tells the log why keys cannot be had. ``clock`` is monotonic, in seconds."""
-        self._question = Question("GET", url, {"Accept": "application/json"})
+        self._question = question_for(url)
         self._asking = asking
         self._note = note
         self._clock = clock
@@ -86,7 +86,7 @@ class Jwks:
         self._tried_at_s = self._clock()
         has_keys = False
         try:
-            self._keys = _keys_of(answer)
+            self._keys = keys_of(answer)
             self._fetched_at_s, has_keys = self._tried_at_s, True
         except AskingFailed as error:
             self._note("the keys at jwt_jwks_url cannot be had", str(error))
@@ -98,7 +98,12 @@ class Jwks:
                 logger.exception("a token was not checked")
 
 
-def _keys_of(answer: Answer | AskingFailed) -> list[Key]:
+def question_for(url: str) -> Question:
+    """Return how the keys of a URL are asked for."""
+    return Question("GET", url, {"Accept": "application/json"})
+
+
+def keys_of(answer: Answer | AskingFailed) -> list[Key]:
     """Return the public keys of an answer; others in it are left out. Raises `AskingFailed`."""
     if isinstance(answer, AskingFailed):
         raise answer

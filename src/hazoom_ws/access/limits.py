@@ -16,6 +16,7 @@ from hazoom_ws.chat.presence import User
 from hazoom_ws.chat.rights import EVERYTHING, NOTHING, Rights
 from hazoom_ws.errors import RateLimited, TooManyConnections
 from hazoom_ws.settings import Settings
+from hazoom_ws.trace_context import TraceContext
 
 
 class Costs(NamedTuple):
@@ -39,6 +40,7 @@ class Account:
     limited by address. ``takes_offsets``: the client's handlers can take an argument more, unless it says so itself.
     ``identity``: who it was found to be, None before that, and where nobody checks it; ``credentials``: what its request
     said of that. ``asking``: while somebody is asked about it, what waits for that; ``vouched``: what it was found out by.
+    ``trace``: the one that the session's first request belongs to. ``client``: its connection's public id, "" before that.
     """
 
     __slots__ = (
@@ -53,6 +55,7 @@ class Account:
         "_users",
         "address",
         "asking",
+        "client",
         "credentials",
         "id",
         "identity",
@@ -60,6 +63,7 @@ class Account:
         "is_limited",
         "refusals_count",
         "takes_offsets",
+        "trace",
         "user",
         "vouched",
     )
@@ -72,6 +76,7 @@ class Account:
         *,
         takes_offsets: bool = True,
         session_id: str = "",
+        trace: TraceContext | None = None,
         credentials: Credentials = NONE,
         of_address: Share | None = None,
         users: Shares | None = None,
@@ -91,6 +96,8 @@ class Account:
         self.refusals_count = 0
         self.address = address
         self.takes_offsets = takes_offsets
+        self.trace = trace
+        self.client = ""
         self.user: User | None = None
         self.is_limited = settings.rate_limit_per_s != 0  # else nothing has to be charged
         self._settings = settings

@@ -12,6 +12,8 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from hazoom_ws.log_fields import fields
+
 logger = logging.getLogger(__name__)
 _REMEMBERED_REFUSALS = 100
 
@@ -111,7 +113,11 @@ class OriginCheck:
             return True
         if origin not in self._refused and len(self._refused) < _REMEMBERED_REFUSALS:
             self._refused.add(origin)
-            logger.warning("origin %.200r refused; to allow its pages add it to HAZOOM_CORS_ORIGINS", origin)
+            logger.warning(
+                "origin %.200r refused; to allow its pages add it to HAZOOM_CORS_ORIGINS",
+                origin,
+                extra=fields("refused", reason="an origin is refused", count=1),
+            )
         return False
 
     def _is_listed(self, origin: str) -> bool:

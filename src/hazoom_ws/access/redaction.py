@@ -7,6 +7,7 @@ Flask's own commands, gunicorn) for every request. Called by whoever sets up log
 import logging
 import re
 from typing import TextIO
+from urllib.parse import urlsplit
 
 SHOWN = "***"
 # As in a URL, a header, JSON, or the repr of a dict. In a URL names may be escaped.
@@ -19,9 +20,17 @@ _OF_SERVERS = ("gunicorn.access", "gunicorn.error", "werkzeug")
 
 def redact(text: str) -> str:
     """Return ``text`` with `SHOWN` for each key, token and cookie in it."""
+    if "=" not in text and ":" not in text and "%" not in text:
+        return text  # each of the patterns needs one of them
     text = _QUOTED.sub(rf"\1{SHOWN}", text)
     text = _PLAIN.sub(lambda found: f"{found[1] or found[2]}{SHOWN}", text)
     return _HEADER.sub(rf"\1{SHOWN}", text)
+
+
+def without_secrets(url: str) -> str:
+    """Return a URL that can be read without the parts that may hold a password or a key."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
 class RedactingFormatter(logging.Formatter):

@@ -6,8 +6,9 @@ is made within a turn (`hazoom_ws.delivery.turns`).
 """
 
 import secrets
+from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -59,6 +60,7 @@ class Hub:
         self._guest_names: set[str] = set()
         self._typing = TypingIndicators(settings.typing_expiry_s)
         self._wake = wake
+        self.recoveries: Counter[Literal["recovered", "lost"]] = Counter()  # of who came back with a pid
         self.rooms = Rooms(settings, deliver, wake=wake)
         window_s, limit_bytes = settings.recovery_window_s, settings.recovery_limit_bytes
         self.recoverable = RecoverableSessions(window_s, log, wall_clock(), clock(), limit_bytes=limit_bytes)
@@ -153,7 +155,9 @@ class Hub:
         """
         session = self.recoverable.find(pid)
         if session is None or not is_same(session.user, user, user_name):
+            self.recoveries["lost"] += 1
             return None
+        self.recoveries["recovered"] += 1
         if session.connection is not None:
             self.deliver(Close(session.connection.id, Bye(reason="replaced", reconnect=False)))
             self.disconnect(session.connection)

@@ -10,6 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from hazoom_ws.chat.rights import EVERYTHING, Rights
 from hazoom_ws.names import is_blank
+from hazoom_ws.trace_context import TraceContext
 
 GUEST_ALPHABET = string.ascii_lowercase + "234567"  # 32, for five bits each
 GUEST_PREFIX, GUEST_CHARS = "Guest-", 4
@@ -81,6 +82,7 @@ class Connection:
         "recovery_key",
         "rights",
         "rooms",
+        "trace",
         "user",
     )
 
@@ -88,6 +90,7 @@ class Connection:
         self.id = connection_id
         self.client = secrets.token_urlsafe(_CLIENT_BYTES)  # its id for everybody: the other one is a secret
         self.address = ""  # which limits per address go by; "" for none
+        self.trace: TraceContext | None = None  # that a proxy has said it belongs to
         self.user = user
         self.rights = rights
         self.conversation_id = conversation_id  # the conversation that the AI backend remembers for this connection

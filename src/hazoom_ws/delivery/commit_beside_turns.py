@@ -36,6 +36,7 @@ All of it is called in the one thread: within turns, or by the worker between tu
 """
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -44,7 +45,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from hazoom_ws.delivery.calm import LOOK_INTERVAL_S, Calm
-from hazoom_ws.delivery.group_commit import Revocations, SendAll, Sleep, StartTask, write_all
+from hazoom_ws.delivery.group_commit import Revocations, SendAll, Sleep, StartTask, new_commit_s, write_all
 from hazoom_ws.delivery.mending import RETRY_INTERVAL_S, Mending
 from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.message_log.contract import Batch, MessageLog
@@ -102,6 +103,8 @@ class CommitBesideTurns:
         self.state = IDLE
         self.effects: deque[Any] = deque()
         self.revoked = Revocations(log)
+        self.commit_s = new_commit_s()
+        self._started_s = 0.0  # when the batch was popped that is written
         self._log = log
         self._send_all = send_all
         self._sleep = sleep
@@ -152,7 +155,7 @@ class CommitBesideTurns:
         """See `GroupCommit`. The state stays: whoever is called back later finds nothing to do."""
         for _ in range(_SETTLE_TRIES):
             if self.state not in (WRITING, TIDYING):
-                write_all(self._log, self.revoked)
+                write_all(self._log, self.revoked, self.commit_s)
                 return
             self._sleep(_SETTLE_INTERVAL_S)
 
@@ -257,23 +260,28 @@ class CommitBesideTurns:
         if log.is_dirty:
             is_waited_for = log.is_pressing
             batch = self._unwritten = log.pop_batch()
+            self._started_s = time.monotonic()
             self._calm.note(batch.things_count)
             if self._checkpoints.is_running or not log.write_at_once(batch):
                 if is_waited_for:
                     self._held, self.effects = self.effects, deque()
                 self._worker.submit(self._on_written, log.write, batch)
                 return WRITING
-            self._unwritten = None
+            self._note_written()
             self._checkpoints.start_if_due()
         if not self._calm_alarm.is_set and log.is_untidy:
             self._calm.begin()
             self._calm_alarm.set(LOOK_INTERVAL_S)
         return IDLE
 
+    def _note_written(self) -> None:
+        self._unwritten = None
+        self.commit_s.observe(time.monotonic() - self._started_s)
+
     def _follow_written(self, error: Exception | None) -> State:
         """Send what waited for a batch that a thread has written, or revoke it."""
         if error is None:
-            self._unwritten = None
+            self._note_written()
         else:
             if not isinstance(error, LogUnavailable):
                 logger.error("a batch was not written", exc_info=error)

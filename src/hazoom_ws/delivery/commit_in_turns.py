@@ -10,7 +10,7 @@ from collections import deque
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from hazoom_ws.delivery.group_commit import Revocations, SendAll, Sleep, StartTask, write_all
+from hazoom_ws.delivery.group_commit import Revocations, SendAll, Sleep, StartTask, new_commit_s, write_all
 from hazoom_ws.delivery.mending import Mending
 from hazoom_ws.message_log.contract import MessageLog
 
@@ -32,6 +32,7 @@ class CommitInTurns:
         """``send_all(effects)`` empties the queue. ``lock`` is what a turn holds; None where nobody else runs meanwhile."""
         self.effects: deque[Any] = deque()
         self.revoked = Revocations(log)
+        self.commit_s = new_commit_s()
         self._log = log
         self._send_all = send_all
         self._mending = Mending(
@@ -52,7 +53,7 @@ class CommitInTurns:
         log = self._log
         has_said_more = log.is_dirty
         if has_said_more:
-            write_all(log, self.revoked)
+            write_all(log, self.revoked, self.commit_s)
         elif log.is_pressing:
             self.revoked.revoke(log.pop_batch())  # it was said before the turn found the log unwell
         self._send_all(self.effects)
@@ -67,7 +68,7 @@ class CommitInTurns:
         self.end_turn()
 
     def settle(self) -> None:
-        write_all(self._log, self.revoked)
+        write_all(self._log, self.revoked, self.commit_s)
 
     def close(self) -> None:
         if self._mending.is_closed:

@@ -6,7 +6,7 @@ What a turn is and promises: `turns`. All of this is called within a turn.
 """
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -24,6 +24,7 @@ from hazoom_ws.events.live import Relayed
 from hazoom_ws.events.llm import LlmToken
 from hazoom_ws.events.rooms import NewMessage, RoomJoined
 from hazoom_ws.message_log.contract import REVOKED, MessageLog, size_bytes
+from hazoom_ws.transport.socketio.event_frames import framed_event
 from hazoom_ws.transport.socketio.fan_out import FanOut
 
 _PAGES_AT_LEAST = 16  # in half an outbox; what is left when there is less is too little
@@ -130,6 +131,10 @@ class Delivery(Turns):
             self.thread_id = threading.get_native_id()
         self._client_sets.add(clients)
 
+    def push_to_many(self, connections: Collection[Connection], event: ServerEvent) -> None:
+        """Queue an event for many connections, framed once for all of a namespace. It is not kept, and has no offset."""
+        self.add(Later(lambda _: self._send_to_many(connections, event)))
+
     def close(self, clients: ClientSet) -> None:
         """Send nothing to a connection any more, which has left its namespaces."""
         self._client_sets.remove(clients)
@@ -201,6 +206,18 @@ class Delivery(Turns):
             for namespace, sid in clients.sids.items():
                 self._fan_out.leave_room(sid, namespace, clients.key_of(namespace, effect.room))
 
+    def _send_to_many(self, connections: Collection[Connection], event: ServerEvent) -> None:
+        for namespace in self._namespaces_of[type(event)]:
+            present = []
+            for connection in connections:
+                clients = self._client_sets.by_connection.get(connection.id)
+                client = self._fan_out.client_of(connection.id, namespace)
+                if client is not None and clients is not None and namespace not in clients.arriving:
+                    present.append(client)
+            if present:
+                is_droppable = event.if_slow == "dropped"
+                self._fan_out.send_arguments(present, event.event, event, is_droppable=is_droppable)
+
     def _close(self, close: Close) -> None:
         """Say goodbye on each of our namespaces that a connection is in, if any, and close it as that says."""
         for namespace, sid in self._taken_leave_of(close.connection_id):
@@ -212,7 +229,7 @@ class Delivery(Turns):
 
     def frames_of_bye(self, connection_id: str, bye: Bye) -> list[bytes]:
         """Return the frames that say goodbye to a connection, for who sends them itself. From any thread."""
-        return [self._fan_out.frame_of_event(namespace, bye) for namespace, _ in self._taken_leave_of(connection_id)]
+        return [framed_event(namespace, bye) for namespace, _ in self._taken_leave_of(connection_id)]
 
     def _taken_leave_of(self, connection_id: str) -> list[tuple[str, str]]:
         """Return each of our namespaces in which a connection has heard that it has come, and its sid there."""

@@ -38,6 +38,7 @@ from hazoom_ws.delivery.commit_in_turns import CommitInTurns
 from hazoom_ws.delivery.effects import Later, Queued, Reply
 from hazoom_ws.delivery.group_commit import GroupCommit, Sleep, StartTask
 from hazoom_ws.events.rooms import NewMessage
+from hazoom_ws.histograms import Histogram
 from hazoom_ws.message_log.contract import REVOKED, MessageLog
 
 logger = logging.getLogger(__name__)
@@ -66,6 +67,16 @@ class Turns(ABC):
             self._commit = CommitInTurns(log, lock, self._send_all, start_task=start_task, sleep=sleep)
         else:
             self._commit = CommitBesideTurns(log, self._send_all, start_task=start_task, sleep=sleep, worker=worker)
+
+    @property
+    def commit_s(self) -> Histogram:
+        """How long it took to keep each batch that is kept, from when it was to be written."""
+        return self._commit.commit_s
+
+    @property
+    def revoked_count(self) -> int:
+        """Batches that could not be kept."""
+        return self._commit.revoked.count
 
     def turn(self) -> Self:
         """Run the body of a ``with`` alone, then send what it queued, also if it raised: its state has changed."""

@@ -14,6 +14,19 @@ PLACEHOLDERS: tuple[Raw, ...] = tuple(Raw(b'{"_placeholder":true,"num":%d}' % nu
 
 PageSize = Annotated[int, Meta(ge=0, le=500)]
 
+Timestamp = Annotated[float, Meta(description="Seconds since the epoch, UTC.")]
+
+# For who makes types of the declarations (`hazoom_ws.schema`): a field that clients do not see; a text that is one of the
+# codes of `hazoom_ws.errors`, or of a feature of the application.
+HIDDEN = Meta(extra={"is_hidden": True})
+ErrorCode = Annotated[str, Meta(extra={"is_error_code": True})]
+
+
+def encoded(struct_type: type[Struct]) -> Meta:
+    """Return what marks a field of `Raw` that holds such a struct, encoded before."""
+    return Meta(extra={"holds": struct_type})
+
+
 FinishReason = Literal["stop", "cancelled", "failed"]
 
 # What becomes of an event while its reader is slow: it waits; it may be lost; it waits joined with others of its stream; it
@@ -43,6 +56,7 @@ class ServerEvent(Struct, frozen=True, kw_only=True):
     """What the server sends on the namespaces of the feature that declares it. ``if_slow``: see `IfSlow`.
 
     ``is_kept``: what is sent to a room is in the message log, with a place in the order, and replayed to who comes back.
+    ``is_numbered``: it comes with its offset, as one more argument, to clients that recover; what is kept does anyway.
     ``has_parts``: it has a method ``split()``, which returns the struct that is sent as JSON, with one of `PLACEHOLDERS`
     for each binary part, and a tuple of these: ten at the most, none is fine too.
     """
@@ -50,6 +64,7 @@ class ServerEvent(Struct, frozen=True, kw_only=True):
     event: ClassVar[str]
     if_slow: ClassVar[IfSlow] = "kept"
     is_kept: ClassVar[bool] = False
+    is_numbered: ClassVar[bool] = False
     has_parts: ClassVar[bool] = False
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from hazoom_ws.events.base import ClientPayload, IfSlow, ServerEvent
+from hazoom_ws.events.base import HIDDEN, ClientPayload, IfSlow, ServerEvent, Timestamp, encoded
 from hazoom_ws.settings import Settings
 
 TOKEN_LIMIT_CHARS = 16_384
@@ -13,9 +13,10 @@ _OFFSET_DIGITS = 16  # of 2**53
 
 
 class Auth(Struct, frozen=True, kw_only=True):
-    """The ``auth`` object of a CONNECT packet; all of it is optional in open mode. Some clients can send strings only.
+    """The ``auth`` object of a CONNECT packet; all of it is optional in open mode.
 
-    ``pid`` and ``offset`` are the official client's own, see `hazoom_ws.chat.recovery`; what they cannot be, they are not.
+    ``guest_key``: the one of an earlier ``status``, to be the same guest again. ``recover``: whether the client can come
+    back and get what it missed, for which its handlers take one more argument; some clients can send strings only.
     """
 
     user_name: str | UnsetType = UNSET
@@ -23,8 +24,9 @@ class Auth(Struct, frozen=True, kw_only=True):
     api_key: str | UnsetType = UNSET
     guest_key: str | UnsetType = UNSET
     recover: bool | Literal["true", "false"] | UnsetType = UNSET
-    pid: Any = None
-    offset: Any = None
+    # The official client's own, see `hazoom_ws.chat.recovery`; what they cannot be, they are not.
+    pid: Annotated[Any, HIDDEN] = None
+    offset: Annotated[Any, HIDDEN] = None
 
     def is_recoverable(self, *, takes_offsets: bool) -> bool:
         """Return whether the client wants to be able to come back, and can take the offsets that this needs.
@@ -47,9 +49,9 @@ class RefreshToken(ClientPayload, frozen=True, kw_only=True):
 
 
 class TokenRefreshed(Struct, frozen=True, kw_only=True):
-    """Until when it counts, in seconds since the epoch, UTC; None: for ever."""
+    """Until when the token counts; null: for ever."""
 
-    expires_at: float | None
+    expires_at: Timestamp | None
 
 
 class ServerInfo(Struct, frozen=True, kw_only=True):
@@ -108,14 +110,16 @@ def limits_of(settings: Settings, relayed_bytes: int) -> Raw:
 
 
 class Status(Struct, frozen=True, kw_only=True):
-    """The event ``status``, on each namespace when it accepts a client. ``client``: the connection's public id.
+    """Who and where one is, on each namespace when it accepts a client. ``client``: the connection's public id.
 
-    ``limits``: see `limits_of`.
+    ``sid``: the client's id in this namespace. ``recovered``: what was missed follows. ``guest_key``: a secret, with which
+    a guest is the same one again for a day.
     """
 
     event: ClassVar[str] = "status"
     if_slow: ClassVar[IfSlow] = "kept"
     is_kept: ClassVar[bool] = False
+    is_numbered: ClassVar[bool] = True
     has_parts: ClassVar[bool] = False
     connected: bool = True
     message: str = "Connected to hazoom_ws"
@@ -125,7 +129,7 @@ class Status(Struct, frozen=True, kw_only=True):
     server: ServerInfo
     recovered: bool = False
     client: str
-    limits: Raw
+    limits: Annotated[Raw, encoded(Limits)]
     guest_key: str | UnsetType = UNSET
 
 

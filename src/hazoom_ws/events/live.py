@@ -5,11 +5,14 @@ from typing import Annotated, Any
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from msgspec.structs import replace
 
-from hazoom_ws.events.base import PLACEHOLDERS, ClientPayload, Identifier, Seq, ServerEvent
+from hazoom_ws.events.base import PLACEHOLDERS, ClientPayload, Identifier, Seq, ServerEvent, Timestamp
 
 
 class SendRelay(ClientPayload, frozen=True, kw_only=True):
-    """``data``: whatever JSON has, or one binary part; null with a ``key`` takes the value of that key away."""
+    """Pass something on to the room that is worth nothing a second later.
+
+    ``data``: whatever JSON has, or one binary part; null with a ``key`` takes the value of that key away.
+    """
 
     event = "relay"
     takes_parts = True
@@ -22,7 +25,7 @@ class SendRelay(ClientPayload, frozen=True, kw_only=True):
 
 
 class RelayItem(Struct, frozen=True, kw_only=True, gc=False):
-    """What one client has relayed. ``client``: the public id of its connection. ``data``: JSON or bytes, as it is said."""
+    """What one client has relayed. ``client``: the public id of its connection. ``data``: JSON, or one binary part."""
 
     user: str
     client: str
@@ -32,7 +35,7 @@ class RelayItem(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Relayed(ServerEvent, frozen=True, kw_only=True, gc=False):
-    """What came in a room within a tick. ``at``: seconds since the epoch, UTC, when it left.
+    """What came in a room within a tick. ``at``: when it left.
 
     ``snapshot``: the newest value of every key there is, in this event and those that follow. ``dropped``: so many items
     without a key are left out, the oldest ones.
@@ -41,7 +44,7 @@ class Relayed(ServerEvent, frozen=True, kw_only=True, gc=False):
     event = "relay"
     has_parts = True
     room: str
-    at: float
+    at: Timestamp
     items: list[RelayItem]
     snapshot: bool | UnsetType = UNSET
     dropped: int | UnsetType = UNSET
@@ -60,7 +63,11 @@ class Relayed(ServerEvent, frozen=True, kw_only=True, gc=False):
 
 
 class SetState(ClientPayload, frozen=True, kw_only=True):
-    """``values``: by key whatever JSON has, null deletes. ``if_seq``: as in `hazoom_ws.live.shared_state.States.set`."""
+    """Set keys of the state that a room shares. ``values``: by key whatever JSON has, null deletes.
+
+    ``if_seq``: by key the ``seq`` that it must have, 0 if it must not be there; else nothing is set, see "conflict".
+    ``client_id``: the sender's own, with which sending again is safe.
+    """
 
     event = "state_set"
     values: Annotated[dict[Identifier, Any], Meta(min_length=1)]

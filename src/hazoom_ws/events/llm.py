@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
-from hazoom_ws.events.base import ClientPayload, Identifier, IfSlow, Seq, ServerEvent
+from hazoom_ws.events.base import ClientPayload, ErrorCode, Identifier, IfSlow, Seq, ServerEvent, Timestamp
 
 IntelligenceLevel = Literal["nano", "standard", "super", "quantum"]
 
@@ -13,7 +13,7 @@ class LlmRequest(ClientPayload, frozen=True, kw_only=True):
     """Ask the AI: alone, or with ``room`` for all who are in it. The same ``request_id`` again asks once.
 
     ``document``: the answer is written there too, to the end of its shared text ``text``. ``on_error`` "remove": what was
-    written is taken back if the answer fails.
+    written is taken back if the answer fails. ``traceparent`` and ``tracestate``: as W3C Trace Context has them.
     """
 
     event = "llm_request"
@@ -26,6 +26,8 @@ class LlmRequest(ClientPayload, frozen=True, kw_only=True):
     document: str | UnsetType = UNSET
     text: Identifier = "content"
     on_error: Literal["keep", "remove"] = "keep"
+    traceparent: str | UnsetType = UNSET
+    tracestate: str | UnsetType = UNSET
 
 
 class LlmCancel(ClientPayload, frozen=True, kw_only=True):
@@ -44,9 +46,10 @@ class LlmResume(ClientPayload, frozen=True, kw_only=True):
 
 
 class LlmToken(ServerEvent, frozen=True, kw_only=True):
-    """``index`` counts Django's tokens from 0; a slow reader gets several joined, with the first one's ``index``."""
+    """A piece of an answer. ``index`` counts Django's tokens from 0; several that are joined have the first one's."""
 
     event = "llm_token"
+    is_numbered = True
     if_slow: ClassVar[IfSlow] = "joined"
     token: str
     request_id: str
@@ -55,7 +58,7 @@ class LlmToken(ServerEvent, frozen=True, kw_only=True):
 
 
 class LlmTokens(LlmToken, frozen=True, kw_only=True):
-    """Several tokens, joined. ``snapshot``: the whole answer so far, for who has come in the middle."""
+    """A slow reader gets several, joined. ``snapshot``: the whole answer so far, for who has come in the middle."""
 
     if_slow: ClassVar[IfSlow] = "patient"
     snapshot: bool | UnsetType = UNSET
@@ -65,6 +68,7 @@ class LlmStarted(ServerEvent, frozen=True, kw_only=True):
     """The backend is asked now; ``user`` is who has asked. What is said of the answer follows."""
 
     event = "llm_started"
+    is_numbered = True
     request_id: str
     user: str
     intelligence_level: IntelligenceLevel
@@ -84,6 +88,7 @@ class LlmResponse(ServerEvent, frozen=True, kw_only=True):
     """A whole answer, for ``stream: false``; `LlmComplete` follows."""
 
     event = "llm_response"
+    is_numbered = True
     if_slow = "patient"
     response: str
     intelligence_level: IntelligenceLevel
@@ -93,12 +98,16 @@ class LlmResponse(ServerEvent, frozen=True, kw_only=True):
 
 
 class LlmComplete(ServerEvent, frozen=True, kw_only=True):
-    """Durations are milliseconds since the request arrived, its waiting included; without a stream ``token_count`` is 0."""
+    """The end of an answer, and the whole of it. ``finish_reason`` "cancelled": what there was of it.
+
+    Durations are milliseconds since the request arrived, its waiting included; without a stream ``token_count`` is 0.
+    """
 
     event = "llm_complete"
+    is_numbered = True
     if_slow = "patient"
     message: str = "Response complete"
-    timestamp: float
+    timestamp: Timestamp
     request_id: str
     response: str
     finish_reason: Literal["stop", "cancelled"] = "stop"
@@ -111,14 +120,15 @@ class LlmComplete(ServerEvent, frozen=True, kw_only=True):
 
 
 class LlmError(ServerEvent, frozen=True, kw_only=True):
-    """``retry_at``: seconds since the epoch, UTC, where it is known when asking again makes sense."""
+    """The end of an answer that has failed. ``retry``: asking again can succeed, from ``retry_at`` on if that is known."""
 
     event = "llm_error"
+    is_numbered = True
     request_id: str
-    code: str
+    code: ErrorCode
     message: str
     retry: bool
-    retry_at: float | UnsetType = UNSET
+    retry_at: Timestamp | UnsetType = UNSET
     room: str | UnsetType = UNSET
 
 

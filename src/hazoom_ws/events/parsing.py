@@ -1,7 +1,7 @@
 """Decoded JSON in, a payload of `events` out, or an error that names the field and its limit."""
 
 from collections.abc import Collection
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import UNSET, Struct
@@ -13,6 +13,24 @@ from hazoom_ws.settings import Settings
 T = TypeVar("T", bound=Struct)
 _ROOM_FIELDS = ("room", "document")
 _COMPOSED_OF_CHARS = 4  # at the most, that become one
+
+
+class TextLimit(NamedTuple):
+    """How long a text may be; ``unit`` is "characters" or "bytes of UTF-8"."""
+
+    least: int
+    most: int
+    unit: str = "characters"
+
+
+def text_limits(settings: Settings) -> dict[str, TextLimit]:
+    """Return the limits of the fields that `parse` checks wherever they are, by name."""
+    room = TextLimit(1, settings.room_name_limit_chars)
+    return {
+        **dict.fromkeys(_ROOM_FIELDS, room),
+        "user_name": TextLimit(0, settings.user_name_limit_chars),
+        "message": TextLimit(1, settings.message_limit_bytes, "bytes of UTF-8"),
+    }
 
 
 def parse(payload_type: type[T], payload: object, settings: Settings) -> T:

@@ -6,21 +6,21 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from hazoom_ws.errors import Conflict, HazoomError
-from hazoom_ws.events.base import retry_at
+from hazoom_ws.events.base import ErrorCode, Timestamp, retry_at
 
 
 class ErrorReport(Struct, frozen=True, kw_only=True):
     """A refusal: the ``error`` of a failed acknowledgement, or the event ``error`` on the namespace that refused.
 
-    ``retry_at``: seconds since the epoch, UTC, where it is known when ``retry`` makes sense. ``key``, ``seq``, ``value``:
-    of a `Conflict`.
+    ``message``: a sentence for people. ``event``: which one of the client. ``retry``: whether the same call can succeed
+    later, and ``retry_at`` when, where that is known. ``key``, ``seq``, ``value``: of a "conflict", what is there.
     """
 
-    code: str
+    code: ErrorCode
     message: str
     event: str
     retry: bool
-    retry_at: float | UnsetType = UNSET
+    retry_at: Timestamp | UnsetType = UNSET
     key: str | UnsetType = UNSET
     seq: int | UnsetType = UNSET
     value: Any = UNSET

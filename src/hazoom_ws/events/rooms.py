@@ -4,7 +4,17 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from hazoom_ws.events.base import ClientPayload, FinishReason, Identifier, PageSize, Seq, ServerEvent
+from hazoom_ws.events.base import (
+    HIDDEN,
+    ClientPayload,
+    ErrorCode,
+    FinishReason,
+    Identifier,
+    PageSize,
+    Seq,
+    ServerEvent,
+    Timestamp,
+)
 
 
 class JoinRoom(ClientPayload, frozen=True, kw_only=True):
@@ -57,22 +67,21 @@ class GetRooms(ClientPayload, frozen=True, kw_only=True):
 
 
 class NewMessage(ServerEvent, frozen=True, kw_only=True, gc=False):
-    """One message, as it is broadcast, kept and replayed. ``timestamp``: seconds since the epoch, UTC.
+    """One message, as it is broadcast, kept and replayed.
+
+    ``seq`` only grows, over all rooms, and has gaps. ``client_id``: the one that its sender gave it.
 
     An answer of the AI (``kind`` "assistant") is kept however it ended, with what there was of it, "" if there was nothing:
     ``finish_reason``, and ``code`` if it failed. What earlier versions have kept has neither.
 
     ``user_id``: who said it, where identities are checked: two may show one name.
-
-    ``event_name``: this is the record of an event that a feature keeps, and ``message`` its JSON. Such a record is in a log
-    only: its event is sent instead.
     """
 
     event = "new_message"
     is_kept = True
     user: str
     message: str
-    timestamp: float
+    timestamp: Timestamp
     room: str
     id: str
     seq: int
@@ -80,8 +89,10 @@ class NewMessage(ServerEvent, frozen=True, kw_only=True, gc=False):
     kind: Literal["prompt", "assistant"] | UnsetType = UNSET
     request_id: str | UnsetType = UNSET
     finish_reason: FinishReason | UnsetType = UNSET
-    code: str | UnsetType = UNSET
-    event_name: str | UnsetType = UNSET
+    code: ErrorCode | UnsetType = UNSET
+    # This is the record of an event that a feature keeps, and ``message`` its JSON. Such a record is in a log only: its
+    # event is sent instead.
+    event_name: Annotated[str, HIDDEN] | UnsetType = UNSET
     user_id: str | UnsetType = UNSET
 
 
@@ -92,6 +103,7 @@ class RoomJoined(ServerEvent, frozen=True, kw_only=True):
     """
 
     event = "room_joined"
+    is_numbered = True
     room: str
     user_count: int
     users: list[str]
@@ -128,11 +140,11 @@ class UserLeft(ServerEvent, frozen=True, kw_only=True):
 
 
 class Published(Struct, frozen=True, kw_only=True):
-    """Acknowledgement of ``message``."""
+    """Acknowledgement of ``message``. ``duplicate``: it was kept before, sent with the same ``client_id``."""
 
     id: str
     seq: int
-    timestamp: float
+    timestamp: Timestamp
     duplicate: bool
 
 

@@ -58,6 +58,9 @@ class Relay:
         self._wall_clock = wall_clock
         self._rooms: dict[str, RelayRoom] = {}
         self._due: Deadlines[RelayRoom] = Deadlines(interval_s)  # rooms that have spoken a moment ago
+        self.items_total = 0  # that have come
+        self.dropped_total = 0  # of those, what one tick had no space for
+        self.frames_total = 0  # events that have left, one for each room and tick
 
     @property
     def is_empty(self) -> bool:
@@ -73,6 +76,7 @@ class Relay:
             room = RelayRoom(name)
         room.put(connection, channel, key, data)
         self._rooms[name] = room
+        self.items_total += 1
         self._run_if_due(room)
 
     def enter(self, connection: Connection, name: str) -> None:
@@ -155,11 +159,13 @@ class Relay:
     def _send_waiting(self, room: RelayRoom) -> None:
         known, dropped_count = room.sent, room.dropped_count
         changes = room.take()
+        self.dropped_total += dropped_count
         for connection in self._slow_in(room.name, SLOW_FROM_BYTES):
             room.behind.setdefault(connection, known)
         speakers = {change.connection for change in changes}
         skip = {*room.behind, *speakers} if len(speakers) == 1 else room.behind.keys()
         for event in self._events(room, changes, dropped_count=dropped_count):
+            self.frames_total += 1
             self._deliver(Broadcast(room.name, event, skip=tuple(skip)))
 
     def _catch_up(self, room: RelayRoom, connection: Connection, given_bytes: Counter[Connection]) -> None:

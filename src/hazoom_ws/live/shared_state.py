@@ -33,6 +33,7 @@ class States:
         self._states = states
         self._deliver = deliver
         self._wall_clock = wall_clock
+        self.changes_total = 0
 
     def set(
         self,
@@ -67,6 +68,7 @@ class States:
             client_id=client_id,
             sender=UNSET if client_id is UNSET else sender,
         )
+        self.changes_total += 1
         if change.values:  # what was not there and is deleted is no news
             shown = {key: _NOTHING if value is None else Raw(value) for key, value in change.values.items()}
             event = SharedState(room=room, seq=change.seq, values=shown, user=user)

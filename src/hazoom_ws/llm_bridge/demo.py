@@ -26,6 +26,31 @@ _ANSWER = (
     "{level} voice, one token each {interval} ms, so that you can watch a stream. 🦆 To get real answers start your Django "
     "backend on port 9001 and run python -m hazoom_ws without --demo."
 )
+_MARKDOWN = """
+
+## What Markdown looks like
+
+Answers may have **bold** words, `code`, [links](https://commonmark.org), and
+
+1. lists,
+2. tables:
+
+| level | for | tokens a second |
+|---|---|---:|
+| nano | quick questions | 120 |
+| standard | everyday work | 80 |
+| super | most things | 45 |
+| quantum | hard problems | 12 |
+
+```python
+def fibonacci(count: int) -> list[int]:
+    numbers = [0, 1]
+    while len(numbers) < count:
+        numbers.append(numbers[-1] + numbers[-2])
+    return numbers[:count]
+```
+
+> What is quoted stands apart."""
 
 
 class DemoBackend:
@@ -87,6 +112,7 @@ class _Handler(BaseHTTPRequestHandler):
         session_id = request.get("session_id") or secrets.token_hex(16)
         quote = message if len(message) <= 60 else message[:60] + "…"
         answer = _ANSWER.format(length=len(message), quote=quote, level=level, interval=round(_TOKEN_INTERVAL_S * 1000))
+        answer += _MARKDOWN if "table" in message.lower() else ""
         if request.get("stream", True):
             self._stream(answer, session_id, with_session=self.path == CHAT_PATH)
         else:

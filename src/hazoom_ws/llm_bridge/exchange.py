@@ -1,9 +1,8 @@
 """One request to the Django chat API, and its answer as it comes.
 
-`requests` opens the request, in the task that calls `Exchange.run`, which may block there. Then whoever can reads the body:
-an event loop, which hands over what arrives while the task waits for the end or for a time-out, or else the task itself,
-with ``read1``, because ``iter_lines`` holds tokens back until it has 512 bytes of an unchunked stream. Either way what is
-read goes the same way. Knows nothing of rooms, or of the sockets of clients.
+`requests` opens the request, in the task that calls `Exchange.run`, which may block there. Then the body is read by an
+event loop, which hands over what arrives while the task waits for the end or for a time-out, or else by the task, with
+``read1``: ``iter_lines`` holds tokens back until it has 512 bytes. Knows nothing of rooms, or of the sockets of clients.
 """
 
 import socket
@@ -75,6 +74,7 @@ class Backend(NamedTuple):
     """What the exchanges of one application share.
 
     ``read()`` is how to let a loop read, None if there is no loop. ``give_way()`` lets other tasks run.
+    ``note_first_token(after_s)`` counts how long after its question an answer has begun.
     """
 
     settings: Settings
@@ -83,6 +83,7 @@ class Backend(NamedTuple):
     clock: Callable[[], float]
     read: Callable[[], Read | None]
     give_way: Callable[[], object]
+    note_first_token: Callable[[float], object]
 
 
 class Exchange:
@@ -194,6 +195,7 @@ class Exchange:
                 # Where requests reads the body, it gives the connection to the next request before we know that it has.
                 keep_alive=is_stream and self._backend.read() is not None,
                 is_wanted=self._is_wanted,
+                headers=None if self.prompt.trace is None else self.prompt.trace.headers(),
             )
         except requests.ReadTimeout as error:
             raise LlmTimeout(patience_s, "the first token" if is_stream else "its answer") from error
@@ -352,10 +354,12 @@ class Exchange:
 
     def _handle_content(self, content: bytes) -> None:
         """Relay the tokens that ``content`` completes."""
-        stream = self.stream
+        stream, has_begun = self.stream, self.stream.first_token_s is not None
         try:
             stream.feed(content)
         finally:
+            if not has_begun and stream.first_token_s is not None:
+                self._backend.note_first_token(stream.first_token_s - self.asked_s)
             if tokens := stream.take_tokens():
                 self._sink.add_tokens(tokens)
                 stream.last_piece_s = self._clock()  # the time that this took is not the backend's

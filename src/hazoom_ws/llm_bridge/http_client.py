@@ -11,7 +11,7 @@ How: `urllib3_overrides`.
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
@@ -66,14 +66,17 @@ class HttpClient:
         timeout_s: tuple[float, float],
         keep_alive: bool = True,
         is_wanted: Callable[[], bool] = lambda: True,
+        headers: Mapping[str, str] | None = None,
     ) -> requests.Response:
         """Send ``body`` and return the response, its own body not read yet. Raises `requests.RequestException`.
 
         ``timeout_s``: to connect, and to the response's headers. Redirects are not followed. ``is_wanted()`` is asked
-        before it is sent again.
+        before it is sent again. ``headers`` are further ones, of this request only.
         """
         request = self._request.copy()
         request.headers["Accept"] = accept
+        if headers:
+            request.headers.update(headers)
         if not keep_alive or self._is_encrypted:
             request.headers["Connection"] = "close"
         request.prepare_body(body, None)

@@ -18,6 +18,7 @@ from hazoom_ws.events.llm import IntelligenceLevel, LlmComplete, LlmError
 from hazoom_ws.llm_bridge.refusal import error_in, reason_in
 from hazoom_ws.llm_bridge.sse import SseDecoder, SseEvent, SseTooLarge
 from hazoom_ws.llm_bridge.tokens import Tokens
+from hazoom_ws.trace_context import TraceContext
 
 T = TypeVar("T", bound=Struct)
 
@@ -35,7 +36,11 @@ class Writing(Struct, frozen=True):
 
 
 class Prompt(Struct, frozen=True, kw_only=True):
-    """What is asked. ``room`` only labels the events; ``writing``: where the answer is written too, None for nowhere."""
+    """What is asked. ``room`` only labels the events; ``writing``: where the answer is written too, None for nowhere.
+
+    ``trace``: the span that the question is, None if it belongs to no trace. ``client``: the public id of the connection
+    that asks, for the log.
+    """
 
     request_id: str
     user_identifier: str
@@ -45,6 +50,8 @@ class Prompt(Struct, frozen=True, kw_only=True):
     stream: bool
     room: str | UnsetType = UNSET
     writing: "Writing | None" = None
+    trace: TraceContext | None = None
+    client: str = ""
 
     def body(self) -> bytes:
         """Return the request's body, which is JSON."""

@@ -35,12 +35,24 @@ def open_log(
     A further application of this process gets a file of its own, if nobody has named one. Not ``is_kept``: whatever the
     setting says, no file is touched. ``import_module``: how a library is imported whose sockets wait in threads.
     """
-    if is_kept and settings.log_url.startswith(_REDIS):
+    if is_kept and is_redis(settings.log_url):
         return RedisLog(settings, import_module, wall_clock=wall_clock, clock=clock)
-    if is_kept and settings.log_url.startswith(_SQLITE):
-        path = folder / settings.log_url.removeprefix(_SQLITE)
+    path = path_of(settings, folder)
+    if is_kept and path is not None:
         return _open_file(settings, path, lambda path: SqliteLog(path, settings, wall_clock=wall_clock, clock=clock))
     return _in_memory(settings, wall_clock)
+
+
+def is_redis(log_url: str) -> bool:
+    """Return whether messages are kept in a Redis."""
+    return log_url.startswith(_REDIS)
+
+
+def path_of(settings: Settings, folder: Path) -> Path | None:
+    """Return the file that ``log_url`` names, a relative one below ``folder``; None where it names none."""
+    if not settings.log_url.startswith(_SQLITE):
+        return None
+    return folder / settings.log_url.removeprefix(_SQLITE)
 
 
 def _open_file(settings: Settings, path: Path, open_at: Callable[[Path], SqliteLog]) -> MessageLog:

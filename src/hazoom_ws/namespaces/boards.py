@@ -23,6 +23,7 @@ from hazoom_ws.delivery.effects import Later
 from hazoom_ws.errors import BadPayload, HazoomError, RateLimited
 from hazoom_ws.events.refusals import report_of
 from hazoom_ws.live.boards import Boards
+from hazoom_ws.namespaces.replies import NoteRefusal
 from hazoom_ws.settings import Settings
 from hazoom_ws.transport.socketio.fan_out import Client, FanOut
 from hazoom_ws.transport.socketio.packet import ClientEvent
@@ -41,6 +42,7 @@ class BoardsNamespace:
         settings: Settings,
         delivery: Delivery,
         fan_out: FanOut,
+        note_refusal: NoteRefusal,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``clock`` is monotonic, in seconds."""
@@ -50,6 +52,7 @@ class BoardsNamespace:
         self._clock = clock
         self._delivery = delivery
         self._fan_out = fan_out
+        self._note_refusal = note_refusal
         self._rates: dict[str, TokenBucket] = {}  # of what each client has drawn
         self._clients: dict[str, Client] = {}
         self._accounts: dict[str, Account] = {}
@@ -78,6 +81,7 @@ class BoardsNamespace:
             try:
                 self._handle(event, sid, arguments)
             except HazoomError as error:
+                self._note_refusal(error.code)
                 report = msgspec.to_builtins(report_of(error, event[:_QUOTED_CHARS]))
                 self._send([sid], "error", (report,))
 

@@ -22,6 +22,7 @@ from hazoom_ws.events.parsing import room_name
 from hazoom_ws.events.refusals import report_of
 from hazoom_ws.live.documents.documents import AWARENESS_UPDATE, SYNC_STEP_1, Documents
 from hazoom_ws.live.documents.keeping import SYNC_UPDATE, Peer
+from hazoom_ws.namespaces.replies import NoteRefusal
 from hazoom_ws.settings import Settings
 from hazoom_ws.transport.socketio.dispatch import Deferred
 from hazoom_ws.transport.socketio.fan_out import Client, FanOut
@@ -87,6 +88,8 @@ class DocumentsNamespace:
         delivery: Delivery,
         fan_out: FanOut,
         disconnect: Callable[[str, str], None],
+        *,
+        note_refusal: NoteRefusal,
     ) -> None:
         """``disconnect(sid, namespace)`` ends a client in a way that lets it stay away."""
         # What is a little too large is refused by name; what is far too large ends the connection before it is read.
@@ -96,6 +99,7 @@ class DocumentsNamespace:
         self._delivery = delivery
         self._fan_out = fan_out
         self._disconnect = disconnect
+        self._note_refusal = note_refusal
         self._editors: dict[str, Editor] = {}
 
     def accept_client(
@@ -107,6 +111,7 @@ class DocumentsNamespace:
             self._check_count(client)
             _check_right(account, name)
         except HazoomError as error:
+            self._note_refusal(error.code)
             report = report_of(error, "connect")
             raise RefusedError(report.message, msgspec.to_builtins(report)) from None
         with self._delivery.turn():

@@ -28,7 +28,7 @@ from hazoom_ws.errors import BadPayload, Forbidden, HazoomError, RateLimited, Un
 from hazoom_ws.events.base import ClientPayload, ServerEvent
 from hazoom_ws.events.connecting import Auth, ServerInfo, Status, limits_of, offset_in
 from hazoom_ws.events.parsing import parse
-from hazoom_ws.events.refusals import report_of
+from hazoom_ws.events.refusals import ErrorReport, report_of
 from hazoom_ws.events.rooms import NewMessage
 from hazoom_ws.live.relayed_data import DATA_LIMIT_BYTES
 from hazoom_ws.message_log.contract import NotLoaded
@@ -105,19 +105,31 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
 
     def _reply_when_kept(self, event: ClientEvent, sid: str, result: WhenKept) -> Reply:
         if event.wants_acknowledgement:
-            return partial(reply_when_kept, event, result)
+            return partial(self._noted_when_kept, event, sid, result)
         self.parts.delivery.reply(partial(self._tell_revoked, event, sid, result), None)
         return None
 
     def _tell_revoked(self, event: ClientEvent, sid: str, result: WhenKept, _reply: None) -> None:
         if result.refusal is not None or not result.is_kept():
-            self._tell_failure(sid, reply_when_kept(event, result))
+            self._tell_failure(sid, self._noted_when_kept(event, sid, result))
+
+    def _noted_when_kept(self, event: ClientEvent, sid: str, result: WhenKept) -> dict[str, Any]:
+        reply = reply_when_kept(event, result, self.parts.refused.note)
+        if "error" in reply:
+            self._note_refusal(event, sid, reply["error"])
+        return reply
 
     def _go_on(self, event: ClientEvent, sid: str, result: Deferred) -> Deferred | None:
         """Let an event be answered later: by who is told this, if its sender asks for that."""
+
+        def tell(send: Callable[[Any], None], reply: dict[str, Any]) -> None:
+            if "error" in reply:
+                self._note_refusal(event, sid, reply["error"])
+            send(reply)
+
         if event.wants_acknowledgement:
-            return result
-        result.start(lambda reply: self._tell_failure(sid, reply))
+            return Deferred(lambda send: result.start(partial(tell, send)))
+        result.start(partial(tell, partial(self._tell_failure, sid)))
         return None
 
     def _handle(self, event: ClientEvent, clients: ClientSet, args: tuple[Any, ...], waiting: Waiting | None) -> Result:
@@ -152,7 +164,9 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
         return self.parts.loading.hold(clients, answer, refuse, args, missing)
 
     def _refuse(self, event: ClientEvent, sid: str, error: HazoomError) -> dict[str, Any] | None:
+        self.parts.refused.note(error.code)
         report = report_of(error, event[:_QUOTED_CHARS])
+        self._note_refusal(event, sid, report)
         if event.wants_acknowledgement:
             return {"ok": False, "error": report}
         known = self._calls.get(event)
@@ -163,6 +177,11 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
     def _tell_failure(self, sid: str, reply: dict[str, Any]) -> None:
         if "error" in reply:
             self.socketio.server.manager.emit("error", reply["error"], self.namespace, room=sid)
+
+    def _note_refusal(self, event: ClientEvent, sid: str, report: ErrorReport) -> None:
+        journal = self.parts.identities.journal
+        if journal is not None:
+            journal.refused(self._connection_id_of(sid), str(event) if event in self._calls else "", report)
 
     # The connection
 
@@ -184,6 +203,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
                 delivery.add(Later(accept(**delivery.greeting(clients, self.namespace))))
                 self._greet(client.sid, clients, identity.offset, has_recovered=has_recovered)
                 return
+        self.parts.refused.note(report.code)
         raise RefusedError(report.message, msgspec.to_builtins(report))
 
     def _connect(self, client: Client, account: Account, auth: object) -> tuple[ClientSet, Auth, bool]:
@@ -269,7 +289,8 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
             )
         if account.user is None:
             account.set_user(connection.user)  # a guest
-        connection.address = account.address
+        connection.address, connection.trace = account.address, account.trace
+        connection.client = account.client = account.client or connection.client  # the log may have named it already
         return connection
 
     def _leave(self, sid: str, reason: str | None = None) -> None:

@@ -8,6 +8,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
+from msgspec import Struct
+
 from hazoom_ws.chat.effects import Numbered
 from hazoom_ws.chat.presence import Connection, User
 from hazoom_ws.events.base import ClientPayload, ServerEvent
@@ -22,9 +24,12 @@ class Mark(NamedTuple):
 
     payload_type: type[ClientPayload]
     waits: bool
+    acknowledged_with: type[Struct] | None
 
 
-def handles(payload_type: type[ClientPayload], *, waits: bool = False) -> Callable[[Method], Method]:
+def handles(
+    payload_type: type[ClientPayload], *, waits: bool = False, acknowledged_with: type[Struct] | None = None
+) -> Callable[[Method], Method]:
     """Mark a method as the handler of the event that ``payload_type`` names: ``(self, sender, payload)``.
 
     It returns a `msgspec.Struct` whose fields the acknowledgement has, or None, and may raise an error with a code, such as
@@ -33,10 +38,13 @@ def handles(payload_type: type[ClientPayload], *, waits: bool = False) -> Callab
     ``waits`` False: it runs in a turn, in which nothing else happens, and returns soon. True: it runs beside the turns, as
     a task that may wait for as long as it likes; it is acknowledged when it returns, and events that its sender sent later
     may be handled before that.
+
+    ``acknowledged_with``: what the acknowledgement has, for who makes types of it, where the annotation of what the method
+    returns does not say it.
     """
 
     def mark(method: Method) -> Method:
-        method.handled = Mark(payload_type, waits)  # type: ignore[attr-defined]
+        method.handled = Mark(payload_type, waits, acknowledged_with)  # type: ignore[attr-defined]
         return method
 
     return mark
@@ -46,10 +54,12 @@ class Feature:
     """A feature of an application: subclass it, and give the class to ``create_app(features=[...])``.
 
     ``name`` is also that of its namespace, ``/name``; it is served on ``/`` too. ``events`` are all that it sends.
+    ``codes`` are those of its own with which it refuses: clients' types have them.
     """
 
     name: ClassVar[str]
     events: ClassVar[tuple[type[ServerEvent], ...]] = ()
+    codes: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, chat: Chat) -> None:
         """Called once for each application, before anybody connects; it may read what is kept, and says nothing yet."""

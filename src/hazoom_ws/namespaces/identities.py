@@ -13,6 +13,7 @@ import msgspec
 from hazoom_ws.access.accounts import Accounts
 from hazoom_ws.access.admission import Admission
 from hazoom_ws.access.expiry import Expiry
+from hazoom_ws.access.journal import Journal
 from hazoom_ws.access.limits import Account
 from hazoom_ws.chat.effects import Close
 from hazoom_ws.chat.hub import Hub
@@ -21,7 +22,7 @@ from hazoom_ws.delivery.effects import Later
 from hazoom_ws.errors import HazoomError, NotAllowed, Unauthorized
 from hazoom_ws.events.connecting import Bye, RefreshToken, TokenRefreshed
 from hazoom_ws.events.refusals import report_of
-from hazoom_ws.namespaces.replies import fields_of, refusal
+from hazoom_ws.namespaces.replies import NoteRefusal, fields_of, refusal
 from hazoom_ws.transport.socketio.dispatch import Deferred
 
 REFRESH = RefreshToken.event
@@ -39,14 +40,17 @@ class Identities:
         *,
         emit: Callable[..., None],
         wake: Callable[[], None],
+        note_refusal: NoteRefusal,
     ) -> None:
         """``emit`` is the fan-out's; ``wake`` is called when something is to be done later."""
+        self.journal: Journal | None = None
         self.on_rights_changed: list[Callable[[Account], object]] = []  # told beside who is put out of rooms here
         self._hub = hub
         self._delivery = delivery
         self._accounts = accounts
         self._admission = admission
         self._emit = emit
+        self._note_refusal = note_refusal
         self.expiry = Expiry(tell=self._tell_expired, end=self._end_expired, find=accounts.get, wake=wake)
 
     def admit(self, account: Account, auth: object, then: Callable[[Any], None]) -> None:
@@ -60,6 +64,7 @@ class Identities:
                     self.expiry.watch(account)
                 then(None)
             else:
+                self._note_refusal(error.code)
                 report = report_of(error, "connect")
                 then({"message": report.message, "data": msgspec.to_builtins(report)})
 
@@ -71,9 +76,11 @@ class Identities:
         else:
             self._admission.admit(account, auth, decide)
 
-    def close(self, session_id: str) -> None:
-        """Forget the client of a session that has ended."""
+    def close(self, session_id: str, reason: str) -> None:
+        """Forget the client of a session that has ended, for a ``reason`` of the engine's."""
         account = self._accounts.close(session_id)
+        if account is not None and self.journal is not None:
+            self.journal.left(account, reason)
         if account is not None and account.identity is not None:
             with self._delivery.turn():
                 self.expiry.forget(account)
@@ -88,7 +95,7 @@ class Identities:
     def _refresh(self, account: Account, token: str, send: Callable[[Any], None]) -> None:
         def answer(error: HazoomError | None) -> None:
             with self._delivery.turn():
-                reply = refusal(error, REFRESH) if error is not None else self._refreshed(account)
+                reply = refusal(error, REFRESH, self._note_refusal) if error is not None else self._refreshed(account)
                 self._delivery.add(Later(send, reply))
 
         with self._delivery.turn():

@@ -9,7 +9,7 @@ from hazoom_ws.chat.effects import Numbered
 from hazoom_ws.chat.presence import Connection
 from hazoom_ws.delivery.client_sets import ClientSet
 from hazoom_ws.errors import Conflict, RateLimited, TooMuchHistory
-from hazoom_ws.events.live import GetState, Relayed, SendRelay, SetState, SharedState, StateAccepted
+from hazoom_ws.events.live import GetState, Relayed, SendRelay, SetState, SharedState, StateAccepted, StatePage
 from hazoom_ws.live.relayed_data import relayed
 from hazoom_ws.live.shared_state import size_bytes
 from hazoom_ws.namespaces.features import Greeting, handles
@@ -42,7 +42,7 @@ class LiveFeature(Greeting):
             raise RateLimited(parts.settings.relay_rate_limit_per_s, "relayed items without a key", retry_after_s)
         parts.relay.put(connection, room, payload.channel, payload.key, relayed(payload.data))
 
-    @handles(SetState)
+    @handles(SetState, acknowledged_with=StateAccepted)
     def state_set(self, clients: ClientSet, payload: SetState) -> WhenKept:
         """Set keys of a room's state; answered when that is kept."""
         parts, connection = self.parts, clients.connection
@@ -56,7 +56,7 @@ class LiveFeature(Greeting):
             return WhenKept(parts.delivery.unrevoked(), lambda: fields_of(StateAccepted(seq=change, duplicate=True)))
         return when_kept(change, lambda: fields_of(StateAccepted(seq=change.seq, duplicate=False)))
 
-    @handles(GetState)
+    @handles(GetState, acknowledged_with=StatePage)
     def state_get(self, clients: ClientSet, payload: GetState) -> WhenKept:
         """Return a room's state, as far as it is kept; one at a time is on its way to a client that reads slowly."""
         parts = self.parts

@@ -28,6 +28,7 @@ from hazoom_ws.llm_bridge.answer import Answer
 from hazoom_ws.llm_bridge.answers import Answers
 from hazoom_ws.llm_bridge.wire import Prompt, Writing
 from hazoom_ws.namespaces.features import Greeting, handles
+from hazoom_ws.trace_context import TraceContext, read_trace
 
 
 class LlmFeature(Greeting):
@@ -59,6 +60,8 @@ class LlmFeature(Greeting):
             writing=None
             if payload.document is UNSET
             else Writing(payload.document, payload.text, payload.on_error == "remove"),
+            trace=_span_of(connection, payload),
+            client=connection.client,
         )
         self.parts.answers.ask(connection, prompt)
         return LlmAccepted(request_id=prompt.request_id)
@@ -81,6 +84,14 @@ def _conversation(connection: Connection, room: str | UnsetType) -> str:
     if room is UNSET:
         return connection.conversation_id
     return hashlib.sha256(f"{connection.conversation_id} {room}".encode()).hexdigest()[:32]
+
+
+def _span_of(connection: Connection, payload: LlmRequest) -> TraceContext | None:
+    """Return the span that a question is: of the trace that it names, else of its connection's, if there is any."""
+    trace = connection.trace
+    if payload.traceparent is not UNSET:
+        trace = read_trace(payload.traceparent, "" if payload.tracestate is UNSET else payload.tracestate) or trace
+    return None if trace is None else trace.child()
 
 
 def require_right(rights: Rights, room: str | UnsetType, document: str | UnsetType) -> None:

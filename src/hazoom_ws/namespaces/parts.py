@@ -12,6 +12,8 @@ from hazoom_ws.live.relay import Relay
 from hazoom_ws.live.shared_state import States
 from hazoom_ws.llm_bridge.answers import Answers
 from hazoom_ws.message_log.contract import MessageLog
+from hazoom_ws.metrics.charts import Charts
+from hazoom_ws.metrics.refused import Refused
 from hazoom_ws.metrics.statistics import Statistics
 from hazoom_ws.namespaces.identities import Identities
 from hazoom_ws.namespaces.loading import Loading
@@ -31,6 +33,8 @@ class Parts(Struct, frozen=True):
     hub: Hub
     answers: Answers
     statistics: Statistics
+    charts: Charts
+    refused: Refused
     delivery: Delivery
     log: MessageLog
     relay: Relay

@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 ROOT = "/"
 _FEATURE_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _EVENT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")  # none needs to be escaped in JSON
+_CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 # What the official clients say to their own handlers, and what every namespace of ours sends.
 _RESERVED_EVENTS = frozenset(
     {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener", "error", "status", "bye"}
@@ -82,6 +83,9 @@ class Registry:
             raise ValueError(f"{who}: hazoom_ws has a feature {name!r} of its own; choose another name")
         if name in (other.name for other in self.added_types):
             raise ValueError(f"{who}: there is a feature {name!r} already")
+        for code in feature_type.codes:
+            if not isinstance(code, str) or not _CODE.fullmatch(code):
+                raise ValueError(f"{who}: code {code!r} is to be 1 to 64 small letters, digits and '_', a letter first")
         for method, mark in marked(feature_type):
             self._check_handler(f"{who}: {method.__name__}", mark, method)
             self._note("handles", mark.payload_type, who, name)

@@ -16,6 +16,9 @@ from hazoom_ws.message_log.contract import REVOKED, Entry, Said
 logger = logging.getLogger(__name__)
 
 
+NoteRefusal = Callable[[str], object]  # counts one, of a code
+
+
 def fields_of(result: Struct) -> dict[str, Any]:
     """Return a struct's fields as they are on the wire, without those that are not set."""
     return {name: value for name, value in msgspec.structs.asdict(result).items() if value is not UNSET}
@@ -50,16 +53,17 @@ def require_kept(entry: Entry) -> None:
         raise LogUnavailable("")
 
 
-def reply_when_kept(event: str, answer: WhenKept) -> dict[str, Any]:
+def reply_when_kept(event: str, answer: WhenKept, note_refusal: NoteRefusal) -> dict[str, Any]:
     """Return the acknowledgement of an event when what it has said is kept, or could not be."""
     error = answer.refusal if answer.is_kept() else LogUnavailable("")
     if error is not None:
-        return refusal(error, str(event))  # as plain text, be it a client's event
+        return refusal(error, str(event), note_refusal)  # as plain text, be it a client's event
     return {"ok": True, **answer.fields()}
 
 
-def refusal(error: HazoomError, event: str) -> dict[str, Any]:
-    """Return the acknowledgement of an event that is refused."""
+def refusal(error: HazoomError, event: str, note_refusal: NoteRefusal) -> dict[str, Any]:
+    """Count a refusal, and return the acknowledgement of the event that is refused."""
+    note_refusal(error.code)
     return {"ok": False, "error": report_of(error, event)}
 
 

@@ -13,6 +13,7 @@ from hazoom_ws.events.rooms import (
     LeaveRoom,
     ListedRoom,
     NewMessage,
+    Published,
     RoomJoined,
     RoomLeft,
     RoomsPage,
@@ -58,7 +59,7 @@ class RoomsFeature(OwnFeature):
         hub = self.parts.hub
         return hub.leave(clients.connection, hub.resolve_room(payload.room))
 
-    @handles(SendMessage)
+    @handles(SendMessage, acknowledged_with=Published)
     def message(self, clients: ClientSet, payload: SendMessage) -> WhenKept:
         """Say something in a room; the reply comes when it is kept."""
         hub = self.parts.hub

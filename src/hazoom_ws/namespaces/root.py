@@ -1,9 +1,9 @@
 """Our features, and the namespaces that clients connect to: one per feature, and ``/`` with all of them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from types import MethodType
-from typing import Any
+from typing import Any, TypeVar
 
 from hazoom_ws.namespaces.access import AccessFeature
 from hazoom_ws.namespaces.chat import Chat
@@ -28,6 +28,16 @@ OWN_FEATURES: tuple[type[OwnFeature], ...] = (
 )
 
 
+F = TypeVar("F", bound=Feature | type[Feature])
+
+
+def by_namespace(features: Sequence[F]) -> dict[str, list[F]]:
+    """Return what each namespace serves of the features of an application: ``/`` all of them."""
+    everywhere = [one for one in features if one.name == AccessFeature.name]
+    others = [one for one in features if one.name != AccessFeature.name]
+    return {ROOT: list(features)} | {f"/{one.name}": [one, *everywhere] for one in others}
+
+
 def build_namespaces(registry: Registry, parts: Parts, chat: Chat, tasks: Tasks) -> list[FeatureNamespace]:
     """Make the features of one application, ours with its ``parts``; return the namespaces that serve them.
 
@@ -42,22 +52,19 @@ def build_namespaces(registry: Registry, parts: Parts, chat: Chat, tasks: Tasks)
         parts.close()
         raise
     calls = {feature.name: dict(_calls_of(feature, chat, tasks)) for feature in features}
-    everything = {event: call for of_one in calls.values() for event, call in of_one.items()}
-    return [
-        FeatureNamespace(ROOT, features, everything, parts, registry),
-        *(
-            FeatureNamespace(f"/{one.name}", [one], calls[one.name] | calls[AccessFeature.name], parts, registry)
-            for one in features
-            if not isinstance(one, AccessFeature)
-        ),
-    ]
+    namespaces = []
+    for namespace, served in by_namespace(features).items():
+        its_calls = {event: call for one in served for event, call in calls[one.name].items()}
+        namespaces.append(FeatureNamespace(namespace, served, its_calls, parts, registry))
+    return namespaces
 
 
 def _calls_of(feature: Feature, chat: Chat, tasks: Tasks) -> Iterator[tuple[str, Any]]:
     """Yield the handlers of a feature by event, as a namespace calls them."""
-    for method, (payload_type, waits) in marked(type(feature)):
+    for method, mark in marked(type(feature)):
+        payload_type = mark.payload_type
         call: Callable[..., Any] = MethodType(method, feature)
-        if waits:
+        if mark.waits:
             call = Waiting(call, payload_type.event, tasks)
         elif not isinstance(feature, OwnFeature):
             call = partial(chat.handle, call)

@@ -11,7 +11,7 @@ from hazoom_ws.delivery.client_sets import ClientSet
 from hazoom_ws.delivery.delivery import Delivery
 from hazoom_ws.delivery.effects import Later
 from hazoom_ws.errors import HazoomError, TooManyTasks
-from hazoom_ws.namespaces.replies import fields_of, logged, refusal
+from hazoom_ws.namespaces.replies import NoteRefusal, fields_of, logged, refusal
 from hazoom_ws.transport.socketio.dispatch import Deferred
 
 LIMIT_COUNT = 1000  # of one application: with threads each is one
@@ -21,8 +21,9 @@ CLIENT_LIMIT_COUNT = 16  # of one connection, so that nobody takes them all alon
 class Tasks:
     """The tasks that run, counted. Called within turns, but for `start`."""
 
-    def __init__(self, delivery: Delivery, start_task: Callable[..., Any]) -> None:
+    def __init__(self, delivery: Delivery, start_task: Callable[..., Any], note_refusal: NoteRefusal) -> None:
         self.delivery = delivery
+        self.note_refusal = note_refusal
         self._start_task = start_task
         self._count = 0
         self._counts: Counter[ClientSet] = Counter()
@@ -81,17 +82,20 @@ class Waiting:
         try:
             self._tasks.start(partial(self._handle, clients, payload, send), clients)
         except Exception:
-            self._answer(send, refusal(logged(f"event {self._event!r}"), self._event))
+            self._answer(send, self._refusal(logged(f"event {self._event!r}")))
 
     def _handle(self, clients: ClientSet, payload: Any, send: Callable[[Any], None]) -> None:
         try:
             result = self._method(clients, payload)
             reply = {"ok": True, **({} if result is None else fields_of(result))}
         except HazoomError as error:
-            reply = refusal(error, self._event)
+            reply = self._refusal(error)
         except Exception:
-            reply = refusal(logged(f"event {self._event!r}"), self._event)
+            reply = self._refusal(logged(f"event {self._event!r}"))
         self._answer(send, reply)
+
+    def _refusal(self, error: HazoomError) -> dict[str, Any]:
+        return refusal(error, self._event, self._tasks.note_refusal)
 
     def _answer(self, send: Callable[[Any], None], reply: dict[str, Any]) -> None:
         with self._tasks.delivery.turn():

@@ -60,6 +60,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Literal["debug", "info", "warning", "error"],
         Meta(description="Least severe level that is logged: debug, info, warning or error."),
     ] = "info"
+    log_format: Annotated[
+        Literal["text", "json"],
+        Meta(
+            description="How the log is written: text, lines for people; json, one object a line for programs, and then "
+            "also a line for each connection, HTTP request and refused event."
+        ),
+    ] = "text"
     cors_origins: Annotated[
         tuple[str, ...],
         Meta(

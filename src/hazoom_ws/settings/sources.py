@@ -16,6 +16,7 @@ from hazoom_ws.settings import FIELDS, Settings, SettingsError
 from hazoom_ws.settings.checks import combined, convert
 
 ENVIRONMENT_PREFIX = "HAZOOM_"
+CLIENT_PREFIX = "HAZOOM_CLIENT_"  # of what our commands show a server, as its clients: no setting begins like that
 _LISTS = frozenset(
     {"api_keys", "cors_origins", "jwt_algorithms", "trusted_proxies"}
 )  # their items are separated by commas in a variable
@@ -70,7 +71,9 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, tuple[Any, st
     variables = {f"{ENVIRONMENT_PREFIX}{name.upper()}": name for name in FIELDS}
     found = {}
     for variable, text in environment.items():
-        if not variable.startswith(ENVIRONMENT_PREFIX) or _is_of_service(variable, text, environment):
+        if not variable.startswith(ENVIRONMENT_PREFIX) or variable.startswith(CLIENT_PREFIX):
+            continue
+        if _is_of_service(variable, text, environment):
             continue
         if variable not in variables:
             raise SettingsError(f"unknown environment variable {variable}{_nearest(variable, variables)}")

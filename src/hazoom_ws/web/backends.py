@@ -61,10 +61,13 @@ class _Name(BaseConverter):
     part_isolating = False
 
 
-def create_backends_blueprint(keys: ApiKeys, backends: Backends, disconnect_user: Callable[[str], int]) -> Blueprint:
+def create_backends_blueprint(
+    keys: ApiKeys, backends: Backends, disconnect_user: Callable[[str], int], note_refusal: Callable[[str], object]
+) -> Blueprint:
     """Return the routes of one application; without a key all of them answer 403.
 
-    ``disconnect_user(user_id)`` logs a user out, and returns how many connections have ended.
+    ``disconnect_user(user_id)`` logs a user out, and returns how many connections have ended. ``note_refusal(code)`` counts
+    a request that is refused.
     """
     blueprint = Blueprint("backends", __name__)
     blueprint.record(lambda state: state.app.url_map.converters.update(hazoom_name=_Name))
@@ -98,6 +101,7 @@ def create_backends_blueprint(keys: ApiKeys, backends: Backends, disconnect_user
 
     @blueprint.errorhandler(HazoomError)
     def refuse(error: HazoomError) -> Response:
+        note_refusal(error.code)
         return _refusal(error)
 
     @blueprint.errorhandler(Exception)
@@ -105,6 +109,7 @@ def create_backends_blueprint(keys: ApiKeys, backends: Backends, disconnect_user
         if isinstance(error, HTTPException):
             return error
         internal = Internal(secrets.token_hex(4))
+        note_refusal(internal.code)
         logger.error("a request of a backend failed, reference %s", internal.reference, exc_info=error)
         return _refusal(internal)
 

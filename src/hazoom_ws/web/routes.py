@@ -12,9 +12,13 @@ from hazoom_ws.access.pages import CHALLENGE, local_reader, may_see_pages, names
 from hazoom_ws.chat.hub import Hub
 from hazoom_ws.chat.rights import EVERYTHING, NOTHING
 from hazoom_ws.delivery.delivery import Delivery
+from hazoom_ws.metrics.prometheus import Scrape
 from hazoom_ws.metrics.statistics import Statistics
+from hazoom_ws.schema.documents import Documents
 from hazoom_ws.settings import Settings
 from hazoom_ws.version import __version__
+from hazoom_ws.web.handbook import add_guides
+from hazoom_ws.web.request_log import log_requests
 
 SERVICE = "hazoom_ws"
 # A page runs only its own scripts, talks only to its own origin, and is framed by nobody.
@@ -35,14 +39,17 @@ def create_blueprint(
     *,
     hub: Hub,
     statistics: Statistics,
+    scrape: Scrape,
     delivery: Delivery,
     why_not_ready: Callable[[], str | None],
+    documents: Documents,
     backends: Blueprint,
+    give_way: Callable[[], object],
 ) -> Blueprint:
     """Return the routes of one application, with those of ``backends``.
 
-    ``why_not_ready()``: None if it takes traffic, see `Readiness`. Beyond this machine the pages, and what names rooms or
-    versions, are for who has a key.
+    ``why_not_ready()``: None if it takes traffic, see `Readiness`. ``give_way()`` lets others have their turn. Beyond this
+    machine the pages, and what names rooms or versions, are for who has a key.
     """
     blueprint = Blueprint("web", __name__)
     blueprint.register_blueprint(backends)
@@ -59,6 +66,9 @@ def create_blueprint(
         """Part a request from why it found nothing, which refers back: else both stay until a collector comes by."""
         flask.request.routing_exception = None
 
+    if settings.log_format == "json":
+        log_requests(blueprint)
+
     @blueprint.get("/")
     def page() -> Response:
         return _page("index.html") if may_see() else _ask_for_key()
@@ -67,12 +77,26 @@ def create_blueprint(
     def board() -> Response:
         return _page("board.html") if may_see() else _ask_for_key()
 
+    @blueprint.get("/stats")
+    def stats() -> Response:
+        return _page("stats.html") if may_see() else _ask_for_key()
+
+    add_guides(blueprint, may_see, _ask_for_key, give_way)
+
     @blueprint.after_app_request
     def secure(response: Response) -> Response:
         """Give every answer the headers that keep a browser from harm; a route of the application's may have others."""
         for name, value in _HEADERS.items():
             response.headers.setdefault(name, value)
         return response
+
+    @blueprint.get("/events.d.ts")
+    def typescript() -> Response:
+        return _document(documents.typescript, "text/plain") if may_see() else _ask_for_key()
+
+    @blueprint.get("/asyncapi.json")
+    def asyncapi() -> Response:
+        return _document(documents.asyncapi, "application/json") if may_see() else _ask_for_key()
 
     @blueprint.get("/health")
     def health() -> Response:
@@ -99,12 +123,27 @@ def create_blueprint(
             stats = msgspec.to_builtins(statistics.snapshot(rights))
         return _json(status="healthy", service=SERVICE, version=__version__, **stats)
 
+    @blueprint.get("/metrics")
+    def metrics() -> Response:
+        if not may_see():
+            return _ask_for_key()
+        body, content_type = scrape.answer(flask.request.headers.get("Accept", ""))
+        return Response(body, headers={"Cache-Control": "no-store"}, content_type=content_type)
+
     return blueprint
 
 
 def _page(template: str) -> Response:
     response = flask.make_response(flask.render_template(template))
     response.headers["Cache-Control"] = "no-cache"
+    return response
+
+
+def _document(text: str, mimetype: str) -> Response:
+    """Return a text that changes only with the application: who has it is told so."""
+    response = Response(text, headers={"Cache-Control": "no-cache"}, mimetype=mimetype)
+    response.add_etag()
+    response.make_conditional(flask.request)
     return response
 
 

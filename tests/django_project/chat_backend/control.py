@@ -24,7 +24,9 @@ def gate(name: str) -> threading.Semaphore:
 
 def record(request: HttpRequest, body: object) -> None:
     with _lock:
-        _received.append({"body": body, "cookie": request.headers.get("Cookie"), "path": request.path})
+        headers = {name: request.headers[name] for name in ("traceparent", "tracestate") if name in request.headers}
+        cookie = request.headers.get("Cookie")
+        _received.append({"body": body, "cookie": cookie, "path": request.path, "trace": headers})
 
 
 def stream_opened(message: str) -> None:

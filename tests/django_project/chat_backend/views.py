@@ -16,6 +16,7 @@ anything else               `ANSWER`, token by token
 ``do:huge``                 one token of `HUGE_CHARS` characters
 ``do:endless NAME``         tokens until the client goes away
 ``do:flood NAME``           numbered tokens, as fast as they are taken, until the client goes away
+``do:echo TEXT``            the text itself, token by token
 ``do:stall headers``        nothing at all
 ``do:stall first token``    the start event, then nothing
 ``do:stall next token``     one token, then nothing
@@ -38,6 +39,7 @@ from chat_backend import control
 ANSWER = ("Grüße", " aus", "  dem", " Café", ":\n", "🦆", " \t", "👩‍🚀", "日本", "語 ", "<b>fett</b>", ".")
 HALVES = ("\ud83d", "\ude00", "x\ud83d", "y", "\ude00")
 HUGE_CHARS = 1_000_000
+ECHO_CHARS = 7
 ENDLESS_INTERVAL_S = 0.01
 FLOOD_FILLER = "." * 200
 INTERNAL_ERROR = "HTTPConnectionPool(host='10.0.0.7', port=11434): Max retries exceeded with url: /api/generate"
@@ -149,6 +151,11 @@ def _events(message: str) -> Iterator[tuple[str, object]]:  # noqa: PLR0912
             while True:
                 time.sleep(ENDLESS_INTERVAL_S)  # as a model would
                 yield "token", {"token": "quack "}
+        case ["echo", *_]:
+            text = message.removeprefix("do:echo ")
+            tokens = tuple(text[start : start + ECHO_CHARS] for start in range(0, len(text), ECHO_CHARS))
+            for token in tokens:
+                yield "token", {"token": token}
         case ["flood", name]:
             for number in itertools.count():
                 control.sent(name, number)

@@ -79,14 +79,14 @@ def test_a_defect_is_no_answer(tasks: Tasks) -> None:
 def fetched(status: int, body: bytes) -> Any:
     with identity_provider() as provider:
         provider.answer = lambda _: (status, body)
-        return asking._fetched(Question("POST", f"{provider.url}/who", {}, b'{"auth": {}, "address": ""}'))
+        return asking.fetched(Question("POST", f"{provider.url}/who", {}, b'{"auth": {}, "address": ""}'))
 
 
 def test_an_answer_is_read_up_to_its_limit_and_no_redirect_is_followed() -> None:
     assert fetched(200, b"x" * 262_144) == Answer(200, b"x" * 262_144)
     assert isinstance(fetched(200, b"x" * 262_145), AskingFailed)
     assert fetched(302, b"").status == 302
-    assert isinstance(asking._fetched(QUESTION), AskingFailed), "nobody listens there"
+    assert isinstance(asking.fetched(QUESTION), AskingFailed), "nobody listens there"
 
 
 # About one connection

@@ -261,7 +261,7 @@ def test_when_the_file_is_lost_the_new_one_has_whoever_is_there_or_away_and_answ
 
 
 @given(st.data())
-@hypothesis_settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_restart_finds_sessions_large_and_small_as_they_were(tmp_path_factory: pytest.TempPathFactory, data) -> None:
     world = FileWorld(tmp_path_factory.mktemp("log"), rooms_per_connection_limit=128)
     names = LONG_NAMES[:12]

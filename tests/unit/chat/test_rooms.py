@@ -1,7 +1,7 @@
 """The list of rooms, page by page: one's own first, then others that one may enter."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hazoom_ws.chat import rooms as module
@@ -35,7 +35,6 @@ def pages(rooms: Rooms, connection: Connection, prefix: str, limit_count: int) -
 
 
 @given(st.sets(NAMES), st.sets(NAMES), st.sampled_from(["", "a", "ab", "c"]), st.integers(1, 7), st.booleans())
-@settings(deadline=None)
 def test_all_pages_have_each_room_once_in_order(
     own: set[str], others: set[str], prefix: str, limit_count: int, is_restricted: bool
 ) -> None:

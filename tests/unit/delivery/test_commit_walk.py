@@ -249,7 +249,7 @@ class SlowByHand(ByHand):
         done(error)
 
 
-WALK = settings(max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck))
+WALK = settings(max_examples=60, stateful_step_count=30, suppress_health_check=list(HealthCheck))
 TestWalk = Walk.TestCase
 TestWalk.settings = WALK
 TestWalkBesideTurns = WalkBesideTurns.TestCase

@@ -103,8 +103,9 @@ def test_a_reply_is_made_when_what_it_says_is_kept(log: LogByHand, is_kept: bool
     turns = ByHandTurns(log, worker)
     with turns.turn():
         entry = log.append(room="r", user="Ann", message="hi", timestamp=1.0, client_id=UNSET)
-    said = Said(entry, duplicate=False)
-    turns.reply(told.append, partial(reply_when_kept, "message", when_kept(entry, lambda: fields_of(published(said)))))
+    said, refused = Said(entry, duplicate=False), []
+    answer = when_kept(entry, lambda: fields_of(published(said)))
+    turns.reply(told.append, partial(reply_when_kept, "message", answer, refused.append))
     assert not told
     if not is_kept:
         log.fails_with = partial(LogUnavailable, "disk full")
@@ -114,6 +115,7 @@ def test_a_reply_is_made_when_what_it_says_is_kept(log: LogByHand, is_kept: bool
         worker.do()
     [reply] = told
     assert reply["ok"] is is_kept
+    assert refused == ([] if is_kept else ["internal"])
     if is_kept:
         assert reply["seq"] == FIRST_SEQ
     else:

@@ -56,7 +56,7 @@ def test_a_change_leads_from_one_state_to_the_other_or_there_is_none(before, aft
         assert applied(before, [change]) == after
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(data=st.data())
 @pytest.mark.long
 def test_a_file_has_the_last_state_of_each_session_whatever_failed_meanwhile(  # noqa: PLR0912, PLR0915

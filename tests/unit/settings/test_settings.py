@@ -174,6 +174,10 @@ def test_what_kubernetes_says_of_a_service_is_not_for_us(service):
     assert load_settings(environment=of_service(service) | {"HAZOOM_HOST": "::1"}) == Settings(host="::1")
 
 
+def test_what_our_commands_show_a_server_is_no_setting():
+    assert load_settings(environment={"HAZOOM_CLIENT_TOKEN": "geheim", "HAZOOM_PORT": "1"}) == Settings(port=1)
+
+
 def test_a_port_that_we_are_told_counts_beside_a_service_of_our_name():
     assert load_settings(environment=of_service("HAZOOM") | {"HAZOOM_PORT": "8000"}).port == 8000
 

@@ -18,17 +18,18 @@ import hazoom_ws
 import hazoom_ws.events
 from hazoom_ws import errors
 from hazoom_ws.events.base import ClientPayload, ServerEvent
-from hazoom_ws.events.connecting import Auth, Limits, Status, TokenRefreshed
-from hazoom_ws.events.live import StateAccepted, StatePage
-from hazoom_ws.events.llm import LlmAccepted, LlmTokens
+from hazoom_ws.events.connecting import Auth, Limits, Status
+from hazoom_ws.events.llm import LlmTokens
 from hazoom_ws.events.refusals import ErrorReport
-from hazoom_ws.events.rooms import HistoryPage, Published, RoomJoined, RoomLeft, RoomsPage
-from hazoom_ws.events.stats import LlmStats
+from hazoom_ws.events.stats import LlmStats, StatsSample, StatsSeries
+from hazoom_ws.metrics.table import rows as rows_of_metrics
 from hazoom_ws.namespaces.access import AccessFeature
-from hazoom_ws.namespaces.registry import marked
+from hazoom_ws.namespaces.registry import Registry, marked
 from hazoom_ws.namespaces.root import OWN_FEATURES
+from hazoom_ws.schema.declared import declared
+from hazoom_ws.schema.declared import fields_of as schema_fields
 from hazoom_ws.settings import FIELDS, Settings
-from hazoom_ws.settings.sources import ENVIRONMENT_PREFIX
+from hazoom_ws.settings.sources import CLIENT_PREFIX, ENVIRONMENT_PREFIX
 
 SOURCE = Path(hazoom_ws.__file__).parent
 ROOT = SOURCE.parents[1]
@@ -109,22 +110,7 @@ CLIENT_EVENTS: dict[str, Any] = structs(ClientPayload)
 SERVER_EVENTS: dict[str, Any] = {**structs(ServerEvent), "status": Status, "error": ErrorReport}
 FEATURE_OF = {event.event: feature.name for feature in OWN_FEATURES for event in feature.events}
 FEATURE_OF |= {mark.payload_type.event: feature.name for feature in OWN_FEATURES for _, mark in marked(feature)}
-IN_A_LOG_ONLY = {"event_name"}
-ACKNOWLEDGEMENTS: dict[str, type[Struct] | None] = {
-    "join_room": RoomJoined,
-    "leave_room": RoomLeft,
-    "message": Published,
-    "get_history": HistoryPage,
-    "get_rooms": RoomsPage,
-    "typing": None,
-    "llm_request": LlmAccepted,
-    "llm_cancel": LlmAccepted,
-    "llm_resume": LlmAccepted,
-    "relay": None,
-    "state_set": StateAccepted,
-    "refresh_token": TokenRefreshed,
-    "state_get": StatePage,
-}
+DECLARED = declared(Registry(OWN_FEATURES, ()), Settings())
 
 
 def section_of(name: str, *, is_sent: bool) -> str:
@@ -152,8 +138,9 @@ def wire_type(annotation: Any) -> str:
 
 def fields_of(struct: type[Struct]) -> Iterator[tuple[str, str, Any]]:
     hints = get_type_hints(struct, include_extras=True)
+    shown = {"pid", "offset", *(field.name for field in schema_fields(struct, is_sent=False))}
     for field in msgspec.structs.fields(struct):
-        if field.name not in IN_A_LOG_ONLY:
+        if field.encode_name in shown:
             yield field.encode_name, wire_type(hints[field.name]), field.default
 
 
@@ -197,8 +184,10 @@ def test_the_contract_has_the_fields_that_a_client_receives(name: str) -> None:
 def test_the_contract_has_the_fields_of_the_acknowledgements() -> None:
     table = {row[0].strip("`"): row[2] for row in rows(section(text_of("events.md"), "## Client to server"))}
     assert "[`stats`](#stats)" in table.pop("get_stats")
-    for name, struct in ACKNOWLEDGEMENTS.items():
-        assert table.pop(name) == (f"`{', '.join(struct.__struct_fields__)}`" if struct else ""), name
+    for name, sent in DECLARED.sent.items():
+        if name != "get_stats":
+            fields = [field for struct in sent.acknowledgement.structs for field in struct.__struct_fields__]
+            assert table.pop(name) == (f"`{', '.join(fields)}`" if fields else ""), name
     assert not table
 
 
@@ -206,6 +195,16 @@ def test_the_contract_has_the_numbers_about_the_ai() -> None:
     below = section(text_of("events.md"), "### `stats`").partition("\n`llm` has")[2]
     named = set(re.findall(r"`(\w+)`", below.partition("\n\n")[0])) - {"closed", "open", "half_open"}
     assert named == set(LlmStats.__struct_fields__)
+
+
+def test_the_contract_has_the_numbers_of_a_sample() -> None:
+    below = section(text_of("events.md"), "### `stats_tick`").partition("\nA sample names")[2]
+    assert set(re.findall(r"`(\w+)`", below)) == set(StatsSample.__struct_fields__) == set(StatsSeries.__struct_fields__)
+
+
+def test_the_guide_has_the_table_of_metrics() -> None:
+    shown = [line for line in section(text_of("operating.md"), "## Metrics").splitlines() if line.startswith("| `")]
+    assert shown == list(rows_of_metrics())
 
 
 def test_the_contract_has_the_limits_that_status_tells() -> None:
@@ -283,6 +282,7 @@ def test_the_settings_that_it_names_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     variables = {f"{ENVIRONMENT_PREFIX}{name.upper()}" for name in FIELDS}
     told = {"HAZOOM_WS_SERVICE_HOST", "HAZOOM_PROT"}  # what is none
+    told |= {f"{CLIENT_PREFIX}TOKEN", f"{CLIENT_PREFIX}API_KEY", CLIENT_PREFIX.rstrip("_")}  # of our commands
     assert set(re.findall(r"HAZOOM_[A-Z_]+[A-Z]", text)) <= variables | told
     for name in re.findall(r"`(\w+_(?:limit|timeout|window|grace|expiry|interval)_\w+?)`", text):
         assert name in FIELDS, name
@@ -349,3 +349,34 @@ def test_the_drawing_shows_classes_that_exist() -> None:
     assert drawing
     classes = {name for path in MODULES.values() for name in members(ast.parse(path.read_text(encoding="utf-8")))}
     assert set(re.findall(r"\b[A-Z]\w+", drawing[1])) <= classes | {"None"}
+
+
+# Texts of ours
+
+# What others say: browsers, and what only stands for something.
+OF_OTHERS = {
+    "ERR_CONNECTION_REFUSED",
+    "xhr poll error",
+    "websocket error",
+    "blocked by CORS policy",
+    "Error during WebSocket handshake: Unexpected response code: 400",
+    "transport close",
+    "Connection refused",
+}
+
+
+def said_in_the_source() -> str:
+    """Return the source as one text in which a text that is written in pieces is one, and what is filled in is a blank."""
+    source = "\n".join(path.read_text(encoding="utf-8") for path in MODULES.values())
+    return re.sub(r"\s+", " ", re.sub(r"\{[^{}]*\}|%[\w.]*[a-z]", " ", re.sub(r'"\s*\n\s*f?"', "", source))).lower()
+
+
+def test_the_lines_that_troubleshooting_quotes_are_those_of_the_code() -> None:
+    source = said_in_the_source()
+    cells = [row[0] for part in text_of("troubleshooting.md").split("\n## ") for row in rows(part)]
+    quoted = {quote for cell in cells for quote in re.findall(r"`([^`]+)`", cell) if " " in quote} - OF_OTHERS
+    assert len(quoted) > 15
+    for quote in quoted:
+        pieces = re.split(r"\.\.\.|:|'[^']*'|\"[^\"]*\"|/\S+|\b[\d.]+\w*\b|--port|[A-Z]+_[A-Z_]+|\bon\b|\(", quote)
+        for piece in (piece.strip(" ;:,()") for piece in pieces):
+            assert len(piece) < 12 or piece.lower() in source, (quote, piece)

@@ -86,6 +86,11 @@ class Documents:
         return len(self._keeping.open)
 
     @property
+    def updates_total(self) -> int:
+        """Updates of documents that were kept or are to be."""
+        return self._keeping.updates_total
+
+    @property
     def is_empty(self) -> bool:
         """Whether nobody has any open."""
         return not self._by_peer

@@ -72,6 +72,7 @@ class Keeping:
         self.open: dict[str, Opened] = {}
         self._store = store
         self._losses_count = store.losses_count
+        self.updates_total = 0  # that were given to the store
         self._queue = queue
         self._send_all = send_all
         self._run_beside = run_beside
@@ -231,6 +232,7 @@ class Keeping:
         except LogUnavailable:
             self.close(opened)
             return None
+        self.updates_total += 1
         opened.tail_bytes += len(update)
         opened.unkept_count += 1
         return entry

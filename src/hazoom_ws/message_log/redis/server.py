@@ -7,6 +7,7 @@ all the same, and what becomes of that is for who sent it to decide.
 No text from here holds the URL, which may have a password.
 """
 
+import importlib
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -50,7 +51,9 @@ class Refused(LogUnavailable):
 class Server:
     """One Redis. ``name`` is that of all connections from here, by which others see whether this process lives."""
 
-    def __init__(self, url: str, name: str, *, timeout_s: float, import_module: ImportModule) -> None:
+    def __init__(
+        self, url: str, name: str, *, timeout_s: float, import_module: ImportModule = importlib.import_module
+    ) -> None:
         """Connect to nothing yet. ``timeout_s``: for connecting, and for each answer. Raises `SettingsError`."""
         redis = import_module("redis")
         self.name = name
@@ -94,8 +97,8 @@ class Server:
         answers: list[Any] = self._call(run)
         return answers
 
-    def check(self) -> None:
-        """Raise `SettingsError` if this Redis must not be used: it is too old, or forgets when it is full."""
+    def check(self) -> str:
+        """Return its version. Raises `SettingsError` if it must not be used: it is too old, or forgets when it is full."""
         told = self.command("INFO")
         version = tuple(int(part) for part in str(told["redis_version"]).split(".")[:2])
         if version < _OLDEST_VERSION:
@@ -106,6 +109,7 @@ class Server:
                 f"log_url: Redis at {self._address} has maxmemory-policy {policy} and deletes messages when it is full;"
                 " set it to noeviction: redis-cli CONFIG SET maxmemory-policy noeviction, and the same in redis.conf"
             )
+        return str(told["redis_version"])
 
     def is_connected(self, name: str) -> bool:
         """Return whether any connection of this name is there. If Redis does not tell, it may be."""

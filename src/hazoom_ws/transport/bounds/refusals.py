@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 
 from hazoom_ws.deadlines import Deadlines
+from hazoom_ws.log_fields import fields
 
 _logger = logging.getLogger(__name__)
 
@@ -49,7 +50,13 @@ class Refusals:
                 return
             self._counted[reason] = [0, level]
             self._lines.start(reason, self._clock())
-        self._logger.log(level, "%s%s", reason, f": {_one_line(detail)}" if detail else "")
+        self._logger.log(
+            level,
+            "%s%s",
+            reason,
+            f": {_one_line(detail)}" if detail else "",
+            extra=fields("refused", reason=reason, count=1),
+        )
 
     def sweep(self, now_s: float) -> None:
         """Log how often each reason came since its last line, where that is a minute ago; one that ceased starts anew."""
@@ -62,7 +69,9 @@ class Refusals:
                     self._counted[reason] = [0, logging.DEBUG]
                     self._lines.start(reason, now_s)
         for reason, count, level in summed_up:
-            self._logger.log(level, "%s: %d more in the last minute", reason, count)
+            self._logger.log(
+                level, "%s: %d more in the last minute", reason, count, extra=fields("refused", reason=reason, count=count)
+            )
 
 
 def _one_line(detail: str) -> str:

@@ -13,7 +13,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
 from typing import Any
@@ -27,16 +27,10 @@ from hazoom_ws.transport.bounds.heap import Heap
 from hazoom_ws.transport.bounds.outbox import Outbox, OutboxTotal
 from hazoom_ws.transport.bounds.refusals import Refusals
 from hazoom_ws.transport.bounds.unfinished import Unfinished
+from hazoom_ws.transport.engineio.counts import Counts
 from hazoom_ws.transport.engineio.parting import Parting
 from hazoom_ws.transport.engineio.python_engineio_overrides import HandleRequest, LibraryFace
-from hazoom_ws.transport.engineio.session import (
-    SLOW_READER,
-    DirectOutlet,
-    EngineSession,
-    MalformedPacket,
-    Outlet,
-    WebSocket,
-)
+from hazoom_ws.transport.engineio.session import DirectOutlet, EngineSession, MalformedPacket, Outlet, WebSocket
 from hazoom_ws.transport.websocket import frames
 from hazoom_ws.transport.websocket.frames import CloseCode, FrameError, frame
 
@@ -81,14 +75,14 @@ class Engine(LibraryFace):
         # Greenlets change places only where they wait, and nothing under the lock does; eventlet's lock costs much.
         self.lock: AbstractContextManager[Any] = threading.RLock() if self.async_mode == "threading" else nullcontext()
         self.refusals = Refusals(clock=clock)
-        self.parting = Parting(clock, self.lock)
+        self.counts = Counts()
+        self.parting = Parting(clock, self.lock, self.reason.SERVER_DISCONNECT)
         self.unfinished = Unfinished(incoming_total_limit_bytes, message_timeout_s, self.lock)
         # First who has not finished a request, then who has joined nothing.
         end_one = (lambda: self.unfinished.cut_off_oldest(SHORT_OF_FILES), self.close_oldest_unjoined)
         self.descriptors = Descriptors(clock, self.refusals, end_one)
         self.give_way: Callable[[], object] = self.sleep  # in the middle of a long request over HTTP
         self.admit = admit
-        self.last_words: Callable[[str], Iterable[bytes]] = lambda _sid: ()  # see `SessionOwner.last_words`
         self.sweeps: list[Callable[[float], None]] = [
             self._sweep,
             self.refusals.sweep,
@@ -167,6 +161,7 @@ class Engine(LibraryFace):
         now_s = self.clock()
         with self.lock:
             self.sessions[session.id] = session
+            self.counts.opened += 1
             self._pings.start(session, now_s)
             self._unjoined.start(session, now_s)
             self.start_sweeping()
@@ -275,15 +270,14 @@ class Engine(LibraryFace):
                 deadlines.stop(session)
             if session.candidate is not None:
                 self._upgrades_until.stop(session.candidate)
-        if reason == SLOW_READER:
-            logger.warning("session %s is closed: it reads too slowly", session.id)
+        self.counts.note_closed(session.id, reason)
         if session.changed is not None:
             assert session.outbox is not None
             with session.changed:
-                if session.websocket is not None or reason not in (self.reason.SERVER_DISCONNECT, SLOW_READER):
-                    session.outbox.clear()
+                if session.websocket is None:
+                    self.parting.begin(session, reason)
                 else:
-                    self.parting.begin(session, self.last_words(session.id) if reason == SLOW_READER else None)
+                    session.outbox.clear()
                 session.changed.notify_all()
         for websocket in (session.websocket, session.candidate):
             if websocket is not None:
@@ -304,6 +298,11 @@ class Engine(LibraryFace):
             ping_at_s = self._pings.due_at_s(session)
             due_at_s = now_s if ping_at_s is None else ping_at_s + self.ping_timeout
         return due_at_s <= now_s
+
+    @property
+    def outbox_bytes(self) -> int:
+        """What waits in all outboxes."""
+        return self._outbox_total.size_bytes
 
     def new_outbox(self) -> Outbox:
         """Return an outbox with the limits of this server."""

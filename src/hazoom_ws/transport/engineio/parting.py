@@ -12,7 +12,7 @@ from typing import Any
 
 from hazoom_ws.deadlines import Deadlines
 from hazoom_ws.transport.engineio.pending import EMPTY
-from hazoom_ws.transport.engineio.session import EngineSession
+from hazoom_ws.transport.engineio.session import SLOW_READER, EngineSession
 
 _PERIOD_S = 5.0  # a client that is there polls at once
 
@@ -23,7 +23,10 @@ class Parting:
     ``busy``: what else may be on its way, WebSockets in threads and answers over HTTP; ``counts``: of the rest.
     """
 
-    def __init__(self, clock: Callable[[], float], lock: AbstractContextManager[Any]) -> None:
+    def __init__(self, clock: Callable[[], float], lock: AbstractContextManager[Any], goodbye: str) -> None:
+        """``goodbye``: the reason for which the server closes a session that is well."""
+        self.last_words: Callable[[str], Iterable[bytes]] = lambda _sid: ()  # what a slow reader still hears, by its id
+        self._goodbye = goodbye
         self._clock = clock
         self._lock = lock
         self._by_id: dict[str, EngineSession] = {}
@@ -38,15 +41,16 @@ class Parting:
     def __len__(self) -> int:
         return len(self._by_id)
 
-    def begin(self, session: EngineSession, only: Iterable[bytes] | None = None) -> None:
-        """Keep what a session that is being closed was to be sent; nothing is kept if that is nothing. It polls.
+    def begin(self, session: EngineSession, reason: str) -> None:
+        """Keep what the client of a session that is being closed is to hear, if anything. It polls.
 
-        ``only``: these frames instead of what was to be sent.
+        That is what it was to be sent, where the server says goodbye; of a slow reader `last_words` instead; of others
+        nothing: they have gone.
         """
         assert session.outbox is not None
-        if only is not None:
+        if reason != self._goodbye:
             session.outbox.clear()
-            session.pending = tuple(only)
+            session.pending = tuple(self.last_words(session.id)) if reason == SLOW_READER else EMPTY
         pending, session.pending = session.pending, EMPTY
         if not all(session.outbox.add(framed) for framed in pending):
             session.outbox.clear()  # it reads too slowly, last words included

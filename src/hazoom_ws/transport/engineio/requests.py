@@ -54,7 +54,8 @@ class Refused(Exception):
 
 
 def note_refusal(engine: Engine, environ: Mapping[str, Any], refusal: Refused) -> None:
-    """Log what a client is refused and what its user can do; origins are logged by who judges them."""
+    """Count what a client is refused, and log it with what its user can do; origins are logged by who judges them."""
+    engine.counts.refused[refusal.error[1].lower().replace(" ", "_")] += 1
     if refusal.error == FORBIDDEN:
         return
     query = query_of(environ)

@@ -1,7 +1,7 @@
 """A session, the WebSocket that carries it, and how frames get to either. The rules are the `Engine`'s."""
 
 import threading
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import Any, Protocol
 
 from hazoom_ws.transport.bounds.outbox import Outbox
@@ -73,9 +73,6 @@ class SessionOwner(Protocol):
 
     def close(self, session: "EngineSession", reason: str, *, code: CloseCode = CloseCode.GOING_AWAY) -> None:
         """End a session; calling it again changes nothing."""
-
-    def last_words(self, sid: str) -> Iterable[bytes]:
-        """Return the frames that tell the client of a session that it reads too slowly."""
 
     def handle_probe(self, websocket: "WebSocket", packet: str | bytes) -> None:
         """Act on what a candidate for an upgrade has sent. Raises `FrameError`."""

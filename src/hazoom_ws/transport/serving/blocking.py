@@ -204,7 +204,7 @@ class BlockingWebSocket(WebSocket):
         """End the session of a slow reader: it has a moment to take what it has begun to, and the last words."""
         with self._changed:
             self._outbox.clear()
-            for framed in self.engine.last_words(self.session.id):
+            for framed in self.engine.parting.last_words(self.session.id):
                 self._outbox.put_last(framed)
         self.lost(SLOW_READER)
         with self._changed:

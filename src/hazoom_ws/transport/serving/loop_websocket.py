@@ -186,7 +186,7 @@ class LoopWebSocket(WebSocket):
         if self.session.websocket is self and self.outbox is not None:
             self.session.pending = EMPTY
             self.outbox.keep_first()
-            for framed in self.engine.last_words(self.session.id):
+            for framed in self.engine.parting.last_words(self.session.id):
                 self.outbox.put_last(framed)
         else:
             self.forget()

@@ -71,6 +71,7 @@ class Watchdog:
     def _beat(self) -> None:
         now_s = self._clock()
         late_s = now_s - self._due_at_s
+        self._engine.counts.loop_lag_s.observe(max(0.0, late_s))
         if late_s >= self._late_s or now_s - self._late_at_s >= _REMEMBERED_S:
             self._late_s, self._late_at_s = late_s, now_s
         found, self._found = self._found, None

@@ -65,7 +65,7 @@ class Dispatcher:
         reply: Callable[[Callable[[Any], None], Any], None],
         environ: Mapping[str, Any],
         open_account: Callable[[str, Mapping[str, Any]], Account],
-        close_account: Callable[[str], None],
+        close_account: Callable[[str, str], None],
         admit: Callable[[Any, object, Callable[[Any], None]], None],
         admits_in_turns: bool,
         paced: Mapping[str, tuple[str, ...]],
@@ -74,10 +74,10 @@ class Dispatcher:
 
         ``environ``: what others' handlers find in their WSGI environment where the client's request says nothing.
         ``open_account`` makes the account of a new session from its id and its request, in the keys of WSGI;
-        ``close_account`` is told that it has ended. ``admit(account, auth, then)`` calls ``then``, now or later in a turn,
-        with what refuses a client (the argument of a CONNECT_ERROR), or None; ``auth`` is a `Problem` where it cannot be
-        what it is. ``admits_in_turns``: it always does so within one, in which nothing of others may run. ``paced``: by
-        namespace the names of events that have rates of their own.
+        ``close_account`` is told that it has ended, and why. ``admit(account, auth, then)`` calls ``then``, now or later in
+        a turn, with what refuses a client (the argument of a CONNECT_ERROR), or None; ``auth`` is a `Problem` where it
+        cannot be what it is. ``admits_in_turns``: it always does so within one, in which nothing of others may run.
+        ``paced``: by namespace the names of events that have rates of their own.
         """
         self._engine = engine
         self._fan_out = fan_out
@@ -129,7 +129,7 @@ class Dispatcher:
             self.leave(eio_sid, name, reason)
         self._library.environ.pop(eio_sid, None)
         self._accounts.pop(eio_sid, None)
-        self._close_account(eio_sid)
+        self._close_account(eio_sid, reason)
         environ.pop("werkzeug.request", None)  # it refers back: parted, both are freed at once
 
     def receive(self, eio_sid: str, data: str | bytes) -> None:

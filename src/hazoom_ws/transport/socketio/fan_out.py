@@ -9,49 +9,21 @@ The stock manager walks all rooms of a namespace when a client leaves, and keeps
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
-from functools import cache, cached_property, lru_cache
-from typing import Any, Literal, Protocol, cast
+from functools import cached_property
+from typing import Any
 
-import msgspec
 import socketio
 from socketio import packet
 
-from hazoom_ws.transport.bounds.outbox import DroppableFrame, PatientFrame, Piece, TokenFrame
+from hazoom_ws.transport.bounds.outbox import DroppableFrame
 from hazoom_ws.transport.engineio.engine import Engine
 from hazoom_ws.transport.engineio.python_engineio_overrides import message_frame, text_message_frame
 from hazoom_ws.transport.engineio.session import Recipient
-from hazoom_ws.transport.socketio.binary_parts import checked, placeholder
+from hazoom_ws.transport.socketio.event_frames import Event, framed_event, header_of_bytes
 from hazoom_ws.transport.socketio.packet import encoded
 from hazoom_ws.transport.websocket import frames
 
-_encode_json = msgspec.json.Encoder().encode
-
-
 Rooms = str | list[str] | tuple[str, ...] | None  # None: the whole namespace
-
-
-class Event(Protocol):
-    """A struct that is sent as an event. ``if_slow``: what becomes of it while its reader is slow.
-
-    "kept": it waits. "dropped": it may be lost. "joined": it is a `Piece`, and waits joined with others. "patient": it is
-    part of an answer whose size others bound, and has a ``request_id``. ``has_parts``: it is `Split`.
-    """
-
-    @property
-    def event(self) -> str: ...
-
-    @property
-    def if_slow(self) -> Literal["kept", "dropped", "joined", "patient"]: ...
-
-    @property
-    def has_parts(self) -> bool: ...
-
-
-class Split(Protocol):
-    """An event with binary parts."""
-
-    def split(self) -> tuple[Any, tuple[bytes, ...]]:
-        """Return the struct that is sent as JSON, with placeholders, and the parts."""
 
 
 class Client:
@@ -79,8 +51,10 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
         self._clients: dict[str, Client] = {}  # [sid]
         # Who is no session of the engine's, by the id that it says: nobody, unless somebody else lets them in.
         self.find_stranger: Callable[[str], Recipient | None] = lambda _: None
+        self.on_entered: Callable[[str, str], None] | None = None  # told the session and the namespace of who was let in
         self._by_session: dict[str, dict[str, Client]] = {}  # [eio_sid][namespace]
         self._namespaces: Counter[str] = Counter()  # clients in each that has any
+        self.deliveries_total = 0  # events to clients, each recipient counted; added to once for each event
 
     @cached_property
     def _engine(self) -> Engine:
@@ -119,6 +93,8 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
         client = self._clients[sid]
         client.is_connected = True
         self._engine.joined(client.eio_sid)
+        if self.on_entered is not None:
+            self.on_entered(client.eio_sid, namespace)
         return sid
 
     def is_connected(self, sid: str, namespace: str) -> bool:
@@ -246,9 +222,10 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
         if callback:  # each recipient's packet has an acknowledgement id of its own
             for sid, recipient in list(recipients.items()):
                 identifier = self._generate_ack_id(sid, callback)
+                self.deliveries_total += 1
                 self._engine.outlet.push(recipient, self.frame_of(namespace, [event, *arguments], identifier))
             return
-        self._engine.outlet.broadcast(recipients.values(), self.frame_of(namespace, [event, *arguments]))
+        self._broadcast(recipients.values(), self.frame_of(namespace, [event, *arguments]))
 
     def frame_of(self, namespace: str, data: list[Any], identifier: int | None = None) -> bytes:
         """Return the frame of an event, with those of its arguments that are bytes. Raises what encoding it raises."""
@@ -271,7 +248,8 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
             client = self._clients.get(to)
             if client is not None:
                 if client.namespace == namespace:
-                    self._engine.outlet.push(client.recipient, _framed(namespace, event, offset))
+                    self.deliveries_total += 1
+                    self._engine.outlet.push(client.recipient, framed_event(namespace, event, offset))
                 return
             to = (to,)
         rooms = self.rooms.get(namespace)
@@ -283,12 +261,8 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
             if skip_sids and recipients:
                 recipients = {sid: recipient for sid, recipient in list(recipients.items()) if sid not in skip_sids}
             if recipients:
-                framed = framed or _framed(namespace, event, offset)
-                self._engine.outlet.broadcast(recipients.values(), framed)
-
-    def frame_of_event(self, namespace: str, event: Event) -> bytes:
-        """Return the frame in which `send` would send an event."""
-        return _framed(namespace, event, 0)
+                framed = framed or framed_event(namespace, event, offset)
+                self._broadcast(recipients.values(), framed)
 
     def send_bytes(self, clients: Iterable[Client], event: str, argument: bytes) -> None:
         """Send an event whose one argument is bytes to clients, be their namespaces called alike or not."""
@@ -297,8 +271,8 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
             if client.is_connected:
                 by_namespace.setdefault(client.namespace, []).append(client.recipient)
         for namespace, recipients in by_namespace.items():
-            framed = _header_of_bytes(namespace, event) + frames.frame(frames.BINARY, argument)
-            self._engine.outlet.broadcast(recipients, framed)
+            framed = header_of_bytes(namespace, event) + frames.frame(frames.BINARY, argument)
+            self._broadcast(recipients, framed)
 
     def send_arguments(self, clients: Collection[Client], event: str, *arguments: Any, is_droppable: bool = False) -> None:
         """Send an event with any arguments, of which whole ones may be bytes, to clients of one namespace.
@@ -309,7 +283,11 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
         framed = self.frame_of(namespace, [event, *arguments])
         if is_droppable:
             framed = DroppableFrame(framed)
-        self._engine.outlet.broadcast([client.recipient for client in clients if client.is_connected], framed)
+        self._broadcast([client.recipient for client in clients if client.is_connected], framed)
+
+    def _broadcast(self, recipients: Collection[Recipient], framed: bytes) -> None:
+        self.deliveries_total += len(recipients)
+        self._engine.outlet.broadcast(recipients, framed)
 
     def has_taken_all(self, eio_sid: str) -> bool:
         """Return whether nothing waits to be sent to a session."""
@@ -356,40 +334,3 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
             del rooms[room]
             if not rooms:
                 del self.rooms[client.namespace]
-
-
-def _framed(namespace: str, event: Event, offset: int) -> bytes:
-    """Return the frame that `FanOut.send` describes, of the kind that an outbox is to treat as its event allows."""
-    if_slow = event.if_slow
-    if if_slow == "joined":
-        return TokenFrame.of(_frame_of, namespace, cast(Piece, event), offset)
-    framed = _frame_of(namespace, event, offset)
-    if if_slow == "dropped":
-        return DroppableFrame(framed)
-    if if_slow == "patient":
-        framed = PatientFrame(framed)
-        framed.stream = (namespace, cast(Piece, event).request_id)
-    return framed
-
-
-def _frame_of(namespace: str, event: Event, offset: int) -> bytes:
-    """Return the frame of an event; of one with parts theirs too, in one piece: nothing comes between them."""
-    suffix = b',"%d"]' % offset if offset else b"]"
-    if event.has_parts:
-        said, parts = cast(Split, event).split()
-        prefix = _prefix(namespace, event.event)
-        if checked(parts):
-            prefix = b"45%d-%b" % (len(parts), prefix[2:])
-        text = frames.frame(frames.TEXT, prefix + _encode_json(said) + suffix)
-        return b"".join([text, *(frames.frame(frames.BINARY, part) for part in parts)])
-    return frames.frame(frames.TEXT, _prefix(namespace, event.event) + _encode_json(event) + suffix)
-
-
-@lru_cache(maxsize=1024)
-def _header_of_bytes(namespace: str, event: str) -> bytes:
-    return text_message_frame(encoded(packet.EVENT, namespace, None, [event, placeholder(0)], part_count=1))
-
-
-@cache
-def _prefix(namespace: str, name: str) -> bytes:
-    return (f'42["{name}",' if namespace == "/" else f'42{namespace},["{name}",').encode()

@@ -104,7 +104,7 @@ def test_what_cannot_be_read_is_malformed_and_changes_nothing(data: bytes) -> No
 
 
 @given(st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_mutated_update_is_merged_or_malformed(data: st.DataObject) -> None:
     ann, document = Replica(), Document()
     for letter in "hello":
@@ -139,7 +139,7 @@ def test_what_is_passed_on_are_the_engine_s_own_words() -> None:
 @given(
     st.randoms(use_true_random=False), st.lists(st.tuples(st.integers(0, 2), st.booleans(), st.integers(0, 9)), max_size=40)
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_random_updates_in_any_order_converge(chance: random.Random, steps: list[tuple[int, bool, int]]) -> None:
     replicas, document = [Replica(number) for number in range(1, 4)], Document()
     for which, deletes, at in steps:

@@ -67,7 +67,7 @@ def document_of_many(chance: random.Random, edits_count: int) -> Doc:
 
 
 @given(st.randoms(use_true_random=False), st.integers(0, 60), st.integers(1, 20))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_pieces_say_the_same_and_none_waits_for_another(chance: random.Random, edits_count: int, limit_count: int) -> None:
     update = bytes(document_of_many(chance, edits_count).get_update())
     cut = list(pieces(update, limit_count))
@@ -84,7 +84,7 @@ def test_pieces_say_the_same_and_none_waits_for_another(chance: random.Random, e
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_what_cannot_be_cut_stays_as_it_is(data: st.DataObject) -> None:
     """The engine says what it thinks of it, as of the whole."""
     chance = random.Random(data.draw(st.integers(0, 100)))

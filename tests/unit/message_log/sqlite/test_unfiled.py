@@ -45,7 +45,7 @@ class Thread:
         return iterate
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(data=st.data())
 def test_a_page_is_whole_while_a_thread_files(tmp_path_factory: pytest.TempPathFactory, data: Any) -> None:
     """Against a list, with almost nothing in memory."""

@@ -138,7 +138,7 @@ def test_what_a_client_does_not_come_for_is_forgotten(engine):
 
 
 def test_who_reads_too_slowly_hears_why_instead_of_what_waited(engine):
-    engine.last_words = lambda sid: [frame(frames.TEXT, f"4bye {sid}".encode())]
+    engine.parting.last_words = lambda sid: [frame(frames.TEXT, f"4bye {sid}".encode())]
     session = open_session(engine)
     while session.is_open:
         session.send_frame(frame(frames.TEXT, b"4" + b"x" * 100_000))

@@ -51,7 +51,7 @@ def test_who_is_too_slow_and_reads_on_gets_whole_frames_and_hears_why(monkeypatc
     monkeypatch.setattr(blocking, "_WAIT_S", PATIENCE_S)
     monkeypatch.setattr(blocking, "_LINGER_S", PATIENCE_S)
     engine = Engine(async_mode="threading", outbox_limit_bytes=LIMIT_BYTES)
-    engine.last_words = lambda _: [frame(TEXT, b"4bye")]
+    engine.parting.last_words = lambda _: [frame(TEXT, b"4bye")]
     ended = threading.Event()
     engine.on("connect", lambda *_: None)
     engine.on("disconnect", lambda *_: ended.set())

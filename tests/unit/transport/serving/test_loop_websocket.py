@@ -42,7 +42,7 @@ class Watcher:
 
 def test_who_is_too_slow_and_reads_on_gets_whole_frames_and_hears_why() -> None:
     engine = Engine(async_mode="threading", outbox_limit_bytes=1000)
-    engine.last_words = lambda _: [frame(TEXT, b"4bye")]
+    engine.parting.last_words = lambda _: [frame(TEXT, b"4bye")]
     engine.on("connect", lambda *_: None)
     engine.on("disconnect", lambda *_: None)
     session = engine.open()

@@ -1,11 +1,16 @@
 // The connection to a room: who one is, who is here, and whether it works at the moment. Knows nothing of drawing.
 
+import { identityFor, storeGuestKey } from "../identity.js";
+import { Login } from "../login.js";
+
 const ANSWER_MS = 10000;
 const STATES = ["connecting", "connected", "recovered", "offline", "refused"];
 
 export class Connection {
   #handlers;
   #wasIn = false; // before, under this name
+  #name = "";
+  #login = new Login(() => this.#connect());
   socket;
   room; // null until the server has named the default one
   user = null;
@@ -19,21 +24,22 @@ export class Connection {
     this.#handlers = handlers;
     this.socket = io({ autoConnect: false, transports: ["websocket", "polling"], tryAllTransports: true });
     this.#listen();
-    this.#setName(name);
-    this.socket.connect();
+    this.#name = name;
+    this.#connect();
   }
 
   // Another name is another connection.
   rename(name) {
-    this.#setName(name);
+    this.#name = name;
     this.#wasIn = false;
-    this.socket.disconnect();
+    this.#connect();
     this.#setState("connecting");
-    this.socket.connect();
   }
 
-  #setName(name) {
-    this.socket.auth = name ? { user_name: name } : {};
+  #connect() {
+    this.socket.disconnect();
+    this.socket.auth = { ...identityFor(this.#name), ...this.#login.auth };
+    this.socket.connect();
   }
 
   #setState(state) {
@@ -64,7 +70,8 @@ export class Connection {
     });
     socket.on("connect_error", (error) => {
       this.#setState(socket.active ? "offline" : "refused");
-      if (!socket.active) this.#handlers.onProblem(error.message);
+      if (this.#login.isAskedBy(error)) this.#login.ask();
+      else if (!socket.active) this.#handlers.onProblem(error.message);
     });
     socket.on("error", ({ event, message }) => {
       if (event !== "relay") this.#handlers.onProblem(message); // a lost cursor is no news
@@ -81,6 +88,8 @@ export class Connection {
   }
 
   async #begin(status) {
+    this.#login.succeed();
+    storeGuestKey(status.guest_key);
     this.user = status.user;
     this.client = status.client;
     this.room ??= status.rooms[0] ?? "general";

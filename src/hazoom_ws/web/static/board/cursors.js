@@ -1,18 +1,11 @@
 // The others' cursors, with their names. They are shown a tenth of a second late, between two positions that are known: so
 // they move evenly although positions come in ticks.
 
+import { colorOf } from "../people.js";
 import { isCoordinate } from "./shapes.js";
 
 const LATE_S = 0.1;
 const POSITIONS_LIMIT = 8; // of a cursor
-const COLORS_COUNT = 6;
-
-// The same color for the same name, in every window.
-export function colorOf(name) {
-  let sum = 0;
-  for (const letter of name) sum = (sum * 31 + letter.codePointAt(0)) % 9973;
-  return `person-${sum % COLORS_COUNT}`;
-}
 
 export class Cursors {
   #view;

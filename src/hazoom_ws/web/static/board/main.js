@@ -1,7 +1,9 @@
 // The page of a whiteboard: joins its parts with what is on it.
 
+import { storedName, storeName } from "../identity.js";
+import { colorOf } from "../people.js";
 import { Connection } from "./connection.js";
-import { Cursors, colorOf } from "./cursors.js";
+import { Cursors } from "./cursors.js";
 import { PenTool, SpanTool, TextTool } from "./drawing_tools.js";
 import { download, pngOf, svgOf } from "./export.js";
 import { History } from "./history.js";
@@ -15,7 +17,6 @@ import { TextEditor } from "./text_editor.js";
 import { View } from "./view.js";
 
 const RECOVERED_MS = 4000; // for so long it is said
-const NAME_KEY = "hazoom_ws.name"; // in the browser's storage
 const STATES = {
   connecting: "Connecting …",
   connected: "Connected",
@@ -202,20 +203,8 @@ async function share() {
   }
 }
 
-function storedName() {
-  try {
-    return localStorage.getItem(NAME_KEY) ?? "";
-  } catch {
-    return ""; // the browser may forbid it
-  }
-}
-
 function rename(name) {
-  try {
-    localStorage.setItem(NAME_KEY, name);
-  } catch {
-    // then it is asked for again
-  }
+  storeName(name);
   showProblem(null);
   connection.rename(name);
 }

@@ -5,12 +5,12 @@ from contextlib import closing
 
 import pytest
 
-from hazoom_ws import cli
+from hazoom_ws.commands.listening import listening
 from hazoom_ws.settings import Settings
 
 
 def accepted_from(host: str) -> socket.socket:
-    with closing(cli._listen(Settings(host=host, port=0, allow_open=True))) as listener:
+    with closing(listening(Settings(host=host, port=0, allow_open=True))) as listener:
         _, port, *_ = listener.getsockname()
         with socket.create_connection(("127.0.0.1", port)):
             return listener.accept()[0]
