@@ -69,6 +69,7 @@ class Server:
                 socket_connect_timeout=timeout_s,
                 retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0),
             )
+            self._client.connection_pool.make_connection()  # which connects to nothing, but takes the URL's options
         except (ValueError, TypeError, redis.exceptions.RedisError):
             raise SettingsError(f"log_url: the part after {self._address} is not what Redis' URLs are like") from None
 
