@@ -208,3 +208,11 @@ def test_a_redis_that_another_process_uses_is_refused_until_that_has_let_go(
         assert client.connect(server.url).emit("message", {"message": "hi"})["ok"] is True
     with runner("eventlet", redis.url())() as server:
         assert [entry["message"] for entry in everything(server.url, client)] == ["hi"]
+    for url, expected in [
+        (redis.url(), "messages are kept in Redis at 127.0.0.1"),
+        (f"redis://:secret@127.0.0.1:{redis.port}/0", "Redis wants a password, or another one"),
+    ]:
+        with child_process("hazoom_ws check", command_of_hazoom("check"), HAZOOM_LOG_URL=url) as child:
+            child.wait()
+            assert expected in child.output
+            assert "secret" not in child.output
