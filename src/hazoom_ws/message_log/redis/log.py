@@ -323,7 +323,8 @@ class RedisLog:
             try:
                 return read(*arguments, **options)
             except Refused as error:
-                self.problem = self.problem or error.reason
+                if error.is_unknown:  # else it is about this one thing, or the next batch says so
+                    self.problem = self.problem or error.reason
                 raise
 
         return call

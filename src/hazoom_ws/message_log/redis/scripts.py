@@ -237,6 +237,7 @@ for _, room in ipairs(rooms) do
   else
     redis.call('ZREM', prefix .. 'oldest', room)
     redis.call('HDEL', prefix .. 'sizes', room)
+    redis.call('HDEL', prefix .. 'newest', room)
     redis.call('DEL', stream)
   end
 end
