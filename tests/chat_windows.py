@@ -13,7 +13,9 @@ from servers import ROOT, Hazoom
 OpenWindow = Callable[..., Page]
 StartServer = Callable[..., Hazoom]
 
-CONNECTION_FAILURE = "ERR_CONNECTION_REFUSED|ERR_CONNECTION_RESET|ERR_EMPTY_RESPONSE|ERR_SOCKET_NOT_CONNECTED"
+CONNECTION_FAILURE = (
+    "ERR_CONNECTION_REFUSED|ERR_CONNECTION_RESET|ERR_EMPTY_RESPONSE|ERR_SOCKET_NOT_CONNECTED|ERR_INTERNET_DISCONNECTED"
+)
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True, "device_scale_factor": 2}
 AXE = ROOT / "scripts" / "npm" / "node_modules" / "axe-core" / "axe.min.js"
 # For what the page does by itself, however the server runs.

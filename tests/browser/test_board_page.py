@@ -8,20 +8,14 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from servers import ROOT, Hazoom, unique, wait_until
+from chat_windows import AXE, CONNECTION_FAILURE, PHONE, OpenWindow, StartServer, in_one_mode, join
+from servers import Hazoom, unique, wait_until
 from tcp_proxy import tcp_proxy
 
-OpenWindow = Callable[..., Page]
-StartServer = Callable[..., Hazoom]
 Point = tuple[float, float]
 
 MARKUP = "<img src=x onerror=ran=1><script>ran=1</script>"
-CONNECTION_FAILURE = "ERR_CONNECTION_REFUSED|ERR_CONNECTION_RESET|ERR_INTERNET_DISCONNECTED|ERR_EMPTY_RESPONSE"
-PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True, "device_scale_factor": 2}
-AXE = ROOT / "scripts" / "npm" / "node_modules" / "axe-core" / "axe.min.js"
 PEN = {"type": "pen", "color": "red", "width": 4, "order": 1, "points": [100, 100, 300, 200]}
-# For what the page does by itself, however the server runs.
-in_one_mode = pytest.mark.parametrize("async_mode", ["eventlet"], indirect=True)
 # A client without a page joins a room and calls; the replies.
 CALL = """async ({ room, user, calls }) => {
   const socket = io({ forceNew: true, auth: { user_name: user } });
@@ -607,16 +601,15 @@ def test_the_name_is_kept_in_the_browser_and_shown_to_the_others(pair: tuple[Pag
 def test_the_board_and_the_chat_of_a_room_lead_to_each_other(server: Hazoom, open_window: OpenWindow) -> None:
     room = unique("Büro & Co")
     window = open_window(server.url)
-    window.get_by_role("textbox", name="Room", exact=True).fill(room)
-    window.get_by_role("button", name="Join", exact=True).click()
-    expect(window.locator("#send")).to_be_enabled()
+    expect(window.locator("#people")).to_contain_text("(you)")
+    join(window, room)
     window.get_by_role("link", name="Whiteboard").click()
     expect_loaded(window)
     expect(window).to_have_title(f"{room} – whiteboard")
     expect(window.get_by_role("heading", name=room)).to_be_visible()
     window.get_by_role("link", name="Chat of this room").click()
-    expect(window.get_by_role("textbox", name="Room", exact=True)).to_have_value(room)
-    expect(window.locator("#send")).to_be_enabled()
+    expect(window.get_by_role("heading", name=room, exact=True)).to_be_visible()
+    expect(window.locator("#people")).to_contain_text("(you)")
     long = open_window(board(server.url, "x" * 129))
     expect(long.get_by_role("alert")).to_contain_text("128")
     expect_state(long, "Not connected")

@@ -275,7 +275,7 @@ print(was_started, len(threads()), max(counts[1:]) - counts[1], len(page.message
 
 WATCHED = """
 import warnings
-warnings.filterwarnings("ignore", message="\\s*Eventlet is deprecated")
+warnings.filterwarnings("ignore", message="\\\\s*Eventlet is deprecated")
 import eventlet
 eventlet.monkey_patch()
 from eventlet import patcher

@@ -113,7 +113,7 @@ class Status(Struct, frozen=True, kw_only=True):
     """Who and where one is, on each namespace when it accepts a client. ``client``: the connection's public id.
 
     ``sid``: the client's id in this namespace. ``recovered``: what was missed follows. ``guest_key``: a secret, with which
-    a guest is the same one again for a day.
+    a guest is the same one again for a day. ``user_id``: one's own, where identities are checked, as messages have it.
     """
 
     event: ClassVar[str] = "status"
@@ -131,6 +131,7 @@ class Status(Struct, frozen=True, kw_only=True):
     client: str
     limits: Annotated[Raw, encoded(Limits)]
     guest_key: str | UnsetType = UNSET
+    user_id: str | UnsetType = UNSET
 
 
 class Bye(ServerEvent, frozen=True, kw_only=True):

@@ -242,6 +242,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
             client=connection.client,
             limits=self._limits,
             guest_key=connection.guest_key or UNSET,
+            user_id=connection.user.checked_id,
         )
         events: list[tuple[ServerEvent | Status, Offset]]
         # What is replayed comes after it, so that only for who is new it says that nothing was missed.

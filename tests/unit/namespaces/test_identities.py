@@ -90,7 +90,8 @@ def test_what_cannot_be_read_lets_nobody_in(make_app, settings: dict, auth: str,
     stranger.send(f"40{namespace}{auth}")
     assert not [text for text in stranger.said() if text.startswith("40")]
     account = app.extensions["hazoom_ws"].identities._accounts.get(stranger.session.id)
-    if settings["auth"] != "api_key":
+    is_there = account is not None  # what is no JSON, which from Python 3.12 on the deep list is, closes the connection
+    if is_there and settings["auth"] != "api_key":
         assert not account.rights.may_enter("team")
         assert not account.rights.may_ask
 

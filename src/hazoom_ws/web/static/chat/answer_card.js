@@ -67,8 +67,8 @@ export class AnswerRow {
       this.#restarts = restarts;
       this.#markdown.clear();
     }
-    if (!isEnded && this.#markdown.isResting) paintSoon(this.#paint);
-    else this.#markdown.show(text, isEnded);
+    const isShown = (isEnded || !this.#markdown.isResting) && this.#markdown.show(text, isEnded);
+    if (!isShown) paintSoon(this.#paint); // the rest in another frame
   }
 
   #set(selector, text) {

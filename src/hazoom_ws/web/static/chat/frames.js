@@ -12,10 +12,13 @@ export function paintSoon(job) {
 
 function paint() {
   const endsAtMs = performance.now() + BUDGET_MS;
-  for (const job of [...waiting]) {
-    waiting.delete(job); // what waited longest is first, so nobody waits for ever
-    job();
-    if (performance.now() > endsAtMs) break;
+  try {
+    for (const job of [...waiting]) {
+      waiting.delete(job); // what waited longest is first, so nobody waits for ever
+      job();
+      if (performance.now() > endsAtMs) break;
+    }
+  } finally {
+    frame = waiting.size ? requestAnimationFrame(paint) : null; // a job that fails does not stop the others
   }
-  frame = waiting.size ? requestAnimationFrame(paint) : null;
 }

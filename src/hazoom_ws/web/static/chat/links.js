@@ -38,12 +38,14 @@ function linkTo(address) {
 
 // What ends a sentence is not part of an address, nor is a bracket that was opened before it.
 function withoutPunctuation(address) {
-  const openedAt = Object.fromEntries(Object.entries(CLOSING).map(([closing, opening]) => [closing, address.indexOf(opening)]));
+  const counts = {};
+  for (const letter of address) counts[letter] = (counts[letter] ?? 0) + 1;
   let end = address.length;
   for (; end > 0; end -= 1) {
     const last = address[end - 1];
-    const isOutside = last in openedAt ? openedAt[last] < 0 || openedAt[last] >= end : ".,;:!?'*_…".includes(last);
-    if (!isOutside) break;
+    const opening = CLOSING[last];
+    if (opening ? counts[last] <= (counts[opening] ?? 0) : !".,;:!?'*_…".includes(last)) break;
+    counts[last] -= 1;
   }
   return address.slice(0, end);
 }

@@ -50,7 +50,7 @@ const outbox = new Outbox(connection, {
 });
 const list = new MessageList({
   me: () => connection.user,
-  isMention: ({ user, text, kind }) => rooms.isMention({ user, message: text, kind }),
+  isMention: ({ isOwn, text }) => !isOwn && rooms.isNamedIn(text),
   onSeen: () => rooms.markRead(),
   retry: (id) => outbox.retry(id),
   remove: (id) => outbox.remove(id),
@@ -70,6 +70,7 @@ const composer = new Composer({
   onProblem: showProblem,
 });
 const notices = new Notices(settings, choose);
+const isTouch = matchMedia("(pointer: coarse)").matches;
 let shownRoom = null;
 let recoveredTimer = null;
 
@@ -110,7 +111,7 @@ function choose(name) {
   if (name === rooms.current?.name) return;
   history.pushState(null, "", addressOf(name));
   rooms.show(name);
-  composer.focus();
+  if (!isTouch) composer.focus(); // on a phone that would bring the keyboard out
 }
 
 function addressOf(name) {
@@ -164,7 +165,7 @@ function takeMessage(room, message, isMention) {
   showListSoon();
   const isShown = room === rooms.current;
   if (isShown) people.showTypists(room);
-  if (message.user === connection.user) {
+  if (connection.isOwn(message)) {
     const sent = outbox.remove(message.kind === "prompt" ? message.request_id : message.client_id);
     if (sent?.level) expectAnswer(sent);
     return;
@@ -192,7 +193,8 @@ function confirm(entry, reply) {
   const timeline = rooms.get(name)?.timeline;
   if (!level) {
     const { id: messageId, seq, timestamp } = reply;
-    timeline?.confirm({ id: messageId, seq, timestamp, user: connection.user, message: text, room: name, client_id: id });
+    const { user, userId } = connection;
+    timeline?.confirm({ id: messageId, seq, timestamp, user, user_id: userId, message: text, room: name, client_id: id });
     return;
   }
   if (isPrivate) timeline?.addPrivateQuestion(entry, connection.user);
@@ -221,11 +223,15 @@ function endAnswer(answer) {
 
 // ---- what listens to what
 
+// What nobody asked about: a room that one is put out of, a token that ends.
+connection.on("error", ({ event, message }) => event !== "typing" && showProblem(message));
 element("close-problem").addEventListener("click", () => showProblem(null));
 element("reconnect").addEventListener("click", () => connection.connectAs(settings.name));
 element("leave").addEventListener("click", () => {
   element("room-menu").hidePopover?.();
-  rooms.leave(rooms.current.name);
+  const { name } = rooms.current;
+  for (const { id } of outbox.of(name)) outbox.remove(id);
+  rooms.leave(name);
 });
 for (const id of ["share", "invite"]) {
   element(id).addEventListener("click", () => {

@@ -6,6 +6,7 @@ import { Timeline } from "./timeline.js";
 const STORAGE_KEY = "hazoom_ws.rooms";
 const KEPT_LIMIT = 50;
 const HISTORY_COUNT = 50; // messages that joining tells at once
+const SPOKEN_COUNT = 10; // of people: where there are more, nobody wants to hear of each one who comes
 const AGAIN_MS = 2000; // until a room is tried again that could not be joined
 
 export class Room {
@@ -47,7 +48,7 @@ export class Rooms {
     }
     this.#wanted = wanted ?? (this.#all.has(kept.current) ? kept.current : null) ?? this.all[0]?.name ?? null;
     connection.on("room_joined", (joined) => this.#onRecovered(joined));
-    connection.on("room_left", ({ room }) => this.#drop(room));
+    connection.on("room_left", ({ room }) => this.#all.get(room)?.isIn && this.#drop(room));
     connection.on("user_joined", (event) => this.#onPerson(event, (people) => [...people, event.user], "has come"));
     connection.on("user_left", (event) => this.#onPerson(event, (people) => people.filter((one) => one !== event.user), "has gone"));
     connection.on("user_typing", (event) => this.#onTyping(event));
@@ -107,7 +108,7 @@ export class Rooms {
   leave(name) {
     const room = this.#all.get(name);
     if (room?.isIn) this.#connection.request("leave_room", { room: name });
-    this.#drop(name);
+    if (room) this.#drop(name);
   }
 
   // What there is in the room that is shown has been seen.
@@ -124,15 +125,17 @@ export class Rooms {
   }
 
   // Whether a text names the user.
-  isMention(message) {
-    const me = this.#connection.user;
-    if (!me || message.user === me || message.kind === "assistant") return false;
-    const text = message.message.toLocaleLowerCase();
-    const name = me.toLocaleLowerCase();
+  isNamedIn(said) {
+    const text = said.toLocaleLowerCase();
+    const name = this.#connection.user.toLocaleLowerCase();
     for (let at = text.indexOf(name); at >= 0; at = text.indexOf(name, at + 1)) {
       if (!isLetter(text[at - 1]) && !isLetter(text[at + name.length])) return true;
     }
     return false;
+  }
+
+  #isMention(message) {
+    return message.kind !== "assistant" && !this.#connection.isOwn(message) && this.isNamedIn(message.message);
   }
 
   // ---- coming in
@@ -198,13 +201,10 @@ export class Rooms {
 
   #drop(name) {
     const room = this.#all.get(name);
-    if (!room) return;
-    this.#all.delete(name);
-    if (room === this.current) {
-      const next = this.all[0]?.name ?? (name === "general" ? null : "general");
-      if (next === null) this.#all.set(name, room); // one is always somewhere
-      else this.show(next);
-    }
+    room.isIn = false;
+    if (room !== this.current || this.#all.size > 1) this.#all.delete(name);
+    if (room === this.current && this.#all.size > 0 && !this.#all.has(name)) this.show(this.all[0].name);
+    else if (room === this.current) this.#refuse(room, "You have left this room. Join another one, or come back."); // the only one
     this.#store();
     this.#handlers.onList();
   }
@@ -214,14 +214,14 @@ export class Rooms {
   #onMessage(message) {
     const room = this.#all.get(message.room);
     if (!room?.isIn) return; // what joining tells has it
-    const isMention = this.isMention(message);
+    const isMention = this.#isMention(message);
     room.typists.delete(message.user);
     this.#setLast(room, message);
     room.timeline.take(message);
     if (room === this.current && this.#handlers.isSeen()) {
       room.readSeq = Math.max(room.readSeq, message.seq);
       this.#storeSoon();
-    } else if (message.user !== this.#connection.user) {
+    } else if (!this.#connection.isOwn(message)) {
       room.unread += 1;
       room.mentions += isMention ? 1 : 0;
     }
@@ -232,12 +232,12 @@ export class Rooms {
     const room = this.#all.get(name);
     if (!room) return;
     this.#setPeople(room, { users: [...new Set(change(room.people))], user_count: count });
-    if (room === this.current) this.#handlers.onNews(`${user} ${what}`);
+    if (room === this.current && count <= SPOKEN_COUNT) this.#handlers.onNews(`${user} ${what}`);
   }
 
   #onTyping({ room: name, user, is_typing: isTyping }) {
     const room = this.#all.get(name);
-    if (!room) return;
+    if (!room || user === this.#connection.user) return;
     if (isTyping) room.typists.add(user);
     else room.typists.delete(user);
     this.#handlers.onTyping(room);
@@ -255,9 +255,9 @@ export class Rooms {
   }
 
   #countUnread(room, { messages, complete }) {
-    const news = messages.filter(({ seq, user }) => seq > room.readSeq && user !== this.#connection.user);
+    const news = messages.filter((message) => message.seq > room.readSeq && !this.#connection.isOwn(message));
     room.unread = room.readSeq ? news.length : 0;
-    room.mentions = room.readSeq ? news.filter((message) => this.isMention(message)).length : 0;
+    room.mentions = room.readSeq ? news.filter((message) => this.#isMention(message)).length : 0;
     room.hasMore = !complete && room.unread > 0;
   }
 

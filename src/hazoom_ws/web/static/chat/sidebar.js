@@ -73,10 +73,12 @@ export class Sidebar {
 
   show() {
     const { all, current } = this.#rooms;
+    const focused = document.activeElement.closest?.("#sidebar a")?.dataset.room;
     element("rooms").replaceChildren(...all.map((room) => this.#entry(room, room === current)));
     const others = this.#others.filter(({ room }) => !this.#rooms.get(room));
     element("other-rooms").replaceChildren(...others.map((one) => this.#suggestion(one)));
     element("others").hidden = others.length === 0;
+    if (focused) element("sidebar").querySelector(`a[data-room="${CSS.escape(focused)}"]`)?.focus();
   }
 
   #entry(room, isCurrent) {
