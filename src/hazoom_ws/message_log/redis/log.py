@@ -81,11 +81,10 @@ R = TypeVar("R")
 
 
 class _Unknown(NamedTuple):
-    """A batch of which it is not known whether Redis has it, and what was there before its changes of state."""
+    """A batch of which it is not known whether Redis has it, by its number; and what takes it back (`Store.undo`)."""
 
     number: int
-    batch: Batch
-    replaced: dict[tuple[str, str], StateValue | None]
+    undo: list[Any]
 
 
 class RedisLog:
@@ -276,7 +275,8 @@ class RedisLog:
             self._write(batch)
         except Refused as error:
             if error.is_unknown:
-                self._unknown = _Unknown(last_seq_of(batch), batch, self._replaced)
+                # Now, since what is refused loses its numbers.
+                self._unknown = _Unknown(last_seq_of(batch), self._store.undo_of(batch, self._replaced))
             self.problem = error.reason
             raise
 
@@ -358,7 +358,7 @@ class RedisLog:
         if about.epoch != self._recent.epoch:
             raise LogUnavailable("this is another Redis than before; restart the server to use what it has")
         if unknown is not None and about.last_number >= unknown.number:
-            self._store.undo(unknown.batch, unknown.replaced)
+            self._store.undo(unknown.undo)
         elif about.last_number < self._written_seq:
             self._restore(about.last_number)
         self._unknown = None

@@ -128,9 +128,16 @@ class Store:
         arguments = batch_arguments(batch)
         return _trimmed(self._run("WRITE", number, mark, self._hour(), *self._bounds, *arguments))
 
-    def undo(self, batch: Batch, replaced: Mapping[tuple[str, str], StateValue | None]) -> None:
-        """Take a batch back that was written last. What sessions had is not: they are saved again."""
-        self._run("UNDO", *undo_arguments(batch, self._hour(), replaced))
+    def undo_of(self, batch: Batch, replaced: Mapping[tuple[str, str], StateValue | None]) -> list[Any]:
+        """Return what takes a batch back; ``replaced`` is what its changes of state have replaced, by room and key.
+
+        What sessions had is not taken back: they are saved again.
+        """
+        return undo_arguments(batch, self._hour(), replaced)
+
+    def undo(self, undo: list[Any]) -> None:
+        """Take a batch back that was written last."""
+        self._run("UNDO", *undo)
 
     def restore_states(self, values: Iterable[tuple[str, str, StateValue]]) -> None:
         """Put values of states into Redis: room, key and value of each."""
