@@ -367,6 +367,10 @@ class RedisLog:
 
     def _restore(self, last_number: int) -> None:
         """Give Redis what it has lost of what was written after ``last_number``, as far as memory has it."""
+        # Messages are the last, from the oldest on: the number of the last one says how far this has come, if it fails.
+        self._store.restore_states(each for each in self.states.kept_values() if each[2].seq > last_number)
+        self._sessions.lose()
+        self.documents.losses_count += 1
         pending = {entry.seq for entry in self._pending}
         held = [entry for entry in self._recent.newer_than(last_number) if entry.seq not in pending]
         held = [entry for entry in held if entry.seq <= self._written_seq]
@@ -375,9 +379,6 @@ class RedisLog:
             self._store.write(
                 Batch(part, {}, {}, part[0].seq, self._recent.senders_of(part)), number=part[-1].seq, mark=self._mark
             )
-        self._store.restore_states(each for each in self.states.kept_values() if each[2].seq > last_number)
-        self._sessions.lose()
-        self.documents.losses_count += 1
         logger.error(
             "Redis had lost what was written last; the %d messages of it that memory has are in Redis again", len(held)
         )
