@@ -1,7 +1,6 @@
 """A real Redis for the tests, and a log in one that is read as if a turn could wait."""
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 
 from hazoom_ws.message_log.contract import NotLoaded
-from servers import DEADLINE_S, free_port, wait_until
+from servers import DEADLINE_S, free_port, program, wait_until
 
 DATABASES_COUNT = 5000
 
@@ -31,7 +30,15 @@ class RedisServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        command = [redis_command(), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
+        command = [
+            program("TEST_REDIS", "redis-server"),
+            "--port",
+            str(self.port),
+            "--bind",
+            "127.0.0.1",
+            "--dir",
+            str(self.folder),
+        ]
         command += ["--databases", str(DATABASES_COUNT), "--save", "", "--loglevel", "warning", *self._options]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_until(self.is_up, "Redis answers")
@@ -78,12 +85,6 @@ def _encoded(*arguments: str) -> bytes:
     return f"*{len(parts)}\r\n{''.join(parts)}".encode()
 
 
-def redis_command() -> str:
-    command = os.environ.get("TEST_REDIS") or shutil.which("redis-server")
-    assert command, "no Redis: run scripts/test.py, which sets it up, or set TEST_REDIS"
-    return command
-
-
 @contextmanager
 def running_redis(*options: str, password: str = "") -> Iterator[RedisServer]:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
@@ -103,8 +104,7 @@ class Databases:
         self._number = 0
 
     def next_url(self) -> str:
-        self._number = (self._number + 1) % DATABASES_COUNT
-        self.server.ask("FLUSHALL") if self._number == 0 else None
+        self._number += 1
         return self.server.url(self._number)
 
 
