@@ -5,10 +5,10 @@ compiler.
 
 Method
 - Each server runs alone, pinned to one core, as its user starts it: ``python -m hazoom_ws`` with its defaults, only the
-  rate limit off and its file of messages a new one ("memory" is the same without a file); socket.io with its default
-  options; Flask-SocketIO on eventlet as its documentation shows it, with the one option without which it goes silent at
-  1,024 connections. All get the same limit of open files. The peers know only join_room, message and llm_request: they
-  tell nobody who joined and keep no history, which makes their joins cheaper.
+  rate limit off and its file of messages a new one ("memory" is the same without a file, "redis" with a Redis on the load
+  client's core); socket.io with its default options; Flask-SocketIO on eventlet as its documentation shows it, with the
+  one option without which it goes silent at 1,024 connections. All get the same limit of open files. The peers know only
+  join_room, message and llm_request: they tell nobody who joined and keep no history, which makes their joins cheaper.
 - The load client (bench/load.c, bench/streams.c) runs on another core: WebSocket, Engine.IO and Socket.IO spoken directly,
   up to 20,000 clients in one thread. It reports its own CPU time as a share of the window; above 90 % the row says
   ``client-bound``, because then the load client may be what was measured. CPU time that others took from either core is

@@ -26,7 +26,7 @@ def main() -> int:
     environment.install_python_packages("test")
     if fast:
         arguments = [argument for argument in arguments if argument != "--fast"]
-        runs = [[*arguments, *_SIDE_BY_SIDE, "worksteal", "-m", "not long", "tests/unit", "tests/contract"]]
+        runs = [[*arguments, *_SIDE_BY_SIDE, "worksteal", "-m", "not long and not redis", "tests/unit", "tests/contract"]]
     else:
         if not arguments:
             # What measures how long somebody waits runs alone.

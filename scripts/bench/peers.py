@@ -14,7 +14,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,6 +60,7 @@ class Peer(NamedTuple):
     speaks: bool = True
     relays: bool = True
     auth: str = ""
+    uses_redis: bool = False
 
 
 def all_peers(floor: Path) -> dict[str, Peer]:
@@ -79,6 +80,14 @@ def all_peers(floor: Path) -> dict[str, Peer]:
             [python, "-m", "hazoom_ws", "--port", "0"],
             {"HAZOOM_RATE_LIMIT_PER_S": "0", "HAZOOM_LOG_URL": "memory://"},
             relays=False,
+        ),
+        Peer(
+            "redis",
+            "hazoom_ws the same, but messages in a Redis beside the load client",
+            [python, "-m", "hazoom_ws", "--port", "0"],
+            {"HAZOOM_RATE_LIMIT_PER_S": "0"},
+            relays=False,
+            uses_redis=True,
         ),
         Peer(
             "jwt",
@@ -139,8 +148,9 @@ def running(peer: Peer, cores: Cores, *, clients: int = 0, rooms: int = 1, **var
     with (
         tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output,
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        _redis(folder, cores) if peer.uses_redis else nullcontext("") as redis_url,
     ):
-        own = {"HAZOOM_LOG_URL": f"sqlite:///{folder}/messages.sqlite3"}  # as by default, but a new one
+        own = {"HAZOOM_LOG_URL": redis_url or f"sqlite:///{folder}/messages.sqlite3"}  # as by default, but a new one
         os.sched_setaffinity(0, {cores.server})  # a child is born where its parent is
         try:
             process = subprocess.Popen(
@@ -161,6 +171,24 @@ def running(peer: Peer, cores: Cores, *, clients: int = 0, rooms: int = 1, **var
                 raise BenchError(f"the server ended by itself with status {process.returncode}: {_last_line(output)}")
         finally:
             _kill_group(process)
+
+
+@contextmanager
+def _redis(folder: str, cores: Cores) -> Iterator[str]:
+    """Run a Redis that keeps an append-only file, on the load client's core; yield its URL."""
+    os.sched_setaffinity(0, {cores.load})
+    port = _free_port()
+    command = [environment.redis_command(), "--port", str(port), "--dir", folder, "--save", "", "--appendonly", "yes"]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
+    try:
+        ends_at_s = time.monotonic() + _START_LIMIT_S
+        while time.monotonic() < ends_at_s:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            time.sleep(0.05)
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        _kill_group(process)
 
 
 def _wait_until_ready(peer: Peer, process: subprocess.Popen, output: tempfile._TemporaryFileWrapper) -> int:

@@ -1,5 +1,6 @@
 """The one place where the parts are joined, each after those that it needs; it is long because there are many of them."""
 
+import importlib
 import logging
 import threading
 import time
@@ -50,6 +51,7 @@ from hazoom_ws.namespaces.documents import DocumentsNamespace, send_to_editors
 from hazoom_ws.namespaces.features import Feature
 from hazoom_ws.namespaces.identities import Identities
 from hazoom_ws.namespaces.llm import stop_forbidden
+from hazoom_ws.namespaces.loading import Loading
 from hazoom_ws.namespaces.logging_out import LoggingOut
 from hazoom_ws.namespaces.parts import Parts
 from hazoom_ws.namespaces.registry import Registry
@@ -131,7 +133,9 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
 
     # What was said, and the turns in which it is.
     folder = Path(app.instance_path)
-    log = gunicorn.when_free(gunicorn_worker, lambda: open_log(settings, folder, is_kept=not is_only_looked_at()))
+    import_module = _import_unpatched() if async_mode == "eventlet" else importlib.import_module
+    open_it = partial(open_log, settings, folder, is_kept=not is_only_looked_at(), import_module=import_module)
+    log = gunicorn.when_free(gunicorn_worker, open_it)
     # Tasks are to know nothing of an application that is not used any more.
     start_task, sleep = socketio.start_background_task, time.sleep if async_mode == "threading" else socketio.sleep
     worker = _worker(engine) if async_mode == "eventlet" else None
@@ -164,13 +168,15 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         clock=time.monotonic,
         wall_clock=time.time,
     )
+    beside = run_beside(delivery, worker, start_task)
+    loading = Loading(hub, delivery, beside)
     states = States(log.states, delivery.add, wall_clock=time.time)
     hub.on_parted = relay.leave
     documents = Documents(
         log.documents,
         queue=lambda send: delivery.add(Later(lambda _: send())),
         send_all=partial(send_to_editors, fan_out),
-        run_beside=run_beside(delivery, worker, start_task),
+        run_beside=beside,
         note=engine.refusals.note,
         wake=ticker.ensure_running,
         wake_idle=timers.ensure_running,
@@ -238,8 +244,8 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         environ={**create_environ("/socket.io/"), "flask.app": app},
         open_account=accounts.open,
         close_account=identities.close,
-        admit=identities.admit,
-        admits_in_turns=admission.has_state,
+        admit=loading.admit(identities.admit) if log.reads_beside else identities.admit,
+        admits_in_turns=admission.has_state or log.reads_beside,
         paced=registry.paced(),
     )
     editors = DocumentsNamespace(documents, settings, delivery, fan_out, dispatcher.disconnect, note_refusal=refused.note)
@@ -255,6 +261,7 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         emit=socketio.server.emit,
         is_one_thread=async_mode == "eventlet",
         may_wait=engine.may_wait,
+        wait_for=worker.run if worker is not None else lambda function: function(),
     )
     running = _Running(
         grace_s=gunicorn.grace_s(gunicorn_worker, settings.shutdown_grace_s),
@@ -281,6 +288,7 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         relay,
         states,
         identities,
+        loading,
         running.close,
         outside.publish,
         LoggingOut(hub, answers, accounts, delivery, turn=outside.turn, note=admission.note_logged_out).disconnect_user,
@@ -409,3 +417,10 @@ def _worker(engine: Engine) -> Any:
     from hazoom_ws.transport.serving.offload import Worker  # which imports eventlet
 
     return Worker(engine.current_loop)
+
+
+def _import_unpatched() -> Callable[[str], Any]:
+    """Return what imports libraries for the threads of `_worker`."""
+    from hazoom_ws.transport.serving.unpatched import import_unpatched  # which imports eventlet
+
+    return import_unpatched

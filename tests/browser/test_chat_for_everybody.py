@@ -250,3 +250,19 @@ def contrast(one: str, other: str) -> float:
 
     low, high = sorted([luminance(one), luminance(other)])
     return (high + 0.05) / (low + 0.05)
+
+
+@in_one_mode
+def test_who_hits_letters_by_mistake_turns_those_keys_off_for_good(server: Hazoom, open_window: OpenWindow) -> None:
+    ann = enter(open_window, server.url, "Ann", unique("team"), viewport={"width": 1280, "height": 720})
+    ann.evaluate("document.activeElement.blur()")
+    ann.keyboard.press("?")
+    ann.get_by_label("Keys of one letter").uncheck()
+    ann.keyboard.press("Escape")
+    ann.reload()
+    expect(ann.locator("#connection")).to_have_text("Connected")
+    ann.evaluate("document.activeElement.blur()")
+    for key in "?j/":
+        ann.keyboard.press(key)
+    assert ann.evaluate("document.activeElement === document.body")
+    expect(ann.get_by_role("dialog")).to_have_count(0)

@@ -195,7 +195,7 @@ def test_what_is_in_the_browsers_storage_or_address_cannot_break_the_page(
 ) -> None:
     server = start_server(async_mode=async_mode)
     wrong = [1, "x", [], {}, {"rooms": 5}, {"rooms": [{"name": 7}, None]}, [{"id": 1}], None, "{"]
-    keys = ["name", "guest_key", "rooms", "ai", "theme", "sound", "notifications", "unsent", "private", "login"]
+    keys = ["name", "guest_key", "rooms", "ai", "theme", "letters", "sound", "notifications", "unsent", "private", "login"]
     window = open_window(f"{server.url}/health", may_log="status of 404")  # it has no icon
     for value in wrong:
         raw = value if value == "{" else json.dumps(value)

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import Page, expect
 
-from chat_windows import OpenWindow, StartServer, button, expect_axe_is_content, rows, say
+from chat_windows import OpenWindow, StartServer, button, expect_axe_is_content, expect_messages, rows, say
 from minting import SECRET, token
 
 KEY = "a-key-of-an-application-0123456789"
@@ -69,3 +69,21 @@ def test_a_token_says_who_one_is_and_which_rooms_one_may_enter(start_server: Sta
     say(window, "let in")
     expect(rows(window)).to_have_count(1)
     assert server.log.count("eyJ") == 0
+
+
+def test_two_of_one_name_are_two_people(start_server: StartServer, open_window: OpenWindow) -> None:
+    server = start_server(env={"HAZOOM_AUTH": "jwt", "HAZOOM_JWT_SECRET": SECRET})
+    windows = [open_window(f"{server.url}/?room=team") for _ in range(2)]
+    for window, user in zip(windows, ("ann", "another Ann"), strict=True):
+        log_in(window, token(sub=user))
+    ann, other = windows
+    say(ann, "hello")
+    say(other, "Ann?")
+    for window in windows:
+        expect_messages(window, ("Ann", "hello"), ("Ann", "Ann?"))
+    expect(ann.locator("#messages .is-own .text")).to_have_text(["hello"])
+    expect(other.locator("#messages .is-own .text")).to_have_text(["Ann?"])
+    expect(ann.locator("#messages .is-mention .text")).to_have_text(["Ann?"])
+    ann.reload()
+    log_in(ann, token(sub="ann"))
+    expect(ann.locator("#messages .is-own .text")).to_have_text(["hello"])

@@ -12,14 +12,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hazoom_ws.errors import LogUnavailable
+from hazoom_ws.message_log import pending_documents
 from hazoom_ws.message_log.contract import MessageLog
 from hazoom_ws.message_log.documents import StoredDocument
 from hazoom_ws.message_log.opening import open_log
-from hazoom_ws.message_log.sqlite import documents as sqlite_documents
 from hazoom_ws.message_log.sqlite.damage import DAMAGED
 from hazoom_ws.settings import Settings
+from redis_server import Patient
 
 FILE = "sqlite:///log.sqlite3"
+IN_REDIS = pytest.param("redis://", marks=pytest.mark.redis)  # one database of it
 URLS = ["memory://", FILE]
 FILED_COUNT = 512  # so much is filed for good
 
@@ -29,9 +31,14 @@ class Store:
 
     def __init__(self, folder: Path, url: str, **options: Any) -> None:
         self.is_file = url == FILE
+        self.is_kept = url != "memory://"
         self._settings = Settings(log_url=url, **options)
         self._folder = folder
-        self.log: MessageLog = open_log(self._settings, folder)
+        self.log: MessageLog = self._open()
+
+    def _open(self) -> MessageLog:
+        log = open_log(self._settings, self._folder)
+        return Patient(log) if log.reads_beside else log
 
     def add(self, *updates: bytes, document: str = "d") -> list[int]:
         return [self.log.documents.add_update(document, update).seq for update in updates]
@@ -50,9 +57,9 @@ class Store:
         self.tidy()
 
     def reopen(self) -> None:
-        if self.is_file:
+        if self.is_kept:
             self.log.close()
-            self.log = open_log(self._settings, self._folder)
+            self.log = self._open()
 
     def read(self, document: str = "d") -> tuple[bytes | None, list[bytes]] | None:
         stored = self.log.documents.read(document)
@@ -67,9 +74,21 @@ class Store:
             return connection.execute("PRAGMA page_count").fetchone()[0]
 
 
-@pytest.fixture(params=URLS)
+def opened(request: pytest.FixtureRequest, folder: Path) -> Store:
+    url = request.param
+    return Store(folder, request.getfixturevalue("databases").next_url() if url == "redis://" else url)
+
+
+@pytest.fixture(params=[*URLS, IN_REDIS])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path, request.param)
+    store = opened(request, tmp_path)
+    yield store
+    store.log.close()
+
+
+@pytest.fixture(params=[FILE, IN_REDIS])
+def kept_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    store = opened(request, tmp_path)
     yield store
     store.log.close()
 
@@ -122,14 +141,14 @@ def test_updates_are_in_one_order_with_messages(store: Store) -> None:
         assert store.log.read("a", limit=9, newest=True).messages == [before, after]
 
 
-def test_an_update_is_read_when_it_is_kept_and_never_if_it_could_not_be(file_store: Store) -> None:
-    file_store.add(b"1")
-    assert file_store.log.is_pressing
-    batch = file_store.log.pop_batch()
-    file_store.log.forget(batch)
-    [kept] = file_store.add(b"2")
-    for _ in steps(file_store):
-        assert file_store.log.documents.read("d") == StoredDocument(None, 0, [(kept, b"2")])
+def test_an_update_is_read_when_it_is_kept_and_never_if_it_could_not_be(kept_store: Store) -> None:
+    kept_store.add(b"1")
+    assert kept_store.log.is_pressing
+    batch = kept_store.log.pop_batch()
+    kept_store.log.forget(batch)
+    [kept] = kept_store.add(b"2")
+    for _ in steps(kept_store):
+        assert kept_store.log.documents.read("d") == StoredDocument(None, 0, [(kept, b"2")])
 
 
 def test_a_snapshot_replaces_what_is_in_it(store: Store) -> None:
@@ -160,24 +179,24 @@ def test_a_snapshot_replaces_no_newer_one(store: Store) -> None:
     assert store.log.documents.read("d") == StoredDocument(b"12", second, [])
 
 
-def test_a_snapshot_that_nothing_else_is_written_with_is_written(file_store: Store) -> None:
+def test_a_snapshot_that_nothing_else_is_written_with_is_written(kept_store: Store) -> None:
     """Its batch is empty: who writes it looks afterwards whether there is something to tidy."""
-    [number] = file_store.add(b"1")
-    file_store.file()
-    assert not file_store.log.is_dirty
-    file_store.log.documents.save_snapshot("d", b"s", number)
-    assert file_store.log.is_dirty
-    assert not file_store.log.is_pressing
-    file_store.write()
-    assert not file_store.log.is_dirty
-    assert file_store.log.is_untidy
-    file_store.tidy()
-    file_store.reopen()
-    assert file_store.read() == (b"s", [])
+    [number] = kept_store.add(b"1")
+    kept_store.file()
+    assert not kept_store.log.is_dirty
+    kept_store.log.documents.save_snapshot("d", b"s", number)
+    assert kept_store.log.is_dirty
+    assert not kept_store.log.is_pressing
+    kept_store.write()
+    assert not kept_store.log.is_dirty
+    assert kept_store.log.is_untidy
+    kept_store.tidy()
+    kept_store.reopen()
+    assert kept_store.read() == (b"s", [])
 
 
 def test_snapshots_are_written_when_too_much_of_them_waits(file_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_documents, "_QUEUED_LIMIT_BYTES", 1000)
+    monkeypatch.setattr(pending_documents, "_QUEUED_LIMIT_BYTES", 1000)
     [number] = file_store.add(b"1")
     file_store.file()
     file_store.log.documents.save_snapshot("d", b"s" * 1001, number)
@@ -200,7 +219,7 @@ def test_a_snapshot_waits_until_all_that_it_replaces_is_filed(file_store: Store)
 
 
 def test_a_snapshot_that_comes_while_an_older_one_is_written_is_written_too() -> None:
-    queued = sqlite_documents.QueuedSnapshots()
+    queued = pending_documents.QueuedSnapshots()
     older, newer = b"older", b"newer"
     queued.put("d", older, 1)
     assert queued.first() == ("d", older, 1)
@@ -211,22 +230,22 @@ def test_a_snapshot_that_comes_while_an_older_one_is_written_is_written_too() ->
     assert queued.first() is None
 
 
-def test_a_snapshot_that_is_not_written_loses_nothing(file_store: Store) -> None:
-    [number] = file_store.add(b"1")
-    file_store.write()
-    file_store.log.documents.save_snapshot("d", b"s", number)
-    file_store.reopen()
-    assert file_store.read() == (None, [b"1"])
+def test_a_snapshot_that_is_not_written_loses_nothing(kept_store: Store) -> None:
+    [number] = kept_store.add(b"1")
+    kept_store.write()
+    kept_store.log.documents.save_snapshot("d", b"s", number)
+    kept_store.reopen()
+    assert kept_store.read() == (None, [b"1"])
 
 
-def test_a_large_snapshot_is_read_as_it_was(file_store: Store) -> None:
+def test_a_large_snapshot_is_read_as_it_was(kept_store: Store) -> None:
     snapshot = bytes(range(256)) * 131_072  # 32 MB
-    [number] = file_store.add(b"1")
-    file_store.write()
-    file_store.log.documents.save_snapshot("d", snapshot, number)
-    file_store.tidy()
-    file_store.reopen()
-    assert file_store.log.documents.read("d") == StoredDocument(snapshot, number, [])
+    [number] = kept_store.add(b"1")
+    kept_store.write()
+    kept_store.log.documents.save_snapshot("d", snapshot, number)
+    kept_store.tidy()
+    kept_store.reopen()
+    assert kept_store.log.documents.read("d") == StoredDocument(snapshot, number, [])
 
 
 def test_a_document_that_is_compacted_does_not_grow(file_store: Store) -> None:
@@ -243,18 +262,18 @@ def test_a_document_that_is_compacted_does_not_grow(file_store: Store) -> None:
     assert max(pages) <= pages[0] + 2, pages
 
 
-def test_a_log_that_is_unwell_takes_and_gives_nothing(file_store: Store) -> None:
-    file_store.add(b"1")
-    file_store.write()
-    file_store.log.problem = "the disk is full"
+def test_a_log_that_is_unwell_takes_and_gives_nothing(kept_store: Store) -> None:
+    kept_store.add(b"1")
+    kept_store.write()
+    kept_store.log.problem = "the disk is full"
     with pytest.raises(LogUnavailable):
-        file_store.add(b"2")
+        kept_store.add(b"2")
     with pytest.raises(LogUnavailable):
-        file_store.read()
-    file_store.log.reopen()
-    file_store.add(b"3")
-    file_store.write()
-    assert file_store.read() == (None, [b"1", b"3"])
+        kept_store.read()
+    kept_store.log.reopen()
+    kept_store.add(b"3")
+    kept_store.write()
+    assert kept_store.read() == (None, [b"1", b"3"])
 
 
 def test_a_file_that_is_gone_is_not_read_and_none_is_made(file_store: Store, tmp_path: Path) -> None:
@@ -283,13 +302,13 @@ def test_a_file_that_turns_out_damaged_when_a_document_is_read_is_set_aside(file
     assert any(".damaged-" in path.name for path in tmp_path.iterdir())
 
 
-def test_updates_wait_up_to_a_bound(file_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_documents, "PENDING_LIMIT_BYTES", 1000)
-    file_store.add(b"x" * 500, b"x" * 500)
+def test_updates_wait_up_to_a_bound(kept_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pending_documents, "PENDING_LIMIT_BYTES", 1000)
+    kept_store.add(b"x" * 500, b"x" * 500)
     with pytest.raises(LogUnavailable):
-        file_store.add(b"x")
-    file_store.write()
-    file_store.add(b"x" * 1000)
+        kept_store.add(b"x")
+    kept_store.write()
+    kept_store.add(b"x" * 1000)
 
 
 def test_who_holds_documents_is_told_that_a_file_was_lost(file_store: Store) -> None:

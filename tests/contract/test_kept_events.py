@@ -10,12 +10,14 @@ from hazoom_ws.events.rooms import NewMessage
 from hazoom_ws.message_log.contract import EVERYTHING, MessageLog
 from hazoom_ws.message_log.opening import open_log
 from hazoom_ws.settings import Settings
+from redis_server import Patient
 
 FILED_COUNT = 512  # so many are filed for good
 
 # Of the file: all of it in memory too; none, and filed; none, and not filed yet.
 STORES = [("memory://", 10**7, 0), ("sqlite:///log.sqlite3", 10**7, 0), ("sqlite:///log.sqlite3", 1, FILED_COUNT)]
 STORES.append(("sqlite:///log.sqlite3", 1, 0))
+IN_REDIS = [pytest.param(("redis://", size, 0), marks=pytest.mark.redis) for size in (10**7, 1)]
 
 
 class Store:
@@ -25,7 +27,11 @@ class Store:
         self._others_count = others_count
         self._settings = Settings(log_url=url, history_limit_bytes=history_limit_bytes, **options)
         self._folder = folder
-        self.log: MessageLog = open_log(self._settings, folder)
+        self.log: MessageLog = self._open()
+
+    def _open(self) -> MessageLog:
+        log = open_log(self._settings, self._folder)
+        return Patient(log) if log.reads_beside else log
 
     def say(self, *texts: str) -> list[NewMessage]:
         """Keep messages, and of those which begin with a letter and a colon events of that name."""
@@ -47,12 +53,13 @@ class Store:
 
     def reopen(self) -> None:
         self.log.close()
-        self.log = open_log(self._settings, self._folder)
+        self.log = self._open()
 
 
-@pytest.fixture(params=STORES, ids=lambda store: "-".join(map(str, store)))
+@pytest.fixture(params=[*STORES, *IN_REDIS], ids=lambda store: "-".join(map(str, store)))
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path, *request.param)
+    url, *sizes = request.param
+    store = Store(tmp_path, request.getfixturevalue("databases").next_url() if url == "redis://" else url, *sizes)
     yield store
     store.log.close()
 

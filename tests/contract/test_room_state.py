@@ -1,6 +1,7 @@
 """What every message log promises of the state of rooms (`hazoom_ws.message_log.room_state`), over every store."""
 
 import os
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -21,10 +23,14 @@ from hazoom_ws.message_log.room_state import StateChange, StateSize, StateValue
 from hazoom_ws.message_log.sqlite.damage import DAMAGED
 from hazoom_ws.message_log.sqlite.log import SqliteLog
 from hazoom_ws.settings import Settings
+from redis_server import Databases, Patient
 
 FILE = "sqlite:///log.sqlite3"
+REDIS = "redis://"  # one database of it
 # Of the file: all that is used stays in memory; one room at a time does.
 STORES = [("memory://", 10**7), (FILE, 10**7), (FILE, 1)]
+IN_REDIS = [pytest.param((REDIS, size), marks=pytest.mark.redis) for size in (10**7, 1)]
+KEPT = [(FILE, 10**7), *IN_REDIS]
 START_S = 1_000_000.0
 DAY_S = 86_400.0
 
@@ -44,13 +50,15 @@ class Store:
 
     def __init__(self, folder: Path, url: str, history_limit_bytes: int = 10**7, **options: Any) -> None:
         self.clock = Clock()
+        self.is_kept = url != "memory://"
         self.is_file = url == FILE
         self._settings = Settings(log_url=url, history_limit_bytes=history_limit_bytes, **options)
         self._folder = folder
         self.log: MessageLog = self._open()
 
     def _open(self) -> MessageLog:
-        return open_log(self._settings, self._folder, wall_clock=self.clock, clock=self.clock)
+        log = open_log(self._settings, self._folder, wall_clock=self.clock, clock=self.clock)
+        return Patient(log) if log.reads_beside else log
 
     def set(self, room: str = "a", user: str = "Ann", client_id: Any = UNSET, sender: Any = UNSET, **values: Any) -> Any:
         """Set keys to numbers, without writing it."""
@@ -73,18 +81,40 @@ class Store:
 
     def reopen(self) -> None:
         """Open the file anew, as after a kill: closing writes nothing."""
-        if self.is_file:
+        if self.is_kept:
             self.log.close()
             self.log = self._open()
+
+    def lose(self) -> None:
+        """Let all be gone that it keeps, and go on with what is in memory."""
+        self.log.problem = DAMAGED
+        if not self.is_file:
+            url = urlsplit(self._settings.log_url)
+            with socket.create_connection((url.hostname or "", url.port or 0)) as connection:
+                connection.sendall(f"SELECT {url.path[1:]}\r\nFLUSHDB\r\n".encode())
+                assert connection.makefile("rb").readlines(8) == [b"+OK\r\n", b"+OK\r\n"]
+        self.log.reopen()
 
     def values(self, room: str = "a", since: int | None = None) -> dict[str, Any]:
         values = self.log.states.read(room, since=since).values
         return {key: None if entry.value is None else int(entry.value) for key, entry in values.items()}
 
 
-@pytest.fixture(params=STORES, ids=lambda store: "-".join(map(str, store)))
+def named(request: pytest.FixtureRequest, kind: tuple[str, int]) -> tuple[str, int]:
+    """Return a kind of store with the URL of a database that nobody has used."""
+    return (request.getfixturevalue("databases").next_url(), kind[1]) if kind[0] == REDIS else kind
+
+
+@pytest.fixture(params=[*STORES, *IN_REDIS], ids=lambda store: "-".join(map(str, store)))
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path, *request.param)
+    store = Store(tmp_path, *named(request, request.param))
+    yield store
+    store.log.close()
+
+
+@pytest.fixture(params=KEPT, ids=lambda store: "-".join(map(str, store)))
+def kept_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    store = Store(tmp_path, *named(request, request.param))
     yield store
     store.log.close()
 
@@ -140,9 +170,9 @@ def test_changes_are_in_one_order_with_messages_and_no_messages(store: Store) ->
     assert log.messages_total in {1, 513}  # the filling of the file
 
 
-def test_a_batch_has_all_that_was_said_by_its_first_number(file_store: Store) -> None:
-    log = file_store.log
-    change = file_store.set(x=1)
+def test_a_batch_has_all_that_was_said_by_its_first_number(kept_store: Store) -> None:
+    log = kept_store.log
+    change = kept_store.set(x=1)
     message = log.append(room="a", user="Ann", message="hi", timestamp=1.0)
     number = log.documents.add_update("d", b"1").seq
     assert log.is_dirty
@@ -260,65 +290,65 @@ def test_what_is_sent_again_is_known_by_its_sender_room_and_id(store: Store) -> 
 # What cannot be kept
 
 
-def test_what_could_not_be_kept_is_taken_back(file_store: Store) -> None:
-    kept = file_store.set(x=1, y=1)
-    file_store.write()
-    file_store.set(x=2, y=None, z=1, client_id="c")
-    file_store.set(x=3)
-    batch = file_store.log.pop_batch()
-    file_store.log.forget(batch)
-    for _ in steps(file_store):
-        assert file_store.values() == {"x": 1, "y": 1}
-        assert file_store.log.states.read("a").seq == kept.seq
-        assert file_store.log.states.find_resent("a", "Ann", "c") is None
-        assert file_store.log.states.size("a") == StateSize(2, 4)
-        assert file_store.values(since=kept.seq) == {}
+def test_what_could_not_be_kept_is_taken_back(kept_store: Store) -> None:
+    kept = kept_store.set(x=1, y=1)
+    kept_store.write()
+    kept_store.set(x=2, y=None, z=1, client_id="c")
+    kept_store.set(x=3)
+    batch = kept_store.log.pop_batch()
+    kept_store.log.forget(batch)
+    for _ in steps(kept_store):
+        assert kept_store.values() == {"x": 1, "y": 1}
+        assert kept_store.log.states.read("a").seq == kept.seq
+        assert kept_store.log.states.find_resent("a", "Ann", "c") is None
+        assert kept_store.log.states.size("a") == StateSize(2, 4)
+        assert kept_store.values(since=kept.seq) == {}
 
 
-def test_what_is_set_over_what_is_taken_back_stays(file_store: Store) -> None:
-    first = file_store.set(x=1)
-    file_store.write()
-    file_store.set(x=2, y=2)
-    lost = file_store.log.pop_batch()
-    file_store.set(x=3)
-    file_store.log.forget(lost)
-    assert file_store.values(since=first.seq) == {"x": 3}
-    lost = file_store.log.pop_batch()
-    file_store.log.forget(lost)
-    assert file_store.values() == {"x": 1}
+def test_what_is_set_over_what_is_taken_back_stays(kept_store: Store) -> None:
+    first = kept_store.set(x=1)
+    kept_store.write()
+    kept_store.set(x=2, y=2)
+    lost = kept_store.log.pop_batch()
+    kept_store.set(x=3)
+    kept_store.log.forget(lost)
+    assert kept_store.values(since=first.seq) == {"x": 3}
+    lost = kept_store.log.pop_batch()
+    kept_store.log.forget(lost)
+    assert kept_store.values() == {"x": 1}
 
 
-def test_what_was_deleted_again_while_that_was_taken_back_is_deleted(file_store: Store) -> None:
-    first = file_store.set(x=1)
-    file_store.write()
-    file_store.set(x=None)
-    lost = file_store.log.pop_batch()
-    file_store.set(x=None)
-    file_store.log.forget(lost)
-    for _ in steps(file_store):
-        assert file_store.values(since=first.seq) == {"x": None}
+def test_what_was_deleted_again_while_that_was_taken_back_is_deleted(kept_store: Store) -> None:
+    first = kept_store.set(x=1)
+    kept_store.write()
+    kept_store.set(x=None)
+    lost = kept_store.log.pop_batch()
+    kept_store.set(x=None)
+    kept_store.log.forget(lost)
+    for _ in steps(kept_store):
+        assert kept_store.values(since=first.seq) == {"x": None}
 
 
-def test_many_deletions_that_could_not_be_kept_are_taken_back(file_store: Store) -> None:
+def test_many_deletions_that_could_not_be_kept_are_taken_back(kept_store: Store) -> None:
     """More than are remembered of those that were kept."""
-    file_store.set(**{str(number): 1 for number in range(1500)})
-    file_store.write()
+    kept_store.set(**{str(number): 1 for number in range(1500)})
+    kept_store.write()
     for number in range(1500):
-        file_store.set(**{str(number): None})
-    file_store.log.forget(file_store.log.pop_batch())
-    assert file_store.log.states.size("a").keys_count == 1500
-    assert file_store.log.states.read("a", since=0).complete
+        kept_store.set(**{str(number): None})
+    kept_store.log.forget(kept_store.log.pop_batch())
+    assert kept_store.log.states.size("a").keys_count == 1500
+    assert kept_store.log.states.read("a", since=0).complete
 
 
-def test_what_waits_while_a_file_is_opened_again_is_written_into_it(file_store: Store) -> None:
+def test_what_waits_while_a_file_is_opened_again_is_written_into_it(kept_store: Store) -> None:
     """It was taken for filed, as all else is then, and not found until it was."""
-    file_store.set(x=1)
-    file_store.log.problem = "the disk is full"
-    file_store.log.reopen()
-    file_store.write()
-    assert file_store.values() == {"x": 1}
-    file_store.reopen()
-    assert file_store.values() == {"x": 1}
+    kept_store.set(x=1)
+    kept_store.log.problem = "the disk is full"
+    kept_store.log.reopen()
+    kept_store.write()
+    assert kept_store.values() == {"x": 1}
+    kept_store.reopen()
+    assert kept_store.values() == {"x": 1}
 
 
 def test_a_log_that_is_unwell_refuses_changes_and_shows_what_it_has(file_store: Store, tmp_path: Path) -> None:
@@ -580,8 +610,7 @@ class Story:
         if self._has_all_in_memory:
             for room in "ab":
                 self.store.log.states.read(room)  # what is not in memory is lost
-            self.store.log.problem = DAMAGED
-            self.store.log.reopen()
+            self.store.lose()
             self._is_lost = True
 
     def _forget(self, batch: Batch) -> None:
@@ -594,6 +623,19 @@ class Story:
 @pytest.mark.long
 def test_states_are_as_a_plain_model_has_them(tmp_path_factory, steps, kind) -> None:
     """Whatever is written, fails, is filed, and whenever the file is opened anew or lost."""
+    tell(tmp_path_factory, steps, kind)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@given(steps=st.lists(STEPS, max_size=40), size=st.sampled_from([1, 10**7]))
+@pytest.mark.redis
+def test_states_in_redis_are_as_a_plain_model_has_them(
+    tmp_path_factory, databases: Databases, steps: list[Any], size: int
+) -> None:
+    tell(tmp_path_factory, steps, (databases.next_url(), size))
+
+
+def tell(tmp_path_factory: pytest.TempPathFactory, steps: list[Any], kind: tuple[str, int]) -> None:
     story = Story(tmp_path_factory.mktemp("log"), kind)
     for step, *details in steps:
         if details or story.store.is_file:

@@ -8,11 +8,27 @@ const { SocketIOProvider } = require("y-socket.io");
 const editors = new Map();
 const write = (report) => process.stdout.write(`${JSON.stringify(report)}\n`);
 
+// The provider calls itself synced when it has told the server what it has, be it empty still: note when the server has
+// told it too.
+function noteFilled(opened) {
+  const { socket } = opened.provider;
+  const emit = socket.emit.bind(socket);
+  socket.emit = (event, ...said) => {
+    if (event !== "sync-step-1") return emit(event, ...said);
+    const onReply = said.pop();
+    return emit(event, ...said, (update) => {
+      onReply(update);
+      opened.isFilled = true;
+    });
+  };
+}
+
 const commands = {
   open({ editor, url, name, user }) {
     const doc = new Y.Doc();
     const provider = new SocketIOProvider(url, name, doc, { disableBc: true, autoConnect: false }, { reconnectionDelayMax: 500 });
-    const opened = { doc, provider, text: doc.getText("content"), events: 0, refused: null, error: null, ended: null };
+    const opened = { doc, provider, text: doc.getText("content"), events: 0, isFilled: false, refused: null, error: null, ended: null };
+    noteFilled(opened);
     editors.set(editor, opened);
     if (user !== null) provider.awareness.setLocalStateField("user", { name: user });
     provider.on("connection-error", (error) => (opened.refused = error.data ?? { message: error.message }));
@@ -32,8 +48,8 @@ const commands = {
   },
   text: ({ editor }) => editors.get(editor).text.toString(),
   state({ editor }) {
-    const { provider, text, events, refused, error, ended } = editors.get(editor);
-    return { synced: provider.synced, connected: provider.socket.connected, length: text.length, events, refused, error, ended };
+    const { provider, text, events, isFilled, refused, error, ended } = editors.get(editor);
+    return { synced: provider.synced && isFilled, connected: provider.socket.connected, length: text.length, events, refused, error, ended };
   },
   // The names of the others who are here.
   others({ editor }) {

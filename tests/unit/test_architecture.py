@@ -33,8 +33,10 @@ ALLOWED = {
     "version": set(),
     "settings": {"names", "access"},  # of access only what an origin is: see EXACT
     "events": BASE,
-    "message_log": BASE | {"events", "message_log.sqlite"},  # of the stores only who opens them: see EXACT
+    "message_log": BASE
+    | {"events", "message_log.sqlite", "message_log.redis"},  # of the stores only who opens them: see EXACT
     "message_log.sqlite": BASE | {"events", "message_log"},
+    "message_log.redis": BASE | {"events", "message_log"},
     "chat": BASE | {"events", "message_log"},
     "access": BASE | {"chat", "events"},
     "llm_bridge": STANDING_ON_CHAT,
@@ -45,7 +47,8 @@ ALLOWED = {
     "namespaces": STANDING_ON_CHAT | {"access", "delivery", "live", "llm_bridge", "metrics", "transport.socketio"},
     "schema": BASE | {"events", "namespaces"},
     "web": STANDING_ON_CHAT | {"access", "delivery", "metrics", "schema"},
-    "commands": STANDING_ON_CHAT | {"access", "llm_bridge", "message_log.sqlite", "namespaces", "schema"},
+    "commands": STANDING_ON_CHAT
+    | {"access", "llm_bridge", "message_log.sqlite", "message_log.redis", "namespaces", "schema"},
     "transport.http": set(),
     "transport.websocket": {"transport.http"},
     "transport.bounds": {"deadlines", "log_fields"},
@@ -60,7 +63,9 @@ EXACT = {
         ("message_log.opening", "message_log.sqlite.log"),
         ("message_log.opening", "message_log.sqlite.file"),
     },
+    ("message_log", "message_log.redis"): {("message_log.opening", "message_log.redis.log")},
     ("commands", "message_log.sqlite"): {("commands.checks.log", "message_log.sqlite.looking")},
+    ("commands", "message_log.redis"): {("commands.checks.log", "message_log.redis.server")},
 }
 STARTS = {"", "app", "cli", "__main__"}
 

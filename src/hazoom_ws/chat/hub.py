@@ -17,7 +17,7 @@ from hazoom_ws.chat.effects import Broadcast, Close, Effect, Numbered, Push
 from hazoom_ws.chat.identity import Shown, guest_key_of, identify, is_same, key_in
 from hazoom_ws.chat.presence import Connection, Members, User, name_in
 from hazoom_ws.chat.recovery import RecoverableSessions
-from hazoom_ws.chat.replay import catch_up
+from hazoom_ws.chat.replay import catch_up, missing_of
 from hazoom_ws.chat.rights import EVERYTHING, Rights
 from hazoom_ws.chat.rooms import DUE_AT_ONCE, Rooms
 from hazoom_ws.chat.typing import TypingIndicators, TypingKey
@@ -26,7 +26,7 @@ from hazoom_ws.events.base import FinishReason
 from hazoom_ws.events.connecting import Bye
 from hazoom_ws.events.rooms import HistoryPage, NewMessage, RoomJoined, RoomLeft
 from hazoom_ws.events.typing import UserTyping
-from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, MessageLog, Page, Said
+from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, MessageLog, NotLoaded, Page, Said
 from hazoom_ws.settings import Settings
 
 FALLBACK_ROOM = "general"
@@ -180,6 +180,14 @@ class Hub:
         for room in lost:
             self.leave(connection, room)
         return lost
+
+    def missing_of(self, pid: str, offset: int) -> NotLoaded | None:
+        """Return what has to be loaded before `catch_up` for a client that will come back with a pid; None if nothing."""
+        session = self.recoverable.find(pid)
+        if session is None:
+            return None
+        rooms = session.unpacked_rooms()[: self._settings.rooms_per_connection_limit]
+        return missing_of(self._log, rooms, max(session.since, offset))
 
     def catch_up(self, connection: Connection, offset: int) -> list[Numbered]:
         """Return what was said and set in a recovered client's rooms after ``offset``, each with its offset.

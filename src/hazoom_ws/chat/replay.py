@@ -10,7 +10,16 @@ from hazoom_ws.chat.effects import Numbered, place_of
 from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.events.live import SharedState
 from hazoom_ws.events.rooms import NewMessage
-from hazoom_ws.message_log.contract import EVERYTHING, PAGE_LIMIT_BYTES, RECORD_BYTES, MessageLog, Page, size_bytes
+from hazoom_ws.message_log.contract import (
+    EVERYTHING,
+    PAGE_LIMIT_BYTES,
+    RECORD_BYTES,
+    MessageLog,
+    NotLoaded,
+    Page,
+    loading_all,
+    size_bytes,
+)
 
 REPLAY_LIMIT_COUNT = 500  # messages of one room
 
@@ -60,6 +69,23 @@ def catch_up(
             events += [(event, event.seq) for event in changed]
     events.sort(key=place_of)
     return events, incomplete
+
+
+def missing_of(log: MessageLog, rooms: Iterable[str], offset: int) -> NotLoaded | None:
+    """Return what has to be loaded before `catch_up` can tell all; None if everything is in memory, or cannot be had."""
+    missing: list[NotLoaded] = []
+    for room in rooms:
+        try:
+            log.read(room, after=offset, limit=REPLAY_LIMIT_COUNT, newest=True, event_name=EVERYTHING)
+        except NotLoaded as error:
+            missing.append(error)
+        except LogUnavailable:
+            return None
+        try:
+            log.states.read(room, since=offset)
+        except NotLoaded as error:
+            missing.append(error)
+    return loading_all(missing) if missing else None
 
 
 def _changed_state(log: MessageLog, room: str, offset: int) -> list[SharedState] | None:

@@ -21,14 +21,25 @@ class ClientSet:
 
     ``plain`` holds the namespaces whose client does not want to recover, and gets no offsets; ``arriving`` those that have
     not been greeted, and get nothing before that; ``caught_up`` those that were told what they had missed. ``gets_reply``:
-    the event at hand asks for an acknowledgement.
+    the event at hand asks for an acknowledgement. ``waiting``: its events that wait for something to be loaded, if any do.
     """
 
-    __slots__ = ("arriving", "caught_up", "connection", "gets_reply", "paged_bytes", "plain", "relayed", "sids")
+    __slots__ = (
+        "arriving",
+        "caught_up",
+        "connection",
+        "gets_reply",
+        "paged_bytes",
+        "plain",
+        "relayed",
+        "sids",
+        "waiting",
+    )
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.gets_reply = False
+        self.waiting: object | None = None  # which only who loads looks into
         self.paged_bytes = 0  # of pages that may still be on their way
         self.relayed: Rate | None = None  # of relayed items, None before the first one
         self.caught_up: Collection[str] = ()

@@ -9,6 +9,7 @@ from hazoom_ws.events.base import HIDDEN, ClientPayload, IfSlow, ServerEvent, Ti
 from hazoom_ws.settings import Settings
 
 TOKEN_LIMIT_CHARS = 16_384
+_OFFSET_DIGITS = 16  # of 2**53
 
 
 class Auth(Struct, frozen=True, kw_only=True):
@@ -33,6 +34,11 @@ class Auth(Struct, frozen=True, kw_only=True):
         ``takes_offsets`` says so of a client that says nothing itself.
         """
         return takes_offsets if self.recover is UNSET else self.recover in (True, "true")
+
+
+def offset_in(offset: object) -> int | None:
+    """Return the number that an offset is, as a client has said it; None if it is none of ours."""
+    return int(offset) if isinstance(offset, str) and offset.isdecimal() and len(offset) <= _OFFSET_DIGITS else None
 
 
 class RefreshToken(ClientPayload, frozen=True, kw_only=True):
@@ -107,7 +113,7 @@ class Status(Struct, frozen=True, kw_only=True):
     """Who and where one is, on each namespace when it accepts a client. ``client``: the connection's public id.
 
     ``sid``: the client's id in this namespace. ``recovered``: what was missed follows. ``guest_key``: a secret, with which
-    a guest is the same one again for a day.
+    a guest is the same one again for a day. ``user_id``: one's own, where identities are checked, as messages have it.
     """
 
     event: ClassVar[str] = "status"
@@ -125,6 +131,7 @@ class Status(Struct, frozen=True, kw_only=True):
     client: str
     limits: Annotated[Raw, encoded(Limits)]
     guest_key: str | UnsetType = UNSET
+    user_id: str | UnsetType = UNSET
 
 
 class Bye(ServerEvent, frozen=True, kw_only=True):

@@ -1,5 +1,5 @@
-"""What a message log promises, whatever keeps it. Siblings: `memory`, `sqlite`; `room_state` and `documents` say what it
-promises of what rooms share beside messages.
+"""What a message log promises, whatever keeps it. Siblings: `memory`, `sqlite`, `redis`; `room_state` and `documents`
+say what it promises of what rooms share beside messages.
 
 Order. ``seq`` is one order over all rooms and only grows, across restarts too: it starts at the microseconds since the
 epoch, so that a log which has lost its past goes on above it. From `append` on a message has its place in the order of
@@ -14,6 +14,11 @@ is in it is marked by `revoke`, and its numbers are not given again.
 Turns. Everything but `write`, `tidy`, `reopen` and `checkpoint` is called within a turn and returns soon. Those may block
 and are called beside turns, one at a time and none during `write_at_once`, but for `checkpoint`, which may run beside
 `write` and `tidy`. `Documents.read` is called whenever somebody likes, in whichever thread.
+
+Reading. A turn never waits for a log that is elsewhere. What such a log (``reads_beside``) has not in memory, it does not
+read: `find_resent`, `read` and all of `RoomStates` raise `NotLoaded` then, before they have changed anything. Whoever has
+called loads it beside turns (`NotLoaded.load`) and does the same again: so a turn asks before it changes anything itself.
+Memory and a file always answer at once.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,6 +30,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import force_setattr
 
+from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.events.base import FinishReason
 from hazoom_ws.events.rooms import NewMessage
 from hazoom_ws.message_log.documents import Documents, DocumentUpdate
@@ -40,6 +46,36 @@ _encode = msgspec.json.Encoder().encode
 # Which records `MessageLog.read` returns, beside the name of an event, for what was kept under that.
 MESSAGES = ""
 EVERYTHING = None
+
+
+class NotLoaded(LogUnavailable):
+    """What is asked for is kept, but not in memory: a turn would have to wait for it. See "Reading" above.
+
+    ``load()`` is called beside turns, in any thread, and may block; it raises `LogUnavailable`. What it returns is to be
+    called within a turn, and then the same can be asked again. Who does not load it treats this as a `LogUnavailable`.
+    """
+
+    def __init__(self, load: "Load") -> None:
+        super().__init__("it is not in memory yet")
+        self.load = load
+
+
+Load = Callable[[], Callable[[], None]]
+
+
+def loading_all(missing: "Sequence[NotLoaded]") -> NotLoaded:
+    """Return one that loads what several would."""
+
+    def load() -> Callable[[], None]:
+        taken = [each.load() for each in missing]
+
+        def take() -> None:
+            for each in taken:
+                each()
+
+        return take
+
+    return NotLoaded(load)
 
 
 class UsedElsewhere(SettingsError):
@@ -175,6 +211,7 @@ class MessageLog(Protocol):
     """See the module. ``problem`` is why nothing can be kept at the moment, None when all is well."""
 
     problem: str | None
+    reads_beside: bool  # whether reading may raise `NotLoaded`
 
     @property
     def path(self) -> Path | None:

@@ -117,6 +117,7 @@ class MemoryLog:
 
     problem: str | None = None
     path: Path | None = None
+    reads_beside = False
     is_dirty = is_pressing = is_untidy = is_checkpoint_due = False  # there is nothing to write
 
     def __init__(

@@ -1,13 +1,16 @@
 """From the setting ``log_url`` to the log that it names."""
 
+import importlib
 import logging
 import time
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from hazoom_ws.message_log.contract import MessageLog
 from hazoom_ws.message_log.memory import MemoryLog
+from hazoom_ws.message_log.redis.log import RedisLog
 from hazoom_ws.message_log.sqlite.file import UsedHere
 from hazoom_ws.message_log.sqlite.log import SqliteLog
 from hazoom_ws.settings import Settings
@@ -15,6 +18,7 @@ from hazoom_ws.settings import Settings
 logger = logging.getLogger(__name__)
 
 _SQLITE = "sqlite:///"
+_REDIS = ("redis://", "rediss://")
 
 
 def open_log(
@@ -24,20 +28,28 @@ def open_log(
     wall_clock: Callable[[], float] = time.time,
     clock: Callable[[], float] = time.monotonic,
     is_kept: bool = True,
+    import_module: Callable[[str], Any] = importlib.import_module,
 ) -> MessageLog:
     """Open it; a relative path is one below ``folder``. Raises `SettingsError` for a file that cannot be ours.
 
     A further application of this process gets a file of its own, if nobody has named one. Not ``is_kept``: whatever the
-    setting says, no file is touched.
+    setting says, no file is touched. ``import_module``: how a library is imported whose sockets wait in threads.
     """
+    if is_kept and is_redis(settings.log_url):
+        return RedisLog(settings, import_module, wall_clock=wall_clock, clock=clock)
     path = path_of(settings, folder)
     if is_kept and path is not None:
         return _open_file(settings, path, lambda path: SqliteLog(path, settings, wall_clock=wall_clock, clock=clock))
     return _in_memory(settings, wall_clock)
 
 
+def is_redis(log_url: str) -> bool:
+    """Return whether messages are kept in a Redis."""
+    return log_url.startswith(_REDIS)
+
+
 def path_of(settings: Settings, folder: Path) -> Path | None:
-    """Return the file that ``log_url`` names, a relative one below ``folder``; None where messages are kept in memory."""
+    """Return the file that ``log_url`` names, a relative one below ``folder``; None where it names none."""
     if not settings.log_url.startswith(_SQLITE):
         return None
     return folder / settings.log_url.removeprefix(_SQLITE)

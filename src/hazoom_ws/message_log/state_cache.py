@@ -51,7 +51,7 @@ class StateFile(Protocol):
         """Raise if nothing can be kept at the moment."""
 
     def load(self, room: str) -> LoadedRoom:
-        """Return a room as it is in the table, whatever a thread has filed by now."""
+        """Return a room as it is in the table, whatever a thread has filed by now. May raise `NotLoaded`."""
 
     def find_resent(self, room: str, user: str, client_id: str, sender: str | UnsetType) -> int | None:
         """Return the ``seq`` of a change in the table."""
@@ -242,6 +242,14 @@ class StateCache:
         self._discard_stale()
         pending, self.pending = self.pending, []
         return pending
+
+    def replaced_by(self, changes: Iterable[StateChange]) -> dict[tuple[str, str], StateValue | None]:
+        """Return by room and key what was there before these changes, which are not known to be written."""
+        before: dict[tuple[str, str], StateValue | None] = {}
+        for change in changes:
+            for key, earlier in self._replaced.get(change.seq, {}).items():
+                before.setdefault((change.room, key), earlier)
+        return before
 
     def settle(self, written_seq: int, filed_seq: int) -> None:
         """Learn up to where changes are written, and up to where they are in the file's table."""

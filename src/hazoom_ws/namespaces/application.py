@@ -22,8 +22,9 @@ from hazoom_ws.delivery.turns import kept_of
 from hazoom_ws.errors import BadPayload
 from hazoom_ws.events.parsing import parse
 from hazoom_ws.events.rooms import GetHistory, HistoryPage, NewMessage, Published, SendMessage
-from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, MessageLog
+from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, MessageLog, NotLoaded
 from hazoom_ws.names import composed
+from hazoom_ws.namespaces.loading import TRIES_COUNT
 from hazoom_ws.namespaces.replies import published, require_kept
 from hazoom_ws.settings import Settings
 from hazoom_ws.transport.socketio.fan_out import FanOut, Rooms
@@ -52,10 +53,12 @@ class FromApplication:
         emit: Callable[..., None],
         is_one_thread: bool,
         may_wait: Callable[[], bool],
+        wait_for: Callable[[Callable[[], object]], object],
     ) -> None:
         """``emit``: the library's, for other namespaces. ``is_one_thread``: as under eventlet.
 
-        ``may_wait()`` returns whether what calls us may wait: nothing in the loop may.
+        ``may_wait()`` returns whether what calls us may wait: nothing in the loop may. ``wait_for`` calls what blocks, so
+        that only its caller waits.
         """
         self.ours: set[str] = set()
         self._settings = settings
@@ -66,6 +69,7 @@ class FromApplication:
         self._emit_elsewhere = emit
         self._threads = {threading.get_native_id()} if is_one_thread else None
         self._may_wait = may_wait
+        self._wait_for = wait_for
 
     def emit(  # noqa: PLR0917 - as the library calls it
         self,
@@ -153,13 +157,33 @@ class FromApplication:
         """Return what ``call`` returned in a turn, when all that was said until then is kept, or revoked."""
         self._check_thread()
         has_left = threading.Event()
-        with self._delivery.turn():
+
+        def say() -> R:
             if self._delivery.is_sending or not self._may_wait():
                 raise RuntimeError("publish waits, and a handler must not: call it in socketio.start_background_task(...)")
             result = call()
             self._delivery.add(Later(lambda _: has_left.set()))
+            return result
+
+        result = self.loaded(say)
         has_left.wait()
         return result
+
+    def loaded(self, call: Callable[[], R]) -> R:
+        """Return what ``call`` returned in a turn, when what it needs of the log is in memory. Raises `LogUnavailable`."""
+        for _ in range(TRIES_COUNT):
+            with self._delivery.turn():
+                try:
+                    return call()
+                except NotLoaded as error:
+                    missing = error
+            if not self._may_wait():
+                break
+            taken: list[Callable[[], None]] = []
+            self._wait_for(lambda: taken.append(missing.load()))  # noqa: B023 - it is called at once
+            with self._delivery.turn():
+                taken[0]()
+        raise missing
 
     def turn(self) -> Delivery:
         """Return a turn for a ``with``, for typed events of an application. Raises RuntimeError in a foreign thread."""

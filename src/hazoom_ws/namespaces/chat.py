@@ -17,10 +17,10 @@ from hazoom_ws.chat.hub import Hub
 from hazoom_ws.chat.presence import Connection, User
 from hazoom_ws.delivery.client_sets import ClientSet
 from hazoom_ws.delivery.delivery import Delivery
-from hazoom_ws.errors import TooLarge
+from hazoom_ws.errors import LogUnavailable, TooLarge
 from hazoom_ws.events.base import ClientPayload, ServerEvent
 from hazoom_ws.events.rooms import NewMessage, Published
-from hazoom_ws.message_log.contract import MessageLog
+from hazoom_ws.message_log.contract import MessageLog, NotLoaded, Page
 from hazoom_ws.names import composed
 from hazoom_ws.namespaces.application import FromApplication
 from hazoom_ws.namespaces.replies import WhenKept, fields_of, when_kept
@@ -106,6 +106,7 @@ class Chat:
         self._wall_clock = wall_clock
         self._in_turn: int | None = None  # the thread or greenlet whose turn it is, if that is one of a feature
         self._kept_last: NewMessage | None = None  # in this turn
+        self._has_said = False  # the handler that is called
 
     # Who and where
 
@@ -144,6 +145,7 @@ class Chat:
         skipped = tuple(_clients(client).connection for client in skip)
         if not event.is_kept:
             with self.turn():
+                self._has_said = True
                 self._hub.deliver(Broadcast(room, event, skip=skipped))
             return None
         text = msgspec.json.encode(event).decode()
@@ -162,6 +164,7 @@ class Chat:
         """Send an event to one client; nothing happens if that has gone."""
         self._check(event, is_to_room=False)
         with self.turn():
+            self._has_said = True
             self._hub.deliver(Push(_clients(sender).connection, event))
 
     def push_user(self, user: User, event: ServerEvent) -> int:
@@ -169,6 +172,7 @@ class Chat:
         self._check(event, is_to_room=False)
         with self.turn():
             connections = self._hub.connections_of(user)
+            self._has_said = True
             for connection in connections:
                 self._hub.deliver(Push(connection, event))
         return len(connections)
@@ -195,13 +199,17 @@ class Chat:
         limit = min(max(limit, 1), KEPT_LIMIT_COUNT)
         found: list[Kept[E]] = []
         while not found:
-            with self.turn():
-                page = self._log.read(composed(room), before=before, limit=limit, newest=True, event_name=event_type.event)
+            page = self._page(composed(room), before, limit, event_type.event)
             found = [kept for entry in page.messages if (kept := _decoded(entry, event_type)) is not None]
             if not page.messages or not page.more:
                 break
             before = page.messages[0].seq
         return found
+
+    def _page(self, room: str, before: int | None, limit: int, event_name: str) -> Page:
+        """Return a page of what a room keeps. A turn does not wait for it: its handler is called again, see `handle`."""
+        read = partial(self._log.read, room, before=before, limit=limit, newest=True, event_name=event_name)
+        return read() if self._is_in_turn else self._outside.loaded(read)
 
     # Turns and tasks
 
@@ -233,8 +241,17 @@ class Chat:
     def handle(
         self, method: Callable[..., Struct | None], sender: ClientSet, payload: ClientPayload
     ) -> Struct | WhenKept | None:
-        """Call a handler within a turn; what it has said is to be kept before it is answered."""
-        result = self.in_turn(method, sender, payload)
+        """Call a handler within a turn; what it has said is to be kept before it is answered.
+
+        If it asks for what has to be loaded first, it is called again from its beginning, unless it has said something.
+        """
+        self._has_said = False
+        try:
+            result = self.in_turn(method, sender, payload)
+        except NotLoaded as error:
+            if self._has_said:
+                raise LogUnavailable("a handler asked after it had said something") from error
+            raise
         entry = self._kept_last
         return result if entry is None else when_kept(entry, partial(_with_seq, result, entry))
 
@@ -269,6 +286,7 @@ class Chat:
             event_name=record.event_name,
         )
         self._kept_last = entry
+        self._has_said = True
         self._hub.deliver(Broadcast(room, event, skip=skipped, offset=entry))
         return Kept(event, entry)
 

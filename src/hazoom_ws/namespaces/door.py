@@ -26,12 +26,14 @@ from hazoom_ws.delivery.client_sets import ClientSet
 from hazoom_ws.delivery.effects import Later, Reply
 from hazoom_ws.errors import BadPayload, Forbidden, HazoomError, RateLimited, UnknownEvent
 from hazoom_ws.events.base import ClientPayload, ServerEvent
-from hazoom_ws.events.connecting import Auth, ServerInfo, Status, limits_of
+from hazoom_ws.events.connecting import Auth, ServerInfo, Status, limits_of, offset_in
 from hazoom_ws.events.parsing import parse
 from hazoom_ws.events.refusals import ErrorReport, report_of
 from hazoom_ws.events.rooms import NewMessage
 from hazoom_ws.live.relayed_data import DATA_LIMIT_BYTES
+from hazoom_ws.message_log.contract import NotLoaded
 from hazoom_ws.namespaces.features import Feature, Greeting
+from hazoom_ws.namespaces.loading import Waiting
 from hazoom_ws.namespaces.parts import Parts
 from hazoom_ws.namespaces.registry import Registry
 from hazoom_ws.namespaces.replies import WhenKept, fields_of, logged, reply_when_kept
@@ -41,7 +43,6 @@ from hazoom_ws.transport.socketio.packet import ClientEvent
 from hazoom_ws.version import __version__
 
 _SERVER = ServerInfo(name="hazoom_ws", version=__version__)
-_OFFSET_DIGITS = 16  # of 2**53
 _QUOTED_CHARS = 64  # of an event's name: it is the client's choice and comes back in the refusal
 
 
@@ -80,7 +81,8 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
 
     # An event of a client
 
-    def _answer(self, event: ClientEvent, sid: str, *args: Any) -> Reply | Deferred:
+    def _answer(self, event: ClientEvent, sid: str, *args: Any, waiting: Waiting | None = None) -> Reply | Deferred:
+        """Handle an event; one that has been ``waiting`` raises `NotLoaded` if it has to wait for more."""
         parts = self.parts
         with parts.delivery.turn():
             clients = parts.delivery.clients_of_sid(sid)
@@ -88,7 +90,9 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
                 return None  # its connection ended while the event was on its way: it may enter nothing any more
             clients.gets_reply = event.wants_acknowledgement
             try:
-                result = self._handle(event, clients, args)
+                result = self._handle(event, clients, args, waiting)
+            except NotLoaded:
+                raise  # to who handles it again
             except HazoomError as error:
                 return self._refuse(event, sid, error)
             except Exception:
@@ -128,10 +132,12 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
         result.start(partial(tell, partial(self._tell_failure, sid)))
         return None
 
-    def _handle(self, event: ClientEvent, clients: ClientSet, args: tuple[Any, ...]) -> Result:
+    def _handle(self, event: ClientEvent, clients: ClientSet, args: tuple[Any, ...], waiting: Waiting | None) -> Result:
         settings = self.parts.settings
         if event.problem is not None:
             raise event.problem()
+        if clients.waiting is not waiting:
+            return self._hold(event, clients, args, None)
         known = self._calls.get(event)
         if event.has_parts and not (known is not None and known[0].takes_parts):
             raise BadPayload("payload", "this event takes no binary parts, only JSON")
@@ -144,7 +150,18 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
             raise BadPayload("payload", f"expected one JSON object, got {len(args)} arguments")
         if event.has_parts:
             _check_parts(args[0])
-        return call(clients, parse(payload_type, args[0], settings))
+        try:
+            return call(clients, parse(payload_type, args[0], settings))
+        except NotLoaded as missing:
+            if waiting is not None:
+                raise
+            return self._hold(event, clients, args, missing)
+
+    def _hold(self, event: ClientEvent, clients: ClientSet, args: tuple[Any, ...], missing: NotLoaded | None) -> Deferred:
+        """Let an event wait for what is missing, or behind others. Raises `LogUnavailable`."""
+        sid = clients.sids[self.namespace]
+        answer, refuse = partial(self._answer, event, sid, *args), partial(self._refuse, event, sid)
+        return self.parts.loading.hold(clients, answer, refuse, args, missing)
 
     def _refuse(self, event: ClientEvent, sid: str, error: HazoomError) -> dict[str, Any] | None:
         self.parts.refused.note(error.code)
@@ -225,12 +242,13 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
             client=connection.client,
             limits=self._limits,
             guest_key=connection.guest_key or UNSET,
+            user_id=connection.user.checked_id,
         )
         events: list[tuple[ServerEvent | Status, Offset]]
         # What is replayed comes after it, so that only for who is new it says that nothing was missed.
         events = [(status, 0 if has_recovered else parts.log.last_seq)]
         if has_recovered:
-            offset = max(parts.hub.recoverable.since(connection), _offset_of(offset_said) or 0)
+            offset = max(parts.hub.recoverable.since(connection), offset_in(offset_said) or 0)
             replayed = self._served(parts.hub.catch_up(connection, offset)) if self._replays else []
             for feature in self._greeting:
                 replayed = feature.catch_up(connection, offset, replayed)
@@ -296,11 +314,6 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
     def _connection_id_of(self, sid: str) -> str:
         connection_id: str = self.socketio.server.manager.eio_sid_from_sid(sid, self.namespace)
         return connection_id
-
-
-def _offset_of(offset: object) -> int | None:
-    """Return the number that an offset is, None if it is none of ours."""
-    return int(offset) if isinstance(offset, str) and offset.isdecimal() and len(offset) <= _OFFSET_DIGITS else None
 
 
 def _check_parts(payload: object) -> None:

@@ -16,6 +16,7 @@ from hazoom_ws.metrics.charts import Charts
 from hazoom_ws.metrics.refused import Refused
 from hazoom_ws.metrics.statistics import Statistics
 from hazoom_ws.namespaces.identities import Identities
+from hazoom_ws.namespaces.loading import Loading
 from hazoom_ws.settings import Settings
 
 
@@ -39,6 +40,7 @@ class Parts(Struct, frozen=True):
     relay: Relay
     states: States
     identities: Identities
+    loading: Loading
     close: Callable[[], None]
     publish: Callable[..., Published]
     disconnect_user: Callable[[str], int]

@@ -21,7 +21,7 @@ from hazoom_ws.events.rooms import (
     UserJoined,
     UserLeft,
 )
-from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES
+from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, NotLoaded, loading_all
 from hazoom_ws.names import composed
 from hazoom_ws.namespaces.features import OwnFeature, handles
 from hazoom_ws.namespaces.replies import WhenKept, fields_of, published, when_kept
@@ -96,9 +96,21 @@ class RoomsFeature(OwnFeature):
             raise TooMuchHistory(self.parts.settings.outbox_limit_bytes // 2)
         begin = None if payload.after is UNSET else composed(payload.after)
         names, after = self.parts.hub.rooms.listed(clients.connection, composed(payload.prefix), begin, payload.limit)
+        self._require_loaded(names)
         rooms = [self._listed(clients, name) for name in names]
         self._note_page(clients, [room.last_message for room in rooms if room.last_message is not UNSET])
         return RoomsPage(rooms=rooms, complete=after is None, after=UNSET if after is None else after)
+
+    def _require_loaded(self, rooms: list[str]) -> None:
+        """Raise `NotLoaded` for all at once of which the last message is not in memory."""
+        log, missing = self.parts.log, []
+        for room in rooms if log.reads_beside else ():
+            try:
+                log.read(room, limit=1, newest=True, limit_bytes=1)
+            except NotLoaded as error:
+                missing.append(error)
+        if missing:
+            raise loading_all(missing)
 
     def _listed(self, clients: ClientSet, room: str) -> ListedRoom:
         is_member = room in clients.connection.rooms

@@ -319,9 +319,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         str,
         Meta(
             description="Where messages are kept. sqlite:///messages.sqlite3 is a file in Flask's instance folder, "
-            "sqlite:////var/lib/hazoom/messages.sqlite3 one elsewhere; memory:// forgets everything with the process."
+            "sqlite:////var/lib/hazoom/messages.sqlite3 one elsewhere; memory:// forgets everything with the process; "
+            "redis://user:password@host:6379/0 is a Redis, rediss:// one with TLS (?ssl_ca_certs=/path for its "
+            "certificate)."
         ),
     ] = "sqlite:///messages.sqlite3"
+    log_redis_timeout_s: Annotated[
+        float,
+        _seconds(
+            "Redis is taken for gone when it does not answer for so long: messages are refused until it does. Longer "
+            "than its disk may hold it up, and short enough for who waits.",
+            longest_s=60,
+        ),
+    ] = 2.0
     log_fsync: Annotated[
         Literal["normal", "full"],
         Meta(

@@ -146,10 +146,26 @@ def _split(url: str) -> SplitResult:
 
 
 def _log_url(url: str) -> str:
+    if url.startswith(("redis://", "rediss://")):
+        return _redis_url(url)
     if url != "memory://" and not (url.startswith("sqlite:///") and url.removeprefix("sqlite:///").strip("/")):
-        raise ValueError("it is memory:// or sqlite:/// and the path of a file")
+        raise ValueError("it is memory://, sqlite:/// and the path of a file, or redis:// (rediss:// with TLS)")
     if "\0" in url:
         raise ValueError("no path holds a NUL character")
+    return url
+
+
+def _redis_url(url: str) -> str:
+    """Return the URL of a Redis. Raises ValueError, which does not repeat it: it may have a password."""
+    try:
+        parts = urlsplit(url)
+        is_known = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_known = False
+    if not is_known:
+        raise ValueError("a Redis is named like redis://host:6379/0, or redis://user:password@host:6379/0")
+    if not re.fullmatch(r"/?|/[0-9]{1,4}", parts.path):
+        raise ValueError("after the host of a Redis there may be / and the number of a database")
     return url
 
 

@@ -135,7 +135,12 @@ def test_a_backend_that_can_be_called_is_written_down_in_one_way(url, normal):
 
 SECRETS = {
     "HAZOOM_LLM_URL": ["ftp://u:geheim@host", "http://u:geheim@host:99999", "http://u:ge heim@host", "http://[geheim"],
-    "HAZOOM_LOG_URL": ["redis://:geheim@host", "postgres://u:geheim@host/db?password=geheim"],
+    "HAZOOM_LOG_URL": [
+        "redis://:geheim@host/x",
+        "redis://:ge/heim@host",
+        "rediss://u:geheim@",
+        "postgres://u:geheim@host/db?password=geheim",
+    ],
     "HAZOOM_CORS_ORIGINS": ["https://u:geheim@a.example", "https://a.example,http://u:ge/heim@b.example/geheim@x"],
     "HAZOOM_TRUSTED_PROXIES": ["http://u:geheim@proxy.example"],
     "HAZOOM_PORT": ["tcp://u:geheim@host:5000"],

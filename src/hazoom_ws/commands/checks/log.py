@@ -1,4 +1,4 @@
-"""Whether what is said can be kept: the file, its folder, the disk."""
+"""Whether what is said can be kept: the file, its folder, the disk; or the Redis."""
 
 import os
 import shutil
@@ -9,16 +9,21 @@ from flask import Flask
 
 from hazoom_ws.commands.checks import Configuration, Finding
 from hazoom_ws.commands.checks.machine import is_running
-from hazoom_ws.message_log.opening import path_of
+from hazoom_ws.errors import LogUnavailable
+from hazoom_ws.message_log.opening import is_redis, path_of
+from hazoom_ws.message_log.redis.server import Server
 from hazoom_ws.message_log.sqlite.looking import NEWEST_VERSION, FileReport, look_at
-from hazoom_ws.settings import Settings
+from hazoom_ws.settings import Settings, SettingsError
 
 _PLENTY = 10  # times disk_free_limit_bytes: so much is no reason to worry
 
 
 def check_log(configuration: Configuration) -> Iterator[Finding]:
-    """Look at the file that the server would keep messages in."""
+    """Look at the file, or the Redis, that the server would keep messages in."""
     settings = configuration.settings
+    if is_redis(settings.log_url):
+        yield _of_redis(settings)
+        return
     path = path_of(settings, Path(Flask("hazoom_ws").instance_path))
     if path is None:
         yield Finding("log", "ok", "messages are kept in memory and forgotten with the process (log_url = memory://)")
@@ -31,6 +36,20 @@ def check_log(configuration: Configuration) -> Iterator[Finding]:
     else:
         yield _of_file(settings, path)
     yield from _of_disk(settings, folder)
+
+
+def _of_redis(settings: Settings) -> Finding:
+    server = Server(settings.log_url, "hazoom_ws-check", timeout_s=settings.log_redis_timeout_s)
+    try:
+        version = server.check()
+    except LogUnavailable as error:
+        remedy = "start it, or name another one in HAZOOM_LOG_URL"
+        return Finding("log", "problem", f"{server}: {error.reason}", remedy)
+    except SettingsError as error:
+        return Finding("log", "problem", str(error), "the server would not start")
+    finally:
+        server.close()
+    return Finding("log", "ok", f"messages are kept in {server}, version {version}")
 
 
 def _not_writable(path: Path, folder: Path) -> str:

@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,8 @@ from hazoom_ws.message_log.contract import (
     Page,
     SessionChange,
     StoredSession,
-    only,
-    page_of,
 )
-from hazoom_ws.message_log.memory import MemoryLog
+from hazoom_ws.message_log.recent_and_older import new_recent, read_page
 from hazoom_ws.message_log.session_states import PendingSessions
 from hazoom_ws.message_log.sqlite.damage import DAMAGED, FILE_ERRORS, GONE, LOCKED, NEWER, problem_of
 from hazoom_ws.message_log.sqlite.documents import SqliteDocuments
@@ -48,11 +47,11 @@ from hazoom_ws.settings import Settings, SettingsError
 
 logger = logging.getLogger(__name__)
 
-_RECENT_ROOM_COUNT = 1000
-
 
 class SqliteLog:
     """Messages and sessions in the file at ``path``. Raises `SettingsError` for a file that is not for us to use."""
+
+    reads_beside = False
 
     def __init__(
         self,
@@ -75,7 +74,7 @@ class SqliteLog:
         self._retention = Retention(settings, clock)
         self._whole_rooms = WholeRooms()
         self._start_seq = int(wall_clock() * 1e6)
-        self._recent = self._new_recent(self._start_seq, "")
+        self._recent = new_recent(self._settings, self._start_seq, "")
         self._writer: SqliteWriter | None = None
         self._reader: SqliteReader | None = None
         self._unfiled = Unfiled()
@@ -88,15 +87,6 @@ class SqliteLog:
         except SettingsError:
             self.close()
             raise
-
-    def _new_recent(self, start_seq: int, epoch: str) -> MemoryLog:
-        return MemoryLog(
-            room_limit_count=min(_RECENT_ROOM_COUNT, self._settings.history_room_limit_count),
-            room_limit_bytes=self._settings.history_room_limit_bytes,
-            limit_bytes=self._settings.history_limit_bytes,
-            start_seq=start_seq,
-            epoch=epoch,
-        )
 
     @property
     def last_seq(self) -> int:
@@ -153,27 +143,30 @@ class SqliteLog:
         limit_bytes: int = PAGE_LIMIT_BYTES,
         event_name: str | None = MESSAGES,
     ) -> Page:
-        asked_after = after
-        if after is None or after > self.last_seq:
-            after, newest = 0, newest or after is not None
-        edge = self._recent.complete_from(room)
-        recent = self._recent.range(room, max(after, edge), before)
-        older_before = edge + 1 if before is None else min(before, edge + 1)
-        is_all_recent = after >= older_before - 1 or self._whole_rooms.is_whole(room, event_name, edge)
-        older = () if is_all_recent else self._older(room, after, older_before, event_name, newest=newest)
-        if event_name is not None and (event_name or self._recent.has_events(room)):
-            recent = list(only(recent, event_name))
-        # Neither iterator is asked for more than the page needs: most pages never ask the file.
-        taken, more = page_of(chain(reversed(recent), older) if newest else chain(older, recent), limit, limit_bytes)
-        if not is_all_recent and not more and after == 0 and before is None and len(taken) == len(recent):
-            self._whole_rooms.add(room, event_name, edge)
-        if newest:
-            taken.reverse()
-        return Page(taken, more, asked_after is not None and self._has_gap(room, asked_after))
+        taken, more = read_page(
+            self._recent,
+            room,
+            after=after,
+            before=before,
+            limit=limit,
+            newest=newest,
+            limit_bytes=limit_bytes,
+            event_name=event_name,
+            older=partial(self._older, room, event_name),
+        )
+        return Page(taken, more, after is not None and self._has_gap(room, after))
 
-    def _older(self, room: str, after: int, before: int, event_name: str | None, *, newest: bool) -> Iterator[NewMessage]:
+    def _older(self, room: str, event_name: str | None, after: int, before: int, newest: bool) -> Iterator[NewMessage]:
         """Yield what is in the file only, from either end; nothing is asked for before the first."""
-        yield from self._open_reader().read(room, after, before, self._unfiled, event_name, newest=newest)
+        edge = self._recent.complete_from(room)
+        if self._whole_rooms.is_whole(room, event_name, edge):
+            return
+        is_empty = True
+        for entry in self._open_reader().read(room, after, before, self._unfiled, event_name, newest=newest):
+            is_empty = False
+            yield entry
+        if is_empty and after == 0 and before > edge:
+            self._whole_rooms.add(room, event_name, edge)
 
     def _open_reader(self) -> SqliteReader:
         """Return the reader; this turn knows then what a thread has filed."""
@@ -310,7 +303,7 @@ class SqliteLog:
             if problem == DAMAGED:
                 self._disconnect()
                 if is_first:
-                    self._recent = self._new_recent(max(self._recent.last_seq, last_given(self.path)), "")
+                    self._recent = new_recent(self._settings, max(self._recent.last_seq, last_given(self.path)), "")
                 self._is_lost = True
                 set_aside(self.path)
                 problem = self._try_to_connect()
@@ -348,7 +341,7 @@ class SqliteLog:
         self._start_seq = writer.start_seq
         self._whole_rooms.clear()
         if writer.filed_seq > self._recent.last_seq or writer.epoch != self._recent.epoch:
-            recent = self._new_recent(max(writer.last_seq, self._recent.last_seq), writer.epoch)
+            recent = new_recent(self._settings, max(writer.last_seq, self._recent.last_seq), writer.epoch)
             recent.messages_total = self._recent.messages_total
             self._recent = recent
         writer.mark.move_on(self._recent.last_seq)

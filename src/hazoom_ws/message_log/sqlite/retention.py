@@ -11,15 +11,12 @@ from hazoom_ws.events.rooms import NewMessage
 from hazoom_ws.message_log.contract import size_bytes
 from hazoom_ws.message_log.sqlite.damage import checked_seq
 from hazoom_ws.message_log.sqlite.state_table import trim_aged
+from hazoom_ws.message_log.time_of_day import TimeOfDay
 from hazoom_ws.settings import Settings
 
 INTERVAL_S = 30.0
 _RESENT_WITHIN_S = 86_400.0
 _LOOKED_AT_ONCE = 1000
-# A clock may be a year ahead for a while: what goes by age is gone for good, and can wait until the clock has gone on as
-# time did for so long, but for what it drifts.
-_TRUSTED_AFTER_S = 600.0
-_DRIFT_S = 5.0
 _CHECKED_AT_ONCE_S = 0.02  # others wait for the file
 # A room is looked through when it has grown by this part of what it may hold: that stays a small share of the work.
 _GROWTH = 0.05
@@ -43,8 +40,7 @@ class Retention:
         """``clock`` tells how much time passes, whatever time it is."""
         self.trimmed_seq = 0
         self._clock = clock
-        self._clocks_differ_s: float | None = None  # by how much, when they were last compared
-        self._agree_since_s = 0.0
+        self._time_of_day = TimeOfDay(clock)
         # Bounds may have been lowered, and what a room has grown by is known since the start only: so each is looked
         # through once, in the order of names. None: all are.
         self._checked_up_to: bytes | None = None
@@ -83,7 +79,7 @@ class Retention:
 
     def trim(self, writer: sqlite3.Connection, now_s: float) -> None:
         """Delete what is over a bound, in transactions of its own."""
-        is_trusted = self._is_trusted(now_s)
+        is_trusted = self._time_of_day.is_trusted(now_s)
         resent_after_s = now_s - min(_RESENT_WITHIN_S, self._settings.history_age_limit_s) if is_trusted else 0.0
         if self._checked_up_to is not None:
             self._check(writer, resent_after_s)
@@ -95,15 +91,6 @@ class Retention:
         if is_trusted:
             self._trim_aged(writer, now_s, resent_after_s)
             trim_aged(writer, now_s, resent_after_s)
-
-    def _is_trusted(self, now_s: float) -> bool:
-        """Return whether the time of day can be believed: it has gone on as time did, for long enough."""
-        clock_s = self._clock()
-        differ_s = now_s - clock_s
-        if self._clocks_differ_s is None or abs(differ_s - self._clocks_differ_s) > _DRIFT_S:
-            self._agree_since_s = clock_s
-        self._clocks_differ_s = differ_s
-        return clock_s - self._agree_since_s >= _TRUSTED_AFTER_S
 
     def _check(self, writer: sqlite3.Connection, resent_after_s: float) -> None:
         """Look through the next rooms that have not been looked through since the start."""

@@ -21,11 +21,11 @@ from msgspec import UNSET
 
 from hazoom_ws.events.rooms import NewMessage
 from hazoom_ws.message_log.contract import Batch
+from hazoom_ws.message_log.pending_documents import QueuedSnapshots
 from hazoom_ws.message_log.room_state import StateValue
 from hazoom_ws.message_log.sqlite import document_table, state_table
 from hazoom_ws.message_log.sqlite.damage import FILE_ERRORS, Damage, check, checked_seq, keep_row
 from hazoom_ws.message_log.sqlite.document_table import file_updates, write_snapshot
-from hazoom_ws.message_log.sqlite.documents import QueuedSnapshots
 from hazoom_ws.message_log.sqlite.file import open_file
 from hazoom_ws.message_log.sqlite.marks import Mark
 from hazoom_ws.message_log.sqlite.message_table import file_messages

@@ -16,6 +16,7 @@ export class Connection {
   #again = null; // a timer
   socket;
   user = null;
+  userId; // undefined where names say who is who
   client = null; // the public id of this connection, another one after a drop
   limits = {};
   server = null;
@@ -35,6 +36,11 @@ export class Connection {
 
   get isConnected() {
     return this.socket.connected && this.client !== null;
+  }
+
+  // Whether a message is one's own. Where the server checks who somebody is, two users may have one name.
+  isOwn({ user, user_id: userId }) {
+    return this.userId === undefined ? user === this.user : userId === this.userId;
   }
 
   // Connects, under another name too: a name belongs to a connection.
@@ -69,8 +75,8 @@ export class Connection {
   }
 
   #begin(status) {
-    const { user, client, limits, server, guest_key: key, recovered } = status;
-    Object.assign(this, { user, client, limits, server });
+    const { user, client, limits, server, guest_key: key, user_id: userId, recovered } = status;
+    Object.assign(this, { user, userId, client, limits, server });
     storeGuestKey(key);
     if (key && !this.#name) Object.assign(this.socket.auth, { guest_key: key });
     this.socket.io.reconnectionDelay(BACK_WITHIN_MS);

@@ -50,7 +50,7 @@ const outbox = new Outbox(connection, {
 });
 const list = new MessageList({
   me: () => connection.user,
-  isMention: ({ user, text, kind }) => rooms.isMention({ user, message: text, kind }),
+  isMention: ({ isOwn, text }) => !isOwn && rooms.isNamedIn(text),
   onSeen: () => rooms.markRead(),
   retry: (id) => outbox.retry(id),
   remove: (id) => outbox.remove(id),
@@ -165,7 +165,7 @@ function takeMessage(room, message, isMention) {
   showListSoon();
   const isShown = room === rooms.current;
   if (isShown) people.showTypists(room);
-  if (message.user === connection.user) {
+  if (connection.isOwn(message)) {
     const sent = outbox.remove(message.kind === "prompt" ? message.request_id : message.client_id);
     if (sent?.level) expectAnswer(sent);
     return;
@@ -193,7 +193,8 @@ function confirm(entry, reply) {
   const timeline = rooms.get(name)?.timeline;
   if (!level) {
     const { id: messageId, seq, timestamp } = reply;
-    timeline?.confirm({ id: messageId, seq, timestamp, user: connection.user, message: text, room: name, client_id: id });
+    const { user, userId } = connection;
+    timeline?.confirm({ id: messageId, seq, timestamp, user, user_id: userId, message: text, room: name, client_id: id });
     return;
   }
   if (isPrivate) timeline?.addPrivateQuestion(entry, connection.user);

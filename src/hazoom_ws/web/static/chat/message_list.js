@@ -116,7 +116,7 @@ export class MessageList {
 
   #make(item) {
     const kinds = { gap: () => new GapRow(item, this.#timeline), answer: () => new AnswerRow(item, null, this.#handlers) };
-    const row = kinds[item.kind]?.() ?? new MessageRow(item, this.#handlers.me(), this.#handlers.isMention);
+    const row = kinds[item.kind]?.() ?? new MessageRow(item, this.#handlers.isMention);
     this.#rows.set(item.key, row);
     return row;
   }

@@ -125,15 +125,17 @@ export class Rooms {
   }
 
   // Whether a text names the user.
-  isMention(message) {
-    const me = this.#connection.user;
-    if (!me || message.user === me || message.kind === "assistant") return false;
-    const text = message.message.toLocaleLowerCase();
-    const name = me.toLocaleLowerCase();
+  isNamedIn(said) {
+    const text = said.toLocaleLowerCase();
+    const name = this.#connection.user.toLocaleLowerCase();
     for (let at = text.indexOf(name); at >= 0; at = text.indexOf(name, at + 1)) {
       if (!isLetter(text[at - 1]) && !isLetter(text[at + name.length])) return true;
     }
     return false;
+  }
+
+  #isMention(message) {
+    return message.kind !== "assistant" && !this.#connection.isOwn(message) && this.isNamedIn(message.message);
   }
 
   // ---- coming in
@@ -212,14 +214,14 @@ export class Rooms {
   #onMessage(message) {
     const room = this.#all.get(message.room);
     if (!room?.isIn) return; // what joining tells has it
-    const isMention = this.isMention(message);
+    const isMention = this.#isMention(message);
     room.typists.delete(message.user);
     this.#setLast(room, message);
     room.timeline.take(message);
     if (room === this.current && this.#handlers.isSeen()) {
       room.readSeq = Math.max(room.readSeq, message.seq);
       this.#storeSoon();
-    } else if (message.user !== this.#connection.user) {
+    } else if (!this.#connection.isOwn(message)) {
       room.unread += 1;
       room.mentions += isMention ? 1 : 0;
     }
@@ -253,9 +255,9 @@ export class Rooms {
   }
 
   #countUnread(room, { messages, complete }) {
-    const news = messages.filter(({ seq, user }) => seq > room.readSeq && user !== this.#connection.user);
+    const news = messages.filter((message) => message.seq > room.readSeq && !this.#connection.isOwn(message));
     room.unread = room.readSeq ? news.length : 0;
-    room.mentions = room.readSeq ? news.filter((message) => this.isMention(message)).length : 0;
+    room.mentions = room.readSeq ? news.filter((message) => this.#isMention(message)).length : 0;
     room.hasMore = !complete && room.unread > 0;
   }
 

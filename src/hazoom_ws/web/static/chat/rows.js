@@ -46,11 +46,11 @@ export class MessageRow {
   #dividers = new Dividers(this.element);
 
   // ``isMention(item)``: whether it names the reader.
-  constructor(item, me, isMention) {
+  constructor(item, isMention) {
     const { element } = this;
-    const { user, text, at, kind, isPrivate } = item;
+    const { user, text, at, kind, isPrivate, isOwn } = item;
     element.classList.toggle("prompt", kind === "prompt");
-    element.classList.toggle("is-own", user === me);
+    element.classList.toggle("is-own", isOwn);
     element.classList.toggle("is-mention", isMention(item));
     showAvatar(element.querySelector(".avatar"), user);
     element.querySelector(".sender").textContent = user;
@@ -62,7 +62,7 @@ export class MessageRow {
 
   update(item, previous, newSince) {
     const isCut = this.#dividers.update(item, previous, newSince);
-    const isNext = previous?.kind === item.kind && previous.user === item.user && item.at - previous.at < GROUPED_S;
+    const isNext = previous?.kind === item.kind && previous.user === item.user && previous.isOwn === item.isOwn && item.at - previous.at < GROUPED_S;
     this.element.classList.toggle("is-first", isCut || !isNext || item.kind === "prompt");
   }
 }

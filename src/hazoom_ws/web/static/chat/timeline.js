@@ -5,7 +5,7 @@ const ITEMS_LIMIT = 300;
 const PAGE_COUNT = 50;
 const REFUSED_MS = 1000;
 
-// An item: {key, kind, epoch, order, sub, seq?, id?, user, text, at, requestId?, answer?, isPrivate?}. ``kind``: message, prompt,
+// An item: {key, kind, epoch, order, sub, seq?, id?, user, isOwn, text, at, requestId?, answer?, isPrivate?}. ``kind``: message, prompt,
 // answer, gap. Items are in the order of epoch (grows when a server has forgotten everything and counts anew), order (the
 // ``seq``; of an answer, its question's), sub.
 export class Timeline {
@@ -125,7 +125,7 @@ export class Timeline {
   // A question that nobody else sees.
   addPrivateQuestion({ id, text, at }, user) {
     const last = this.items.at(-1);
-    const item = { key: `q:${id}`, kind: "prompt", user, text, at, requestId: id, isPrivate: true };
+    const item = { key: `q:${id}`, kind: "prompt", user, isOwn: true, text, at, requestId: id, isPrivate: true };
     this.#add({ ...item, epoch: this.#epoch, order: last?.order ?? 0, sub: (last?.sub ?? 0) + 1 });
     this.#changed("older");
   }
@@ -225,7 +225,9 @@ export class Timeline {
       const answer = this.#answers.kept(message);
       this.#place({ key: keyOf(message), kind: "answer", id, seq, at, answer, requestId, text });
     } else {
-      this.#add({ key: keyOf(message), kind: kind ?? "message", epoch: this.#epoch, order: seq, sub: 0, id, seq, user, text, at, requestId });
+      const place = { epoch: this.#epoch, order: seq, sub: 0 };
+      const isOwn = this.#connection.isOwn(message);
+      this.#add({ key: keyOf(message), kind: kind ?? "message", ...place, id, seq, user, isOwn, text, at, requestId });
     }
   }
 

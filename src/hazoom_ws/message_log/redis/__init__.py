@@ -1,0 +1,1 @@
+"""The log in Redis; `log` is its face."""

@@ -1,0 +1,250 @@
+"""What only a Redis can do to a log: hang, be full, be taken over, lose what it had; and whom it must not be used by."""
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hazoom_ws.errors import LogUnavailable
+from hazoom_ws.events.rooms import NewMessage
+from hazoom_ws.message_log.contract import MessageLog, NotLoaded, revoke
+from hazoom_ws.message_log.opening import open_log
+from hazoom_ws.message_log.redis import resent
+from hazoom_ws.settings import Settings, SettingsError
+from redis_server import Databases, Patient, RedisServer, running_redis
+from servers import free_port, wait_until
+
+pytestmark = pytest.mark.redis
+PASSWORD = "not to be shown"
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[RedisServer]:
+    """Return a Redis that these tests may let hang."""
+    with running_redis(password=PASSWORD) as server:
+        yield server
+
+
+@pytest.fixture
+def open_redis(redis: RedisServer, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    redis.ask("FLUSHALL")
+    opened: list[MessageLog] = []
+
+    def make(**options: Any) -> Any:
+        settings = Settings(**{"log_url": redis.url(), "log_redis_timeout_s": 0.3} | options)
+        opened.append(open_log(settings, tmp_path))
+        return Patient(opened[-1])
+
+    yield make
+    for log in opened:
+        log.close()
+
+
+@contextmanager
+def hanging(redis: RedisServer) -> Iterator[None]:
+    redis.stop()
+    try:
+        yield
+    finally:
+        redis.go_on()
+
+
+def say(log: Any, text: str, **fields: Any) -> NewMessage:
+    entry: NewMessage = log.append(room="a", user="Ann", message=text, timestamp=time.time(), **fields)
+    return entry
+
+
+def write(log: Any) -> None:
+    log.write(log.pop_batch())
+
+
+def mend(log: Any) -> None:
+    def is_well() -> bool:
+        log.reopen()
+        return log.problem is None
+
+    wait_until(is_well, "the log is well again")
+
+
+def texts(log: Any) -> list[str]:
+    return [entry.message for entry in log.read("a", limit=50, newest=True).messages]
+
+
+@pytest.mark.parametrize("is_done_first", [False, True])
+def test_a_batch_that_was_not_answered_and_is_kept_all_the_same_is_taken_back(
+    redis: RedisServer, open_redis: Callable[..., Any], is_done_first: bool
+) -> None:
+    """Its senders were refused and send again: it would be there twice."""
+    log = open_redis()
+    say(log, "1")
+    log.states.set("a", {"x": b"1", "gone": b"1"}, user="Ann", timestamp=1.0)
+    first_update = log.documents.add_update("d", b"1").seq
+    write(log)
+    with hanging(redis):
+        say(log, "2", client_id="c")
+        log.states.set("a", {"x": b"2", "gone": None, "new": b"1"}, user="Bob", timestamp=2.0, client_id="c")
+        log.documents.add_update("d", b"2")
+        batch = log.pop_batch()
+        with pytest.raises(LogUnavailable):
+            log.write(batch)
+        assert log.problem == "Redis does not answer"
+        log.forget(batch)
+        for entry in batch.entries():
+            revoke(entry)  # as those do who refuse it
+        with pytest.raises(LogUnavailable):
+            say(log, "3")
+    if is_done_first:  # else it is at the same time
+        wait_until(lambda: redis.ask("XLEN", "{hazoom}:messages:a") == b":2", "Redis does what it was sent")
+    mend(log)
+    for _ in range(2):
+        assert texts(log) == ["1"]
+        assert log.find_resent("a", "Ann", "c") is None
+        assert {key: value.value for key, value in log.states.read("a").values.items()} == {"x": b"1", "gone": b"1"}
+        assert log.states.find_resent("a", "Bob", "c") is None
+        assert [seq for seq, _ in log.documents.read("d").updates] == [first_update]
+        log.close()
+        log = open_redis()
+    say(log, "2", client_id="c")
+    write(log)
+    assert texts(log) == ["1", "2"]
+
+
+def test_nothing_in_a_turn_waits_for_a_redis_that_hangs(redis: RedisServer, open_redis: Callable[..., Any]) -> None:
+    """What is not in memory is said to be so, at once; the rest is answered."""
+    log = open_redis()
+    say(log, "1")
+    write(log)
+    log.close()
+    log = open_redis(log_redis_timeout_s=60.0)._inner
+    with hanging(redis):
+        for ask in (
+            lambda: log.read("a", limit=5, newest=True),
+            lambda: log.states.get("a", "x"),
+        ):
+            with pytest.raises(NotLoaded):
+                ask()
+        assert log.find_resent("a", "Ann", "new") is None
+        entry = say(log, "2")
+        assert log.read("a", after=entry.seq - 1, limit=5, newest=True).messages == [entry]
+        log.look()
+
+
+def test_a_redis_that_nobody_writes_to_is_looked_after(redis: RedisServer, open_redis: Callable[..., Any]) -> None:
+    log = open_redis()
+    assert not log.is_dirty
+    wait_until(lambda: log.look() or log.is_dirty, "it is time to look")
+    assert not log.is_pressing, "nobody waits for it"
+    write(log)
+    assert not log.is_dirty
+    redis.ask("CONFIG", "SET", "maxmemory", "1")
+    try:
+        wait_until(lambda: log.look() or log.is_dirty, "it is time to look")
+        with pytest.raises(LogUnavailable):
+            write(log)
+        assert log.problem == "Redis is full"
+        log.reopen()
+        assert log.problem == "Redis is full"
+    finally:
+        redis.ask("CONFIG", "SET", "maxmemory", "0")
+    mend(log)
+
+
+def test_who_is_taken_over_writes_nothing_more(redis: RedisServer, open_redis: Callable[..., Any]) -> None:
+    first = open_redis()
+    say(first, "1")
+    write(first)
+    with pytest.raises(SettingsError, match="another process keeps its messages in this Redis"):
+        open_redis()
+    redis.ask("HSET", "{hazoom}:about", "beat_s", "1")  # as if nothing had been heard of it for long
+    second = open_redis()
+    say(first, "of the first")
+    with pytest.raises(LogUnavailable):
+        write(first)
+    first.reopen()
+    assert "another process" in first.problem
+    say(second, "2")
+    write(second)
+    assert texts(second) == ["1", "2"]
+
+
+def test_what_does_not_fit_into_memory_is_looked_up(
+    open_redis: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = open_redis()
+    entries = [say(log, str(number), client_id=str(number)) for number in range(20)]
+    write(log)
+    log.close()
+    monkeypatch.setattr(resent, "KNOWN_LIMIT_COUNT", 10)
+    monkeypatch.setattr("hazoom_ws.message_log.redis.store.KNOWN_LIMIT_COUNT", 10)
+    log = open_redis()
+    assert log.find_resent("a", "Ann", "3") == entries[3]
+    assert log.find_resent("a", "Ann", "20") is None
+
+
+def test_rooms_are_trimmed_and_who_was_away_for_longer_is_told(open_redis: Callable[..., Any]) -> None:
+    log = open_redis(history_room_limit_count=5)
+    entries = []
+    for number in range(12):
+        entries.append(say(log, str(number)))
+        write(log)
+    for _ in range(2):
+        assert texts(log) == [str(number) for number in range(7, 12)]
+        assert log.read("a", after=entries[3].seq, limit=50, newest=True).gap is True
+        assert log.read("a", after=entries[6].seq, limit=50, newest=True).gap is False
+        log.close()
+        log = open_redis(history_room_limit_count=5)
+    log.close()
+    log = open_redis(history_room_limit_count=2)  # a bound that was lowered
+    while log.is_untidy:
+        log.tidy()
+    assert texts(log) == ["10", "11"]
+
+
+def test_each_message_is_published_with_the_one_before(redis: RedisServer, open_redis: Callable[..., Any]) -> None:
+    """So that who listens sees a gap."""
+    log = open_redis()
+    with socket.create_connection(("127.0.0.1", redis.port), timeout=20) as listener:
+        listener.sendall(f"AUTH '{PASSWORD}'\r\nSUBSCRIBE {{hazoom}}:room:a\r\n".encode())
+        lines = listener.makefile("rb")
+        while b":1" not in lines.readline():
+            pass
+        entries = [say(log, "1"), say(log, "2")]
+        write(log)
+        published = [[lines.readline() for _ in range(7)][-1] for _ in entries]
+    assert [each.split(b" ", 1)[0] for each in published] == [b"0", str(entries[0].seq).encode()]
+    assert b'"message":"2"' in published[1]
+
+
+def test_a_redis_that_must_not_be_used_is_refused_and_no_password_shown(
+    redis: RedisServer, open_redis: Callable[..., Any]
+) -> None:
+    nowhere = free_port()
+    refused = [
+        ({}, "maxmemory-policy allkeys-lru"),
+        ({"log_url": f"redis://127.0.0.1:{redis.port}/0"}, "wants a password, or another one"),
+        ({"log_url": f"redis://:secret@127.0.0.1:{redis.port}/0"}, "wants a password, or another one"),
+        ({"log_url": f"redis://:secret@127.0.0.1:{nowhere}/0"}, "Redis cannot be reached"),
+        ({"log_url": f"redis://:secret@127.0.0.1:{redis.port}/0?ssl_nonsense=1"}, "not what Redis' URLs are like"),
+    ]
+    redis.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    try:
+        for options, expected in refused:
+            with pytest.raises(SettingsError, match=expected) as caught:
+                open_redis(**options)
+            assert "secret" not in str(caught.value)
+            assert PASSWORD not in str(caught.value)
+    finally:
+        redis.ask("CONFIG", "SET", "maxmemory-policy", "noeviction")
+
+
+def test_a_database_of_a_redis_is_a_log_of_its_own(databases: Databases, tmp_path: Path) -> None:
+    one, other = (Patient(open_log(Settings(log_url=databases.next_url()), tmp_path)) for _ in range(2))
+    say(one, "1")
+    write(one)
+    assert texts(other) == []
+    for log in (one, other):
+        log.close()
