@@ -244,6 +244,29 @@ def test_the_keyboard_writes_indents_and_leaves_the_text(pair: tuple[Page, Page]
     expect(ann.get_by_role("button", name="Menu", exact=True)).to_be_focused()
 
 
+def ask_to_write(window: Page, question: str) -> None:
+    window.locator("[popovertarget=menu]").click()
+    button(window, "Ask the AI to write here …").click()
+    field(window, "What is it to write?").fill(question)
+    button(window, "Ask").click()
+
+
+@in_one_mode
+def test_the_ai_writes_into_the_text_of_everybody_until_it_is_stopped(pair: tuple[Page, Page]) -> None:
+    ann, bob = pair
+    ann.keyboard.type("Summary: ")
+    ask_to_write(ann, "hello")
+    expect(text(bob)).to_contain_text("hello")
+    expect(button(ann, "Stop the AI")).to_be_hidden()
+    ask_to_write(ann, "word " * 1000)
+    expect(bob.locator(".peer-caret bdi", has_text="Assistant")).to_be_attached()
+    button(ann, "Stop the AI").click()
+    expect(button(ann, "Stop the AI")).to_be_hidden()
+    expect(bob.locator(".peer-caret bdi", has_text="Assistant")).to_have_count(0)
+    expect(ann.locator("#problem")).to_be_hidden()
+    assert text(bob).inner_text().count("word") < 1000
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @in_one_mode
 def test_axe_finds_nothing_to_complain_about(pair: tuple[Page, Page], open_window: OpenWindow, scheme: str) -> None:
@@ -252,11 +275,11 @@ def test_axe_finds_nothing_to_complain_about(pair: tuple[Page, Page], open_windo
     for options in ({}, PHONE):
         window = expect_open(open_window(ann.url, color_scheme=scheme, **options))
         expect(window.locator(".peer-caret").first).to_be_visible()
-        for opener in (None, "#people-button", "[popovertarget=menu]"):
+        for opener in (None, "#people-button", "[popovertarget=menu]", "#ask"):
             if opener:
                 window.locator(opener).click()
             expect_axe_is_content(window, f"{scheme} {opener}")
-        window.keyboard.press("Escape")
+        button(window, "Cancel").click()
         text(window).focus()
         window.keyboard.press("Control+f")
         expect(window.locator(".cm-search")).to_be_visible()

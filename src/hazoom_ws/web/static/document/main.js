@@ -3,6 +3,7 @@
 import { storedName } from "../identity.js";
 import { Connection } from "../room_connection.js";
 import { announce, download, element, listenToPanels, showPeople, showProblem, showRoom, showState } from "../room_page.js";
+import { Assistant } from "./assistant.js";
 import { createEditor } from "./editor.js";
 import { SharedText } from "./shared_text.js";
 
@@ -19,6 +20,8 @@ const connection = new Connection(new URLSearchParams(location.search).get("room
   onNews: announce,
 });
 
+const assistant = new Assistant(connection, { onWriting: showWriting, onProblem: showProblem });
+
 function showEditor() {
   element("loading").hidden = true;
   const editor = createEditor(element("editor"), shared);
@@ -28,6 +31,11 @@ function showEditor() {
 function refuse(text) {
   showState("refused");
   showProblem(text);
+}
+
+function showWriting(isWriting) {
+  element("stop").hidden = !isWriting;
+  element("ask").disabled = isWriting;
 }
 
 function showSteps() {
@@ -42,7 +50,18 @@ element("save").addEventListener("click", () => {
   download(new Blob([shared.text.toString()], { type: "text/plain" }), connection.room ?? "document", "md");
   element("menu").hidePopover?.();
 });
+element("ask").addEventListener("click", () => {
+  element("menu").hidePopover?.();
+  element("asking").showModal();
+});
+element("cancel-asking").addEventListener("click", () => element("asking").close());
+element("asking-form").addEventListener("submit", () => {
+  assistant.ask(element("question").value);
+  element("question").value = "";
+});
+element("stop").addEventListener("click", () => assistant.stop());
 listenToPanels((name) => {
+  assistant.forget();
   shared.leave();
   connection.rename(name);
 });
