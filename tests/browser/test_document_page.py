@@ -1,5 +1,7 @@
 """The document page as people use it: several write at once, through drops, with the keyboard, on a phone."""
 
+import re
+
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
@@ -7,6 +9,7 @@ from chat_windows import (
     CONNECTION_FAILURE,
     PHONE,
     OpenWindow,
+    StartServer,
     button,
     expect_axe_is_content,
     expect_state,
@@ -15,7 +18,7 @@ from chat_windows import (
     join,
     stored,
 )
-from servers import Hazoom, unique
+from servers import Hazoom, django_runserver, unique, wait_until
 from tcp_proxy import tcp_proxy
 
 # Clients of y-socket.io that say of themselves what no editor would, and one whose cursor is in the text.
@@ -251,20 +254,30 @@ def ask_to_write(window: Page, question: str) -> None:
     button(window, "Ask").click()
 
 
-@in_one_mode
-def test_the_ai_writes_into_the_text_of_everybody_until_it_is_stopped(pair: tuple[Page, Page]) -> None:
-    ann, bob = pair
-    ann.keyboard.type("Summary: ")
-    ask_to_write(ann, "hello")
-    expect(text(bob)).to_contain_text("hello")
-    expect(button(ann, "Stop the AI")).to_be_hidden()
-    ask_to_write(ann, "word " * 1000)
-    expect(bob.locator(".peer-caret bdi", has_text="Assistant")).to_be_attached()
-    button(ann, "Stop the AI").click()
-    expect(button(ann, "Stop the AI")).to_be_hidden()
-    expect(bob.locator(".peer-caret bdi", has_text="Assistant")).to_have_count(0)
-    expect(ann.locator("#problem")).to_be_hidden()
-    assert text(bob).inner_text().count("word") < 1000
+def test_the_ai_writes_into_the_text_of_everybody_until_it_is_stopped(
+    start_server: StartServer, open_window: OpenWindow
+) -> None:
+    with django_runserver() as backend:
+        server = start_server(llm_url=backend.url)
+        ann, bob = (
+            expect_open(open_window(document(server.url, "team"), prepare=stored(name=name))) for name in ("Ann", "Bob")
+        )
+        ann.bring_to_front()
+        text(ann).focus()
+        ann.keyboard.type("Summary: ")
+        expect_lines(bob, "Summary: ")
+        question = f"do:endless {unique('stream')}"
+        ask_to_write(ann, question)
+        for window in (ann, bob):
+            expect(window.locator(".peer-caret bdi", has_text="Assistant")).to_be_attached()
+        expect(button(bob, "Stop the AI")).to_be_hidden()
+        button(ann, "Stop the AI").click()
+        expect(button(ann, "Stop the AI")).to_be_hidden()
+        wait_until(lambda: question not in backend.open_streams(), "Django's stream is closed")
+        for window in (ann, bob):
+            expect(window.locator(".peer-caret bdi", has_text="Assistant")).to_have_count(0)
+            expect(window.locator("#problem")).to_be_hidden()
+            expect(lines(window).first).to_have_text(re.compile("^Summary: ."))
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
