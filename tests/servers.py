@@ -6,6 +6,7 @@ broken; nothing here depends on how fast the machine is. What a child process lo
 
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -17,7 +18,8 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -73,10 +75,20 @@ def unique(name: str) -> str:
     return f"{name}-{uuid.uuid4().hex[:8]}"
 
 
+# Below those that systems give to whoever asks for any: so nobody takes a port between this and who will listen on it. Of
+# tests that run side by side each process has its own.
+_PORTS = range(20_000 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 16, 32_000, 16)
+_next_ports = cycle(_PORTS)
+for _ in range(random.randrange(len(_PORTS))):  # another run may be under way
+    next(_next_ports)
+
+
 def free_port() -> int:
     """Return a port that nothing listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
+    for port in islice(_next_ports, len(_PORTS)):
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("no port is free")
 
 
 def program(variable: str, *names: str) -> str:

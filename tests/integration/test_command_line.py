@@ -87,8 +87,8 @@ def test_a_file_of_messages_where_none_can_be_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     line = refused("--port", 0, HAZOOM_LOG_URL=f"sqlite:///{tmp_path}/file/messages.sqlite3")
     assert "log_url: cannot use" in line
-    for url in ("redis://x", "sqlite:///", "messages.sqlite3"):
-        assert "it is memory:// or sqlite:///" in refused("--port", 0, HAZOOM_LOG_URL=url)
+    for url in ("postgres://x", "sqlite:///", "messages.sqlite3"):
+        assert "it is memory://, sqlite:/// and the path of a file, or redis://" in refused("--port", 0, HAZOOM_LOG_URL=url)
 
 
 def test_a_host_that_is_not_ours_is_named() -> None:
