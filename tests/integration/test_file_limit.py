@@ -7,7 +7,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import psutil
-import pytest
 import requests
 
 from hostile_http import HEALTH
@@ -50,10 +49,16 @@ def test_the_table_of_files_has_its_size_from_the_start(async_mode: str) -> None
         assert slots >= min(soft, 65_536)
 
 
-@pytest.mark.parametrize("said", [b"", HEALTH], ids=["silent", "answered and kept"])
-def test_without_files_who_is_connected_is_served_and_who_comes_later_too(
-    async_mode: str, client: OfficialClient, said: bytes
-) -> None:
+def test_without_files_who_is_connected_is_served_and_who_comes_later_too(async_mode: str, client: OfficialClient) -> None:
+    expect_service_in_a_crowd(async_mode, client, b"")
+
+
+def test_a_crowd_that_was_answered_and_is_kept_keeps_nobody_out(client: OfficialClient) -> None:
+    """With threads no connection is kept after its answer."""
+    expect_service_in_a_crowd("eventlet", client, HEALTH)
+
+
+def expect_service_in_a_crowd(async_mode: str, client: OfficialClient, said: bytes) -> None:
     with hazoom(async_mode=async_mode) as server, ExitStack() as crowd:
         ann = client.connect(server.url)
         ann.wait_for("upgrade")  # as long as it polls, each request needs a file of its own
