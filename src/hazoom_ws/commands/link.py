@@ -155,9 +155,8 @@ class Link:
         """Yield what comes, as (event, payload), until the connection ends."""
         while True:
             try:
-                event, payload = self._events.get(
-                    timeout=_LOOK_INTERVAL_S
-                )  # without a time-out Windows lets nobody interrupt it
+                # Without a time-out Windows lets nobody interrupt it.
+                event, payload = self._events.get(timeout=_LOOK_INTERVAL_S)
             except queue.Empty:
                 continue
             if event == "":

@@ -171,9 +171,4 @@ class Loading:
 
 
 def _told(error: BaseException) -> HazoomError:
-    if isinstance(error, HazoomError):
-        return error
-    try:
-        raise error
-    except Exception:
-        return logged("loading what an event needs")
+    return error if isinstance(error, HazoomError) else logged("loading what an event needs", error)

@@ -67,8 +67,8 @@ def refusal(error: HazoomError, event: str, note_refusal: NoteRefusal) -> dict[s
     return {"ok": False, "error": report_of(error, event)}
 
 
-def logged(what: str) -> Internal:
-    """Log the exception that is being handled, once, and return the error that refers to it."""
+def logged(what: str, cause: BaseException | None = None) -> Internal:
+    """Log an exception, by default the one that is being handled, once; return the error that refers to it."""
     error = Internal(secrets.token_hex(4))
-    logger.exception("%s failed, reference %s", what, error.reference)
+    logger.error("%s failed, reference %s", what, error.reference, exc_info=cause or True)
     return error

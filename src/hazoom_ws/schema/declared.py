@@ -116,8 +116,8 @@ def _returned(method: Callable[..., Any]) -> Any:
     """Return the annotation of what a handler returns, `Any` if there is none that can be read."""
     try:
         return get_type_hints(method).get("return", Any)
-    except Exception:
-        return Any  # whatever it is, it is no name that is known here: only where the class was made, or to type checkers
+    except (NameError, AttributeError, TypeError, SyntaxError):
+        return Any  # it is no name that is known here: only where the class was made, or to type checkers
 
 
 def _acknowledgement(annotation: Any, *, may_have_seq: bool) -> Acknowledgement:

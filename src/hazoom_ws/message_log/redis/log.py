@@ -69,9 +69,8 @@ from hazoom_ws.settings import Settings, SettingsError
 logger = logging.getLogger(__name__)
 
 _OLDER_SHARE = 2  # of the bound of messages in memory, what is read from Redis may have this part
-_MARK_STEP = (
-    10_000_000  # numbers given to what is not kept, such as tokens, stay below a mark that is: see `marks` of a file
-)
+# Numbers given to what is not kept, such as tokens, stay below a mark that is: see `marks` of a file.
+_MARK_STEP = 10_000_000
 _PROBE_INTERVAL_S = 1.0
 _RESTORED_AT_ONCE_COUNT = 500
 

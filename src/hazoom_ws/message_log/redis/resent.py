@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 from hazoom_ws.message_log.contract import NotLoaded
 
 KNOWN_LIMIT_COUNT = 250_000  # 100 bytes each
+_FOUND_LIMIT_COUNT = 1000
 
 F = TypeVar("F")
 
@@ -56,6 +57,3 @@ class Resent(Generic[F]):
             return take
 
         raise NotLoaded(load)
-
-
-_FOUND_LIMIT_COUNT = 1000

@@ -43,7 +43,11 @@ local function trim(room, stream, limit_count, limit_bytes)
   return up_to, freed
 end
 
-local function note_trimmed(room, up_to, freed)
+-- Nothing happens if ``up_to`` is nil; else it is told in ``trimmed`` too.
+local function note_trimmed(trimmed, room, up_to, freed)
+  if not up_to then return end
+  trimmed[#trimmed + 1] = room
+  trimmed[#trimmed + 1] = up_to
   redis.call('HINCRBY', prefix .. 'sizes', room, string.format('%.0f', -freed))
   redis.call('HSET', prefix .. 'trimmed', room, up_to)
   local highest = redis.call('HGET', about, 'trimmed_seq')
@@ -101,12 +105,7 @@ for _, message in ipairs(messages) do
   local count = redis.call('XLEN', stream)
   if count == 1 then redis.call('ZADD', prefix .. 'oldest', timestamp, room) end
   if count > limit_count or bytes > limit_bytes then
-    local up_to, freed = trim(room, stream, limit_count, limit_bytes)
-    if up_to then
-      note_trimmed(room, up_to, freed)
-      trimmed[#trimmed + 1] = room
-      trimmed[#trimmed + 1] = up_to
-    end
+    note_trimmed(trimmed, room, trim(room, stream, limit_count, limit_bytes))
   end
   remember(digest, seq, timestamp)
   redis.call('PUBLISH', prefix .. 'room:' .. room, (redis.call('HGET', newest, room) or '0') .. ' ' .. text)
@@ -194,12 +193,7 @@ TRIM_ROOMS = (
 local trimmed = {}
 for place = 4, #ARGV do
   local room = ARGV[place]
-  local up_to, freed = trim(room, prefix .. 'messages:' .. room, tonumber(ARGV[2]), tonumber(ARGV[3]))
-  if up_to then
-    note_trimmed(room, up_to, freed)
-    trimmed[#trimmed + 1] = room
-    trimmed[#trimmed + 1] = up_to
-  end
+  note_trimmed(trimmed, room, trim(room, prefix .. 'messages:' .. room, tonumber(ARGV[2]), tonumber(ARGV[3])))
 end
 return trimmed
 """
@@ -227,11 +221,7 @@ for _, room in ipairs(rooms) do
     redis.call('XDEL', stream, entry[1])
     up_to, freed = seq, freed + tonumber(size)
   end
-  if up_to then
-    note_trimmed(room, up_to, freed)
-    answer[#answer + 1] = room
-    answer[#answer + 1] = up_to
-  end
+  note_trimmed(answer, room, up_to, freed)
   if oldest then redis.call('ZADD', prefix .. 'oldest', string.format('%.3f', oldest), room)
   elseif redis.call('XLEN', stream) > 0 then answer[1] = 1
   else

@@ -259,7 +259,7 @@ class Store:
 
     def sessions(self) -> Iterator[tuple[str, StoredSession]]:
         """Yield the sessions that are kept, by key, each with all that has changed in it."""
-        changed = {key for (key,) in ((key,) for key in self._server.command("SMEMBERS", f"{PREFIX}changed"))}
+        changed = set(self._server.command("SMEMBERS", f"{PREFIX}changed"))
         for key, whole in self._scan(f"{PREFIX}sessions"):
             session = decode_session(whole)
             if key in changed:
