@@ -18,7 +18,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -75,19 +75,30 @@ def unique(name: str) -> str:
     return f"{name}-{uuid.uuid4().hex[:8]}"
 
 
-# Below those that systems give to whoever asks for any: so nobody takes a port between this and who will listen on it. Of
-# tests that run side by side each process has its own.
-_PORTS = range(20_000 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 16, 32_000, 16)
+# Below those that systems give to whoever asks for any (from 16,000 on in some containers).
+_PORTS = range(10_000, 16_000)
 _next_ports = cycle(_PORTS)
-for _ in range(random.randrange(len(_PORTS))):  # another run may be under way
+for _ in range(random.randrange(len(_PORTS))):  # others may look for one too
     next(_next_ports)
+_held: list[socket.socket] = []
 
 
 def free_port() -> int:
-    """Return a port that nothing listens on."""
+    """Return a port that nothing listens on, and that is given to nobody else while the tests run."""
     for port in islice(_next_ports, len(_PORTS)):
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+        holder = socket.socket()
+        try:
+            holder.bind(("127.0.0.1", port))
+        except OSError:
+            holder.close()
+            continue
+        if sys.platform != "linux":
+            holder.close()
             return port
+        # Linux lets others listen on a port that is held so, and gives it to no connection that wants any.
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _held.append(holder)
+        return port
     raise AssertionError("no port is free")
 
 

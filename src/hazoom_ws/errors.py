@@ -205,6 +205,13 @@ class Forbidden(HazoomError):
         super().__init__(f"{what} is not yours")
 
 
+class SessionGoesOn(Forbidden):
+    """A session that goes on over a connection which its client has opened later."""
+
+    def __init__(self) -> None:
+        super().__init__("this session, which goes on over another connection,")
+
+
 class NotAllowed(HazoomError):
     """What somebody has no right to, whether there is anything or not."""
 

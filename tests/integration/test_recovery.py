@@ -203,6 +203,22 @@ def test_a_connection_that_is_closed_is_no_goodbye(server: Hazoom, goodbye: list
     assert json.loads(status.removeprefix("42"))[1]["recovered"] is may_return
 
 
+def test_what_a_cut_connection_said_is_read_too_late_to_end_the_next_one(server: Hazoom) -> None:
+    """Of what lies in two sockets the newer may be read first; the client that came back was sent away for good."""
+    first = Polling(server.url)
+    first.send('40{"recover":true}')
+    pid = json.loads(first.poll().packets[0].removeprefix("40"))["pid"]
+    back = f'40{{"recover":true,"pid":"{pid}","offset":"0"}}'
+    cut, living = Polling(server.url), Polling(server.url)
+    living.send(back)
+    assert json.loads(living.poll().packets[1].removeprefix("42"))[1]["recovered"] is True
+    cut.send(back)
+    [refusal] = cut.poll().packets
+    assert json.loads(refusal.removeprefix("44"))["data"]["code"] == "forbidden"
+    living.send('420["get_rooms"]')
+    assert living.poll().packets[-1].startswith('430[{"ok":true')
+
+
 @pytest.mark.parametrize(
     "session", [{"pid": 1, "offset": {}}, {"pid": "unknown", "offset": "x"}, {"pid": "", "offset": "9" * 40}]
 )

@@ -61,6 +61,7 @@ class Account:
         "identity",
         "is_closed",
         "is_limited",
+        "opened_at_s",
         "refusals_count",
         "takes_offsets",
         "trace",
@@ -90,6 +91,7 @@ class Account:
         self.credentials = credentials
         self.identity: Identity | None = None
         self.is_closed = False
+        self.opened_at_s = clock()
         self._unidentified = NOTHING if settings.auth in {"jwt", "url"} else EVERYTHING
         self.asking: deque[Callable[[], None]] | None = None
         self.vouched: object = None

@@ -5,6 +5,7 @@ given to ``deliver`` in the order in which they became true; it does not know ho
 is made within a turn (`hazoom_ws.delivery.turns`).
 """
 
+import math
 import secrets
 from collections import Counter
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from hazoom_ws.chat.replay import catch_up, missing_of
 from hazoom_ws.chat.rights import EVERYTHING, Rights
 from hazoom_ws.chat.rooms import DUE_AT_ONCE, Rooms
 from hazoom_ws.chat.typing import TypingIndicators, TypingKey
-from hazoom_ws.errors import NotAllowed, NotInRoom
+from hazoom_ws.errors import NotAllowed, NotInRoom, SessionGoesOn
 from hazoom_ws.events.base import FinishReason
 from hazoom_ws.events.connecting import Bye
 from hazoom_ws.events.rooms import HistoryPage, NewMessage, RoomJoined, RoomLeft
@@ -147,16 +148,21 @@ class Hub:
         *,
         user: User | None = None,
         rights: Rights = EVERYTHING,
+        opened_at_s: float = math.inf,
     ) -> Connection | None:
         """Admit a connection of a client that has dropped, as who and where it was; None if that cannot be.
 
         It is back in the rooms that it still may enter. ``user``: who it is known to be. A pid is good for its user only,
-        and ends another connection that still holds it.
+        and ends another connection that still holds it. Raises `SessionGoesOn` if that was opened after ``opened_at_s``, by
+        the same clock as this one: what a connection said that was cut may be read later than what its client's next one
+        says.
         """
         session = self.recoverable.find(pid)
         if session is None or not is_same(session.user, user, user_name):
             self.recoveries["lost"] += 1
             return None
+        if session.connection is not None and session.connection.opened_at_s > opened_at_s:
+            raise SessionGoesOn
         self.recoveries["recovered"] += 1
         if session.connection is not None:
             self.deliver(Close(session.connection.id, Bye(reason="replaced", reconnect=False)))

@@ -1,5 +1,6 @@
 """Users and their connections, and who is typing until when. Pure bookkeeping; the clock is an argument."""
 
+import math
 import secrets
 import string
 from collections.abc import Collection
@@ -78,6 +79,7 @@ class Connection:
         "id",
         "is_open",
         "lost_answers",
+        "opened_at_s",
         "pid",
         "recovery_key",
         "rights",
@@ -99,6 +101,7 @@ class Connection:
         self.died_answers: dict[str, str] = {}  # those that a restart ended, of its rooms too, and that it has not heard of
         self.lost_answers: dict[str, str] | None = None  # all that are kept nowhere; None until it is known
         self.is_open = True
+        self.opened_at_s = math.inf  # by a monotonic clock: of its client's connections the newest is the one that lives
         self.pid: str | None = None  # the secret with which its client can come back
         self.guest_key = ""  # what makes its client the same guest again; "" for who is none
         self.recovery_key = ""  # what its session is kept under; "" if its client cannot come back

@@ -24,7 +24,7 @@ from hazoom_ws.chat.identity import named_user
 from hazoom_ws.chat.presence import Connection
 from hazoom_ws.delivery.client_sets import ClientSet
 from hazoom_ws.delivery.effects import Later, Reply
-from hazoom_ws.errors import BadPayload, Forbidden, HazoomError, RateLimited, UnknownEvent
+from hazoom_ws.errors import BadPayload, HazoomError, RateLimited, SessionGoesOn, UnknownEvent
 from hazoom_ws.events.base import ClientPayload, ServerEvent
 from hazoom_ws.events.connecting import Auth, ServerInfo, Status, limits_of, offset_in
 from hazoom_ws.events.parsing import parse
@@ -217,7 +217,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
             parts.delivery.open(clients)
             parts.answers.arrived(clients.connection.user)
         elif not clients.connection.is_open:
-            raise Forbidden("this session, which goes on over another connection,")
+            raise SessionGoesOn
         is_recoverable = identity.is_recoverable(takes_offsets=account.takes_offsets)
         is_back = is_recoverable and identity.pid is not None and identity.pid == clients.connection.pid
         # Once for each namespace and connection: to replay costs far more than to ask for it.
@@ -272,7 +272,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
     def _connection_for(self, connection_id: str, identity: Auth, account: Account) -> Connection:
         """Return a new connection, of the user that the session has had before, if it has: limits would start anew.
 
-        Raises `TooManyConnections`.
+        Raises `TooManyConnections` and `SessionGoesOn`.
         """
         hub, user_name, rights = self.parts.hub, identity.user_name, account.rights
         if account.identity is not None:
@@ -282,7 +282,11 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
         user = account.user
         may_return = identity.is_recoverable(takes_offsets=account.takes_offsets)
         pid = identity.pid if isinstance(identity.pid, str) else ""
-        connection = hub.recover(connection_id, pid, user_name, user=user, rights=rights) if may_return and pid else None
+        connection = None
+        if may_return and pid:
+            connection = hub.recover(
+                connection_id, pid, user_name, user=user, rights=rights, opened_at_s=account.opened_at_s
+            )
         if connection is None:
             guest_key = "" if identity.guest_key is UNSET else identity.guest_key
             connection = hub.connect(
@@ -291,6 +295,7 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
         if account.user is None:
             account.set_user(connection.user)  # a guest
         connection.address, connection.trace = account.address, account.trace
+        connection.opened_at_s = account.opened_at_s
         connection.client = account.client = account.client or connection.client  # the log may have named it already
         return connection
 
