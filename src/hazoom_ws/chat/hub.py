@@ -22,7 +22,7 @@ from hazoom_ws.chat.replay import catch_up, missing_of
 from hazoom_ws.chat.rights import EVERYTHING, Rights
 from hazoom_ws.chat.rooms import DUE_AT_ONCE, Rooms
 from hazoom_ws.chat.typing import TypingIndicators, TypingKey
-from hazoom_ws.errors import NotAllowed, NotInRoom, SessionGoesOn
+from hazoom_ws.errors import LogUnavailable, NotAllowed, NotInRoom, SessionGoesOn
 from hazoom_ws.events.base import FinishReason
 from hazoom_ws.events.connecting import Bye
 from hazoom_ws.events.rooms import HistoryPage, NewMessage, RoomJoined, RoomLeft
@@ -188,12 +188,22 @@ class Hub:
         return lost
 
     def missing_of(self, pid: str, offset: int) -> NotLoaded | None:
-        """Return what has to be loaded before `catch_up` for a client that will come back with a pid; None if nothing."""
-        session = self.recoverable.find(pid)
-        if session is None:
+        """Return what has to be loaded before a client comes, or comes back with a ``pid``; None if nothing.
+
+        It is for `catch_up` too. There may be more when that is loaded.
+        """
+        session = self.recoverable.find(pid) if pid else None
+        default_room = self._settings.default_room
+        rooms = [default_room] if default_room else []
+        if session is not None:
+            rooms = session.unpacked_rooms()[: self._settings.rooms_per_connection_limit]
+        try:
+            self._log.follow(rooms)
+        except NotLoaded as missing:
+            return missing
+        except LogUnavailable:
             return None
-        rooms = session.unpacked_rooms()[: self._settings.rooms_per_connection_limit]
-        return missing_of(self._log, rooms, max(session.since, offset))
+        return None if session is None else missing_of(self._log, rooms, max(session.since, offset))
 
     def catch_up(self, connection: Connection, offset: int) -> list[Numbered]:
         """Return what was said and set in a recovered client's rooms after ``offset``, each with its offset.
@@ -241,6 +251,7 @@ class Hub:
         `TooManyRooms`, `LogUnavailable`.
         """
         self.require_right(connection, room)
+        self._log.follow([room])
         page = Page([], more=history > 0, gap=False)
         if limit_bytes:
             page = self._log.read(room, after=since, limit=history, newest=True, limit_bytes=limit_bytes)

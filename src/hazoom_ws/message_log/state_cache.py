@@ -17,7 +17,14 @@ from typing import NamedTuple, Protocol
 from msgspec import UNSET, UnsetType
 
 from hazoom_ws.message_log.contract import ResentKey, resent_key
-from hazoom_ws.message_log.room_state import DELETED_KEPT_COUNT, RoomState, StateChange, StateSize, StateValue
+from hazoom_ws.message_log.room_state import (
+    DELETED_KEPT_COUNT,
+    NO_CONDITIONS,
+    RoomState,
+    StateChange,
+    StateSize,
+    StateValue,
+)
 
 _SLACK_COUNT = 250  # deleted keys: trimming many at a time goes faster
 _ROOM_BYTES, _VALUE_BYTES = 600, 250  # what they take beside names, keys and values, about
@@ -75,6 +82,11 @@ class _Room:
     def newest_seq(self) -> int:
         """The number of the newest change that is known here, 0 if there is none."""
         return next(reversed(self.values.values())).seq if self.values else 0
+
+    def is_older(self, key: str, seq: int) -> bool:
+        """Return whether a key has nothing that was set later than ``seq``, or then."""
+        there = self.values.get(key)
+        return there is None or there.seq < seq
 
     def put(self, key: str, entry: StateValue) -> StateValue | None:
         """Give a key what it has last; return what it had."""
@@ -137,10 +149,12 @@ class StateCache:
         forgotten_seq: int = 0,
         file: StateFile | None = None,
         is_kept_at_once: bool = False,
+        is_applied_when_kept: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """What was deleted up to ``forgotten_seq`` is unknown. ``is_kept_at_once``: nothing is to be written.
 
+        ``is_applied_when_kept``: what is set is not here before `apply` says so, since others may set something meanwhile.
         Of a ``file``, rooms leave memory that were not used for ten minutes by the ``clock``.
         """
         self._numbers = numbers
@@ -148,11 +162,14 @@ class StateCache:
         self._forgotten_seq = forgotten_seq
         self._file = file
         self._is_kept_at_once = is_kept_at_once
+        self._is_applied_when_kept = is_applied_when_kept
+        self.conditions: dict[int, dict[str, int]] = {}  # of what is pending and is set only if keys are as they were seen
         self._clock = clock
         self._held_bytes = 0
         self._rooms: OrderedDict[str, _Room] = OrderedDict()  # the one that was used last is the last
         self._is_stale = False
         self.pending: list[StateChange] = []
+        self.said_total = 0  # what was set, where it is here only when it is kept
         self._replaced: dict[int, dict[str, StateValue | None]] = {}  # by changes that are not known to be written
         # Changes that are not known to be in the file's table, in their order: all of them, and by room.
         self._unfiled: deque[StateChange] = deque()
@@ -172,6 +189,7 @@ class StateCache:
         timestamp: float,
         client_id: str | UnsetType = UNSET,
         sender: str | UnsetType = UNSET,
+        if_seq: Mapping[str, int] = NO_CONDITIONS,
     ) -> StateChange:
         if self._file is not None:
             self._file.check()
@@ -186,6 +204,12 @@ class StateCache:
             None if client_id is UNSET else client_id,
             None if sender is UNSET else sender,
         )
+        if self._is_applied_when_kept:
+            self.pending.append(change)
+            self.said_total += 1
+            if if_seq:
+                self.conditions[change.seq] = dict(if_seq)
+            return change
         held_before_bytes = cached.held_bytes
         replaced = {key: cached.put(key, StateValue(value, change.seq, user)) for key, value in change.values.items()}
         if client_id is not UNSET:
@@ -243,13 +267,36 @@ class StateCache:
         pending, self.pending = self.pending, []
         return pending
 
-    def replaced_by(self, changes: Iterable[StateChange]) -> dict[tuple[str, str], StateValue | None]:
-        """Return by room and key what was there before these changes, which are not known to be written."""
-        before: dict[tuple[str, str], StateValue | None] = {}
-        for change in changes:
-            for key, earlier in self._replaced.get(change.seq, {}).items():
-                before.setdefault((change.room, key), earlier)
-        return before
+    def apply(self, change: StateChange) -> bool:
+        """Let a change be here that is kept now; return whether any of it is news."""
+        self._unfiled.append(change)
+        self._unfiled_of.setdefault(change.room, deque()).append(change)
+        cached = self._rooms.get(change.room)
+        if cached is None or self._is_stale:
+            return True
+        held_before_bytes = cached.held_bytes
+        newer = {key: value for key, value in change.values.items() if cached.is_older(key, change.seq)}
+        for key, value in newer.items():
+            cached.put(key, StateValue(value, change.seq, change.user))
+        cached.forget_deleted(change.seq)
+        self._held_bytes += cached.held_bytes - held_before_bytes
+        self._let_go()
+        return bool(newer)
+
+    def loaded_rooms(self) -> list[str]:
+        """Return the rooms that are here. In any thread."""
+        return list(self._rooms)
+
+    def newest_seq(self, room: str) -> int:
+        """Return the number of the newest change of a room that is here."""
+        cached = self._rooms.get(room)
+        return 0 if cached is None else max(cached.newest_seq, cached.forgotten_seq)
+
+    def forget_room(self, room: str) -> None:
+        """Load a room again before it is used: nothing more is heard of what is set there."""
+        cached = self._rooms.pop(room, None)
+        if cached is not None:
+            self._held_bytes -= cached.held_bytes
 
     def settle(self, written_seq: int, filed_seq: int) -> None:
         """Learn up to where changes are written, and up to where they are in the file's table."""
@@ -362,7 +409,8 @@ class StateCache:
         # What a thread has filed meanwhile is said again, up to the newest: nothing older comes after it.
         for change in self._unfiled_of.get(name, ()):
             for key, value in change.values.items():
-                room.put(key, StateValue(value, change.seq, change.user))
+                if room.is_older(key, change.seq):
+                    room.put(key, StateValue(value, change.seq, change.user))
         room.values = dict(sorted(room.values.items(), key=lambda item: item[1].seq))
         return room
 
