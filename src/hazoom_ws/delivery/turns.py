@@ -107,7 +107,7 @@ class Turns(ABC):
         """Queue ``effect`` until all is kept that was said so far, or could not be. Call it within a turn."""
         self._commit.hold(effect)
 
-    def when_kept(self, call: Callable[[], object]) -> None:
+    def when_kept(self, call: Callable[[], None]) -> None:
         """Call when all that was said so far has its number: at once, but where other processes may say something."""
         if self._is_shared:
             self._commit.hold(Later(lambda _: call()))

@@ -49,7 +49,7 @@ class Answers:
         turn: Callable[[], AbstractContextManager[Any]],
         keeps_up: Callable[[str | UnsetType, Iterable[Connection]], bool],
         wake: Callable[[], None],
-        after_kept: Callable[[Callable[[], object]], object] = lambda call: call(),
+        after_kept: Callable[[Callable[[], None]], object] = lambda call: call(),
         open_writer: Callable[[Writing], Writer],
     ) -> None:
         """``keeps_up(room, connections)`` returns whether any of those who get an answer keeps up.
