@@ -26,7 +26,7 @@ from hazoom_ws.delivery.client_sets import ClientSet
 from hazoom_ws.delivery.effects import Later, Reply
 from hazoom_ws.errors import BadPayload, HazoomError, RateLimited, SessionGoesOn, UnknownEvent
 from hazoom_ws.events.base import ClientPayload, ServerEvent
-from hazoom_ws.events.connecting import Auth, ServerInfo, Status, limits_of, offset_in
+from hazoom_ws.events.connecting import Auth, ServerInfo, Status, limits_of, numbered_by, offset_in
 from hazoom_ws.events.parsing import parse
 from hazoom_ws.events.refusals import ErrorReport, report_of
 from hazoom_ws.events.rooms import NewMessage
@@ -250,8 +250,9 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
         if has_recovered:
             offset = max(parts.hub.recoverable.since(connection), offset_in(offset_said) or 0)
             replayed = self._served(parts.hub.catch_up(connection, offset)) if self._replays else []
+            is_own = numbered_by(offset_said) == parts.delivery.process
             for feature in self._greeting:
-                replayed = feature.catch_up(connection, offset, replayed)
+                replayed = feature.catch_up(connection, offset, replayed, is_own=is_own)
             events += replayed
         else:
             for feature in self._greeting:
