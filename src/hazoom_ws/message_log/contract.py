@@ -225,7 +225,6 @@ class MessageLog(Protocol):
 
     problem: str | None
     reads_beside: bool  # whether reading may raise `NotLoaded`
-    peers: Peers | None  # the processes that share it, None if there can be none
 
     @property
     def path(self) -> Path | None:
@@ -238,6 +237,10 @@ class MessageLog(Protocol):
     @property
     def documents(self) -> Documents:
         """The documents; always the same object."""
+
+    @property
+    def peers(self) -> Peers | None:
+        """The processes that share it, None if there can be none."""
 
     @property
     def said_total(self) -> int:

@@ -169,6 +169,7 @@ class StateCache:
         self._rooms: OrderedDict[str, _Room] = OrderedDict()  # the one that was used last is the last
         self._is_stale = False
         self.pending: list[StateChange] = []
+        self._unkept: list[StateChange] = []  # where it is here only when it is kept: what is pending, or being written
         self.said_total = 0  # what was set, where it is here only when it is kept
         self._replaced: dict[int, dict[str, StateValue | None]] = {}  # by changes that are not known to be written
         # Changes that are not known to be in the file's table, in their order: all of them, and by room.
@@ -200,12 +201,17 @@ class StateCache:
             room,
             user,
             timestamp,
-            {key: value for key, value in values.items() if value is not None or key in there},
+            {
+                key: value
+                for key, value in values.items()
+                if value is not None or key in there or self._is_unkept(room, key)
+            },
             None if client_id is UNSET else client_id,
             None if sender is UNSET else sender,
         )
         if self._is_applied_when_kept:
             self.pending.append(change)
+            self._unkept.append(change)
             self.said_total += 1
             if if_seq:
                 self.conditions[change.seq] = dict(if_seq)
@@ -267,6 +273,14 @@ class StateCache:
         pending, self.pending = self.pending, []
         return pending
 
+    def _is_unkept(self, room: str, key: str) -> bool:
+        return any(change.room == room and key in change.values for change in self._unkept)
+
+    def note_written(self, changes: Iterable[StateChange]) -> None:
+        """Note that changes are kept, or were refused: what was kept of them is applied."""
+        ids = {id(change) for change in changes}
+        self._unkept = [change for change in self._unkept if id(change) not in ids]
+
     def apply(self, change: StateChange) -> bool:
         """Let a change be here that is kept now; return whether any of it is news."""
         self._unfiled.append(change)
@@ -275,7 +289,11 @@ class StateCache:
         if cached is None or self._is_stale:
             return True
         held_before_bytes = cached.held_bytes
-        newer = {key: value for key, value in change.values.items() if cached.is_older(key, change.seq)}
+        newer = {
+            key: value
+            for key, value in change.values.items()
+            if cached.is_older(key, change.seq) and (value is not None or key in cached.values)
+        }
         for key, value in newer.items():
             cached.put(key, StateValue(value, change.seq, change.user))
         cached.forget_deleted(change.seq)
@@ -315,7 +333,10 @@ class StateCache:
     def forget(self, changes: Iterable[StateChange]) -> None:
         """Take back changes that could not be written, the newest of all that are taken back first."""
         self._discard_stale()
-        for change in reversed(list(changes)):
+        changes = list(changes)
+        if self._unkept:
+            self.note_written(changes)
+        for change in reversed(changes):
             replaced = self._replaced.pop(change.seq, None)
             if replaced is None:
                 continue

@@ -42,6 +42,7 @@ from msgspec import UNSET, UnsetType
 
 from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.events.rooms import NewMessage
+from hazoom_ws.message_log import contract
 from hazoom_ws.message_log.contract import (
     MESSAGES,
     PAGE_LIMIT_BYTES,
@@ -52,11 +53,10 @@ from hazoom_ws.message_log.contract import (
     Page,
     SessionChange,
     StoredSession,
-    number,
     resent_key,
     revoke,
 )
-from hazoom_ws.message_log.peers import Heard, Peers
+from hazoom_ws.message_log.peers import Heard
 from hazoom_ws.message_log.recent_and_older import new_recent, read_page
 from hazoom_ws.message_log.redis.bus import Bus, Item, Published
 from hazoom_ws.message_log.redis.documents import RedisDocuments
@@ -121,7 +121,7 @@ class RedisLog:
         self._store = Store(self._server, settings, wall_clock=wall_clock)
         self.bus = Bus(self._server, import_module, timeout_s=timeout_s)
         self.bus.on_broken = self._note_broken
-        self.peers: Peers | None = RedisPeers(self._server, self.bus, import_module, lambda: self._store.channels)
+        self.peers = RedisPeers(self._server, self.bus, import_module, lambda: self._store.channels)
         self._batch_names = count(1)
         self._pending: list[NewMessage] = []  # messages that are to be written
         self._senders: dict[int, str] = {}  # of those of them whose names do not say it
@@ -315,7 +315,9 @@ class RedisLog:
         sessions, changes = self._sessions.pop()
         states, updates = self.states.pop(), self.documents.pop()
         self._conditions, self.states.conditions = self.states.conditions, {}
-        batch = Batch(messages, sessions, changes, self._recent.last_seq, senders, states, updates)
+        firsts = [entries[0].seq for entries in (messages, states, updates) if entries]
+        number = min(firsts) if firsts else self._recent.next_offset()
+        batch = Batch(messages, sessions, changes, number, senders, states, updates)
         self._resent.add(batch_digests(batch))
         return batch
 
@@ -404,6 +406,8 @@ class RedisLog:
 
     def _apply_own(self, own: _OwnBatch) -> None:
         places, written = places_of(own.batch), own.written
+        if own.batch.state_changes:
+            self.states.note_written(own.batch.state_changes)
         is_followed = self.followed.is_followed
         for entry in sorted(own.batch.entries(), key=lambda entry: entry.seq):
             place = places[entry.seq]
@@ -414,10 +418,10 @@ class RedisLog:
             before = written.said_before.get(place)
             if before is not None:
                 # It was said before, over another process: it is acknowledged as that, and shown to nobody.
-                number(entry, -before[0], f"{self._recent.epoch}-{before[0]}")
+                contract.number(entry, -before[0], f"{self._recent.epoch}-{before[0]}")
                 continue
             seq = written.first_seq + place
-            number(entry, seq, f"{self._recent.epoch}-{seq}")
+            contract.number(entry, seq, f"{self._recent.epoch}-{seq}")
             self.move_on(seq)
             if isinstance(entry, NewMessage):
                 self._messages_total += entry.event_name is UNSET
