@@ -17,7 +17,7 @@ class Alone:
         """Nobody asks."""
         return 0
 
-    def kept(self, batch: Batch) -> None:
+    def note_kept(self, batch: Batch) -> None:
         """It is read from the moment it was said."""
 
     def news(self) -> list[Entry | Heard]:

@@ -7,8 +7,8 @@ this process, and `read` shows it at once. Its ``seq`` and ``id`` are final when
 message holds the message, and reads its number when that is sent.
 
 Several processes. A log that others share (``peers``) gets numbers from what keeps it, and lets a message have them
-(`number`) when it is kept; `read` shows it from `kept` on. What others have said is told by `news`, in the one order of
-all. So in memory there is nothing that is not kept, and what a turn finds there is true for everybody up to one number. A
+(`number`) when it is kept; `read` shows it from `note_kept` on. What others have said is told by `news`, in the one order
+of all. So in memory there is nothing that is not kept, and what a turn finds there is true for everybody up to one number. A
 message that turns out to have been said before, over another process, has the number of that, negative: it is acknowledged
 as that, and shown to nobody. A room has to be followed (`follow`) before anybody is in it; what is said in one that is not
 is told to nobody here.
@@ -94,7 +94,7 @@ REVOKED = 0  # the ``seq`` of what could not be kept; below it are those of what
 
 
 def number(entry: Entry, seq: int, identifier: str) -> None:
-    """Let what was said have the number that it was kept with, and a message its id. For a log, in `MessageLog.kept`."""
+    """Let what was said have the number that it was kept with, and a message its id: for `MessageLog.note_kept`."""
     force_setattr(entry, "seq", seq)
     if isinstance(entry, NewMessage):
         force_setattr(entry, "id", identifier)
@@ -225,7 +225,6 @@ class MessageLog(Protocol):
 
     problem: str | None
     reads_beside: bool  # whether reading may raise `NotLoaded`
-    peers: Peers | None  # the processes that share it, None if there can be none
 
     @property
     def path(self) -> Path | None:
@@ -238,6 +237,10 @@ class MessageLog(Protocol):
     @property
     def documents(self) -> Documents:
         """The documents; always the same object."""
+
+    @property
+    def peers(self) -> Peers | None:
+        """The processes that share it, None if there can be none."""
 
     @property
     def said_total(self) -> int:
@@ -337,7 +340,7 @@ class MessageLog(Protocol):
     def write(self, batch: Batch) -> None:
         """Keep a batch, whose numbers are final then. Raises `LogUnavailable`, and then has kept none of it."""
 
-    def kept(self, batch: Batch) -> None:
+    def note_kept(self, batch: Batch) -> None:
         """Note within a turn that `write` has kept a batch; `news` has what others have said before it, from now on."""
 
     def news(self) -> list[Entry | Heard]:

@@ -189,7 +189,8 @@ class Bus:
         except Refused as error:
             self._broken(connection, error.reason)
         except Exception:
-            logger.exception("what Redis publishes was not understood")
+            if self._connection is connection:  # else it was closed while it was read
+                logger.exception("what Redis publishes was not understood")
             self._broken(connection, AWAY)
 
     def _hear(self, response: list[Any]) -> None:

@@ -1,7 +1,7 @@
 """What Redis does in one step: Lua scripts, each of which is done as a whole or not at all.
 
 Keys, each below `PREFIX` (one hash slot, for one order over all rooms):
-    about             a hash: epoch, start_seq, last (the highest number that was given), trimmed_seq
+    about             a hash: epoch, start_seq, last (the highest number that was given), beat, trimmed_seq
     processes         a set of the names of all processes that were seen; of each that lives there is
     process:<name>    a text that changes when the process begins anew; it goes when nothing was heard for `LEASE_S`
     messages:<room>   a stream, entry ``<seq>-<size in bytes>`` with the message as JSON, without its id and its number
@@ -115,6 +115,11 @@ local time, last = redis.call('TIME'), tonumber(redis.call('HGET', about, 'last'
 local first = math.max(tonumber(time[1]) * 1000000 + tonumber(time[2]), last + GAP, tonumber(ARGV[5]) + 1)
 local function numbered(place) return string.format('%.0f', first + place) end
 
+-- First, since a Redis that is full refuses this, and nothing after a write that it has done.
+if count > 0 then redis.call('HSET', about, 'last', numbered(count - 1))
+else redis.call('HSET', about, 'beat', time[1]) end
+redis.call('EXPIRE', prefix .. 'process:' .. ARGV[1], LEASE_S)
+
 local buckets, has_resent = {}, false
 for back = 0, BUCKETS - 1 do
   buckets[#buckets + 1] = prefix .. 'resent:' .. string.format('%.0f', tonumber(ARGV[6]) - back)
@@ -184,7 +189,10 @@ for _, change in ipairs(states) do
   if not was_said(place, digest) then
     if may then
       local seq = numbered(place)
-      for number, key in ipairs(keys) do redis.call('HSET', state, key, seq .. ' ' .. values[number]) end
+      for number, key in ipairs(keys) do
+        local is_there = string.sub(values[number], 1, 1) == '1' or redis.call('HEXISTS', state, key) == 1
+        if is_there then redis.call('HSET', state, key, seq .. ' ' .. values[number]) end
+      end
       remember(digest, seq, timestamp)
       redis.call('PUBLISH', channels .. 'room:' .. room, origin .. ' s ' .. seq .. ' ' .. shown)
     else refused[#refused + 1] = place end
@@ -197,11 +205,7 @@ for _, update in ipairs(updates) do
   redis.call('PUBLISH', channels .. 'document:' .. name, origin .. ' u ' .. seq .. ' ' .. bytes)
 end
 if has_resent then redis.call('EXPIRE', buckets[1], KEEP_RESENT_S) end
-redis.call('EXPIRE', prefix .. 'process:' .. ARGV[1], LEASE_S)
-if count > 0 then
-  redis.call('HSET', about, 'last', numbered(count - 1))
-  redis.call('PUBLISH', channels .. 'process:' .. ARGV[1], origin .. ' b ' .. numbered(0))
-else redis.call('HSET', about, 'beat', time[1]) end  -- which shows whether there is space
+if count > 0 then redis.call('PUBLISH', channels .. 'process:' .. ARGV[1], origin .. ' b ' .. numbered(0)) end
 return {numbered(0), said_before, refused, trimmed}
 """
 )
