@@ -11,7 +11,7 @@ from hazoom_ws.llm_bridge.answer import Answer
 
 
 class Known(NamedTuple):
-    """A question that was accepted somewhere: by which process, who asks, in which room ("": private), and whether it runs."""
+    """A question that was accepted: by which process, from whom, in which room ("": private), and whether it runs."""
 
     process: str
     user_id: str

@@ -36,11 +36,12 @@ class Telling:
         self._clock = clock
         self._wake = wake
 
-    def start(self, answer: Answer, started: LlmStarted) -> None:
-        """Send that it is asked now."""
+    def start(self, answer: Answer, started: LlmStarted, *, is_told: bool = True) -> None:
+        """Send that it is asked now. ``is_told`` False: note it only."""
         offset = self._log.next_offset()
         answer.beginning.append((started, offset))
-        self._send(answer, started, offset)
+        if is_told:
+            self._send(answer, started, offset)
 
     def position(self, answer: Answer, position: int) -> None:
         """Send where it waits in the queue."""
@@ -59,16 +60,19 @@ class Telling:
             answer.offsets.append(offset)
             self._send(answer, event, offset)
 
-    def snapshot(self, answer: Answer, tokens: list[str]) -> None:
-        """Note the first tokens of an answer, and send them as one event: they have come before anybody here got it."""
+    def snapshot(self, answer: Answer, tokens: list[str], *, is_told: bool = True) -> None:
+        """Note the first tokens of an answer, and send them as one event: they have come before anybody here got it.
+
+        ``is_told`` as in `start`.
+        """
         for token in tokens:
             answer.tokens.append(token)
             answer.offsets.append(self._log.next_offset())
-        if tokens:
+        if tokens and is_told:
             self._send(answer, answer.joined(0, snapshot=True), answer.offsets[-1])
 
     def conclude(self, answer: Answer, event: ServerEvent, *, is_told: bool = True) -> None:
-        """Send an event that ends an answer, or comes before that one. ``is_told`` False: note it only."""
+        """Send an event that ends an answer, or comes before that one. ``is_told`` as in `start`."""
         offset = self._log.next_offset()
         answer.outcome.append((event, offset))
         if is_told:

@@ -23,6 +23,7 @@ class Peers(Protocol):
 
     name: str
     on_back: list[Callable[[], object]]
+    on_followed: list[Callable[[list[str]], object]]  # called in a turn, with rooms that are heard from now on
 
     def publish(self, channel: str, kind: bytes, data: bytes) -> None:
         """Tell who follows a channel. ``kind``: letters, but none of m, s, u, b. Called within a turn; returns at once."""

@@ -48,11 +48,13 @@ class _Room:
 class Followed:
     """Which rooms are followed. Called within turns, but for `missed` and `tidy`.
 
-    ``used()`` returns the rooms that somebody here is in; ``heard_seq`` is the highest number that was heard.
+    ``used()`` returns the rooms that somebody here is in; ``heard_seq`` is the highest number that was heard. Each of
+    ``on_followed`` is called with the rooms that are followed from now on.
     """
 
     def __init__(self, replica: Hearing, bus: Bus, store: Store, states: StateCache, *, clock: Callable[[], float]) -> None:
         self.used: Callable[[], Collection[str]] = list
+        self.on_followed: list[Callable[[list[str]], object]] = []
         self.heard_seq = 0
         self._replica = replica
         self._bus = bus
@@ -101,10 +103,12 @@ class Followed:
 
     def _begin(self, rooms: list[str], last_seq: int) -> None:
         now_s = self._clock()
-        for room in rooms:
-            if room not in self._rooms:
-                self._rooms[room] = _Room(last_seq, now_s)
+        new = [room for room in rooms if room not in self._rooms]
+        for room in new:
+            self._rooms[room] = _Room(last_seq, now_s)
         self._replica.move_on(last_seq)
+        for call in self.on_followed if new else ():
+            call(new)
 
     def _caught_up(self, seq: int) -> Callable[[], None]:
         last_seq = self._store.last_seq()

@@ -20,6 +20,7 @@ class RedisPeers:
         """``channels()`` returns what the names of channels begin with."""
         self.name = server.name
         self.on_back: list[Callable[[], object]] = []
+        self.on_followed: list[Callable[[list[str]], object]] = []
         self.lost_total = 0
         self._server = server
         self._bus = bus
