@@ -14,7 +14,7 @@ Which process that is
     comes back and waits for one, finds its process.
 
 When a process dies
-    Its lease ends (`lookout`). Who watches its answers tells that they failed, and that asking again may succeed; one process takes
+    Its lease ends (`lookout`). Who watches its answers tells that they failed, and that asking again may succeed; one takes
     over what it has left, keeps what is known of answers in their rooms, and tells all who hear those.
 
 Slots of users and addresses count on all processes (`slots`).

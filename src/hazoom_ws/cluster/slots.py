@@ -1,4 +1,4 @@
-"""The slots of the AI's answers that users and addresses hold on each process (`llm_bridge.slots`): what has changed is told.
+"""The slots (`llm_bridge.slots`) that users and addresses hold on each process: what has changed is told to all.
 
 Called within turns.
 """
