@@ -80,6 +80,7 @@ _OLDER_SHARE = 2  # of the bound of messages in memory, what is read from Redis 
 _AHEAD_LIMIT = 10_000_000  # a number that is so much higher than ours is none of this log's: ten seconds
 _PROBE_INTERVAL_S = 1.0
 _RESTORED_AT_ONCE_COUNT = 500
+_CLAIMED_LIMIT_COUNT = 1000
 
 
 P = ParamSpec("P")
@@ -118,6 +119,7 @@ class RedisLog:
         self._senders: dict[int, str] = {}  # of those of them whose names do not say it
         self._conditions: dict[int, dict[str, int]] = {}  # of changes of state that are written
         self._sessions = PendingSessions()
+        self._claimed: set[str] = set()  # what nobody had, until that is asked again
         self._recent = new_recent(self._settings, int(wall_clock() * 1e6), "")
         self._written_at_s = clock()
         self._is_probe_due = False
@@ -246,9 +248,36 @@ class RedisLog:
             self._upkeep.forget_deleted_in(room)
         return loaded
 
+    # Sessions
+
     def sessions(self) -> Iterator[tuple[str, StoredSession]]:
         with suppress(LogUnavailable):
-            yield from self._store.sessions()
+            living = self.peers.alive() - {self.name}
+            # Who asks again is told again: by then they are those of this process.
+            yield from self._store.take_over(lambda process: process not in living)
+
+    def take_over(self, process: str, /) -> list[tuple[str, StoredSession]]:
+        return list(self._reading(self._store.take_over)(lambda name: name == process))
+
+    def claim_session(self, key: str, opened_at_s: float, take: Callable[[str, StoredSession], object]) -> None:
+        if key in self._claimed:
+            self._claimed.discard(key)
+            return
+        self.check()
+
+        def load() -> Callable[[], None]:
+            session = self._reading(self._store.claim)(key, opened_at_s)
+            return lambda: note(session)
+
+        def note(session: StoredSession | None) -> None:
+            if session is not None:
+                take(key, session)
+                return
+            if len(self._claimed) >= _CLAIMED_LIMIT_COUNT:  # they asked, and went away
+                self._claimed.clear()
+            self._claimed.add(key)
+
+        raise NotLoaded(load)
 
     # What is said
 
