@@ -141,6 +141,52 @@ def test_a_private_answer_is_resumed_stopped_and_asked_again_on_another_process(
     assert stranger.received("llm_token") == []
 
 
+def test_who_comes_back_to_another_process_gets_of_each_answer_what_it_missed(
+    two: tuple[Hazoom, Hazoom], backend: Backend, client: OfficialClient
+) -> None:
+    room, name = unique("team"), unique("Ann")
+    bob, ann = in_room(client, two[0], room), in_room(client, two[0], room, user_name=name)
+    before = Gated(backend, bob, room=room)
+    before.release_all()
+    ann.wait_for("llm_complete")
+    shared, private, missed = Gated(backend, bob, room=room), Gated(backend, ann), Gated(backend, bob, room=room)
+    for answer in (shared, private, missed):
+        answer.release(2)
+        answer.wait_for_tokens(ann, 2)
+    session = ann.session()
+    number, process = session["offset"].split(".")
+    assert number.isdecimal()
+    assert process
+    back = client.connect(two[1].url, auth={"user_name": name, **session})
+    assert back.received("status")[0]["recovered"]
+    for answer in (shared, private, missed):
+        answer.wait_for_tokens(back, 2)
+        assert all(event["snapshot"] for event in answer.tokens(back))
+        answer.release(2)
+        answer.wait_for_tokens(back, 4)
+    # Once more, and meanwhile one of them ends.
+    session = back.session()
+    missed.release_all()
+    bob.wait_for("llm_complete", lambda event: event["request_id"] == missed.id)
+    again = client.connect(two[0].url, auth={"user_name": name, **session})
+    again.wait_for("new_message", lambda message: message.get("request_id") == missed.id and message["kind"] == "assistant")
+    assert again.wait_for("llm_complete")["request_id"] == missed.id
+    for answer in (shared, private):
+        answer.wait_for_tokens(again, 4)
+        answer.release_all()
+        assert (
+            again.wait_for("llm_complete", lambda event, answer=answer: event["request_id"] == answer.id)["response"]
+            == ANSWER
+        )
+        assert answer.text(again) == ANSWER
+    assert len(again.received("llm_complete")) == 3
+    # Where it is said of them that they have ended, they are not waited for any more.
+    session = again.session()
+    last = client.connect(two[1].url, auth={"user_name": name, **session})
+    last.emit("get_stats")
+    assert last.received("llm_error") == last.received("llm_token") == last.received("llm_complete") == []
+
+
 def test_an_answer_goes_on_while_its_user_watches_it_on_another_process(
     environment: dict[str, str], two: tuple[Hazoom, Hazoom], backend: Backend, client: OfficialClient
 ) -> None:

@@ -148,7 +148,7 @@ class AnswersElsewhere(Elsewhere):
     def ended(self, answer: Answer) -> None:
         self._claims.ended(answer)
         if answer in self._watching:
-            self._tell_tokens(answer)
+            self.flush(answer)
             outcome = notes.told(answer.outcome)
             self._tell(answer, notes.Ended(answer.prompt.request_id, len(answer.tokens), outcome, answer.kept_seq))
             del self._watching[answer]
@@ -166,11 +166,11 @@ class AnswersElsewhere(Elsewhere):
     def run_due(self) -> float | None:
         """Tell what has gathered; for a `Ticker`."""
         for answer in list(self._untold):
-            self._tell_tokens(answer)
+            self.flush(answer)
         self._slots.tell_changed()
         return None
 
-    def _tell_tokens(self, answer: Answer) -> None:
+    def flush(self, answer: Answer) -> None:
         tokens = self._untold.pop(answer, None)
         if tokens:
             self._tell(answer, notes.Tokens(answer.prompt.request_id, len(answer.tokens) - len(tokens), tokens))
@@ -242,7 +242,7 @@ class AnswersElsewhere(Elsewhere):
                 self._tell_state(answer, heard.process)
 
     def _tell_state(self, answer: Answer, process: str) -> None:
-        self._tell_tokens(answer)  # to who has the rest
+        self.flush(answer)  # to who has the rest
         if not answer.size_bytes:  # it has not ended
             self._watching.setdefault(answer, set()).add(process)
         self._publish(f"process:{process}", notes.state_of(answer))

@@ -40,6 +40,7 @@ from hazoom_ws.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+_MOVING_S = 2.0  # for which an answer goes on that nobody watches, as far as this process knows
 _AWAY_LIMIT_COUNT = 10  # connections of one answer that may still come back
 
 
@@ -83,7 +84,8 @@ class Answers:
         self._waiting: dict[Answer, None] = {}  # the first one has waited longest
         self.slots = Slots(settings)
         self._gone: Deadlines[User] = Deadlines(settings.llm_user_grace_s)
-        self._awaited: set[User] = set()  # gone for longer, but one of their clients may still recover
+        # Gone for longer, but one of their clients may still recover; or since when none may.
+        self._awaited: dict[User, float | None] = {}
         self._positions_due_at_s = 0.0
 
     @property
@@ -234,7 +236,7 @@ class Answers:
     def arrived(self, user: User) -> None:
         """Note that a user is here."""
         self._gone.stop(user)
-        self._awaited.discard(user)
+        self._awaited.pop(user, None)
 
     def left(self, user: User) -> None:
         """Note that a user has no connection any more."""
@@ -245,11 +247,14 @@ class Answers:
     def run_due(self) -> float | None:
         """Stop, forget and tell what is due; return the seconds until the next time."""
         now_s = self._clock()
-        self._awaited.update(user for user, _ in self._gone.pop_due(now_s))
+        self._awaited.update((user, None) for user, _ in self._gone.pop_due(now_s))
         # The hub, which is asked before, has ended the sessions whose time is over.
         for user in [user for user in self._awaited if not self._hub.recoverable.is_awaited(user)]:
-            self._awaited.discard(user)
-            self._gave_up(user)
+            since_s = self._awaited[user] = self._awaited[user] or now_s
+            # Who has come back to another process is about to say so.
+            if self.elsewhere.is_alone or now_s - since_s >= _MOVING_S:
+                del self._awaited[user]
+                self._gave_up(user)
         self.register.forget_due(now_s)
         if self._waiting and now_s >= self._positions_due_at_s:
             self._positions_due_at_s = now_s + NOTICE_INTERVAL_S
@@ -257,7 +262,8 @@ class Answers:
                 if position != answer.position:
                     self._tell_position(answer, position)
         told_at_s = self._positions_due_at_s if self._waiting else None
-        moments = (self._gone.next_due_at_s(), self.register.next_due_at_s(), told_at_s)
+        moving_at_s = min((since_s + _MOVING_S for since_s in self._awaited.values() if since_s), default=None)
+        moments = (self._gone.next_due_at_s(), self.register.next_due_at_s(), told_at_s, moving_at_s)
         return min((at_s - now_s for at_s in moments if at_s is not None), default=None)
 
     def _gave_up(self, user: User) -> None:
@@ -363,6 +369,7 @@ class Answers:
             self._end(answer, exchange.completion())
 
     def _end(self, answer: Answer, event: ServerEvent) -> None:
+        self.elsewhere.flush(answer)
         entry = None if answer.room is UNSET else self._keep(answer, answer.room, event)
         answer.is_ended = True
         self._after_kept(partial(self._finish, answer, event, entry))

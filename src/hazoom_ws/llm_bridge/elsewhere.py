@@ -40,7 +40,7 @@ class Elsewhere:
     def release(self, request_id: str) -> None:
         """Let go a question that was claimed, and then refused."""
 
-    # What becomes of an answer that runs here
+    # What becomes of an answer that runs here; `add_tokens` gathers, `flush` tells what it has
 
     def accepted(self, answer: Answer) -> None:
         """Note that there is one more."""
@@ -50,6 +50,9 @@ class Elsewhere:
 
     def add_tokens(self, answer: Answer, tokens: list[str]) -> None:
         """Pass on what has come of it."""
+
+    def flush(self, answer: Answer) -> None:
+        """Pass on now what has come of it, before what is said next."""
 
     def ended(self, answer: Answer) -> None:
         """Tell how it ended (`Answer.outcome`)."""
