@@ -174,11 +174,8 @@ def test_who_comes_back_to_another_process_gets_of_each_answer_what_it_missed(
     for answer in (shared, private):
         answer.wait_for_tokens(again, 4)
         answer.release_all()
-        assert (
-            again.wait_for("llm_complete", lambda event, answer=answer: event["request_id"] == answer.id)["response"]
-            == ANSWER
-        )
-        assert answer.text(again) == ANSWER
+        end = again.wait_for("llm_complete", lambda event, answer=answer: event["request_id"] == answer.id)
+        assert end["response"] == answer.text(again) == ANSWER
     assert len(again.received("llm_complete")) == 3
     # Where it is said of them that they have ended, they are not waited for any more.
     session = again.session()
@@ -240,15 +237,19 @@ def test_when_a_process_dies_who_gets_its_answers_is_told_that_they_failed_and_t
             answer.wait_for_tokens(socket, 2)
         assert tab.emit("llm_resume", {"request_id": private.id, "index": 0})["ok"]
         private.wait_for_tokens(tab, 2)
+        session = ann.session()
         third.child.kill()
+        back = client.connect(two[0].url, auth={"user_name": name, **session})
+        assert back.received("status")[0]["recovered"]
         # It may have heard of this one, and is not judged yet.
         assert other.emit("llm_resume", {"request_id": private.id, "index": 0})["ok"]
         # One that comes now is no reason to think that those which run have ended.
         fourth = stack.enter_context(hazoom(env=environment))
         late = in_room(client, fourth, room)
-        for socket, answer in ((bob, shared), (late, shared), (tab, private), (other, private)):
-            error = socket.wait_for("llm_error")
-            assert (error["request_id"], error["code"], error["retry"]) == (answer.id, "llm_failed", True)
+        told = [(bob, shared), (late, shared), (tab, private), (other, private), (back, shared), (back, private)]
+        for socket, answer in told:
+            error = socket.wait_for("llm_error", lambda event, answer=answer: event["request_id"] == answer.id)
+            assert (error["code"], error["retry"]) == ("llm_failed", True)
         for socket in (bob, late):
             socket.wait_for("new_message", lambda entry: entry.get("finish_reason") == "failed")
         living.release_all()
@@ -264,4 +265,4 @@ def test_when_a_process_dies_who_gets_its_answers_is_told_that_they_failed_and_t
         again = Gated(backend, tab, request_id=private.id)
         again.release_all()
         assert tab.wait_for("llm_complete")["response"] == ANSWER
-        assert len(bob.received("llm_error")) == len(late.received("llm_error")) == 1
+        assert [len(socket.received("llm_error")) for socket in (bob, late, tab, other, back)] == [1, 1, 1, 1, 2]

@@ -15,7 +15,7 @@ Which process that is
 
 When a process dies
     Its lease ends (`lookout`). Who watches its answers tells that they failed, and that asking again may succeed; one takes
-    over what it has left, keeps what is known of answers in their rooms, and tells all who hear those.
+    over what it has left, keeps what it knows of answers in their rooms, and tells all who hear those.
 
 Slots of users and addresses count on all processes (`slots`).
 
@@ -49,6 +49,7 @@ logger = logging.getLogger(__name__)
 
 KIND = b"answer"
 _CHANNEL = "answers"  # what all processes hear
+_FIRST_S = 3.0  # for which those take over from a dead process that know some of its answers
 
 
 class AnswersElsewhere(Elsewhere):
@@ -411,8 +412,9 @@ class AnswersElsewhere(Elsewhere):
         watching = {process for processes in self._watching.values() for process in processes}
         return owners | awaited | watching | set(self._answers.slots.elsewhere.processes())
 
-    def gone(self, process: str) -> None:
-        """Note that a process has died."""
+    def gone(self, process: str, gone_s: float) -> None:
+        """Note that a process has died, so long ago."""
+        knows_some = any(answer.owner == process for answer in self._answers.register.all())
         for answer in self._answers.register.all():
             if answer.owner == process and not answer.is_ended:
                 self._fail(answer)
@@ -422,6 +424,9 @@ class AnswersElsewhere(Elsewhere):
             self._watched_no_more(answer, process)
         self._answers.slots.elsewhere.forget(process)
         self._answers.start_waiting()
+
+        if not knows_some and gone_s < _FIRST_S:
+            return
 
         def take(died: Any, error: BaseException | None) -> None:
             for request_id, room in died.items() if error is None else ():

@@ -24,12 +24,13 @@ class Lookout:
         *,
         seen: Callable[[], set[str]],
         known: Callable[[], set[str]],
-        on_gone: Callable[[str], object],
+        on_gone: Callable[[str, float], object],
         on_looked: Callable[[], object],
         run_beside: RunBeside,
         clock: Callable[[], float],
     ) -> None:
-        """``on_gone`` is called for a process at each look until nobody names it any more; ``on_looked`` after each look.
+        """``on_gone`` is called for a process, and for how many seconds it has been judged, at each look until nobody names
+        it any more; ``on_looked`` after each look.
 
         ``seen()`` returns the processes that Redis knows of, beside turns; ``known()`` those that matter here, in a turn.
         """
@@ -61,6 +62,7 @@ class Lookout:
         now_s = self._clock()
         for process in (seen | self._known()) - alive - {self._peers.name}:
             self._absent_since[process] = absent_since.get(process, now_s)
-            if now_s - self._absent_since[process] >= _GRACE_S:
-                self._on_gone(process)
+            gone_s = now_s - self._absent_since[process] - _GRACE_S
+            if gone_s >= 0:
+                self._on_gone(process, gone_s)
         self._on_looked()
