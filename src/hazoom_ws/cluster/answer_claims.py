@@ -48,18 +48,26 @@ return {{ARGV[3], ''}}
 """
 )
 
-# ARGV: the process. Returns its hash; nothing if it lives, or somebody else has taken it.
+# ARGV: the process, then ids; without any, all that it had. Returns each id and its value in the hash of the process; nothing
+# if that lives, or what somebody else has taken.
 _TAKE = f"""
 local process, answers, prefix = ARGV[1], '{_ANSWERS}', '{_PREFIX}'
 if redis.call('EXISTS', prefix .. 'process:' .. process) == 1 then return {{}} end
-local of_process = answers .. ':' .. process
-local taken = redis.call('HGETALL', of_process)
-for place = 1, #taken, 2 do
-  local there = redis.call('HGET', answers, taken[place])
-  if there and string.match(there, '^%S+') == process then redis.call('HDEL', answers, taken[place]) end
+local of_process, ids, taken = answers .. ':' .. process, ARGV, {{}}
+if #ARGV == 1 then
+  ids = redis.call('HKEYS', of_process)
+  redis.call('SREM', '{_ANSWERING}', process)
 end
-redis.call('DEL', of_process)
-redis.call('SREM', '{_ANSWERING}', process)
+for _, id in ipairs(ids) do
+  local value = redis.call('HGET', of_process, id)
+  if value then
+    taken[#taken + 1] = id
+    taken[#taken + 1] = value
+    redis.call('HDEL', of_process, id)
+    local there = redis.call('HGET', answers, id)
+    if there and string.match(there, '^%S+') == process then redis.call('HDEL', answers, id) end
+  end
+end
 return taken
 """
 
@@ -157,12 +165,12 @@ class Claims:
         [names] = self._peers.ask(("SMEMBERS", _ANSWERING))
         return {name.decode() for name in names}
 
-    def take(self, process: str) -> dict[str, str]:
-        """Return which answers a dead process has left that ran in rooms, the room of each by id; only one is told them.
+    def take(self, process: str, request_ids: list[str]) -> dict[str, str]:
+        """Return which answers a dead process has left that ran in rooms, the room of each by id; only one is told of each.
 
-        Beside turns. Raises `LogUnavailable`.
+        ``request_ids``: of these; if it is empty, of all. Beside turns. Raises `LogUnavailable`.
         """
-        [taken] = self._peers.ask(("EVAL", _TAKE, 1, _ANSWERS, process))
+        [taken] = self._peers.ask(("EVAL", _TAKE, 1, _ANSWERS, process, *request_ids))
         pairs = zip(taken[::2], taken[1::2], strict=True)
         rooms = {request_id.decode(): where.decode().removeprefix(_RUNNING) for request_id, where in pairs}
         return {request_id: room for request_id, room in rooms.items() if room}

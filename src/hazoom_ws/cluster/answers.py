@@ -14,8 +14,8 @@ Which process that is
     comes back and waits for one, finds its process.
 
 When a process dies
-    Its lease ends (`lookout`). Who watches its answers tells that they failed, and that asking again may succeed; one takes
-    over what it has left, keeps what it knows of answers in their rooms, and tells all who hear those.
+    Its lease ends (`lookout`). Who watches its answers tells that they failed, and that asking again may succeed. Of each
+    one process, if possible one that knows it, keeps what there is of it in its room, and tells all who hear that.
 
 Slots of users and addresses count on all processes (`slots`).
 
@@ -49,7 +49,7 @@ logger = logging.getLogger(__name__)
 
 KIND = b"answer"
 _CHANNEL = "answers"  # what all processes hear
-_FIRST_S = 3.0  # for which those take over from a dead process that know some of its answers
+_FIRST_S = 3.0  # for which only those take over an answer from a dead process that know it
 
 
 class AnswersElsewhere(Elsewhere):
@@ -414,8 +414,9 @@ class AnswersElsewhere(Elsewhere):
 
     def gone(self, process: str, gone_s: float) -> None:
         """Note that a process has died, so long ago."""
-        knows_some = any(answer.owner == process for answer in self._answers.register.all())
-        for answer in self._answers.register.all():
+        answers = self._answers.register.all()
+        known = [answer.prompt.request_id for answer in answers if answer.owner == process and answer.room is not UNSET]
+        for answer in answers:
             if answer.owner == process and not answer.is_ended:
                 self._fail(answer)
         for request_id in list(self._awaited):
@@ -425,7 +426,9 @@ class AnswersElsewhere(Elsewhere):
         self._answers.slots.elsewhere.forget(process)
         self._answers.start_waiting()
 
-        if not knows_some and gone_s < _FIRST_S:
+        if gone_s >= _FIRST_S:
+            known = []  # all that nobody knows
+        elif not known:
             return
 
         def take(died: Any, error: BaseException | None) -> None:
@@ -435,7 +438,7 @@ class AnswersElsewhere(Elsewhere):
                 self._publish(f"room:{room}", notes.Died(request_id))
                 self._tell_died(request_id, room)
 
-        self._run_beside(lambda: self._claims.take(process), take)
+        self._run_beside(lambda: self._claims.take(process, known), take)
 
 
 def _died(request_id: str, room: str) -> LlmError:
