@@ -261,8 +261,8 @@ def test_when_a_process_dies_who_gets_its_answers_is_told_that_they_failed_and_t
             (living.id, "stop", ANSWER),
         ]
         # Who has not heard of it may ask it again, under the same id.
-        tab = client.connect(fourth.url, auth={"user_name": name})
-        again = Gated(backend, tab, request_id=private.id)
+        new = client.connect(fourth.url, auth={"user_name": name})
+        again = Gated(backend, new, request_id=private.id)
         again.release_all()
-        assert tab.wait_for("llm_complete")["response"] == ANSWER
+        assert new.wait_for("llm_complete")["response"] == ANSWER
         assert [len(socket.received("llm_error")) for socket in (bob, late, tab, other, back)] == [1, 1, 1, 1, 2]

@@ -48,8 +48,8 @@ return {{ARGV[3], ''}}
 """
 )
 
-# ARGV: the process, then ids; without any, all that it had. Returns each id and its value in the hash of the process; nothing
-# if that lives, or what somebody else has taken.
+# ARGV: the process, then ids; without any, all that it had. Returns each id and its value in the hash of the process, but
+# for what somebody else has taken; nothing if the process lives.
 _TAKE = f"""
 local process, answers, prefix = ARGV[1], '{_ANSWERS}', '{_PREFIX}'
 if redis.call('EXISTS', prefix .. 'process:' .. process) == 1 then return {{}} end
