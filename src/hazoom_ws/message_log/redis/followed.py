@@ -44,6 +44,7 @@ class Followed:
 
     def __init__(self, log: "RedisLog", bus: Bus, store: Store, states: StateCache, *, clock: Callable[[], float]) -> None:
         self.used: Callable[[], Collection[str]] = list
+        self.hear: Callable[[], None] = log.hear
         self.heard_seq = 0
         self._log = log
         self._bus = bus
@@ -88,13 +89,15 @@ class Followed:
         self._bus.follow([f"room:{room}" for room in rooms])
         # When that is called all is heard that is up to this number; what is above it is heard later.
         self._bus.barrier(partial(self._begin, rooms, self._store.last_seq()))
-        return self._log.hear
+        return self.hear
 
     def _begin(self, rooms: list[str], last_seq: int) -> None:
         now_s = self._clock()
+        # More may have been heard since that was the last, and was passed over: nobody followed the rooms yet.
+        since = max(last_seq, self.heard_seq)
         for room in rooms:
             if room not in self._rooms:
-                self._rooms[room] = _Room(last_seq, now_s)
+                self._rooms[room] = _Room(since, now_s)
         self._log.move_on(last_seq)
 
     def _caught_up(self, seq: int) -> Callable[[], None]:
@@ -105,7 +108,7 @@ class Followed:
             self._caught_up_with = seq
 
         self._bus.barrier(note)
-        return self._log.hear
+        return self.hear
 
     def note(self, room: str, before: int, seq: int) -> bool:
         """Note that a message was heard, and which came before it; return whether it is news.

@@ -65,7 +65,7 @@ from hazoom_ws.message_log.redis.followed import Followed
 from hazoom_ws.message_log.redis.older import Older, Wanted
 from hazoom_ws.message_log.redis.peers import RedisPeers
 from hazoom_ws.message_log.redis.resent import Resent
-from hazoom_ws.message_log.redis.server import SILENT, ImportModule, Refused, Server
+from hazoom_ws.message_log.redis.server import AWAY, SILENT, ImportModule, Refused, Server
 from hazoom_ws.message_log.redis.states import RedisStates
 from hazoom_ws.message_log.redis.store import About, FoundResent, Store, Written
 from hazoom_ws.message_log.redis.trimmed import Trims
@@ -189,8 +189,8 @@ class RedisLog:
         """Give no number any more that is not above this one."""
         self._recent.last_seq = max(self._recent.last_seq, seq)
 
-    def listen(self, wake: Callable[[], object], used: Callable[[], list[str]]) -> None:
-        self.bus.on_heard, self.followed.used = wake, used
+    def listen(self, wake: Callable[[], object], used: Callable[[], list[str]], hear: Callable[[], None]) -> None:
+        self.bus.on_heard, self.followed.used, self.followed.hear = wake, used, hear
 
     def follow(self, rooms: Iterable[str]) -> None:
         self.followed.require(rooms)
@@ -362,21 +362,29 @@ class RedisLog:
             self._apply(heard)
         self._writing = b""
         self._apply_own(own)
+        self.bus.tell_if_there_is_more()
 
-    def news(self) -> list[Entry | Heard]:
-        self.hear()
+    def news(self, *, is_before_kept: bool = False) -> list[Entry | Heard]:
+        if not is_before_kept:
+            self.hear()
         told, self._news = self._news, []
         return told
 
     def hear(self) -> None:
-        """Apply what was heard, up to the end of a batch of this process: `kept` is called soon."""
+        """Apply what was heard, up to a batch of this process that is being written: it is `kept` soon, or refused.
+
+        Until that is known it is not known either who tells of it.
+        """
         self.bus.begin_to_take()
-        while (heard := self.bus.peek()) is not None and not self._is_end(heard):
+        while (heard := self.bus.peek()) is not None and not self._is_own(heard):
             self.bus.take()
             self._apply(heard)
 
+    def _is_own(self, heard: Item) -> bool:
+        return isinstance(heard, Published) and heard.origin == self._writing
+
     def _is_end(self, heard: Item) -> bool:
-        return isinstance(heard, Published) and heard.kind == b"b" and heard.origin == self._writing
+        return self._is_own(heard) and isinstance(heard, Published) and heard.kind == b"b"
 
     def _apply(self, heard: Item) -> None:
         """Let memory have what was heard."""
@@ -490,6 +498,8 @@ class RedisLog:
             self.problem = str(error)
         else:
             self.problem = None
+            if not self.bus.is_connected:  # it has ended again meanwhile
+                self.problem = AWAY
 
     def _go_on(self, about: About) -> None:
         """Hear again, first what was missed; and let Redis have what it has lost."""
