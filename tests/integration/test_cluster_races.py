@@ -44,11 +44,11 @@ class LogOfProcess(RedisLog):
     def say(self, room: str, text: str) -> None:
         batch = self.begin_to_say(room, text)
         self.write(batch)
-        self.kept(batch)
+        self.note_kept(batch)
 
     def has_heard(self, text: str) -> Callable[[], bool]:
         """Return whether something is in the inbox, whether it was applied or not."""
-        return lambda: any(isinstance(item, Published) and text.encode() in item.data for item in list(self.bus._inbox))
+        return lambda: any(isinstance(item, Published) and text.encode() in item.data for item in list(self._bus._inbox))
 
     def texts(self, room: str) -> list[str]:
         page = loaded(self.read, room, limit=100, newest=True)
@@ -83,9 +83,9 @@ def test_what_others_say_after_a_batch_is_told_after_it(logs: tuple[LogOfProcess
     other.say(room, "second")
     wait_until(one.has_heard("second"), "it is heard")
     woken.clear()
-    one.kept(batch)
+    one.note_kept(batch)
     assert one.news(is_before_kept=True) == []
-    assert woken or one.bus._is_told, "somebody tells the rest"
+    assert woken or one._bus._is_told, "somebody tells the rest"
     one.tell()
     assert one.told == ["second"]
     assert one.texts(room) == other.texts(room) == ["first", "second"]
@@ -155,7 +155,7 @@ def test_a_connection_that_ends_while_the_log_begins_anew_is_noticed(logs: tuple
 
     def cut_off(*arguments: object, **options: object) -> object:
         one._server.command("CLIENT", "KILL", "TYPE", "pubsub")
-        wait_until(lambda: one.bus._connection is None, "it is noticed")
+        wait_until(lambda: one._bus._connection is None, "it is noticed")
         return run(*arguments, **options)  # type: ignore[arg-type]
 
     one._store.write = cut_off  # type: ignore[method-assign, assignment]
@@ -169,7 +169,7 @@ def test_a_connection_that_ends_while_the_log_begins_anew_is_noticed(logs: tuple
 def test_a_connection_that_listens_does_not_come_back_by_itself(logs: tuple[LogOfProcess, LogOfProcess]) -> None:
     """redis-py connects again by itself, and what was listened to is not listened to then."""
     one, _ = logs
-    connection = one.bus._connection
+    connection = one._bus._connection
     connection.disconnect()  # as redis-py does when something could not be sent
     wait_until(lambda: one.problem is not None, "it is noticed")
     with pytest.raises(one._server._errors.ConnectionError):

@@ -106,7 +106,7 @@ class CommitBesideTurns:
         start_task: StartTask,
         sleep: Sleep,
         worker: Worker,
-        tell: Callable[[Any], None],
+        tell: Callable[[Any], None] = lambda _: None,
     ) -> None:
         """``send_all(effects)`` empties the queue. ``sleep`` takes seconds, and lets others run.
 
@@ -317,7 +317,7 @@ class CommitBesideTurns:
     def _note_written(self) -> None:
         batch, self._unwritten = self._unwritten, None
         if batch is not None:
-            self._log.kept(batch)
+            self._log.note_kept(batch)
             self._hear_before()
         self.commit_s.observe(time.monotonic() - self._started_s)
 

@@ -29,7 +29,7 @@ class CommitInTurns:
         *,
         start_task: StartTask,
         sleep: Sleep,
-        tell: Callable[[Any], None],
+        tell: Callable[[Any], None] = lambda _: None,
     ) -> None:
         """``send_all(effects)`` empties the queue. ``lock`` is what a turn holds; None where nobody else runs meanwhile.
 

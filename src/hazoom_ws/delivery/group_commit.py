@@ -175,7 +175,7 @@ def write_all(
         started_s = time.monotonic()
         try:
             log.write(batch)
-            log.kept(batch)
+            log.note_kept(batch)
             commit_s.observe(time.monotonic() - started_s)
             on_kept()
         except LogUnavailable:
