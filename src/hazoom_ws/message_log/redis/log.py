@@ -65,7 +65,7 @@ from hazoom_ws.message_log.redis.older import Older, Wanted
 from hazoom_ws.message_log.redis.peers import RedisPeers
 from hazoom_ws.message_log.redis.replica import OwnBatch, Replica
 from hazoom_ws.message_log.redis.resent import Resent
-from hazoom_ws.message_log.redis.server import SILENT, ImportModule, Refused, Server
+from hazoom_ws.message_log.redis.server import AWAY, SILENT, ImportModule, Refused, Server
 from hazoom_ws.message_log.redis.states import RedisStates
 from hazoom_ws.message_log.redis.store import About, FoundResent, Store
 from hazoom_ws.message_log.redis.trimmed import Trims
@@ -175,8 +175,8 @@ class RedisLog:
     def next_offset(self) -> int:
         return self._recent.next_offset()
 
-    def listen(self, wake: Callable[[], object], used: Callable[[], list[str]]) -> None:
-        self._bus.on_heard, self._followed.used = wake, used
+    def listen(self, wake: Callable[[], object], used: Callable[[], list[str]], hear: Callable[[], None]) -> None:
+        self._bus.on_heard, self._followed.used, self._replica.tell_all = wake, used, hear
 
     def follow(self, rooms: Iterable[str]) -> None:
         self._followed.require(rooms)
@@ -368,8 +368,8 @@ class RedisLog:
     def note_kept(self, batch: Batch) -> None:
         self._replica.note_kept(batch)
 
-    def news(self) -> list[Entry | Heard]:
-        return self._replica.news()
+    def news(self, *, is_before_kept: bool = False) -> list[Entry | Heard]:
+        return self._replica.news(is_before_kept=is_before_kept)
 
     def _note_broken(self, reason: str) -> None:
         self.problem = self.problem or reason
@@ -431,6 +431,8 @@ class RedisLog:
             self.problem = str(error)
         else:
             self.problem = None
+            if not self._bus.is_connected:  # it has ended again meanwhile
+                self.problem = AWAY
 
     def _go_on(self, about: About) -> None:
         """Hear again, first what was missed; and let Redis have what it has lost."""
