@@ -71,6 +71,22 @@ local function note_trimmed(trimmed, room, up_to, freed)
 end
 """
 
+_SAY = """
+local function say(trimmed, channels, origin, room, seq, size, timestamp, text, limit_count, limit_bytes)
+  local stream, newest = prefix .. 'messages:' .. room, prefix .. 'newest'
+  redis.call('XADD', stream, seq .. '-' .. size, 'd', text)
+  local bytes = redis.call('HINCRBY', prefix .. 'sizes', room, size)
+  local length = redis.call('XLEN', stream)
+  if length == 1 then redis.call('ZADD', prefix .. 'oldest', timestamp, room) end
+  if length > limit_count or bytes > limit_bytes then
+    note_trimmed(trimmed, room, trim(room, stream, limit_count, limit_bytes))
+  end
+  local before = redis.call('HGET', newest, room) or '0'
+  redis.call('PUBLISH', channels .. 'room:' .. room, origin .. ' m ' .. before .. ' ' .. seq .. ' ' .. text)
+  redis.call('HSET', newest, room, seq)
+end
+"""
+
 # ARGV: the process, its text of now, epoch and start_seq of a new log. Returns all of ``about``.
 BEGIN = f"""
 local prefix = '{PREFIX}'
@@ -101,6 +117,7 @@ redis.call('SREM', prefix .. 'processes', ARGV[1])
 WRITE = (
     _BEGIN
     + _TRIM
+    + _SAY
     + f"local GAP, LEASE_S, BUCKETS, KEEP_RESENT_S = {GAP}, {LEASE_S}, {RESENT_BUCKETS}, {_KEEP_RESENT_S}"
     + """
 local origin, channels = ARGV[1] .. '/' .. ARGV[3], ARGV[4]
@@ -147,23 +164,14 @@ local function remember(digest, seq, timestamp)
   end
 end
 
-local trimmed, newest = {}, prefix .. 'newest'
+local trimmed = {}
 for _, message in ipairs(messages) do
   local room, place, size, timestamp, digest = unpack(message)
-  local stream, text = prefix .. 'messages:' .. room, data()
+  local text = data()
   if not was_said(place, digest) then
     local seq = numbered(place)
-    redis.call('XADD', stream, seq .. '-' .. size, 'd', text)
-    local bytes = redis.call('HINCRBY', prefix .. 'sizes', room, size)
-    local length = redis.call('XLEN', stream)
-    if length == 1 then redis.call('ZADD', prefix .. 'oldest', timestamp, room) end
-    if length > limit_count or bytes > limit_bytes then
-      note_trimmed(trimmed, room, trim(room, stream, limit_count, limit_bytes))
-    end
+    say(trimmed, channels, origin, room, seq, size, timestamp, text, limit_count, limit_bytes)
     remember(digest, seq, timestamp)
-    local before = redis.call('HGET', newest, room) or '0'
-    redis.call('PUBLISH', channels .. 'room:' .. room, origin .. ' m ' .. before .. ' ' .. seq .. ' ' .. text)
-    redis.call('HSET', newest, room, seq)
   end
 end
 local function is_mine(key)
@@ -221,7 +229,7 @@ for _, update in ipairs(updates) do
   redis.call('PUBLISH', channels .. 'document:' .. name, origin .. ' u ' .. seq .. ' ' .. bytes)
 end
 if has_resent then redis.call('EXPIRE', buckets[1], KEEP_RESENT_S) end
-if count > 0 then redis.call('PUBLISH', channels .. 'process:' .. ARGV[1], origin .. ' b ' .. numbered(0)) end
+redis.call('PUBLISH', channels .. 'process:' .. ARGV[1], origin .. ' b ' .. numbered(0))
 return {numbered(0), said_before, refused, trimmed}
 """
 )
