@@ -51,11 +51,15 @@ class RedisServer:
 
     def ask(self, *arguments: str) -> bytes:
         """Send one command, and return the first line of its answer."""
+        return self.send(_encoded(*arguments), needs_password=arguments != ("PING",))
+
+    def send(self, command: bytes, *, needs_password: bool = True) -> bytes:
+        """Send the bytes of one command, and return the first line of its answer."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE_S) as connection:
-            if self.password and arguments != ("PING",):
+            if self.password and needs_password:
                 connection.sendall(_encoded("AUTH", self.password))
                 connection.recv(100)
-            connection.sendall(_encoded(*arguments))
+            connection.sendall(command)
             return connection.makefile("rb").readline().strip()
 
     def url(self, database: int = 0) -> str:

@@ -31,6 +31,8 @@ doubles, which hold them (below 2**53), but writes large ones in its own way.
 Source: https://redis.io/docs/latest/develop/programmability/eval-intro/, `XADD`, `XTRIM`.
 """
 
+from hazoom_ws.message_log.contract import RECORD_BYTES
+
 PREFIX = "{hazoom}:"
 LEASE_S = 15
 GAP = 10_000
@@ -71,7 +73,27 @@ local function note_trimmed(trimmed, room, up_to, freed)
 end
 """
 
+_CONSTANTS = f"local GAP, LEASE_S, BUCKETS, KEEP_RESENT_S = {GAP}, {LEASE_S}, {RESENT_BUCKETS}, {_KEEP_RESENT_S}"
+
+# What was sent before has a digest, by which it is found in the bucket of its half day.
 _SAY = """
+local function bucket_of(number) return prefix .. 'resent:' .. string.format('%.0f', number) end
+
+local function found(bucket, digest)
+  if digest == '' then return nil end
+  for back = 0, BUCKETS - 1 do
+    local there = redis.call('HGET', bucket_of(bucket - back), digest)
+    if there then return string.match(there, '^(%d+) (.+)$') end
+  end
+  return nil
+end
+
+local function remember(bucket, digest, seq, timestamp)
+  if digest == '' then return end
+  redis.call('HSET', bucket_of(bucket), digest, seq .. ' ' .. timestamp)
+  redis.call('EXPIRE', bucket_of(bucket), KEEP_RESENT_S)
+end
+
 local function say(trimmed, channels, origin, room, seq, size, timestamp, text, limit_count, limit_bytes)
   local stream, newest = prefix .. 'messages:' .. room, prefix .. 'newest'
   redis.call('XADD', stream, seq .. '-' .. size, 'd', text)
@@ -87,7 +109,8 @@ local function say(trimmed, channels, origin, room, seq, size, timestamp, text, 
 end
 """
 
-# ARGV: the process, its text of now, epoch and start_seq of a new log. Returns all of ``about``.
+# ARGV: the process, its text of now, epoch and start_seq of a new log, the bounds of a room (count, bytes) and of a message
+# (bytes), for `FUNCTIONS`. Returns all of ``about``.
 BEGIN = f"""
 local prefix = '{PREFIX}'
 local about = prefix .. 'about'
@@ -97,6 +120,7 @@ redis.call('HSETNX', about, 'epoch', ARGV[3])
 redis.call('HSETNX', about, 'start_seq', ARGV[4])
 redis.call('HSETNX', about, 'last', ARGV[4])
 redis.call('HSETNX', about, 'trimmed_seq', '0')
+redis.call('HSET', about, 'room_limit_count', ARGV[5], 'room_limit_bytes', ARGV[6], 'message_limit_bytes', ARGV[7])
 return redis.call('HGETALL', about)
 """
 
@@ -116,9 +140,9 @@ redis.call('SREM', prefix .. 'processes', ARGV[1])
 # trimmed, each followed by up to where.
 WRITE = (
     _BEGIN
+    + _CONSTANTS
     + _TRIM
     + _SAY
-    + f"local GAP, LEASE_S, BUCKETS, KEEP_RESENT_S = {GAP}, {LEASE_S}, {RESENT_BUCKETS}, {_KEEP_RESENT_S}"
     + """
 local origin, channels = ARGV[1] .. '/' .. ARGV[3], ARGV[4]
 local limit_count, limit_bytes = tonumber(ARGV[7]), tonumber(ARGV[8])
@@ -138,30 +162,14 @@ if count > 0 then redis.call('HSET', about, 'last', numbered(count - 1))
 else redis.call('HSET', about, 'beat', time[1]) end
 redis.call('EXPIRE', prefix .. 'process:' .. ARGV[1], LEASE_S)
 
-local buckets, has_resent = {}, false
-for back = 0, BUCKETS - 1 do
-  buckets[#buckets + 1] = prefix .. 'resent:' .. string.format('%.0f', tonumber(ARGV[6]) - back)
-end
-local said_before = {}
+local said_before, bucket = {}, tonumber(ARGV[6])
 local function was_said(place, digest)
-  if digest == '' then return false end
-  for _, bucket in ipairs(buckets) do
-    local found = redis.call('HGET', bucket, digest)
-    if found then
-      local seq, timestamp = string.match(found, '^(%d+) (.+)$')
-      said_before[#said_before + 1] = place
-      said_before[#said_before + 1] = seq
-      said_before[#said_before + 1] = timestamp
-      return true
-    end
-  end
-  return false
-end
-local function remember(digest, seq, timestamp)
-  if digest ~= '' then
-    redis.call('HSET', buckets[1], digest, seq .. ' ' .. timestamp)
-    has_resent = true
-  end
+  local seq, timestamp = found(bucket, digest)
+  if not seq then return false end
+  said_before[#said_before + 1] = place
+  said_before[#said_before + 1] = seq
+  said_before[#said_before + 1] = timestamp
+  return true
 end
 
 local trimmed = {}
@@ -171,7 +179,7 @@ for _, message in ipairs(messages) do
   if not was_said(place, digest) then
     local seq = numbered(place)
     say(trimmed, channels, origin, room, seq, size, timestamp, text, limit_count, limit_bytes)
-    remember(digest, seq, timestamp)
+    remember(bucket, digest, seq, timestamp)
   end
 end
 local function is_mine(key)
@@ -217,7 +225,7 @@ for _, change in ipairs(states) do
         local is_there = string.sub(values[number], 1, 1) == '1' or redis.call('HEXISTS', state, key) == 1
         if is_there then redis.call('HSET', state, key, seq .. ' ' .. values[number]) end
       end
-      remember(digest, seq, timestamp)
+      remember(bucket, digest, seq, timestamp)
       redis.call('PUBLISH', channels .. 'room:' .. room, origin .. ' s ' .. seq .. ' ' .. shown)
     else refused[#refused + 1] = place end
   end
@@ -228,7 +236,6 @@ for _, update in ipairs(updates) do
   redis.call('XADD', prefix .. 'updates:' .. name, seq .. '-0', 'd', bytes)
   redis.call('PUBLISH', channels .. 'document:' .. name, origin .. ' u ' .. seq .. ' ' .. bytes)
 end
-if has_resent then redis.call('EXPIRE', buckets[1], KEEP_RESENT_S) end
 redis.call('PUBLISH', channels .. 'process:' .. ARGV[1], origin .. ' b ' .. numbered(0))
 return {numbered(0), said_before, refused, trimmed}
 """
@@ -373,5 +380,72 @@ FORGET_DELETED = (
     + """
 redis.call('HSET', prefix .. 'forgotten', ARGV[3], ARGV[4])
 for place = 5, #ARGV do redis.call('HDEL', prefix .. 'state:' .. ARGV[3], ARGV[place]) end
+"""
+)
+
+# For other programs, in Redis 7 and newer: FCALL hazoom_publish 0 <room> <user> <message> [<client_id>] says something in a
+# room, as somebody, and returns its number, and 1 if that was said before under this client_id. In a JSON text, one byte
+# that is no UTF-8 would make all of it unreadable, so it is refused.
+FUNCTIONS = (
+    "#!lua name=hazoom_ws\n"
+    + f"local prefix, about = '{PREFIX}', '{PREFIX}about'\n"
+    + _CONSTANTS
+    + f" local BUCKET_S, RECORD_BYTES = {RESENT_BUCKET_S}, {RECORD_BYTES - 2}"
+    + _TRIM
+    + _SAY
+    + """
+local function is_utf8(text)
+  local place = 1
+  while place <= #text do
+    local byte = string.byte(text, place)
+    local length = byte < 0x80 and 1 or byte >= 0xC2 and byte < 0xE0 and 2 or byte >= 0xE0 and byte < 0xF0 and 3
+      or byte >= 0xF0 and byte < 0xF5 and 4
+    if not length then return false end
+    local second = string.byte(text, place + 1)
+    if (byte == 0xE0 and second and second < 0xA0) or (byte == 0xED and second and second > 0x9F)
+      or (byte == 0xF0 and second and second < 0x90) or (byte == 0xF4 and second and second > 0x8F) then return false end
+    for next = place + 1, place + length - 1 do
+      local following = string.byte(text, next)
+      if not following or following < 0x80 or following > 0xBF then return false end
+    end
+    place = place + length
+  end
+  return true
+end
+
+redis.register_function('hazoom_publish', function(_, args)
+  local room, user, message, client_id = args[1], args[2], args[3], args[4] or ''
+  local names = redis.call('HMGET', about, 'epoch', 'last', 'room_limit_count', 'room_limit_bytes', 'message_limit_bytes')
+  if not names[1] then return redis.error_reply('ERR no hazoom_ws has used this database yet') end
+  for _, text in ipairs({room or '', user or '', message or ''}) do
+    if text == '' then return redis.error_reply('ERR room, user and message are needed, and none may be empty') end
+  end
+  if #room > 512 or #user > 256 or #client_id > 512 then
+    return redis.error_reply('ERR room, user or client_id is too long')
+  end
+  if #message > tonumber(names[5]) then
+    return redis.error_reply('ERR message has ' .. #message .. ' bytes; the limit is ' .. names[5])
+  end
+  if not (is_utf8(room) and is_utf8(user) and is_utf8(message) and is_utf8(client_id)) then
+    return redis.error_reply('ERR not UTF-8')
+  end
+  local time, last = redis.call('TIME'), tonumber(names[2])
+  local seconds = tonumber(time[1])
+  local timestamp = time[1] .. '.' .. string.format('%06d', tonumber(time[2]))
+  local seq = string.format('%.0f', math.max(seconds * 1000000 + tonumber(time[2]), last + GAP))
+  local bucket = math.floor(seconds / BUCKET_S)
+  local digest = client_id == '' and '' or redis.sha1hex(room .. '\0' .. user .. '\0' .. client_id)
+  local before = found(bucket, digest)
+  if before then return {before, 1} end
+  redis.call('HSET', about, 'last', seq)
+  local encoded = cjson.encode(message)
+  local text = '{"user":' .. cjson.encode(user) .. ',"message":' .. encoded .. ',"timestamp":' .. timestamp
+    .. ',"room":' .. cjson.encode(room)
+  if client_id ~= '' then text = text .. ',"client_id":' .. cjson.encode(client_id) end
+  say({}, prefix .. names[1] .. ':', '-/0', room, seq, #encoded + RECORD_BYTES, timestamp, text .. '}',
+    tonumber(names[3]), tonumber(names[4]))
+  remember(bucket, digest, seq, timestamp)
+  return {seq, 0}
+end)
 """
 )

@@ -9,6 +9,7 @@ Everything raises `Refused`, which is a `LogUnavailable`.
 
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from hazoom_ws.events.rooms import NewMessage
@@ -29,7 +30,7 @@ from hazoom_ws.message_log.redis.encoding import (
 from hazoom_ws.message_log.redis.older import Stretch, Wanted, stretch_of
 from hazoom_ws.message_log.redis.resent import KNOWN_LIMIT_COUNT
 from hazoom_ws.message_log.redis.scripts import PREFIX
-from hazoom_ws.message_log.redis.server import Server
+from hazoom_ws.message_log.redis.server import Refused, Server
 from hazoom_ws.message_log.room_state import DELETED_KEPT_COUNT, StateChange, StateValue
 from hazoom_ws.message_log.session_states import applied
 from hazoom_ws.message_log.state_cache import LoadedRoom
@@ -117,11 +118,14 @@ class Store:
         self._server.start_anew()
         self._server.check()
         text = secrets.token_hex(8)
-        told = self._scripts["BEGIN"]([self._server.name, text, epoch, start_seq])
+        bounds = (*self._bounds, self._settings.message_limit_bytes)
+        told = self._scripts["BEGIN"]([self._server.name, text, epoch, start_seq, *bounds])
         self._text = text
         about = dict(zip(told[::2], told[1::2], strict=True))
         self._epoch = about[b"epoch"].decode()
         self._channels = f"{PREFIX}{self._epoch}:"
+        with suppress(Refused):  # Redis 6 has no functions, and may not allow any: then there are none for others
+            self._server.command("FUNCTION", "LOAD", "REPLACE", scripts.FUNCTIONS)
         return About(self._epoch, *(int(about[name]) for name in (b"start_seq", b"last", b"trimmed_seq")))
 
     def end(self) -> None:
