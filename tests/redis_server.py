@@ -7,11 +7,12 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from hazoom_ws.message_log.contract import NotLoaded
 from servers import DEADLINE_S, free_port, program, wait_until
@@ -58,6 +59,10 @@ class RedisServer:
             connection.sendall(_encoded(*arguments))
             return connection.makefile("rb").readline().strip()
 
+    def client(self) -> "redis.Redis":
+        """Return redis-py's client, for what has longer answers."""
+        return redis.Redis(port=self.port, password=self.password or None)
+
     def url(self, database: int = 0) -> str:
         account = f":{self.password}@" if self.password else ""
         return f"redis://{account}127.0.0.1:{self.port}/{database}"
@@ -94,6 +99,69 @@ def running_redis(*options: str, password: str = "") -> Iterator[RedisServer]:
             yield server
         finally:
             server.kill()
+
+
+@contextmanager
+def running_sentinel(master: RedisServer, *lines: str) -> Iterator[int]:
+    """Run a Sentinel that watches a Redis as "mymaster", and alone decides that it is gone; yield its port.
+
+    ``lines`` are added to its configuration.
+    """
+    port = free_port()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        configuration = Path(folder) / "sentinel.conf"
+        watched = [f"monitor mymaster 127.0.0.1 {master.port} 1", "down-after-milliseconds mymaster 500"]
+        watched += [
+            "failover-timeout mymaster 2000",
+            *([f'auth-pass mymaster "{master.password}"'] * bool(master.password)),
+        ]
+        said = [f"port {port}", "bind 127.0.0.1", f"dir {folder}", *(f"sentinel {line}" for line in watched), *lines]
+        configuration.write_text("\n".join(said), encoding="utf-8")
+        command = [program("TEST_REDIS", "redis-server"), str(configuration), "--sentinel"]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            wait_until(lambda: _answers(port), "the Sentinel answers")
+            yield port
+        finally:
+            process.kill()
+            process.wait(DEADLINE_S)
+
+
+def _answers(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_S) as connection:
+            connection.sendall(_encoded("PING"))
+            return bool(connection.recv(100))
+    except OSError:
+        return False
+
+
+SLOTS_COUNT = 16384
+
+
+@contextmanager
+def running_cluster(count: int) -> Iterator[list[RedisServer]]:
+    """Run a Redis Cluster of masters, each of which has an equal part of the slots."""
+    with ExitStack() as stack:
+        nodes = [
+            stack.enter_context(running_redis("--cluster-enabled", "yes", "--cluster-port", str(free_port())))
+            for _ in range(count)
+        ]
+        for number, node in enumerate(nodes):
+            first, last = number * SLOTS_COUNT // count, (number + 1) * SLOTS_COUNT // count - 1
+            assert node.ask("CLUSTER", "ADDSLOTSRANGE", str(first), str(last)) == b"+OK"
+            node.ask("CLUSTER", "SET-CONFIG-EPOCH", str(number + 1))
+            with node.client() as client:
+                bus_port = client.config_get("cluster-port")["cluster-port"]
+            assert nodes[0].ask("CLUSTER", "MEET", "127.0.0.1", str(node.port), bus_port) == b"+OK"
+        wait_until(lambda: all(_knows_all(node, count) for node in nodes), "the cluster is up")
+        yield nodes
+
+
+def _knows_all(node: RedisServer, count: int) -> bool:
+    with node.client() as client:
+        is_up = client.execute_command("CLUSTER INFO")["cluster_state"] == "ok"
+        return is_up and len(client.execute_command("CLUSTER", "SLOTS")) == count
 
 
 class Databases:

@@ -106,8 +106,13 @@ class RedisLog:
         self._settings = settings
         self._clock = clock
         name = f"hazoom_ws-{secrets.token_hex(8)}"
-        timeout_s = settings.log_redis_timeout_s
-        self._server = Server(settings.log_url, name, timeout_s=timeout_s, import_module=import_module)
+        self._server = Server(
+            settings.log_url,
+            name,
+            timeout_s=settings.log_redis_timeout_s,
+            wait_replicas=settings.log_redis_wait_replicas,
+            import_module=import_module,
+        )
         self._store = Store(self._server, settings, wall_clock=wall_clock)
         self._pending: list[NewMessage] = []  # messages that are to be written
         self._sessions = PendingSessions()

@@ -86,7 +86,7 @@ class Store:
         self._wall_clock = wall_clock
         self._owner = ""
         self._bounds = (settings.history_room_limit_count, settings.history_room_limit_bytes)
-        self._scripts = {name: server.script(getattr(scripts, name)) for name in _SCRIPTS}
+        self._scripts = {name: server.script(getattr(scripts, name), reaches_replicas=name == "WRITE") for name in _SCRIPTS}
 
     def _run(self, name: str, *arguments: Any) -> Any:
         return self._scripts[name]([self._owner, *arguments])
