@@ -1,6 +1,7 @@
 """A real Redis for the tests, and a log in one that is read as if a turn could wait."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 import redis
 
 from hazoom_ws.message_log.contract import NotLoaded
-from servers import DEADLINE_S, free_port, program, wait_until
+from servers import DEADLINE_S, ROOT, free_port, program, wait_until
 
 DATABASES_COUNT = 5000
 
@@ -23,16 +24,18 @@ DATABASES_COUNT = 5000
 class RedisServer:
     """One Redis on a port of its own, which can be killed and started again with what it has on its disk."""
 
-    def __init__(self, folder: Path, *options: str, password: str = "") -> None:
+    def __init__(self, folder: Path, *options: str, password: str = "", configuration: Path | None = None) -> None:
         self.folder = folder
         self.port = free_port()
         self.password = password
+        self._configuration = [] if configuration is None else [str(configuration)]
         self._options = [*options, *(["--requirepass", password] if password else [])]
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         command = [
             program("TEST_REDIS", "redis-server"),
+            *self._configuration,
             "--port",
             str(self.port),
             "--bind",
@@ -63,8 +66,9 @@ class RedisServer:
         """Return redis-py's client, for what has longer answers."""
         return redis.Redis(port=self.port, password=self.password or None)
 
-    def url(self, database: int = 0) -> str:
-        account = f":{self.password}@" if self.password else ""
+    def url(self, database: int = 0, *, account: str = "") -> str:
+        """``account``: user and password, for another one than the default user."""
+        account = f"{account}@" if account else f":{self.password}@" if self.password else ""
         return f"redis://{account}127.0.0.1:{self.port}/{database}"
 
     def stop(self) -> None:
@@ -91,9 +95,10 @@ def _encoded(*arguments: str) -> bytes:
 
 
 @contextmanager
-def running_redis(*options: str, password: str = "") -> Iterator[RedisServer]:
+def running_redis(*options: str, password: str = "", configuration: Path | None = None) -> Iterator[RedisServer]:
+    """``configuration``: a file whose settings hold where neither the options nor the tests have others."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        server = RedisServer(Path(folder), *options, password=password)
+        server = RedisServer(Path(folder), *options, password=password, configuration=configuration)
         server.start()
         try:
             yield server
@@ -165,7 +170,7 @@ def _knows_all(node: RedisServer, count: int) -> bool:
 
 
 class Databases:
-    """Databases of one Redis, each of which is used by one test only."""
+    """Databases of one Redis, each of which is used by one test only, as the user of ``config/redis.conf``."""
 
     def __init__(self, server: RedisServer) -> None:
         self.server = server
@@ -173,13 +178,29 @@ class Databases:
 
     def next_url(self) -> str:
         self._number += 1
-        return self.server.url(self._number)
+        return self.server.url(self._number, account=ACCOUNT)
+
+
+ACCOUNT = "hazoom:a-long-password-of-your-own"
+
+
+CONFIGURATION = ROOT / "config" / "redis.conf"
+
+
+def user_of_configuration() -> list[str]:
+    """Return the user whom ``config/redis.conf`` has for us, as an option of redis-server."""
+    [line] = re.findall(r"^# (user hazoom .*)$", CONFIGURATION.read_text(encoding="utf-8"), re.MULTILINE)
+    name, *values = line.split()
+    return [f"--{name}", *values]
 
 
 @pytest.fixture(scope="session")
 def databases() -> Iterator[Databases]:
-    """Return databases of a Redis that is started for all tests. For import into a conftest.py."""
-    with running_redis() as server:
+    """Return databases of a Redis that is started for all tests. For import into a conftest.py.
+
+    In all of these tests hazoom_ws is the user whom ``config/redis.conf`` has for it: what that may not do fails.
+    """
+    with running_redis(*user_of_configuration()) as server:
         yield Databases(server)
 
 

@@ -11,7 +11,7 @@ others would replace what this server depends on, such as the name of a connecti
 
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
-from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 REDIS_SCHEMES = (
     "redis://",
@@ -87,25 +87,26 @@ def parse_redis_url(url: str) -> RedisUrl:
     Raises ValueError, which says what is wrong and repeats nothing of the URL: any part of it may be a password that holds
     a character which has to be written as %...
     """
-    try:
-        parts = urlsplit(url)
-        options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    except ValueError:
-        raise ValueError(_FORM) from None
-    if parts.scheme == "unix":
-        return _of_socket(url, parts, options)
-    kind: Literal["server", "sentinel", "cluster"] = "server"
-    if parts.scheme.endswith("+sentinel"):
-        kind = "sentinel"
-    elif parts.scheme.endswith("+cluster"):
-        kind = "cluster"
-    known = _TLS_OPTIONS if parts.scheme.startswith("rediss") else set()
-    _check_options(options, known | _SENTINEL_OPTIONS if kind == "sentinel" else known)
-    account, separator, hosts = parts.netloc.rpartition("@")
-    nodes = tuple(_node(host, _SENTINEL_PORT if kind == "sentinel" else _PORT) for host in hosts.split(","))
-    if parts.fragment or (kind == "server" and "," in hosts):
+    # By hand, since urlsplit knows URLs of one host only.
+    scheme, _, rest = url.partition("://")
+    rest, _, query = rest.partition("?")
+    netloc, _, path = rest.partition("/")
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    if "#" in url:
         raise ValueError(_FORM)
-    path = parts.path.removeprefix("/")
+    if scheme == "unix":
+        return _of_socket(url, netloc, path, options)
+    kind: Literal["server", "sentinel", "cluster"] = "server"
+    if scheme.endswith("+sentinel"):
+        kind = "sentinel"
+    elif scheme.endswith("+cluster"):
+        kind = "cluster"
+    known = _TLS_OPTIONS if scheme.startswith("rediss") else set()
+    _check_options(options, known | _SENTINEL_OPTIONS if kind == "sentinel" else known)
+    account, separator, hosts = netloc.rpartition("@")
+    nodes = tuple(_node(host, _SENTINEL_PORT if kind == "sentinel" else _PORT) for host in hosts.split(","))
+    if kind == "server" and len(nodes) > 1:
+        raise ValueError(_FORM)
     master_name = ""
     if kind == "sentinel":
         master_name, _, path = path.partition("/")
@@ -126,11 +127,11 @@ def parse_redis_url(url: str) -> RedisUrl:
 _FORM = "a Redis is named like redis://host:6379/0, or redis://user:password@host:6379/0"
 
 
-def _of_socket(url: str, parts: SplitResult, options: dict[str, str]) -> RedisUrl:
-    if parts.hostname or not parts.path.strip("/"):
+def _of_socket(url: str, netloc: str, path: str, options: dict[str, str]) -> RedisUrl:
+    if netloc or not path.strip("/"):
         raise ValueError("a socket is named by its whole path: unix:///run/redis/redis.sock?db=0")
     _check_options(options, _SOCKET_OPTIONS)
-    return RedisUrl("server", unquote(parts.path), (), "", url, "", "", options)
+    return RedisUrl("server", f"/{unquote(path)}", (), "", url, "", "", options)
 
 
 def _node(host: str, default_port: int) -> Node:

@@ -51,5 +51,5 @@ def condition_of(
     if save == "":
         lost = "it writes nothing to its disk, so all is gone when it ends, but for what this server's memory has"
         return Condition(product, "nothing on its disk", f"{lost} (appendonly yes keeps it)")
-    lost = "it writes only snapshots to its disk, so what came after the last one is gone when it ends"
-    return Condition(product, "snapshots only", f"{lost} (appendonly yes keeps it)")
+    lost = "it has no append-only file, so what came after its last snapshot is gone when it ends"
+    return Condition(product, "no append-only file", f"{lost} (appendonly yes keeps it)")

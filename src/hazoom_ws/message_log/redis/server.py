@@ -10,8 +10,8 @@ No text from here holds the URL, which may have a password.
 
 import importlib
 import logging
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from hazoom_ws.errors import LogUnavailable
@@ -46,6 +46,7 @@ _BY_CODE = {
     "WRONGPASS": NO_PASSWORD,
     "NOPERM": "Redis does not allow this user what is needed",
     "BUSY": "Redis is busy with a script",
+    "NOREPLICAS": "Redis has too few replicas (min-replicas-to-write)",
 }
 
 
@@ -105,6 +106,7 @@ class Server:
         return self._redis.Redis.from_url(
             url,
             protocol=2,
+            driver_info=None,  # a question more for each connection, which only says that redis-py asks
             socket_timeout=self._timeout_s,
             socket_connect_timeout=self._timeout_s,
             retry=self._redis.retry.Retry(self._redis.backoff.NoBackoff(), 0),
@@ -221,15 +223,21 @@ class Server:
         """Give the connections back."""
         self.start_anew()
 
-    def _call(self, call: Callable[[], Any]) -> Any:
+    @contextmanager
+    def refusing(self) -> Iterator[None]:
+        """Raise what redis-py and sockets raise as `Refused`, for who uses a connection."""
         try:
-            return call()
-        except self._errors.RedisError as error:
-            raise self._refused(error) from None  # the traceback of redis-py shows commands, and so messages
+            yield
         except NobodyKnows as error:
             raise Refused(error.reason, is_unknown=False) from None
+        except self._errors.RedisError as error:
+            raise self._refused(error) from None  # the traceback of redis-py shows commands, and so messages
         except OSError:
             raise Refused(AWAY, is_unknown=True) from None
+
+    def _call(self, call: Callable[[], Any]) -> Any:
+        with self.refusing():
+            return call()
 
     def _refused(self, error: Exception) -> Refused:
         errors = self._errors
