@@ -16,10 +16,8 @@ from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.message_log.redis.scripts import PREFIX
 from hazoom_ws.settings.redis_url import Node, RedisUrl
 
-NOBODY_KNOWS = {
-    "sentinel": "no Sentinel that can be reached knows the master",
-    "cluster": "no node of the cluster that can be reached knows who has our keys",
-}
+NO_SENTINEL_KNOWS = "no Sentinel that can be reached knows the master"
+NO_NODE_KNOWS = "no node of the cluster that can be reached knows who has our keys"
 # All our keys have one hash tag, and so one slot: the CRC16 of what is between the braces.
 OUR_SLOT = crc_hqx(PREFIX[PREFIX.index("{") + 1 : PREFIX.index("}")].encode(), 0) % 16384
 
@@ -69,7 +67,7 @@ class Finder:
             # The next time it is the last one that is waited for.
             self._nodes = [*[each for each in self._nodes if each != asked], asked]
         said = f" ({', '.join(sorted(reasons))})" if reasons else ""
-        raise NobodyKnows(NOBODY_KNOWS[self._url.kind] + said)
+        raise NobodyKnows((NO_SENTINEL_KNOWS if self._url.kind == "sentinel" else NO_NODE_KNOWS) + said)
 
     def _asked_at(self, asked: Node) -> Node | None:
         if self._url.kind == "sentinel":
