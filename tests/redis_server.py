@@ -107,15 +107,15 @@ def running_redis(*options: str, password: str = "", configuration: Path | None 
 
 
 @contextmanager
-def running_sentinel(master: RedisServer, *lines: str) -> Iterator[int]:
+def running_sentinel(master: RedisServer, *lines: str, master_port: int | None = None) -> Iterator[int]:
     """Run a Sentinel that watches a Redis as "mymaster", and alone decides that it is gone; yield its port.
 
-    ``lines`` are added to its configuration.
+    ``lines`` are added to its configuration. ``master_port``: where it reaches the Redis, if that has several ports.
     """
     port = free_port()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         configuration = Path(folder) / "sentinel.conf"
-        watched = [f"monitor mymaster 127.0.0.1 {master.port} 1", "down-after-milliseconds mymaster 500"]
+        watched = [f"monitor mymaster 127.0.0.1 {master_port or master.port} 1", "down-after-milliseconds mymaster 1500"]
         watched += [
             "failover-timeout mymaster 2000",
             *([f'auth-pass mymaster "{master.password}"'] * bool(master.password)),

@@ -26,7 +26,7 @@ def open_redis(tmp_path: Path) -> Iterator[Callable[..., Any]]:
     with ExitStack() as stack:
 
         def make(url: str, **options: Any) -> Any:
-            log = open_log(Settings(**{"log_url": url, "log_redis_timeout_s": 1.0} | options), tmp_path)
+            log = open_log(Settings(**{"log_url": url, "log_redis_timeout_s": 2.0} | options), tmp_path)
             stack.callback(log.close)
             return Patient(log)
 
