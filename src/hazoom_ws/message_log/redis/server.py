@@ -145,9 +145,11 @@ class Server:
             if isinstance(answer, self._errors.NoScriptError):
                 self._client.script_load(text)
                 return run_and_wait(arguments)
-            for each in (answer, count):
-                if isinstance(each, Exception):
-                    raise each
+            if isinstance(answer, Exception):
+                raise answer
+            # From here on Redis has done it.
+            if isinstance(count, Exception):
+                raise Refused(self._refused(count).reason, is_unknown=True)
             if count < self._wait_replicas:
                 raise Refused(TOO_FEW_REPLICAS, is_unknown=True)
             return answer
