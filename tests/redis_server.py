@@ -99,8 +99,8 @@ def running_redis(*options: str, password: str = "", configuration: Path | None 
     """``configuration``: a file whose settings hold where neither the options nor the tests have others."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         server = RedisServer(Path(folder), *options, password=password, configuration=configuration)
-        server.start()
         try:
+            server.start()
             yield server
         finally:
             server.kill()

@@ -119,7 +119,7 @@ def said(unit: Path) -> list[str]:
 
 def test_the_template_is_as_hardened_as_the_unit_and_systemd_takes_it(tmp_path: Path) -> None:
     of_one = {"Description", "After", "ExecStart", "EnvironmentFile", "Environment", "WorkingDirectory"}
-    of_one |= {"StateDirectory", "StateDirectoryMode"}
+    of_one |= {"StateDirectory", "StateDirectoryMode", "RestartSec", "RestartPreventExitStatus", "StartLimitIntervalSec"}
 
     def common(unit: Path) -> list[str]:
         return [line for line in said(unit) if line.partition("=")[0] not in of_one]
@@ -127,6 +127,8 @@ def test_the_template_is_as_hardened_as_the_unit_and_systemd_takes_it(tmp_path: 
     assert common(TEMPLATE) == common(UNIT)
     [start] = [line for line in said(TEMPLATE) if line.startswith("ExecStart=")]
     assert start.endswith(" --port %i")
+    assert "StartLimitIntervalSec=0" in said(TEMPLATE)
+    assert not any(line.startswith("RestartPrevent") for line in said(TEMPLATE)), "Redis may come later than this"
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
         return  # a system without systemd takes no unit

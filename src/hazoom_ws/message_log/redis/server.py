@@ -10,6 +10,7 @@ No text from here holds the URL, which may have a password.
 
 import importlib
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -36,6 +37,8 @@ _CLUSTER_DOWN = "the cluster is down"
 _MASTER_DOWN = "Redis has lost its master"
 # Of the time for an answer, what replicas may take: the rest is for the way.
 _REPLICAS_SHARE = 0.75
+# Before version 7 an error within a script is told in a longer one.
+_WITHIN_A_SCRIPT = re.compile(r"@user_script: ?\d+: -([A-Z]+) ")
 _BY_CODE = {
     "OOM": FULL,
     "LOADING": LOADING,
@@ -246,7 +249,9 @@ class Server:
         if isinstance(error, errors.TimeoutError):
             return Refused(SILENT, is_unknown=True)
         # redis-py cuts the code off some answers, and has classes for them instead.
-        code = str(error).partition(" ")[0]
+        text = str(error)
+        within = _WITHIN_A_SCRIPT.search(text)
+        code = within[1] if within is not None else text.partition(" ")[0]
         for kind, problem in (
             (errors.OutOfMemoryError, FULL),
             (errors.BusyLoadingError, LOADING),
@@ -254,9 +259,9 @@ class Server:
             (errors.NoPermissionError, _BY_CODE["NOPERM"]),
             (errors.AuthenticationError, NO_PASSWORD),
             (errors.AskError, _MOVED),  # and MovedError, which is one
+            (errors.MasterDownError, _MASTER_DOWN),  # which is the next one too
             (errors.ClusterDownError, _CLUSTER_DOWN),
             (errors.TryAgainError, _CLUSTER_DOWN),
-            (errors.MasterDownError, _MASTER_DOWN),
             (errors.ConnectionError, AWAY),
         ):
             if isinstance(error, kind):
