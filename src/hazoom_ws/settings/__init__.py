@@ -321,7 +321,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             description="Where messages are kept. sqlite:///messages.sqlite3 is a file in Flask's instance folder, "
             "sqlite:////var/lib/hazoom/messages.sqlite3 one elsewhere; memory:// forgets everything with the process; "
             "redis://user:password@host:6379/0 is a Redis, rediss:// one with TLS (?ssl_ca_certs=/path for its "
-            "certificate). The other forms, with sockets, Sentinels or a cluster, are in the guide Several machines."
+            "certificate), unix:///path/redis.sock one on this machine, redis+sentinel://host:26379,host:26379/mymaster/0 "
+            "one that Sentinels name, redis+cluster://host:6379,host:6379 a cluster: the guide Several machines says more."
         ),
     ] = "sqlite:///messages.sqlite3"
     log_redis_timeout_s: Annotated[

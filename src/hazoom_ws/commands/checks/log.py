@@ -50,6 +50,10 @@ def _of_redis(settings: Settings) -> Finding:
     finally:
         server.close()
     found = f"messages are kept in {server} ({condition})"
+    wanted = settings.log_redis_wait_replicas
+    if condition.replicas_count < wanted:
+        found += f", which has {condition.replicas_count} replicas of the {wanted} that log_redis_wait_replicas waits for"
+        return Finding("log", "problem", found, "start them (replicaof), or set HAZOOM_LOG_REDIS_WAIT_REPLICAS lower")
     if condition.warning:
         return Finding("log", "warning", f"{found}: {condition.warning}", "set appendonly to yes (config/redis.conf)")
     return Finding("log", "ok", found)

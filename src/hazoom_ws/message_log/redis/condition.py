@@ -14,9 +14,13 @@ _OLDEST_VERSION = (6, 2)
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """``product``: its name and version. ``keeps``: what it has on its disk. ``warning``: what it may lose, if much."""
+    """``product``: its name and version. ``keeps``: what it has on its disk. ``warning``: what it may lose, if much.
+
+    ``replicas_count``: those that are connected.
+    """
 
     product: str
+    replicas_count: int
     keeps: str
     warning: str
 
@@ -46,10 +50,11 @@ def condition_of(
             f"log_url: Redis at {shown} has maxmemory-policy {policy} and deletes messages when it is full;"
             " set it to noeviction: redis-cli CONFIG SET maxmemory-policy noeviction, and the same in redis.conf"
         )
-    if info.get("aof_enabled"):
-        return Condition(product, "appendonly yes" + (f", appendfsync {appendfsync}" if appendfsync else ""), "")
-    if save == "":
-        lost = "it writes nothing to its disk, so all is gone when it ends, but for what this server's memory has"
-        return Condition(product, "nothing on its disk", f"{lost} (appendonly yes keeps it)")
-    lost = "it has no append-only file, so what came after its last snapshot is gone when it ends"
-    return Condition(product, "no append-only file", f"{lost} (appendonly yes keeps it)")
+    keeps, warning = "appendonly yes" + (f", appendfsync {appendfsync}" if appendfsync else ""), ""
+    if not info.get("aof_enabled"):
+        keeps = "nothing on its disk" if save == "" else "no append-only file"
+        lost = "it has no append-only file, so what came after its last snapshot is gone when it ends"
+        if save == "":
+            lost = "it writes nothing to its disk, so all is gone when it ends, but for what this server's memory has"
+        warning = f"{lost} (appendonly yes keeps it)"
+    return Condition(product, int(info.get("connected_slaves", 0)), keeps, warning)

@@ -7,7 +7,7 @@ import pytest
 from hazoom_ws.message_log.redis.condition import Condition, condition_of
 from hazoom_ws.settings import SettingsError
 
-REDIS = {"redis_version": "7.0.15", "maxmemory_policy": "noeviction", "aof_enabled": 1, "cluster_enabled": 0}
+REDIS = {"redis_version": "7.0.15", "maxmemory_policy": "noeviction", "aof_enabled": 1, "connected_slaves": 2}
 
 
 def condition(
@@ -54,6 +54,6 @@ def test_a_redis_that_must_not_be_used_is_refused(told: dict[str, Any], problem:
 )
 def test_who_runs_a_redis_that_may_lose_much_hears_of_it(options: dict[str, Any], keeps: str, warning: str) -> None:
     told = condition(**options)
-    assert told.keeps == keeps
+    assert (told.keeps, told.replicas_count) == (keeps, 2)
     assert warning in told.warning
     assert bool(warning) == bool(told.warning)
