@@ -197,7 +197,7 @@ def test_a_redis_that_hangs_is_full_or_dies_refuses_messages_and_loses_none(  # 
 
 
 def test_a_redis_that_another_process_uses_is_refused_until_that_has_let_go(
-    redis: RedisServer, databases: Databases, client: OfficialClient
+    redis: RedisServer, client: OfficialClient
 ) -> None:
     with (
         runner("eventlet", redis.url())() as server,
@@ -209,6 +209,9 @@ def test_a_redis_that_another_process_uses_is_refused_until_that_has_let_go(
         assert client.connect(server.url).emit("message", {"message": "hi"})["ok"] is True
     with runner("eventlet", redis.url())() as server:
         assert [entry["message"] for entry in everything(server.url, client)] == ["hi"]
+
+
+def test_a_redis_is_checked_without_its_password_being_shown(redis: RedisServer, databases: Databases) -> None:
     for url, replicas_count, expected in [
         (redis.url(), 0, r"messages are kept in Redis at 127.0.0.1:\d+ \(Redis \S+, appendonly yes, appendfsync always\)"),
         (redis.url(), 2, "has 0 replicas of the 2 that log_redis_wait_replicas waits for"),

@@ -217,17 +217,6 @@ class Server:
             raise self._refused(error) from None
         return any(each.get("name") == name for each in listed)
 
-    def start_anew(self) -> None:
-        """Let go of all connections: those that were there before may be dead, or lead to who is the master no more."""
-        if self._finder is not None:
-            self._finder.forget()
-        with suppress(self._errors.RedisError):
-            self._client.connection_pool.disconnect()
-
-    def close(self) -> None:
-        """Give the connections back."""
-        self.start_anew()
-
     @contextmanager
     def refusing(self) -> Iterator[None]:
         """Raise what redis-py and sockets raise as `Refused`, for who uses a connection."""
@@ -239,6 +228,17 @@ class Server:
             raise self._refused(error) from None  # the traceback of redis-py shows commands, and so messages
         except OSError:
             raise Refused(AWAY, is_unknown=True) from None
+
+    def start_anew(self) -> None:
+        """Let go of all connections: those that were there before may be dead, or lead to who is the master no more."""
+        if self._finder is not None:
+            self._finder.forget()
+        with suppress(self._errors.RedisError):
+            self._client.connection_pool.disconnect()
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.start_anew()
 
     def _call(self, call: Callable[[], Any]) -> Any:
         with self.refusing():
