@@ -109,7 +109,13 @@ class RedisLog:
         self._clock = clock
         self.name = secrets.token_hex(8)
         timeout_s = settings.log_redis_timeout_s
-        self._server = Server(settings.log_url, self.name, timeout_s=timeout_s, import_module=import_module)
+        self._server = Server(
+            settings.log_url,
+            self.name,
+            timeout_s=timeout_s,
+            wait_replicas=settings.log_redis_wait_replicas,
+            import_module=import_module,
+        )
         self._store = Store(self._server, settings, wall_clock=wall_clock)
         self._bus = Bus(self._server, import_module, timeout_s=timeout_s)
         self._bus.on_broken = self._note_broken

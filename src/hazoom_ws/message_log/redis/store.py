@@ -103,7 +103,7 @@ class Store:
         self._channels = ""
         self._epoch = ""
         self._bounds = (settings.history_room_limit_count, settings.history_room_limit_bytes)
-        self._scripts = {name: server.script(getattr(scripts, name)) for name in _SCRIPTS}
+        self._scripts = {name: server.script(getattr(scripts, name), reaches_replicas=name == "WRITE") for name in _SCRIPTS}
 
     def _run(self, name: str, *arguments: Any) -> Any:
         return self._scripts[name]([self._server.name, self._text, *arguments])
