@@ -226,6 +226,15 @@ def test_each_message_is_published_with_the_one_before(redis: RedisServer, open_
     assert b'"message":"2"' in published[1]
 
 
+def test_what_is_no_message_is_left_out(redis: RedisServer, open_redis: Callable[..., Any]) -> None:
+    log = open_redis()
+    say(log, "1")
+    write(log)
+    log.close()
+    assert redis.ask("XADD", "{hazoom}:messages:a", "8000000000000000-1", "d", "{}").startswith(b"$")
+    assert texts(open_redis()) == ["1"]
+
+
 def test_another_program_says_something_by_a_function_of_redis(redis: RedisServer, open_redis: Callable[..., Any]) -> None:
     log = open_redis(message_limit_bytes=20)
     say(log, "1")

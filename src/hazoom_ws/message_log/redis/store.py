@@ -27,6 +27,7 @@ from hazoom_ws.message_log.redis.encoding import (
     place_of,
     unpack_value,
 )
+from hazoom_ws.message_log.redis.functions import FUNCTIONS
 from hazoom_ws.message_log.redis.older import Stretch, Wanted, stretch_of
 from hazoom_ws.message_log.redis.resent import KNOWN_LIMIT_COUNT
 from hazoom_ws.message_log.redis.scripts import PREFIX
@@ -125,7 +126,7 @@ class Store:
         self._epoch = about[b"epoch"].decode()
         self._channels = f"{PREFIX}{self._epoch}:"
         with suppress(Refused):  # Redis 6 has no functions, and may not allow any: then there are none for others
-            self._server.command("FUNCTION", "LOAD", "REPLACE", scripts.FUNCTIONS)
+            self._server.command("FUNCTION", "LOAD", "REPLACE", FUNCTIONS)
         return About(self._epoch, *(int(about[name]) for name in (b"start_seq", b"last", b"trimmed_seq")))
 
     def end(self) -> None:
@@ -234,6 +235,8 @@ class Store:
             for identifier, fields in rows:
                 seq, entry_bytes = place_of(identifier)
                 entry = decode_message(fields[b"d"], seq, self._epoch)
+                if entry is None:
+                    continue
                 if wanted.event_name is not None and not any(only([entry], wanted.event_name)):
                     continue
                 found.append(Sized(entry, entry_bytes))
@@ -249,7 +252,8 @@ class Store:
     def messages_after(self, room: str, seq: int) -> list[NewMessage]:
         """Return what was said in a room after a ``seq``, ascending."""
         rows = self._server.command("XRANGE", f"{PREFIX}messages:{room}", seq + 1, "+")
-        return [decode_message(fields[b"d"], place_of(identifier)[0], self._epoch) for identifier, fields in rows]
+        entries = [decode_message(fields[b"d"], place_of(identifier)[0], self._epoch) for identifier, fields in rows]
+        return [entry for entry in entries if entry is not None]
 
     def newest_seqs(self, rooms: Sequence[str]) -> list[int]:
         """Return the number of the newest message in each of some rooms, 0 if there is none."""
