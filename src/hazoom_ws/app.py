@@ -164,10 +164,8 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
     delivery.tell = news.tell
     news.on[b"c"] = lambda heard: hub.hand_over(heard.data.decode())  # a session that another process has claimed
     listener = Listener(delivery.hear)
-    log.listen(
-        listener.wake if worker is None else partial(worker.wake, delivery.hear),
-        lambda: [*hub.rooms.names(), *answers.register.rooms()],
-    )
+    wake = listener.wake if worker is None else partial(worker.wake, delivery.hear)
+    log.listen(wake, lambda: [*hub.rooms.names(), *answers.register.rooms()], delivery.hear)
     ticker = Ticker(
         delivery, interval_s=settings.relay_interval_ms / 1000, worker=worker, start_task=start_task, sleep=sleep
     )

@@ -4,9 +4,11 @@ A connection never owns an answer: it belongs to its user, or to the room that i
 failing or being stopped. One may run on another process (`elsewhere`), and is known here because somebody here gets it:
 then it is fed by what that process tells, and goes out as one that runs here does.
 
-Everything that is sent of an answer has a number in the one order of the message log, which goes along
-as the event's offset: so a client that has dropped gets what came after the last thing it heard (`missed`). Not
-thread-safe: what is not said to be called from outside is called within a turn.
+Everything that is sent of an answer has a number in the one order of the message log, which goes along as the event's
+offset: so a client that has dropped gets what came after the last thing it heard (`missed`). Not thread-safe: what is not
+said to be called from outside is called within a turn.
+
+It is long because it has all that happens to an answer from its question to its end.
 """
 
 import logging
