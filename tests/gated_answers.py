@@ -13,7 +13,9 @@ class Gated:
         self._backend = backend
         self._gate = unique("gate")
         self.message = f"do:gated {self._gate}"
-        self.id: str = asker.emit("llm_request", {"message": self.message, **fields})["request_id"]
+        reply = asker.emit("llm_request", {"message": self.message, **fields})
+        assert reply["ok"], reply
+        self.id: str = reply["request_id"]
 
     def release(self, count: int) -> None:
         for _ in range(count):

@@ -29,22 +29,37 @@ _ANSWERS, _ANSWERING = f"{_PREFIX}answers", f"{_PREFIX}answering"
 _RUNNING = "r"
 _FOUND_LIMIT_S = 60.0  # for which what was read is remembered for who asked
 
-# ARGV: the id; to claim it also the process and what is to be kept of it. Returns what there is, and of its process' hash.
-_FIND = f"""
-local id, answers, prefix = ARGV[1], '{_ANSWERS}', '{_PREFIX}'
-local there = redis.call('HGET', answers, id)
-local process = there and string.match(there, '^%S+')
-if process and redis.call('EXISTS', prefix .. 'process:' .. process) == 1 then
+_KNOWN = f"""
+local answers, prefix = '{_ANSWERS}', '{_PREFIX}'
+local function known(id)
+  local there = redis.call('HGET', answers, id)
+  local process = there and string.match(there, '^%S+')
+  if not process or redis.call('EXISTS', prefix .. 'process:' .. process) == 0 then return false end
   return {{there, redis.call('HGET', answers .. ':' .. process, id) or ''}}
 end
 """
+
+# ARGV: ids. Returns of each what there is, and the value in the hash of its process; null if there is nothing.
+_FIND = (
+    _KNOWN
+    + """
+local found = {}
+for place, id in ipairs(ARGV) do found[place] = known(id) end
+return found
+"""
+)
+
+# ARGV: the id, the process that wants it, what is to be kept then. Returns as `_FIND`, of the one.
 _CLAIM = (
-    _FIND
+    _KNOWN
     + f"""
-redis.call('HSET', answers, id, ARGV[3])
-redis.call('HSET', answers .. ':' .. ARGV[2], id, '')
-redis.call('SADD', '{_ANSWERING}', ARGV[2])
-return {{ARGV[3], ''}}
+local id, process, value = unpack(ARGV)
+local there = known(id)
+if there then return there end
+redis.call('HSET', answers, id, value)
+redis.call('HSET', answers .. ':' .. process, id, '')
+redis.call('SADD', '{_ANSWERING}', process)
+return {{value, ''}}
 """
 )
 
@@ -55,7 +70,9 @@ local process, answers, prefix = ARGV[1], '{_ANSWERS}', '{_PREFIX}'
 if redis.call('EXISTS', prefix .. 'process:' .. process) == 1 then return {{}} end
 local of_process, ids, taken = answers .. ':' .. process, ARGV, {{}}
 if #ARGV == 1 then
-  ids = redis.call('HKEYS', of_process)
+  ids = {{}}
+  local all = redis.call('HGETALL', of_process)
+  for place = 1, #all, 2 do ids[#ids + 1] = all[place] end
   redis.call('SREM', '{_ANSWERING}', process)
 end
 for _, id in ipairs(ids) do
@@ -90,22 +107,24 @@ class Claims:
         self._problem = problem
         self._clock = clock
         self._of_process = f"{_ANSWERS}:{peers.name}"
+        self._find, self._claim, self._take = map(peers.script, (_FIND, _CLAIM, _TAKE))
         self._found: dict[tuple[str, str], tuple[Known | None, float]] = {}  # what was read for somebody, and when
 
     def find(self, request_id: str) -> Known | None:
         """Return who has a question, None for nobody. Raises `NotLoaded`, `LogUnavailable`."""
-        return self._read("find", request_id, _FIND)
+        return self._read("find", request_id, lambda: self._find([request_id])[0])
 
     def claim(self, request_id: str, user: User, room: str) -> Known:
         """Return who has a question; this process, if nobody had it. Raises `NotLoaded`, `LogUnavailable`."""
-        known = self._read("claim", request_id, _CLAIM, self._peers.name, self._value(user, room))
+        arguments = [request_id, self._peers.name, self._value(user, room)]
+        known = self._read("claim", request_id, lambda: self._claim(arguments))
         assert known is not None
         return known
 
     def _value(self, user: User, room: str) -> str:
         return f"{self._peers.name} {msgspec.json.encode(Owner(user.id, room)).decode()}"
 
-    def _read(self, why: str, request_id: str, script: str, *arguments: str) -> Known | None:
+    def _read(self, why: str, request_id: str, ask: Callable[[], Any]) -> Known | None:
         found = self._found.pop((why, request_id), None)
         if found is not None:
             return found[0]
@@ -114,8 +133,7 @@ class Claims:
             raise LogUnavailable(problem)
 
         def load() -> Callable[[], None]:
-            [answer] = self._peers.ask(("EVAL", script, 1, _ANSWERS, request_id, *arguments))
-            known = _known(answer)
+            known = _known(ask())
 
             def take() -> None:
                 self._found[why, request_id] = (known, self._clock())
@@ -126,10 +144,7 @@ class Claims:
 
     def look_up(self, request_ids: list[str]) -> list[Known | None]:
         """Return who has which of some questions. Beside turns. Raises `LogUnavailable`."""
-        return [
-            _known(answer)
-            for answer in self._peers.ask(*[("EVAL", _FIND, 1, _ANSWERS, request_id) for request_id in request_ids])
-        ]
+        return [_known(answer) for answer in self._find(request_ids)]
 
     def forget_unused(self, is_here: Callable[[str], bool]) -> None:
         """Let go what was read for somebody who did not come again. ``is_here(id)``: the question was accepted here."""
@@ -170,7 +185,7 @@ class Claims:
 
         ``request_ids``: of these; if it is empty, of all. Beside turns. Raises `LogUnavailable`.
         """
-        [taken] = self._peers.ask(("EVAL", _TAKE, 1, _ANSWERS, process, *request_ids))
+        taken = self._take([process, *request_ids])
         pairs = zip(taken[::2], taken[1::2], strict=True)
         rooms = {request_id.decode(): where.decode().removeprefix(_RUNNING) for request_id, where in pairs}
         return {request_id: room for request_id, room in rooms.items() if room}

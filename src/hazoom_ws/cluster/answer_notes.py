@@ -8,7 +8,7 @@ from typing import Any, Union
 import msgspec
 from msgspec import UNSET, Raw, Struct
 
-from hazoom_ws.chat.effects import Numbered
+from hazoom_ws.chat.effects import Numbered, place_of
 from hazoom_ws.chat.presence import User
 from hazoom_ws.events.base import ServerEvent
 from hazoom_ws.events.llm import IntelligenceLevel, LlmComplete, LlmError, LlmResponse, LlmStarted
@@ -34,6 +34,7 @@ class State(Struct, frozen=True, tag=True):
     outcome: list[Told]
     is_ended: bool
     kept_seq: int
+    told_seq: int
 
 
 class Tokens(Struct, frozen=True, tag=True):
@@ -45,12 +46,13 @@ class Tokens(Struct, frozen=True, tag=True):
 
 
 class Ended(Struct, frozen=True, tag=True):
-    """How an answer ended, after so many tokens. ``kept_seq`` as in `Answer`."""
+    """How an answer ended, after so many tokens. ``kept_seq`` and ``told_seq`` as in `Answer`."""
 
     id: str
     tokens_count: int
     outcome: list[Told]
     kept_seq: int
+    told_seq: int
 
 
 class Watch(Struct, frozen=True, tag=True):
@@ -117,6 +119,11 @@ def events_of(notes: list[Told]) -> list[ServerEvent]:
     return [msgspec.msgpack.decode(said, type=_TYPES[name]) for name, said in notes]
 
 
+def told_seq_of(answer: Answer) -> int:
+    """Return the number that this process has given to the end of an answer, 0 if that has not come."""
+    return place_of(answer.outcome[-1]) if answer.outcome else 0
+
+
 def state_of(answer: Answer) -> State:
     """Return all there is of an answer that runs here."""
     prompt, is_over = answer.prompt, answer.size_bytes > 0
@@ -131,6 +138,7 @@ def state_of(answer: Answer) -> State:
         outcome=told(answer.outcome) if is_over else [],
         is_ended=is_over,
         kept_seq=answer.kept_seq,
+        told_seq=told_seq_of(answer),
     )
 
 

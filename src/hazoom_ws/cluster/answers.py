@@ -150,8 +150,9 @@ class AnswersElsewhere(Elsewhere):
         self._claims.ended(answer)
         if answer in self._watching:
             self.flush(answer)
-            outcome = notes.told(answer.outcome)
-            self._tell(answer, notes.Ended(answer.prompt.request_id, len(answer.tokens), outcome, answer.kept_seq))
+            outcome, told_seq = notes.told(answer.outcome), notes.told_seq_of(answer)
+            note = notes.Ended(answer.prompt.request_id, len(answer.tokens), outcome, answer.kept_seq, told_seq)
+            self._tell(answer, note)
             del self._watching[answer]
 
     def forget(self, answer: Answer) -> None:
@@ -289,7 +290,7 @@ class AnswersElsewhere(Elsewhere):
                 self._telling.start(answer, event, is_told=is_told)
         self._telling.snapshot(answer, note.tokens, is_told=is_told)
         if note.is_ended:
-            self._take_end(answer, note.outcome, note.kept_seq, is_told=False)
+            self._take_end(answer, note, is_told=False)
         return answer
 
     def _take_more(self, answer: Answer, note: notes.State) -> None:
@@ -302,7 +303,7 @@ class AnswersElsewhere(Elsewhere):
                 self._telling.start(answer, event)
         self._telling.tokens(answer, note.tokens[len(answer.tokens) :])
         if note.is_ended:
-            self._take_end(answer, note.outcome, note.kept_seq)
+            self._take_end(answer, note)
 
     def _begin_to_send(self, answer: Answer, connection: Connection, index: int | None) -> None:
         request_id = answer.prompt.request_id
@@ -336,17 +337,18 @@ class AnswersElsewhere(Elsewhere):
         if note.tokens_count > len(answer.tokens):
             self._publish(f"process:{heard.process}", notes.Watch(note.id))
         else:
-            self._take_end(answer, note.outcome, note.kept_seq)
+            self._take_end(answer, note)
 
     def _of(self, heard: Heard, request_id: str) -> Answer | None:
         """Return an answer that runs in the process that tells of it, None if nobody here gets it."""
         answer = self._get(request_id)
         return answer if answer is not None and answer.owner == heard.process and not answer.is_ended else None
 
-    def _take_end(self, answer: Answer, outcome: list[notes.Told], kept_seq: int, *, is_told: bool = True) -> None:
-        for event in notes.events_of(outcome):
+    def _take_end(self, answer: Answer, note: notes.State | notes.Ended, *, is_told: bool = True) -> None:
+        answer.told_seq = note.told_seq
+        for event in notes.events_of(note.outcome):
             self._telling.conclude(answer, event, is_told=is_told)
-        self._telling.finish(answer, kept_seq)
+        self._telling.finish(answer, note.kept_seq)
 
     def _lose(self, process: str, request_id: str) -> None:
         """Tell who waits for an answer of a process, or gets it, that there is no more of it."""

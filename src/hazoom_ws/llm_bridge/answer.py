@@ -33,7 +33,7 @@ class Answer:
     """One question, and as much of its answer as there is. A private one goes to its ``watchers``.
 
     ``owner``: the process in which it runs, "" for this one. ``kept_seq``: the number of its record in the room, once it
-    has ended; 0 if there is none.
+    has ended; 0 if there is none. ``told_seq``: the number that its owner has given its end, 0 for this process.
     """
 
     __slots__ = (
@@ -51,6 +51,7 @@ class Answer:
         "prompt",
         "size_bytes",
         "tokens",
+        "told_seq",
         "user",
         "watchers",
         "writer",
@@ -73,6 +74,7 @@ class Answer:
         self.is_ended = False
         self.owner = ""
         self.kept_seq = 0
+        self.told_seq = 0
         self.size_bytes = 0  # of one that has ended
 
     @classmethod

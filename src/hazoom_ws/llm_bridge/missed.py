@@ -48,12 +48,13 @@ class Missed:
                     events.append(answer.joined(0, snapshot=True))
         return [(event, self._log.last_seq) for event in events]
 
-    def catch_up(self, connection: Connection, offset: int, replayed: list[Numbered], *, is_own: bool) -> list[Numbered]:
+    def catch_up(self, connection: Connection, offset: int, replayed: list[Numbered], process: str) -> list[Numbered]:
         """Return ``replayed`` with what a recovered client missed of answers after ``offset``, all in its order.
 
-        From now on its connection watches what it watched before. ``is_own`` False: another process has given the offset,
-        and numbers tokens in its own way. So all that there is of a running answer is sent then, and the end of one that
-        has ended if the room's record of it, which all number alike, is after the offset.
+        From now on its connection watches what it watched before. ``process``: which one has given the offset, "" for this
+        one. Another one numbers tokens in its own way: so all that there is of a running answer is sent then. The end of
+        one that has ended is sent if that process has told it after the offset; where it has not told that, if the room's
+        record of the answer, which all number alike, is after the offset, or the client has waited for a private one.
         """
         events: list[Numbered] = []
         awaited = set(connection.answers)
@@ -63,15 +64,18 @@ class Missed:
             for position, watcher in enumerate(answer.watchers):
                 if watcher.pid == connection.pid:
                     answer.watchers[position] = connection
-            if not is_own and answer.prompt.request_id in awaited and connection not in answer.watchers:
+            if process and answer.prompt.request_id in awaited and connection not in answer.watchers:
                 answer.watchers.append(connection)
         watched = [answer for answer in private if connection in answer.watchers]
         for room in connection.rooms:
             watched += self._register.of_room(room)
-        if not is_own:
+        if process:
             for answer in watched:
-                ended_at = answer.kept_seq or max(map(place_of, answer.outcome), default=0)
-                is_missed = answer.prompt.request_id in awaited if answer.room is UNSET else ended_at > offset
+                if answer.owner == process or answer.room is not UNSET:
+                    seq = answer.told_seq if answer.owner == process else answer.kept_seq
+                    is_missed = (seq or max(map(place_of, answer.outcome), default=0)) > offset
+                else:
+                    is_missed = answer.prompt.request_id in awaited
                 if answer.is_ended and is_missed:
                     events += [(event, self._log.last_seq) for event, _ in answer.outcome]
             return [*replayed, *self._so_far(watched), *events, *ends]

@@ -250,9 +250,11 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
         if has_recovered:
             offset = max(parts.hub.recoverable.since(connection), offset_in(offset_said) or 0)
             replayed = self._served(parts.hub.catch_up(connection, offset)) if self._replays else []
-            is_own = numbered_by(offset_said) == parts.delivery.process
+            process = numbered_by(offset_said)
+            # Whoever says none has it of no process that shares our messages.
+            process = "" if process == parts.delivery.process else process or "?"
             for feature in self._greeting:
-                replayed = feature.catch_up(connection, offset, replayed, is_own=is_own)
+                replayed = feature.catch_up(connection, offset, replayed, process)
             events += replayed
         else:
             for feature in self._greeting:

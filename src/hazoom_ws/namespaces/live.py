@@ -32,10 +32,9 @@ class LiveFeature(Greeting):
     def catch_up(
         self,
         connection: Connection,
-        offset: int,  # noqa: ARG002
+        offset: int,
         replayed: list[Numbered],
-        *,
-        is_own: bool,  # noqa: ARG002
+        process: str,  # noqa: ARG002
     ) -> list[Numbered]:
         return [*replayed, *self.snapshots(connection)]
 

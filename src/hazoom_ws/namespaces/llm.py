@@ -40,8 +40,8 @@ class LlmFeature(Greeting):
     def snapshots(self, connection: Connection) -> list[Numbered]:
         return self.parts.answers.missed.snapshots(connection.rooms)
 
-    def catch_up(self, connection: Connection, offset: int, replayed: list[Numbered], *, is_own: bool) -> list[Numbered]:
-        return self.parts.answers.missed.catch_up(connection, offset, replayed, is_own=is_own)
+    def catch_up(self, connection: Connection, offset: int, replayed: list[Numbered], process: str) -> list[Numbered]:
+        return self.parts.answers.missed.catch_up(connection, offset, replayed, process)
 
     @handles(LlmRequest)
     def llm_request(self, clients: ClientSet, payload: LlmRequest) -> LlmAccepted:

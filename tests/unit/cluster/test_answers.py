@@ -79,6 +79,9 @@ class Process:
     def tell(self, *command: Any) -> None:
         """Take what is kept in Redis, which nobody asks for here."""
 
+    def script(self, text: str) -> Callable[[list[Any]], Any]:
+        return lambda _: []
+
     def _send(self, effect: Any) -> None:
         """Show what is sent to the room as a client does that appends tokens and begins anew with a snapshot."""
         if isinstance(effect, Broadcast) and isinstance(effect.event, LlmToken):
