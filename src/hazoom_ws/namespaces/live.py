@@ -32,7 +32,7 @@ class LiveFeature(Greeting):
     def catch_up(
         self,
         connection: Connection,
-        offset: int,
+        offset: int,  # noqa: ARG002
         replayed: list[Numbered],
         process: str,  # noqa: ARG002
     ) -> list[Numbered]:
