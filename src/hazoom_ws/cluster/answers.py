@@ -25,6 +25,7 @@ All of it is called within turns.
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -107,7 +108,7 @@ class AnswersElsewhere(Elsewhere):
         self._awaited: defaultdict[str, list[tuple[Connection, str, int | None]]] = defaultdict(list)
         self._searches: list[tuple[Connection, dict[str, str]]] = []  # that could not be done yet
         peers.on_back.append(self._after_away)
-        peers.on_followed.append(self._watch_rooms)
+        peers.on_follow.append(lambda rooms: partial(self._watch_rooms, list(rooms)))
 
     def start(self) -> None:
         """Hear what all tell. Before anybody connects, and not within a turn. Raises `LogUnavailable`."""

@@ -52,7 +52,7 @@ class Process:
     def __init__(self, name: str, wire: Wire) -> None:
         self.name = name
         self.on_back: list[Callable[[], object]] = []
-        self.on_followed: list[Callable[[list[str]], object]] = []
+        self.on_follow: list[Any] = []
         self.text, self.ends, self.indexes = "", 0, []
         self._wire = wire
         settings, log = Settings(), MemoryLog(room_limit_count=10, limit_bytes=10**6)

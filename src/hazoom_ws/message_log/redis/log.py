@@ -141,7 +141,7 @@ class RedisLog:
         )
         self._replica = Replica(self.name, self._recent, self._bus, self._store, self.states, check=self.check, clock=clock)
         self._followed = self._replica.followed
-        self._followed.on_followed = self.peers.on_followed
+        self._followed.on_follow, self._followed.on_unfollow = self.peers.on_follow, self.peers.on_unfollow
         self.documents = RedisDocuments(self._reading(self._store.read_document), self, self.check)
         self._upkeep = Upkeep(self._store, settings, self.documents.snapshots, wall_clock=wall_clock, clock=clock)
         try:
