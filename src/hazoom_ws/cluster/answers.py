@@ -23,7 +23,6 @@ All of it is called within turns.
 """
 
 import logging
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -31,19 +30,16 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from hazoom_ws.chat.effects import Broadcast
 from hazoom_ws.chat.hub import Hub
 from hazoom_ws.chat.presence import Connection, User
 from hazoom_ws.cluster import answer_notes as notes
 from hazoom_ws.cluster.answer_claims import Claims
 from hazoom_ws.cluster.lookout import Lookout, RunBeside
+from hazoom_ws.cluster.replicas import Replicas
 from hazoom_ws.cluster.slots import SlotsElsewhere
-from hazoom_ws.errors import HazoomError, LlmFailed
-from hazoom_ws.events.llm import LlmError, LlmStarted
 from hazoom_ws.llm_bridge.answer import Answer
 from hazoom_ws.llm_bridge.answers import Answers
 from hazoom_ws.llm_bridge.elsewhere import Elsewhere, Known
-from hazoom_ws.llm_bridge.wire import error_event
 from hazoom_ws.message_log.peers import Heard, Peers
 
 logger = logging.getLogger(__name__)
@@ -78,7 +74,7 @@ class AnswersElsewhere(Elsewhere):
         self._claims = Claims(peers, problem, clock)
         self._run_beside = run_beside
         self._wake = wake
-        self._clock = clock
+        self._replicas = replicas = Replicas(answers, hub, self._publish, clock)
         self._slots = SlotsElsewhere(answers.slots, lambda note: self._publish(_CHANNEL, note))
         self.lookout = Lookout(
             peers,
@@ -90,22 +86,20 @@ class AnswersElsewhere(Elsewhere):
             clock=clock,
         )
         self._on: Mapping[type, Callable[[Heard, Any], None]] = {
-            notes.State: self._hear_state,
-            notes.Tokens: self._hear_tokens,
-            notes.Ended: self._hear_ended,
+            notes.State: replicas.hear_state,
+            notes.Tokens: replicas.hear_tokens,
+            notes.Ended: replicas.hear_ended,
             notes.Watch: self._hear_watch,
             notes.WatchRoom: self._hear_watch_room,
             notes.Leave: self._hear_leave,
             notes.Cancel: self._hear_cancel,
-            notes.Unknown: lambda heard, note: self._lose(heard.process, note.id),
-            notes.Died: lambda heard, note: self._tell_died(note.id, heard.channel.removeprefix("room:")),
+            notes.Unknown: lambda heard, note: replicas.lose(heard.process, note.id),
+            notes.Died: lambda heard, note: replicas.tell_died(note.id, heard.channel.removeprefix("room:")),
             notes.Slots: self._hear_slots,
             notes.TellSlots: lambda heard, _: self._publish(f"process:{heard.process}", self._slots.all()),
         }
         self._watching: dict[Answer, set[str]] = {}  # the processes that get one that runs here
         self._untold: dict[Answer, list[str]] = {}  # tokens, of those
-        # Who waits for the state of which, from which process and token on (None: all of it).
-        self._awaited: defaultdict[str, list[tuple[Connection, str, int | None]]] = defaultdict(list)
         self._searches: list[tuple[Connection, dict[str, str]]] = []  # that could not be done yet
         peers.on_back.append(self._after_away)
         peers.on_follow.append(lambda rooms: partial(self._watch_rooms, list(rooms)))
@@ -191,8 +185,7 @@ class AnswersElsewhere(Elsewhere):
     # What clients here want of answers that run elsewhere
 
     def watch(self, connection: Connection, request_id: str, process: str, index: int | None) -> None:
-        self._awaited[request_id].append((connection, process, index))
-        self._publish(f"process:{process}", notes.Watch(request_id))
+        self._replicas.await_state(connection, request_id, process, index)
 
     def look_for(self, connection: Connection, answers: Mapping[str, str]) -> None:
         wanted = dict(answers)
@@ -268,113 +261,6 @@ class AnswersElsewhere(Elsewhere):
         if answer is not None and not answer.owner and not answer.is_ended and answer.user.id == note.user_id:
             self._answers.stop(answer)
 
-    def _hear_state(self, heard: Heard, note: notes.State) -> None:
-        answer = self._get(note.id)
-        if answer is not None and answer.owner != heard.process:
-            return  # it was asked again after its process was taken for dead
-        if heard.channel.startswith("room:"):
-            self._publish(f"process:{heard.process}", notes.Watch(note.id))
-        if answer is None:
-            answer = self._take_new(heard.process, note)
-        else:
-            self._take_more(answer, note)
-        for connection, _, index in self._awaited.pop(note.id, ()):
-            self._begin_to_send(answer, connection, index)
-
-    def _take_new(self, process: str, note: notes.State) -> Answer:
-        answer = notes.answer_of(note, process, self._clock())
-        answer.position = note.position
-        self._answers.register.add(answer)
-        is_told = not note.is_ended  # else only who has asked is told
-        for event in notes.events_of(note.beginning):
-            if isinstance(event, LlmStarted):
-                self._telling.start(answer, event, is_told=is_told)
-        self._telling.snapshot(answer, note.tokens, is_told=is_told)
-        if note.is_ended:
-            self._take_end(answer, note, is_told=False)
-        return answer
-
-    def _take_more(self, answer: Answer, note: notes.State) -> None:
-        if answer.is_ended:
-            return
-        if note.position and note.position != answer.position:
-            self._telling.position(answer, note.position)
-        for event in notes.events_of(note.beginning)[len(answer.beginning) :]:
-            if isinstance(event, LlmStarted):
-                self._telling.start(answer, event)
-        self._telling.tokens(answer, note.tokens[len(answer.tokens) :])
-        if note.is_ended:
-            self._take_end(answer, note)
-
-    def _begin_to_send(self, answer: Answer, connection: Connection, index: int | None) -> None:
-        request_id = answer.prompt.request_id
-        if not connection.is_open:
-            return
-        if request_id in connection.answers:
-            answer.asker = connection
-            if answer.is_ended:
-                del connection.answers[request_id]
-                self._hub.recoverable.save_answers(connection)
-        first = 0 if index is None else min(index, len(answer.tokens))
-        try:
-            self._answers.resume(connection, request_id, first, is_snapshot=index is None)
-        except HazoomError as error:
-            logger.info("AI request %r is not resumed: %s", request_id, error)
-
-    def _hear_tokens(self, heard: Heard, note: notes.Tokens) -> None:
-        answer = self._of(heard, note.id)
-        if answer is None:
-            return
-        known_count = len(answer.tokens)
-        if note.index > known_count:
-            self._publish(f"process:{heard.process}", notes.Watch(note.id))
-        else:
-            self._telling.tokens(answer, note.tokens[known_count - note.index :])
-
-    def _hear_ended(self, heard: Heard, note: notes.Ended) -> None:
-        answer = self._of(heard, note.id)
-        if answer is None:
-            return
-        if note.tokens_count > len(answer.tokens):
-            self._publish(f"process:{heard.process}", notes.Watch(note.id))
-        else:
-            self._take_end(answer, note)
-
-    def _of(self, heard: Heard, request_id: str) -> Answer | None:
-        """Return an answer that runs in the process that tells of it, None if nobody here gets it."""
-        answer = self._get(request_id)
-        return answer if answer is not None and answer.owner == heard.process and not answer.is_ended else None
-
-    def _take_end(self, answer: Answer, note: notes.State | notes.Ended, *, is_told: bool = True) -> None:
-        answer.told_seq = note.told_seq
-        for event in notes.events_of(note.outcome):
-            self._telling.conclude(answer, event, is_told=is_told)
-        self._telling.finish(answer, note.kept_seq)
-
-    def _lose(self, process: str, request_id: str) -> None:
-        """Tell who waits for an answer of a process, or gets it, that there is no more of it."""
-        waiting = self._awaited.pop(request_id, [])
-        for connection, of_process, index in waiting:
-            if of_process != process:
-                self._awaited[request_id].append((connection, of_process, index))
-            elif connection.is_open:
-                self._telling.lost(connection, request_id)
-        answer = self._get(request_id)
-        if answer is not None and answer.owner == process and not answer.is_ended:
-            self._fail(answer)
-
-    def _fail(self, answer: Answer) -> None:
-        self._telling.conclude(answer, _died(answer.prompt.request_id, answer.room or ""))
-        self._telling.finish(answer, 0)
-
-    def _tell_died(self, request_id: str, room: str) -> None:
-        """Tell a room that an answer there has died, unless it knows that."""
-        answer = self._get(request_id)
-        if answer is None:
-            self._hub.deliver(Broadcast(room, _died(request_id, room)))
-        elif answer.owner and not answer.is_ended:
-            self._fail(answer)
-
     def _hear_slots(self, heard: Heard, note: notes.Slots) -> None:
         self._slots.hear(heard.process, note)
         self._answers.start_waiting()
@@ -390,11 +276,7 @@ class AnswersElsewhere(Elsewhere):
                     self._claims.ended(answer)
                 elif answer.beginning:
                     self.started(answer)
-            elif not answer.is_ended:
-                self._publish(f"process:{answer.owner}", notes.Watch(answer.prompt.request_id))
-        for request_id, waiting in self._awaited.items():
-            for process in {process for _, process, _ in waiting}:
-                self._publish(f"process:{process}", notes.Watch(request_id))
+        self._replicas.ask_again()
         self._watch_rooms(self._hub.rooms.names())
         self._slots.tell_again()
         self._wake()
@@ -410,25 +292,16 @@ class AnswersElsewhere(Elsewhere):
 
     def _known_processes(self) -> set[str]:
         """Return the processes that this one has to do with."""
-        owners = {answer.owner for answer in self._answers.register.all() if answer.owner and not answer.is_ended}
-        awaited = {process for waiting in self._awaited.values() for _, process, _ in waiting}
         watching = {process for processes in self._watching.values() for process in processes}
-        return owners | awaited | watching | set(self._answers.slots.elsewhere.processes())
+        return self._replicas.processes() | watching | set(self._answers.slots.elsewhere.processes())
 
     def gone(self, process: str, gone_s: float) -> None:
         """Note that a process has died, so long ago."""
-        answers = self._answers.register.all()
-        known = [answer.prompt.request_id for answer in answers if answer.owner == process and answer.room is not UNSET]
-        for answer in answers:
-            if answer.owner == process and not answer.is_ended:
-                self._fail(answer)
-        for request_id in list(self._awaited):
-            self._lose(process, request_id)
+        known = self._replicas.lose_all(process)
         for answer in list(self._watching):
             self._watched_no_more(answer, process)
         self._answers.slots.elsewhere.forget(process)
         self._answers.start_waiting()
-
         if gone_s >= _FIRST_S:
             known = []  # all that nobody knows
         elif not known:
@@ -439,11 +312,6 @@ class AnswersElsewhere(Elsewhere):
                 logger.warning("AI request %r ended with process %s", request_id, process)
                 self._telling.keep_failed(request_id, room)
                 self._publish(f"room:{room}", notes.Died(request_id))
-                self._tell_died(request_id, room)
+                self._replicas.tell_died(request_id, room)
 
         self._run_beside(lambda: self._claims.take(process, known), take)
-
-
-def _died(request_id: str, room: str) -> LlmError:
-    error = LlmFailed("the server that had asked the AI has ended in the middle of the answer; ask again")
-    return error_event(request_id, error, room or UNSET)

@@ -462,8 +462,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(
             ge=0,
             le=_LARGEST,
-            description="Questions of one user that wait for an answer of theirs to end, on all processes together; one more "
-            "is refused.",
+            description="Questions of one user that wait for an answer of theirs to end, on all processes together; one "
+            "more is refused.",
         ),
     ] = 10
     llm_queue_limit: Annotated[
