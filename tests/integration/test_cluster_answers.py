@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 
 from gated_answers import ANSWER, TOKENS, Gated
-from redis_server import Databases, databases
+from redis_server import Databases, databases, running_redis
 from servers import Backend, Hazoom, OfficialClient, Socket, hazoom, unique, wait_until
 
 __all__ = ["databases"]
@@ -220,6 +220,28 @@ def test_a_user_has_so_many_slots_on_all_processes(
     for answer in (running[1], waiting):
         answer.release_all()
     assert tab.wait_for("llm_complete")["response"] == ANSWER
+
+
+def test_what_is_not_told_while_redis_hangs_is_told_afterwards(backend: Backend, client: OfficialClient) -> None:
+    with running_redis() as redis:
+        env = {"HAZOOM_LOG_URL": redis.url(), "HAZOOM_LLM_URL": backend.url, "HAZOOM_LOG_REDIS_TIMEOUT_S": "1"}
+        with hazoom(async_mode="threading", env=env) as one, hazoom(async_mode="eventlet", env=env) as other:
+            room = unique("team")
+            ann, bob = in_room(client, one, room), in_room(client, other, room)
+            answer = Gated(backend, ann, room=room)
+            answer.release(2)
+            for socket in (ann, bob):
+                answer.wait_for_tokens(socket, 2)
+            redis.stop()
+            answer.release(3)
+            answer.wait_for_tokens(ann, 5)
+            wait_until(lambda: not one.is_ready() and not other.is_ready(), "both miss Redis")
+            redis.go_on()
+            answer.wait_for_tokens(bob, 5)
+            wait_until(lambda: one.is_ready() and other.is_ready(), "both have Redis")
+            answer.release_all()
+            assert bob.wait_for("llm_complete")["response"] == answer.text(bob) == ANSWER
+            assert [event["index"] for event in answer.tokens(bob)] == list(range(len(TOKENS)))
 
 
 def test_when_a_process_dies_who_gets_its_answers_is_told_that_they_failed_and_the_room_keeps_it_once(
