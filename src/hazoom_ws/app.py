@@ -428,6 +428,8 @@ class _Running:
         """Let every client go, to come back, and keep what was said: the process is about to end."""
         self.ending.run()
         self._engine.stop()
+        with self._delivery.turn():
+            self._answers.elsewhere.stop()
         self._delivery.settle()
 
     def close(self) -> None:

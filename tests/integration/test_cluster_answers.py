@@ -1,5 +1,6 @@
 """Answers of the AI on several processes that are one by Redis: whichever runs it, all see it, once and in order."""
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -14,6 +15,7 @@ __all__ = ["databases"]
 pytestmark = pytest.mark.redis
 
 STREAMS_PER_USER = 2
+LEASE_S = 15  # after which a process that says nothing is dead
 
 
 @pytest.fixture(scope="module")
@@ -199,6 +201,26 @@ def test_an_answer_goes_on_while_its_user_watches_it_on_another_process(
         wait_until(lambda: third.stats()["total_connections"] == 0, "she has left")
         answer.release_all()
         assert tab.wait_for("llm_complete")["response"] == ANSWER
+
+
+def test_when_a_process_is_stopped_who_gets_its_answers_is_told_at_once(
+    environment: dict[str, str], two: tuple[Hazoom, Hazoom], backend: Backend, client: OfficialClient
+) -> None:
+    room, name = unique("team"), unique("Ann")
+    bob, tab = in_room(client, two[0], room), client.connect(two[1].url, auth={"user_name": name})
+    with hazoom(env=environment | {"HAZOOM_SHUTDOWN_GRACE_S": "0.1"}) as third:
+        ann = in_room(client, third, room, user_name=name)
+        shared, private = Gated(backend, ann, room=room), Gated(backend, ann)
+        assert tab.emit("llm_resume", {"request_id": private.id, "index": 0})["ok"]
+        for answer, socket in ((shared, bob), (private, tab)):
+            answer.release(2)
+            answer.wait_for_tokens(socket, 2)
+        stopped_s = time.monotonic()
+        assert third.child.stop() == 0
+    for answer, socket in ((shared, bob), (private, tab)):
+        error = socket.wait_for("llm_error")
+        assert (error["request_id"], error["retry"]) == (answer.id, True)
+    assert time.monotonic() - stopped_s < LEASE_S, "its lease had to end for that"
 
 
 def test_a_user_has_so_many_slots_on_all_processes(

@@ -85,7 +85,7 @@ class AnswersElsewhere(Elsewhere):
             run_beside=run_beside,
             clock=clock,
         )
-        self._on: Mapping[type, Callable[[Heard, Any], None]] = {
+        self._on: Mapping[type, Callable[[Heard, Any], object]] = {
             notes.State: replicas.hear_state,
             notes.Tokens: replicas.hear_tokens,
             notes.Ended: replicas.hear_ended,
@@ -95,6 +95,7 @@ class AnswersElsewhere(Elsewhere):
             notes.Cancel: self._hear_cancel,
             notes.Unknown: lambda heard, note: replicas.lose(heard.process, note.id),
             notes.Died: lambda heard, note: replicas.tell_died(note.id, heard.channel.removeprefix("room:")),
+            notes.Stopping: lambda heard, _: self._forget(heard.process),
             notes.Slots: self._hear_slots,
             notes.TellSlots: lambda heard, _: self._publish(f"process:{heard.process}", self._slots.all()),
         }
@@ -107,6 +108,9 @@ class AnswersElsewhere(Elsewhere):
     def start(self) -> None:
         """Hear what all tell. Before anybody connects, and not within a turn. Raises `LogUnavailable`."""
         self._peers.follow([_CHANNEL])
+
+    def stop(self) -> None:
+        self._publish(_CHANNEL, notes.Stopping())
 
     def greet(self) -> None:
         """Ask others for what they tell only when it changes."""
@@ -295,13 +299,18 @@ class AnswersElsewhere(Elsewhere):
         watching = {process for processes in self._watching.values() for process in processes}
         return self._replicas.processes() | watching | set(self._answers.slots.elsewhere.processes())
 
-    def gone(self, process: str, gone_s: float) -> None:
-        """Note that a process has died, so long ago."""
+    def _forget(self, process: str) -> list[str]:
+        """Want nothing of a process any more, and return which of its answers in rooms are known here."""
         known = self._replicas.lose_all(process)
         for answer in list(self._watching):
             self._watched_no_more(answer, process)
         self._answers.slots.elsewhere.forget(process)
         self._answers.start_waiting()
+        return known
+
+    def gone(self, process: str, gone_s: float) -> None:
+        """Note that a process has died, so long ago."""
+        known = self._forget(process)
         if gone_s >= _FIRST_S:
             known = []  # all that nobody knows
         elif not known:
