@@ -163,9 +163,9 @@ class _Signals:
             from eventlet import patcher
 
             timer_type = patcher.original("threading").Timer  # a real thread: the greenlets may be what hangs
-        self._deadline = timer_type(max(0.0, grace_s - _EXIT_MARGIN_S), _cut_off)
+        self._stop_limit_s = max(0.0, grace_s - _EXIT_MARGIN_S)
+        self._deadline = timer_type(self._stop_limit_s, _cut_off)
         self._deadline.daemon = True
-        self._is_signalled = False
         self._receiver, self._sender = socket.socketpair()
         self._sender.setblocking(False)
         self._numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]
@@ -189,25 +189,25 @@ class _Signals:
         """
         from eventlet import patcher
 
+        sleep = patcher.original("time").sleep
+
         def wait() -> None:
             while os.read(control_fd, 16):
                 pass
-            self._start_deadline()
             with suppress(OSError):  # it ends already
                 os.write(self._sender.fileno(), bytes([_SUPERVISORS_WORD]))
+            sleep(self._stop_limit_s)
+            _cut_off()
 
-        os.write(control_fd, b"+")
+        with suppress(OSError):  # it has ended already, which is found out in a moment
+            os.write(control_fd, b"+")
         patcher.original("threading").Thread(target=wait, daemon=True).start()  # a real one, which may block
 
     def _on_signal(self, number: int, _frame: object) -> None:
         self._give_back()
-        if self._is_signalled:
+        if self._deadline.is_alive():
             os.kill(os.getpid(), number)  # two came at once
-        self._is_signalled = True
-        self._start_deadline()
-
-    def _start_deadline(self) -> None:
-        with suppress(RuntimeError):  # it runs
+        else:
             self._deadline.start()
 
     def _give_back(self) -> None:
