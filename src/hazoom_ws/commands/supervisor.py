@@ -61,12 +61,12 @@ class _Process:
         self.delay_s = _FIRST_DELAY_S
 
     def start(self, others: "list[_Process]") -> None:
-        """Start it."""
+        """Start it. Raises OSError if the system has no process for it."""
         self.control, theirs = socket.socketpair()
         outbox_fds = {other.number: other.outbox.fileno() for other in others if other is not self}
         told = Worker(self.number, self.listener.fileno(), theirs.fileno(), self.inbox.fileno(), outbox_fds)
         own = {WORKER_NUMBER: str(self.number), WORKER_SOCKETS: msgspec.json.encode(told).decode()}
-        self.is_ready, self.starts_at_s = False, None
+        self.starts_at_s = None
         with theirs:
             self.process = subprocess.Popen(  # noqa: S603 - our own command line
                 [sys.executable, *sys.orig_argv[1:]],
@@ -74,33 +74,49 @@ class _Process:
                 pass_fds=(self.listener.fileno(), theirs.fileno(), self.inbox.fileno(), *outbox_fds.values()),
             )
 
-    def hear(self) -> int | None:
-        """Read its control socket; return its exit status if it has ended."""
+    def hear(self) -> None:
+        """Read its control socket: it serves, or has closed its end."""
         assert self.control is not None
-        assert self.process is not None
         try:
-            is_alive = bool(self.control.recv(16))
-        except ConnectionResetError:
-            is_alive = False
-        if is_alive:
+            has_said = bool(self.control.recv(16))
+        except OSError:
+            has_said = False
+        if has_said:
             self.is_ready, self.ready_at_s = True, time.monotonic()
+        else:
+            self._close_control()
+
+    def status_at_end(self) -> int | None:
+        """Return its exit status once, if it has ended since it was started, else None."""
+        if self.process is None or (status := self.process.poll()) is None:
             return None
-        self.control.close()
-        status = self.process.wait()
+        self.process = None
+        self._close_control()
         if self.is_ready and time.monotonic() - self.ready_at_s >= _LONGEST_DELAY_S:
             self.delay_s = _FIRST_DELAY_S
-        self.control, self.process, self.is_ready = None, None, False
+        self.is_ready = False
         return status
+
+    def start_later(self) -> float:
+        """Have it started again after a while, longer each time; return the seconds."""
+        delay_s = self.delay_s
+        self.starts_at_s = time.monotonic() + delay_s
+        self.delay_s = min(2 * delay_s, _LONGEST_DELAY_S)
+        return delay_s
+
+    def _close_control(self) -> None:
+        if self.control is not None:
+            self.control.close()
+            self.control = None
 
     def end(self) -> None:
         """Have it end calmly; one that does not serve yet has nothing to end."""
         self.starts_at_s = None
-        if self.process is not None and self.control is not None:
-            if self.is_ready:
-                with contextlib.suppress(OSError):
-                    self.control.shutdown(socket.SHUT_WR)
-            else:
-                self.process.terminate()
+        if self.is_ready and self.control is not None:
+            with contextlib.suppress(OSError):
+                self.control.shutdown(socket.SHUT_WR)
+        elif self.process is not None:
+            self.process.terminate()
 
     def kill(self) -> None:
         """End it at once."""
@@ -138,6 +154,7 @@ class Supervisor:
         self._failed_status: int | None = None  # of a worker that has never served
         for number in _SIGNALS:
             signal.signal(number, self._on_signal)
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # only to be woken
         signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
 
     def run(self) -> int:
@@ -184,50 +201,40 @@ class Supervisor:
         """Wait until something happens, and do what is to be done then. ``is_starting``: who ends now fails the start."""
         starts_s = [one.starts_at_s for one in self._processes if one.starts_at_s is not None]
         for happened in self._happened(min([until_s, *starts_s])):
-            happened(is_starting, is_ending)
+            happened()
         for one in self._processes:
+            has_served = one.is_ready
+            status = one.status_at_end()
+            if status is not None and is_starting and not has_served:
+                self._failed_status = status if status > 0 else 1
+            elif status is not None and not is_ending:
+                self._start_again(one, f"has ended with status {status}")
             if self._goes_on and one.starts_at_s is not None and one.starts_at_s <= time.monotonic():
-                one.start(self._processes)
+                try:
+                    one.start(self._processes)
+                except OSError as error:
+                    self._start_again(one, f"cannot be started ({error.strerror})")
 
-    def _happened(self, until_s: float) -> list[Callable[[bool, bool], object]]:
+    def _happened(self, until_s: float) -> list[Callable[[], object]]:
         """Wait, and return what is to be called because of what has happened."""
         serving = [one for one in self._processes if one.is_ready]
         with selectors.DefaultSelector() as selector:
-            selector.register(self._receiver, selectors.EVENT_READ, lambda *_: self._receiver.recv(64))
+            selector.register(self._receiver, selectors.EVENT_READ, lambda: self._receiver.recv(64))
             for one in self._processes:
                 if one.control is not None:
-                    selector.register(one.control, selectors.EVENT_READ, partial(self._heard, one))
+                    selector.register(one.control, selectors.EVENT_READ, one.hear)
                 if not one.is_ready:
-                    selector.register(one.inbox, selectors.EVENT_READ, lambda *_, one=one: one.close_passed())
+                    selector.register(one.inbox, selectors.EVENT_READ, one.close_passed)
                 if not one.is_ready and serving:
                     other = serving[next(self._turns) % len(serving)]
-                    selector.register(
-                        one.listener, selectors.EVENT_READ, lambda *_, one=one, other=other: one.accept_for(other)
-                    )
+                    selector.register(one.listener, selectors.EVENT_READ, partial(one.accept_for, other))
             found = selector.select(None if until_s == float("inf") else max(0.0, until_s - time.monotonic()))
         return [key.data for key, _ in found]
 
-    def _heard(self, one: _Process, is_starting: bool, is_ending: bool) -> None:
-        """Act on what a worker says on its control socket."""
-        was_ready = one.is_ready
-        status = one.hear()
-        if status is None or is_ending:
-            return
-        if is_starting and not was_ready:
-            self._failed_status = status if status > 0 else 1
-        else:
-            self._ended(one, status)
-
-    def _ended(self, one: _Process, status: int) -> None:
-        logger.warning(
-            "worker %d has ended with status %d and is started again in %g s",
-            one.number,
-            status,
-            one.delay_s,
-            extra=fields("worker_ended", worker=one.number, status=status, delay_s=one.delay_s),
-        )
-        one.starts_at_s = time.monotonic() + one.delay_s
-        one.delay_s = min(2 * one.delay_s, _LONGEST_DELAY_S)
+    def _start_again(self, one: _Process, why: str) -> None:
+        delay_s = one.start_later()
+        extra = fields("worker_ended", worker=one.number, delay_s=delay_s)
+        logger.warning("worker %d %s and is started again in %g s", one.number, why, delay_s, extra=extra)
 
     def _on_signal(self, number: int, _frame: object) -> None:
         if self._signalled is None:

@@ -74,7 +74,12 @@ def worker_number(environment: Mapping[str, str] = os.environ) -> int:
 def this_worker() -> Worker | None:
     """Return what this process was told as a worker, None where it is none. No process that it starts gets to know it."""
     told = os.environ.pop(WORKER_SOCKETS, None)
+    if told is None:
+        return None
     try:
-        return None if told is None else msgspec.json.decode(told, type=Worker)
-    except msgspec.MsgspecError:
+        worker = msgspec.json.decode(told, type=Worker)
+        for fd in (worker.listener_fd, worker.control_fd, worker.inbox_fd, *worker.outbox_fds.values()):
+            os.set_inheritable(fd, False)
+    except (msgspec.MsgspecError, OSError):
         raise SettingsError(f"{WORKER_SOCKETS} is set by hazoom_ws itself; leave it out") from None
+    return worker

@@ -156,9 +156,10 @@ class _Protocol(wsgi.HttpProtocol):  # type: ignore[misc]
     def parse_request(self) -> bool:
         self.close_connection = True
         lines = [self.raw_requestline]
+        read_line = self._file.readline if self.passing is None else partial(self._read_line, lines)
         try:
             with eventlet.Timeout(self.request_timeout_s, TimeoutError("no headers in time")):
-                head = read_head(self.raw_requestline, partial(self._read_line, lines))
+                head = read_head(self.raw_requestline, read_line)
         except BadHead as error:
             self._refuse(error)
             return False
