@@ -81,15 +81,19 @@ def test_official_clients_chat_whichever_worker_their_requests_come_to(
     server: Hazoom, client: OfficialClient, transports: list[str]
 ) -> None:
     """Each of a client's requests has a connection of its own: half of them come to the other worker."""
+    room = unique("room")
     users = [client.connect(server.url, transports=transports, reconnection=False) for _ in range(6)]
     for user in users:
         if len(transports) > 1:
             assert user.wait_for("upgrade") == {"transport": "websocket"}
         assert user.transport() == transports[-1]
-        for text in ("a", "b", LONG, "c", "d"):
-            assert user.emit("message", {"message": text, "room": "general"})["ok"]
-            user.wait_for("new_message", lambda data, text=text: data["message"] == text)
-        assert user.received("disconnect") == []
+        assert user.emit("join_room", {"room": room})["ok"]
+    for user in users:
+        for text in (unique("short"), f"{LONG}{unique('long')}"):
+            assert user.emit("message", {"message": text, "room": room})["ok"]
+            for other in users:
+                other.wait_for("new_message", lambda data, text=text: data["message"] == text)
+    assert [user.received("disconnect") for user in users] == [[]] * len(users)
 
 
 def test_requests_of_clients_of_different_workers_may_share_a_connection(server: Hazoom) -> None:
@@ -224,8 +228,6 @@ def test_what_keeps_one_from_serving_is_said_once_and_ends_the_command() -> None
     ("arguments", "words"),
     [
         (("--workers", 2), "--workers is 2, and several processes need a Redis"),
-        (("--workers", 0), "--workers cannot be 0"),
-        (("--workers", 65), "--workers cannot be 65"),
         (("--workers", 2, "--async-mode", "threading"), "needs the async mode eventlet"),
     ],
 )
@@ -239,6 +241,5 @@ def test_what_cannot_be_is_refused_in_one_line(arguments: tuple[object, ...], wo
 
 
 def test_two_servers_cannot_share_a_port(server: Hazoom, env: dict[str, str]) -> None:
-    for count in (1, 2):
-        ended = run_hazoom("--port", server.port, "--workers", count, **env)
-        assert (ended.returncode, "is taken by another program" in ended.stderr) == (2, True)
+    ended = run_hazoom("--port", server.port, "--workers", 2, **env)
+    assert (ended.returncode, "is taken by another program" in ended.stderr) == (2, True)

@@ -305,6 +305,9 @@ def test_several_workers_are_for_the_command_and_need_what_processes_share():
     for log_url in ("memory://", "sqlite:///messages.sqlite3"):
         with pytest.raises(SettingsError, match="HAZOOM_WORKERS is 2, and several processes need a Redis"):
             load_settings(environment={"HAZOOM_WORKERS": "2", "HAZOOM_LOG_URL": log_url})
+    for count in ("0", "65"):
+        with pytest.raises(SettingsError, match=f"HAZOOM_WORKERS cannot be '{count}'"):
+            load_settings(environment={"HAZOOM_WORKERS": count})
     settings = load_settings(environment={"HAZOOM_WORKERS": "2", "HAZOOM_LOG_URL": "redis://127.0.0.1:1/0"})
     with pytest.raises(SettingsError, match="only the command hazoom-ws starts so many processes"):
         create_app(settings)
