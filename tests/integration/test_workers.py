@@ -9,13 +9,14 @@ import re
 import signal
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 
 import psutil
 import pytest
 
 from protocol_client import Answer, Polling, ask
 from redis_server import Databases, databases
-from servers import DEADLINE_S, Hazoom, OfficialClient, Socket, hazoom, run_hazoom, wait_until
+from servers import DEADLINE_S, Hazoom, OfficialClient, Socket, hazoom, run_hazoom, unique, wait_until
 
 __all__ = ["databases"]
 
@@ -49,9 +50,12 @@ def client() -> Iterator[OfficialClient]:
 
 
 def workers_of(server: Hazoom) -> list[psutil.Process]:
-    """Return the processes that serve, in the order of their numbers."""
-    children = psutil.Process(server.child.process.pid).children()
-    return sorted(children, key=lambda child: child.environ()["HAZOOM_WORKER_NUMBER"])
+    """Return the processes that serve or begin to, in the order of their numbers."""
+    found = {}
+    for child in psutil.Process(server.child.process.pid).children():
+        with suppress(psutil.Error, KeyError):  # it has just ended, or is about to become one
+            found[child.environ()["HAZOOM_WORKER_NUMBER"]] = child
+    return [found[number] for number in sorted(found)]
 
 
 def number_of(sid: str) -> str:
@@ -152,12 +156,14 @@ def test_one_that_dies_is_missed_by_nobody_but_its_own_clients_and_is_started_ag
     first, second = workers_of(server)
     first.kill()
     said_by(server, "worker 1 has ended with status -9 and is started again in 1 s")
-    for _ in range(20):  # half of them come to the port of who is not there
+    wait_until(lambda: len(workers_of(server)) == 2, "it is started again")
+    workers_of(server)[0].suspend()  # so that it does not serve yet
+    for _ in range(20):  # half of them come to the socket of who is not there
         assert number_of(Polling(server.url).sid) == "2"
         with pytest.raises((ConnectionError, http.client.HTTPException)):
             of_first.poll()
     assert of_second.post("40").body == "ok"
-    wait_until(lambda: len(workers_of(server)) == 2, "it is started again")
+    workers_of(server)[0].resume()
     wait_until(lambda: number_of(Polling(server.url).sid) == "1", "it serves again")
     assert of_first.poll().status == 400
     workers_of(server)[0].kill()
