@@ -127,18 +127,34 @@ def loaded(call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
 
 
 class Patient:
-    """A log, or a part of one, whose calls load what they need."""
+    """A log, or a part of one, whose calls load what they need.
 
-    def __init__(self, inner: Any) -> None:
+    What was said is kept before it is read: a log that others share shows nothing else.
+    """
+
+    def __init__(self, inner: Any, log: Any = None) -> None:
         object.__setattr__(self, "_inner", inner)
+        object.__setattr__(self, "_log", inner if log is None else log)
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._inner, name)
         if name == "states":
-            return Patient(found)
-        if name in ("find_resent", "read", "get", "size", "set") and name != "write":
+            return Patient(found, self._log)
+        if name == "write":
+            return self._write
+        if name in ("find_resent", "read", "get", "size"):
+            return lambda *arguments, **options: self._keep() or loaded(found, *arguments, **options)
+        if name == "set":
             return lambda *arguments, **options: loaded(found, *arguments, **options)
         return found
 
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(self._inner, name, value)
+
+    def _write(self, batch: Any) -> None:
+        self._log.write(batch)
+        self._log.note_kept(batch)
+
+    def _keep(self) -> None:
+        if self._log.is_pressing and self._log.problem is None:
+            self._write(self._log.pop_batch())

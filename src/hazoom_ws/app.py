@@ -20,11 +20,13 @@ from hazoom_ws.access.asking import Asking
 from hazoom_ws.access.journal import Journal
 from hazoom_ws.access.origins import OriginCheck, cors_origins
 from hazoom_ws.chat.hub import Hub
+from hazoom_ws.cluster.news import News
 from hazoom_ws.commands.workers import worker_number
 from hazoom_ws.delivery.beside import run_beside
 from hazoom_ws.delivery.delivery import Delivery
 from hazoom_ws.delivery.effects import Later
 from hazoom_ws.delivery.ending import Ending
+from hazoom_ws.delivery.listener import Listener
 from hazoom_ws.delivery.ticker import Ticker
 from hazoom_ws.delivery.timers import Timers
 from hazoom_ws.events.connecting import Bye
@@ -163,6 +165,11 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
 
     # Chat, and the AI's answers.
     hub = Hub(settings, log, delivery.add, wake=timers.ensure_running, clock=time.monotonic, wall_clock=time.time)
+    news = News(delivery.add, decoded=registry.decoded)
+    delivery.tell = news.tell
+    news.on[b"c"] = lambda heard: hub.hand_over(heard.data.decode())  # a session that another process has claimed
+    listener = Listener(delivery.hear)
+    log.listen(listener.wake if worker is None else partial(worker.wake, delivery.hear), hub.rooms.names)
     ticker = Ticker(
         delivery, interval_s=settings.relay_interval_ms / 1000, worker=worker, start_task=start_task, sleep=sleep
     )
@@ -181,7 +188,7 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
     hub.on_parted = relay.leave
     documents = Documents(
         log.documents,
-        queue=lambda send: delivery.add(Later(lambda _: send())),
+        queue=lambda send: delivery.add_when_kept(Later(lambda _: send())),
         send_all=partial(send_to_editors, fan_out),
         run_beside=beside,
         note=engine.refusals.note,
@@ -203,6 +210,7 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         turn=delivery.turn,
         keeps_up=partial(delivery.keeps_up, limit_bytes=settings.outbox_limit_bytes // 2),
         wake=timers.ensure_running,
+        after_kept=delivery.when_kept,
         open_writer=lambda writing: Writer(documents, writing.document, writing.text, settings.assistant_name),
     )
 
@@ -282,6 +290,7 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         bridge=bridge,
         engine=engine,
         worker=worker,
+        listener=listener,
     )
     parts = Parts(
         settings,
@@ -374,6 +383,7 @@ class _Running:
         bridge: LlmBridge,
         engine: Engine,
         worker: Any,
+        listener: Listener,
     ) -> None:
         self.ending = Ending(
             delivery,
@@ -393,6 +403,7 @@ class _Running:
         # In this order: nothing is asked any more, the last words are sent and kept, what they needed is given back.
         self._closes: list[Callable[[], object]] = [registry.close, timers.close, ticker.close, bridge.close]
         self._closes += [self.ending.let_go_now, engine.stop, documents.close, delivery.close_log]
+        self._closes.append(listener.close)
         if worker is not None:
             self._closes.append(worker.close)
 

@@ -47,6 +47,10 @@ class Rooms:
         """Return how many there are."""
         return len(self._members)
 
+    def names(self) -> list[str]:
+        """Return the rooms that somebody is in. In any thread."""
+        return list(self._members)
+
     def user_count(self, room: str) -> int:
         """Return how many users are in a room."""
         return len(self._members.get(room, ()))

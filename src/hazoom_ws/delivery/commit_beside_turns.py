@@ -45,7 +45,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from hazoom_ws.delivery.calm import LOOK_INTERVAL_S, Calm
-from hazoom_ws.delivery.group_commit import Revocations, SendAll, Sleep, StartTask, new_commit_s, write_all
+from hazoom_ws.delivery.group_commit import Revocations, SendAll, Shared, Sleep, StartTask, new_commit_s, write_all
 from hazoom_ws.delivery.mending import RETRY_INTERVAL_S, Mending
 from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.message_log.contract import Batch, MessageLog
@@ -98,8 +98,20 @@ class Worker(Protocol):
 class CommitBesideTurns:
     """A `GroupCommit` that writes beside turns; ``state`` is what it waits for."""
 
-    def __init__(self, log: MessageLog, send_all: SendAll, *, start_task: StartTask, sleep: Sleep, worker: Worker) -> None:
-        """``send_all(effects)`` empties the queue. ``sleep`` takes seconds, and lets others run."""
+    def __init__(
+        self,
+        log: MessageLog,
+        send_all: SendAll,
+        *,
+        start_task: StartTask,
+        sleep: Sleep,
+        worker: Worker,
+        tell: Callable[[Any], None] = lambda _: None,
+    ) -> None:
+        """``send_all(effects)`` empties the queue. ``sleep`` takes seconds, and lets others run.
+
+        ``tell`` as in `Shared`.
+        """
         self.state = IDLE
         self.effects: deque[Any] = deque()
         self.revoked = Revocations(log)
@@ -109,6 +121,7 @@ class CommitBesideTurns:
         self._send_all = send_all
         self._sleep = sleep
         self._worker = worker
+        self._shared = Shared(log, tell) if log.peers is not None else None
         self._unwritten: Batch | None = None  # was popped, and is neither known to be kept nor revoked
         self._held: deque[Any] | None = None  # what waits for the batch that a thread writes; None: nothing has to
         self._calm = Calm()
@@ -134,17 +147,31 @@ class CommitBesideTurns:
         return self.state is WRITING or self.state is TIDYING or self._checkpoints.is_running
 
     def end_turn(self) -> None:
-        log = self._log
+        log, shared = self._log, self._shared
+        if shared is not None:
+            shared.part(self.effects)
         if self.state is IDLE and log.is_dirty:
             if log.is_pressing:
                 self._worker.soon(self._go_on)
                 self._become(QUEUED)
             else:
                 self._more_alarm.set(_WAIT_FOR_MORE_S)
-        if self._held is None and not log.is_pressing:
+        if shared is not None or (self._held is None and not log.is_pressing):
             self._send_all(self.effects)
         if log.problem is not None:
             self._mending.begin()
+
+    def hold(self, effect: Any) -> None:
+        if self._shared is None or not self.is_holding:
+            self.effects.append(effect)
+        elif self._log.is_pressing or self._held is None:
+            self._shared.waiting.append(effect)
+        else:
+            self._held.append(effect)
+
+    def hear(self) -> None:
+        if self._shared is not None:
+            self._shared.hear()
 
     def look(self) -> None:
         """Miss what keeps the log, as a turn that writes does."""
@@ -155,7 +182,8 @@ class CommitBesideTurns:
         """See `GroupCommit`. The state stays: whoever is called back later finds nothing to do."""
         for _ in range(_SETTLE_TRIES):
             if self.state not in (WRITING, TIDYING):
-                write_all(self._log, self.revoked, self.commit_s)
+                write_all(self._log, self.revoked, self.commit_s, self._hear_before)
+                self._release()
                 return
             self._sleep(_SETTLE_INTERVAL_S)
 
@@ -210,6 +238,15 @@ class CommitBesideTurns:
         held, self._held = self._held, None
         if held:
             self.effects.extendleft(reversed(held))
+        if self._shared is not None and not self._log.is_pressing:
+            self.effects.extend(self._shared.waiting)
+            self._shared.waiting.clear()
+
+    def _hear_before(self) -> None:
+        """Send what others have said before what waits."""
+        if self._shared is not None:
+            self._shared.hear()
+            self._send_all(self.effects)
 
     def _revoke_unwritten(self) -> None:
         batch, self._unwritten = self._unwritten, None
@@ -257,13 +294,16 @@ class CommitBesideTurns:
         log = self._log
         if log.problem is not None:
             self.revoked.revoke(log.pop_batch())  # it came while the log was thought to be well
+            self._release()
         if log.is_dirty:
             is_waited_for = log.is_pressing
             batch = self._unwritten = log.pop_batch()
             self._started_s = time.monotonic()
             self._calm.note(batch.things_count)
             if self._checkpoints.is_running or not log.write_at_once(batch):
-                if is_waited_for:
+                if is_waited_for and self._shared is not None:
+                    self._held, self._shared.waiting = self._shared.waiting, deque()
+                elif is_waited_for:
                     self._held, self.effects = self.effects, deque()
                 self._worker.submit(self._on_written, log.write, batch)
                 return WRITING
@@ -275,7 +315,10 @@ class CommitBesideTurns:
         return IDLE
 
     def _note_written(self) -> None:
-        self._unwritten = None
+        batch, self._unwritten = self._unwritten, None
+        if batch is not None:
+            self._log.note_kept(batch)
+            self._hear_before()
         self.commit_s.observe(time.monotonic() - self._started_s)
 
     def _follow_written(self, error: Exception | None) -> State:

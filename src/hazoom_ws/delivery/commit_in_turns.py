@@ -7,10 +7,11 @@ is promised, `mending` what becomes of a log that is unwell.
 
 import logging
 from collections import deque
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from hazoom_ws.delivery.group_commit import Revocations, SendAll, Sleep, StartTask, new_commit_s, write_all
+from hazoom_ws.delivery.group_commit import Revocations, SendAll, Shared, Sleep, StartTask, new_commit_s, write_all
 from hazoom_ws.delivery.mending import Mending
 from hazoom_ws.message_log.contract import MessageLog
 
@@ -28,13 +29,18 @@ class CommitInTurns:
         *,
         start_task: StartTask,
         sleep: Sleep,
+        tell: Callable[[Any], None] = lambda _: None,
     ) -> None:
-        """``send_all(effects)`` empties the queue. ``lock`` is what a turn holds; None where nobody else runs meanwhile."""
+        """``send_all(effects)`` empties the queue. ``lock`` is what a turn holds; None where nobody else runs meanwhile.
+
+        ``tell`` as in `Shared`.
+        """
         self.effects: deque[Any] = deque()
         self.revoked = Revocations(log)
         self.commit_s = new_commit_s()
         self._log = log
         self._send_all = send_all
+        self._shared = Shared(log, tell) if log.peers is not None else None
         self._mending = Mending(
             log,
             lock or nullcontext(),
@@ -50,17 +56,37 @@ class CommitInTurns:
         return self._log.is_pressing
 
     def end_turn(self) -> None:
-        log = self._log
+        log, shared = self._log, self._shared
+        if shared is not None:
+            shared.part(self.effects)
+            self._send_all(self.effects)
         has_said_more = log.is_dirty
         if has_said_more:
-            write_all(log, self.revoked, self.commit_s)
+            self._write_all()
         elif log.is_pressing:
             self.revoked.revoke(log.pop_batch())  # it was said before the turn found the log unwell
+        if shared is not None:
+            self.effects.extend(shared.waiting)
+            shared.waiting.clear()
         self._send_all(self.effects)
         if has_said_more:
             self._put_in_order()
         if log.problem is not None:
             self._mending.begin()
+
+    def _write_all(self) -> None:
+        write_all(self._log, self.revoked, self.commit_s, self._hear)
+
+    def _hear(self) -> None:
+        if self._shared is not None:
+            self._shared.hear()
+            self._send_all(self.effects)
+
+    def hold(self, effect: Any) -> None:
+        self.effects.append(effect)
+
+    def hear(self) -> None:
+        self._hear()
 
     def look(self) -> None:
         """Miss what keeps the log, as a turn that writes does."""
@@ -68,7 +94,7 @@ class CommitInTurns:
         self.end_turn()
 
     def settle(self) -> None:
-        write_all(self._log, self.revoked, self.commit_s)
+        self._write_all()
 
     def close(self) -> None:
         if self._mending.is_closed:

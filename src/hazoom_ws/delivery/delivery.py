@@ -20,7 +20,7 @@ from hazoom_ws.delivery.group_commit import Sleep, StartTask
 from hazoom_ws.delivery.turns import Turns, argument_of, kept_of
 from hazoom_ws.events.base import ServerEvent
 from hazoom_ws.events.connecting import Bye, Status
-from hazoom_ws.events.live import Relayed
+from hazoom_ws.events.live import Relayed, SharedState
 from hazoom_ws.events.llm import LlmToken
 from hazoom_ws.events.rooms import NewMessage, RoomJoined
 from hazoom_ws.message_log.contract import REVOKED, MessageLog, size_bytes
@@ -161,21 +161,7 @@ class Delivery(Turns):
 
     def _send(self, effect: Queued) -> None:
         if type(effect) is Broadcast:
-            room, event, skip = effect.room, effect.event, effect.skip
-            number = _number_of(effect.offset)
-            if number is None:
-                return
-            for namespace in self._namespaces_of[type(event)]:
-                rooms = self._fan_out.rooms.get(namespace)
-                if rooms is None:
-                    continue
-                sids = [self._client_sets.sids_of(connection).get(namespace) for connection in skip] if skip else ()
-                if not number:
-                    self._fan_out.send(event, namespace, keys_of(room), sids)
-                    continue
-                for key, offset in ((room_key(room), number), (plain_key(room), 0)):
-                    if key in rooms:
-                        self._fan_out.send(event, namespace, key, sids, offset=offset)
+            self._broadcast(effect)
         elif type(effect) is Greet:
             self._greet(effect)
         elif type(effect) is Later:
@@ -186,6 +172,25 @@ class Delivery(Turns):
             clients = self._client_sets.by_connection.get(effect.connection.id)
             if clients is not None:
                 self._send_to(clients, effect)
+
+    def _broadcast(self, effect: Broadcast) -> None:
+        room, event, skip = effect.room, effect.event, effect.skip
+        number = _number_of(effect.offset)
+        if number is None:
+            return
+        if type(event) is SharedState and event.seq != number:
+            event = msgspec.structs.replace(event, seq=number)  # which it has got when it was kept
+        for namespace in self._namespaces_of[type(event)]:
+            rooms = self._fan_out.rooms.get(namespace)
+            if rooms is None:
+                continue
+            sids = [self._client_sets.sids_of(connection).get(namespace) for connection in skip] if skip else ()
+            if not number:
+                self._fan_out.send(event, namespace, keys_of(room), sids)
+                continue
+            for key, offset in ((room_key(room), number), (plain_key(room), 0)):
+                if key in rooms:
+                    self._fan_out.send(event, namespace, key, sids, offset=offset)
 
     def _send_to(self, clients: ClientSet, effect: Push | Enter | Leave) -> None:
         if type(effect) is Push:
@@ -259,4 +264,4 @@ def _number_of(offset: Offset) -> int | None:
     """Return the number that goes along with an event, None if it is not sent, as it could not be kept."""
     if isinstance(offset, int):
         return offset
-    return None if offset.seq == REVOKED else offset.seq
+    return offset.seq if offset.seq > REVOKED else None

@@ -24,6 +24,13 @@ Two ways
     `commit_beside_turns` where greenlets do, in one thread: they must not wait for a disk, so a worker writes while turns
     go on.
 
+Where several processes share a log
+    What others have said comes before what this process says that is not kept yet, and what a turn finds in memory is what
+    is kept. So only what a turn says waits, with what else that turn does (`Shared.part`): it becomes true when it is kept,
+    after what others have said before it. A turn that says nothing has its effects at once. Who comes into a room or goes
+    (`Enter`, `Leave`, `Greet`) does so at once in any case: what the turn has found in memory is what they get, and then
+    what is kept after that.
+
 Who calls what from where
     All of it is called within a turn, by whoever has the turn (`turns`). `GroupCommit.end_turn` never waits beside turns,
     and waits for the disk in turns; `GroupCommit.settle` and `GroupCommit.close` wait, ten seconds at most.
@@ -35,6 +42,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from hazoom_ws.chat.effects import Enter, Leave
+from hazoom_ws.delivery.effects import Greet
 from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.histograms import Histogram
 from hazoom_ws.message_log.contract import Batch, MessageLog, revoke
@@ -44,6 +53,7 @@ logger = logging.getLogger(__name__)
 SendAll = Callable[[deque[Any]], None]
 StartTask = Callable[[Callable[[], None]], object]
 Sleep = Callable[[float], object]
+AT_ONCE = (Enter, Leave, Greet)  # see the module
 
 
 class GroupCommit(Protocol):
@@ -59,6 +69,12 @@ class GroupCommit(Protocol):
     @property
     def is_holding(self) -> bool:
         """Whether what becomes true now has to wait for something to be kept."""
+
+    def hold(self, effect: Any) -> None:
+        """Queue an effect that is sent when all that was said so far is kept, or could not be."""
+
+    def hear(self) -> None:
+        """Let what others have said be true, and send it: a turn in which nothing else is done."""
 
     def end_turn(self) -> None:
         """Have kept what the turn has said, and send what waits for nothing. Raises what sending or the log raises."""
@@ -77,6 +93,32 @@ class GroupCommit(Protocol):
 
         A thread that still uses the log is waited for, 5 s at most. Closing again does nothing.
         """
+
+
+class Shared:
+    """What a commit does where several processes share the log: `waiting` is what waits for the next batch."""
+
+    def __init__(self, log: MessageLog, tell: Callable[[Any], None]) -> None:
+        """``tell(entry)`` queues what others have said."""
+        self.waiting: deque[Any] = deque()
+        self._log = log
+        self._tell = tell
+        self._said_total = log.said_total
+
+    def part(self, effects: deque[Any]) -> None:
+        """Let what a turn has queued wait, if it has said something; ``effects`` keeps what does not."""
+        if self._log.said_total == self._said_total:
+            return
+        self._said_total = self._log.said_total
+        at_once = [effect for effect in effects if type(effect) in AT_ONCE]
+        self.waiting.extend(effect for effect in effects if type(effect) not in AT_ONCE)
+        effects.clear()
+        effects.extend(at_once)
+
+    def hear(self) -> None:
+        """Queue what others have said."""
+        for entry in self._log.news():
+            self._tell(entry)
 
 
 class Revocations:
@@ -118,8 +160,12 @@ def new_commit_s() -> Histogram:
     return Histogram((0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0))
 
 
-def write_all(log: MessageLog, revoked: Revocations, commit_s: Histogram) -> None:
+def write_all(
+    log: MessageLog, revoked: Revocations, commit_s: Histogram, on_kept: Callable[[], object] = lambda: None
+) -> None:
     """Write batch after batch, within the turn, and revoke what cannot be kept. ``commit_s`` counts how long each took.
+
+    ``on_kept()`` is called after each that is kept.
 
     After a defect it leaves off: the sessions of that batch are tried again with the next. Raises what popping a batch
     raises.
@@ -129,7 +175,9 @@ def write_all(log: MessageLog, revoked: Revocations, commit_s: Histogram) -> Non
         started_s = time.monotonic()
         try:
             log.write(batch)
+            log.note_kept(batch)
             commit_s.observe(time.monotonic() - started_s)
+            on_kept()
         except LogUnavailable:
             revoked.revoke(batch)
         except Exception:

@@ -60,13 +60,17 @@ class Turns(ABC):
 
         ``start_task(function)`` runs it beside turns, ``sleep`` takes seconds.
         """
+        self.tell: Callable[[Any], object] = lambda _: None  # queues what another process has said
         self.is_sending = False  # what calls us in a turn meanwhile was called by that
         self._lock = lock
+        self._is_shared = log.peers is not None
         self._commit: GroupCommit
         if worker is None:
-            self._commit = CommitInTurns(log, lock, self._send_all, start_task=start_task, sleep=sleep)
+            self._commit = CommitInTurns(log, lock, self._send_all, start_task=start_task, sleep=sleep, tell=self._tell)
         else:
-            self._commit = CommitBesideTurns(log, self._send_all, start_task=start_task, sleep=sleep, worker=worker)
+            self._commit = CommitBesideTurns(
+                log, self._send_all, start_task=start_task, sleep=sleep, worker=worker, tell=self._tell
+            )
 
     @property
     def commit_s(self) -> Histogram:
@@ -99,10 +103,29 @@ class Turns(ABC):
         """Queue ``effect`` until the turn ends. Call it within a turn."""
         self._commit.effects.append(effect)
 
+    def add_when_kept(self, effect: Queued) -> None:
+        """Queue ``effect`` until all is kept that was said so far, or could not be. Call it within a turn."""
+        self._commit.hold(effect)
+
+    def when_kept(self, call: Callable[[], None]) -> None:
+        """Call when all that was said so far has its number: at once, but where other processes may say something."""
+        if self._is_shared:
+            self._commit.hold(Later(lambda _: call()))
+        else:
+            call()
+
+    def hear(self) -> None:
+        """Let what other processes have said be true, and send it, in a turn of its own."""
+        with self.turn():
+            self._commit.hear()
+
+    def _tell(self, entry: Any) -> None:
+        self.tell(entry)
+
     def reply(self, send: Callable[[Any], None], reply: Reply) -> None:
         """Call ``send`` with an acknowledgement's argument, after what was queued before it. Call it after the turn."""
-        if self._lock is None and self._commit.is_holding:
-            self._commit.effects.append(Later(send, reply))
+        if self._lock is None and self._commit.is_holding and (callable(reply) or not self._is_shared):
+            self._commit.hold(Later(send, reply))
         else:
             send(argument_of(reply))
 

@@ -17,7 +17,7 @@ from hazoom_ws.chat.effects import Broadcast, Effect
 from hazoom_ws.chat.presence import Connection
 from hazoom_ws.errors import Conflict, StateTooLarge, TooLarge
 from hazoom_ws.events.live import SharedState, StatePage
-from hazoom_ws.message_log.room_state import RoomStates, StateChange, StateValue
+from hazoom_ws.message_log.room_state import NO_CONDITIONS, RoomStates, StateChange, StateValue
 
 VALUE_LIMIT_BYTES = 16_384  # a long path of a drawing; what is larger is a document
 KEYS_LIMIT_COUNT = 1000  # of a room
@@ -67,12 +67,11 @@ class States:
             timestamp=self._wall_clock(),
             client_id=client_id,
             sender=UNSET if client_id is UNSET else sender,
+            if_seq=NO_CONDITIONS if if_seq is UNSET else if_seq,
         )
         self.changes_total += 1
         if change.values:  # what was not there and is deleted is no news
-            shown = {key: _NOTHING if value is None else Raw(value) for key, value in change.values.items()}
-            event = SharedState(room=room, seq=change.seq, values=shown, user=user)
-            self._deliver(Broadcast(room, event, offset=change))
+            self._deliver(Broadcast(room, shared_state(change), offset=change))
         return change
 
     def get(self, room: str, since: int | UnsetType = UNSET) -> StatePage:
@@ -98,6 +97,12 @@ class States:
             raise StateTooLarge(keys_count, KEYS_LIMIT_COUNT, "keys")
         if size_bytes > ROOM_LIMIT_BYTES:
             raise StateTooLarge(size_bytes, ROOM_LIMIT_BYTES, "bytes")
+
+
+def shared_state(change: StateChange) -> SharedState:
+    """Return the event that tells of a change."""
+    shown = {key: _NOTHING if value is None else Raw(value) for key, value in change.values.items()}
+    return SharedState(room=change.room, seq=change.seq, values=shown, user=change.user)
 
 
 def size_bytes(values: Iterable[Raw]) -> int:

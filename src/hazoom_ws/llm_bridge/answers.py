@@ -10,6 +10,7 @@ import logging
 import secrets
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 from msgspec import UNSET, UnsetType
@@ -48,12 +49,13 @@ class Answers:
         turn: Callable[[], AbstractContextManager[Any]],
         keeps_up: Callable[[str | UnsetType, Iterable[Connection]], bool],
         wake: Callable[[], None],
+        after_kept: Callable[[Callable[[], None]], object] = lambda call: call(),
         open_writer: Callable[[Writing], Writer],
     ) -> None:
         """``keeps_up(room, connections)`` returns whether any of those who get an answer keeps up.
 
         ``wake`` is called when there is something that `run_due` has to do later. ``open_writer`` begins to write an answer
-        into a document.
+        into a document. ``after_kept`` calls when what was said so far has its number, which what follows is to be above.
         """
         self.turn = turn
         self.keeps_up = keeps_up
@@ -64,6 +66,7 @@ class Answers:
         self._deliver: Callable[[Effect], None] = hub.deliver
         self._clock = bridge.clock
         self._wake = wake
+        self._after_kept = after_kept
         self._open_writer = open_writer
         self._register = Register(settings)
         self._waiting: dict[Answer, None] = {}  # the first one has waited longest
@@ -296,17 +299,20 @@ class Answers:
             self._end(answer, error_event(answer.prompt.request_id, error, answer.room))
         else:
             self._wake()
-            prompt, offset = answer.prompt, self._log.next_offset()
-            started = LlmStarted(
-                request_id=prompt.request_id,
-                user=answer.user.name,
-                intelligence_level=prompt.intelligence_level,
-                room=prompt.room,
-            )
-            answer.beginning.append((started, offset))
-            self._send(answer, started, offset)
-            if prompt.writing is not None:
-                answer.writer = self._open_writer(prompt.writing)
+            self._after_kept(partial(self._tell_start, answer))
+            if answer.prompt.writing is not None:
+                answer.writer = self._open_writer(answer.prompt.writing)
+
+    def _tell_start(self, answer: Answer) -> None:
+        prompt, offset = answer.prompt, self._log.next_offset()
+        started = LlmStarted(
+            request_id=prompt.request_id,
+            user=answer.user.name,
+            intelligence_level=prompt.intelligence_level,
+            room=prompt.room,
+        )
+        answer.beginning.append((started, offset))
+        self._send(answer, started, offset)
 
     def _start_waiting(self) -> None:
         for answer in self.slots.admitted(list(self._waiting)):
@@ -342,6 +348,10 @@ class Answers:
     def _end(self, answer: Answer, event: ServerEvent) -> None:
         if answer.room is not UNSET:
             self._keep(answer, answer.room, event)
+        answer.is_ended = True
+        self._after_kept(partial(self._finish, answer, event))
+
+    def _finish(self, answer: Answer, event: ServerEvent) -> None:
         self._conclude(answer, event)
         writer, writing = answer.writer, answer.prompt.writing
         if writer is not None and writing is not None:

@@ -3,9 +3,17 @@ say what it promises of what rooms share beside messages.
 
 Order. ``seq`` is one order over all rooms and only grows, across restarts too: it starts at the microseconds since the
 epoch, so that a log which has lost its past goes on above it. From `append` on a message has its place in the order of
-this process, and `read` shows it at once. Its ``seq`` and ``id`` are final when it is kept: a log whose order other
-processes share gets them from there and lets the message have them (`number`), in the same order. So who tells anybody of
-a message holds the message, and reads its number when that is sent.
+this process, and `read` shows it at once. Its ``seq`` and ``id`` are final when it is kept. So who tells anybody of a
+message holds the message, and reads its number when that is sent.
+
+Several processes. A log that others share (``peers``) gets numbers from what keeps it, and lets a message have them
+(`number`) when it is kept; `read` shows it from `note_kept` on. What others have said is told by `news`, in the one order
+of all. So in memory there is nothing that is not kept, and what a turn finds there is true for everybody up to one number.
+A message that turns out to have been said before, over another process, has the number of that, negative: it is
+acknowledged as that, and shown to nobody. A room has to be followed (`follow`) before anybody is in it; what is said in one
+that is not is told to nobody here.
+
+This is long because it says of all stores what each of them promises.
 
 Crashes. What `append` returned may be shown to nobody until `write` has kept the batch that holds it: then it is in every
 later `read`, whatever dies. A batch is kept whole or not at all; one that could not be kept is taken back by `forget`, what
@@ -34,6 +42,7 @@ from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.events.base import FinishReason
 from hazoom_ws.events.rooms import NewMessage
 from hazoom_ws.message_log.documents import Documents, DocumentUpdate
+from hazoom_ws.message_log.peers import Heard, Peers
 from hazoom_ws.message_log.room_state import RoomStates, StateChange
 from hazoom_ws.settings import SettingsError
 
@@ -83,13 +92,19 @@ class UsedElsewhere(SettingsError):
 
 
 Entry = NewMessage | StateChange | DocumentUpdate
-REVOKED = 0  # the ``seq`` of what could not be kept
+REVOKED = 0  # the ``seq`` of what could not be kept; below it are those of what was said before
 
 
-def number(entry: NewMessage, seq: int, identifier: str) -> None:
-    """Let a message have the number and the id that it was kept with. For a log, before it says that it has kept it."""
+def number(entry: Entry, seq: int, identifier: str) -> None:
+    """Let what was said have the number that it was kept with, and a message its id: for `MessageLog.note_kept`."""
     force_setattr(entry, "seq", seq)
-    force_setattr(entry, "id", identifier)
+    if isinstance(entry, NewMessage):
+        force_setattr(entry, "id", identifier)
+
+
+def number_of(entry: Entry) -> int:
+    """Return the number of what was said, be it now or before, as whoever has said it is told."""
+    return abs(entry.seq)
 
 
 def revoke(entry: Entry) -> None:
@@ -151,7 +166,8 @@ class StoredSession(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is kept of a connection that may come back. ``ends_at``: seconds since the epoch, None while it is connected.
 
     ``answers``: its requests to the AI that have not ended, the room of each by id, "" if private. ``died_answers``: those
-    that a restart ended, and of which it has not heard.
+    that a restart ended, and of which it has not heard. ``opened_at_s``: when the connection was opened that has it, or had
+    it last, in seconds since the epoch: what an earlier one says is no news (`MessageLog.claim_session`).
     """
 
     user_id: str
@@ -162,6 +178,7 @@ class StoredSession(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ends_at: float | None = None
     answers: dict[str, str] = {}
     died_answers: dict[str, str] = {}
+    opened_at_s: float = 0.0
 
 
 class SessionChange(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -224,6 +241,14 @@ class MessageLog(Protocol):
     @property
     def documents(self) -> Documents:
         """The documents; always the same object."""
+
+    @property
+    def peers(self) -> Peers | None:
+        """The processes that share it, None if there can be none."""
+
+    @property
+    def said_total(self) -> int:
+        """How much turns have said, if it is shared."""
 
     @property
     def last_seq(self) -> int:
@@ -301,6 +326,20 @@ class MessageLog(Protocol):
     def change_session(self, key: str, change: SessionChange, *, can_wait: bool = False) -> None:
         """Keep what has changed in a session since it was last saved or changed."""
 
+    def claim_session(self, key: str, opened_at_s: float, take: Callable[[str, StoredSession], object]) -> None:
+        """Take a session from the process that has it, for a connection that was opened then. Nothing if nobody has it.
+
+        Raises `NotLoaded`, which loads it, and calls ``take(key, session)`` within a turn if there is one; that process
+        hears of it (`peers`, kind c, the key). After that the next call does nothing. A session goes to no connection that
+        was opened before the one that has it.
+        """
+
+    def take_over(self, process: str, /) -> list[tuple[str, StoredSession]]:
+        """Have the sessions of a process that is dead, as far as nobody else has them. Beside turns.
+
+        Raises `LogUnavailable`.
+        """
+
     def restore_from(self, known: KnownSessions) -> None:
         """Save what ``known()`` yields whenever what keeps the log has lost the sessions it had: all that are to be kept.
 
@@ -311,13 +350,28 @@ class MessageLog(Protocol):
         """Let the next batch hold what has waited too."""
 
     def sessions(self) -> Iterator[tuple[str, StoredSession]]:
-        """Yield the sessions that an earlier process left, by key. To be asked before anything is written."""
+        """Yield the sessions that processes have left which are dead, by key. To be asked before anything is written."""
 
     def pop_batch(self) -> Batch:
         """Return what is to be written now: what is pressing, or else what could wait."""
 
     def write(self, batch: Batch) -> None:
         """Keep a batch, whose numbers are final then. Raises `LogUnavailable`, and then has kept none of it."""
+
+    def note_kept(self, batch: Batch) -> None:
+        """Note within a turn that `write` has kept a batch; `news` has what others have said before it, from now on."""
+
+    def news(self) -> list[Entry | Heard]:
+        """Return what others have said and published since this was last called, in its order.
+
+        What was said is in memory from now on.
+        """
+
+    def listen(self, wake: Callable[[], object], used: Callable[[], list[str]]) -> None:
+        """Have ``wake`` called, in any thread, when there is `news`. ``used()`` returns the rooms with somebody here."""
+
+    def follow(self, rooms: Iterable[str]) -> None:
+        """See to it that all that is said in rooms is heard from now on. Raises `NotLoaded`."""
 
     def write_at_once(self, batch: Batch) -> bool:
         """Keep a batch if nothing has to be waited for; return whether it is kept. If not, `write` says why."""

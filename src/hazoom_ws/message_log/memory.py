@@ -18,6 +18,7 @@ from msgspec import UNSET, UnsetType
 
 from hazoom_ws.events.base import FinishReason
 from hazoom_ws.events.rooms import NewMessage
+from hazoom_ws.message_log.alone import Alone
 from hazoom_ws.message_log.contract import (
     MESSAGES,
     PAGE_LIMIT_BYTES,
@@ -112,12 +113,11 @@ def _extra_bytes(entry: NewMessage) -> int:
     return extra_bytes
 
 
-class MemoryLog:
+class MemoryLog(Alone):
     """Keeps messages, finds resent ones, reads them by room and range."""
 
     problem: str | None = None
     path: Path | None = None
-    reads_beside = False
     is_dirty = is_pressing = is_untidy = is_checkpoint_due = False  # there is nothing to write
 
     def __init__(
@@ -174,16 +174,45 @@ class MemoryLog:
         user_id: str | UnsetType = UNSET,
     ) -> NewMessage:
         """Keep one message and return it with its ``id`` and ``seq``."""
-        self.last_seq += 1
-        kept = self._rooms.get(room)
-        if kept is None:
-            kept = self._rooms[room] = _Room(room, self._dropped_elsewhere)
-            self._held_bytes += _ROOM_BYTES
-        entry = NewMessage(
+        entry = self.composed(
+            room=room,
             user=user,
             message=message,
             timestamp=timestamp,
-            room=kept.name,  # one object for all of them
+            client_id=client_id,
+            kind=kind,
+            request_id=request_id,
+            finish_reason=finish_reason,
+            code=code,
+            event_name=event_name,
+            user_id=user_id,
+        )
+        self.add(entry, sender)
+        return entry
+
+    def composed(
+        self,
+        *,
+        room: str,
+        user: str,
+        message: str,
+        timestamp: float,
+        client_id: str | UnsetType = UNSET,
+        kind: Literal["prompt", "assistant"] | UnsetType = UNSET,
+        request_id: str | UnsetType = UNSET,
+        finish_reason: FinishReason | UnsetType = UNSET,
+        code: str | UnsetType = UNSET,
+        event_name: str | UnsetType = UNSET,
+        user_id: str | UnsetType = UNSET,
+    ) -> NewMessage:
+        """Return a message with the next number, which is not kept."""
+        self.last_seq += 1
+        kept = self._rooms.get(room)
+        return NewMessage(
+            user=user,
+            message=message,
+            timestamp=timestamp,
+            room=room if kept is None else kept.name,  # one object for all of them
             id=f"{self.epoch}-{self.last_seq}",
             seq=self.last_seq,
             client_id=client_id,
@@ -194,7 +223,16 @@ class MemoryLog:
             event_name=event_name,
             user_id=user_id,
         )
-        if event_name is UNSET:
+
+    def add(self, entry: NewMessage, sender: str | UnsetType = UNSET) -> None:
+        """Keep a message, whose number is above those of all before it in its room."""
+        room, seq, client_id = entry.room, entry.seq, entry.client_id
+        self.last_seq = max(self.last_seq, seq)
+        kept = self._rooms.get(room)
+        if kept is None:
+            kept = self._rooms[room] = _Room(room, self._dropped_elsewhere)
+            self._held_bytes += _ROOM_BYTES
+        if entry.event_name is UNSET:
             self.messages_total += 1
         else:
             kept.has_events = True
@@ -203,19 +241,18 @@ class MemoryLog:
         kept.sizes_bytes.append(entry_bytes)
         self._held_bytes += entry_bytes + _extra_bytes(entry)
         kept.entries.append(entry)
-        self._oldest_first[self.last_seq] = entry
+        self._oldest_first[seq] = entry
         if client_id is not UNSET:
             if sender is UNSET:
-                self._by_client_id[room, user, client_id] = entry
+                self._by_client_id[room, entry.user, client_id] = entry
             else:
-                self._by_client_id[resent_key(room, user, client_id, sender)] = entry
-                self._senders[self.last_seq] = sender
+                self._by_client_id[resent_key(room, entry.user, client_id, sender)] = entry
+                self._senders[seq] = sender
                 self._held_bytes += _SENDER_BYTES
         if kept.size_bytes > self._room_limit_bytes or len(kept) > self._room_limit_count:
             self._trim_room(kept)
         if self._held_bytes > self._trimmed_from_bytes:
             self._trim()
-        return entry
 
     # What could not be dropped for long goes little by little: nothing in a turn takes long.
 

@@ -53,6 +53,7 @@ class PendingDocuments:
     def __init__(self, numbers: Numbers, check: Callable[[], None]) -> None:
         """``check()`` raises `LogUnavailable` if nothing can be kept or read at the moment. Also for threads."""
         self.losses_count = 0
+        self.said_total = 0
         self.snapshots = QueuedSnapshots()
         self.has_new_snapshots = False  # since updates were last taken
         self._numbers = numbers
@@ -66,6 +67,7 @@ class PendingDocuments:
             raise LogUnavailable("too much is waiting to be written")
         self.pending.append(DocumentUpdate(self._numbers.next_offset(), document, update))
         self._pending_bytes += len(update)
+        self.said_total += 1
         return self.pending[-1]
 
     def save_snapshot(self, document: str, snapshot: bytes, through: int) -> None:

@@ -32,16 +32,19 @@ def read_page(
     newest: bool,
     limit_bytes: int,
     event_name: str | None,
+    complete_from: int = 0,
     older: Callable[[int, int, bool], Iterable[NewMessage]],
 ) -> tuple[list[NewMessage], bool]:
     """Return a page as `MessageLog.read` describes it, and whether there is more.
+
+    ``complete_from``: whatever is in memory, up to this number something may be missing there.
 
     ``older(after, before, newest)`` yields what has left memory in that range, from the end that ``newest`` says. It is
     called if the range is not all in memory, and asked for no more than the page needs: mostly for nothing.
     """
     if after is None or after > recent.last_seq:
         after, newest = 0, newest or after is not None
-    edge = recent.complete_from(room)
+    edge = max(recent.complete_from(room), complete_from)
     in_memory = recent.range(room, max(after, edge), before)
     if event_name is not None and (event_name or recent.has_events(room)):
         in_memory = list(only(in_memory, event_name))

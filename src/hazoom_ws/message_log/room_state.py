@@ -18,11 +18,13 @@ needs it: a few milliseconds for one of 1 MB. All but that is answered from memo
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from msgspec import UNSET, Struct, UnsetType
 
 DELETED_KEPT_COUNT = 1000  # keys per room
+NO_CONDITIONS: Mapping[str, int] = MappingProxyType({})
 
 
 class StateChange(Struct, frozen=True, array_like=True, tag=1):
@@ -85,13 +87,15 @@ class RoomStates(Protocol):
         timestamp: float,
         client_id: str | UnsetType = UNSET,
         sender: str | UnsetType = UNSET,
+        if_seq: Mapping[str, int] = NO_CONDITIONS,
     ) -> StateChange:
         """Set keys to values, JSON text each, or delete them (None), and return the change with its ``seq``.
 
         Nothing is checked here: what a key or a value may be, how much a room may have (`size`), whether it was sent before
         (`find_resent`). Deleting a key that is not there changes nothing, but for taking a number.
 
-        ``client_id`` and ``sender`` are kept for `find_resent`, and never read back.
+        ``client_id`` and ``sender`` are kept for `find_resent`, and never read back. ``if_seq``: as of `States.set`, for a
+        log that others share: one of them may have set a key meanwhile, then the change is not kept.
         """
 
     def find_resent(self, room: str, user: str, client_id: str | UnsetType, sender: str | UnsetType = UNSET) -> int | None:

@@ -16,11 +16,16 @@ from typing import NamedTuple, Protocol
 
 from msgspec import UNSET, UnsetType
 
+from hazoom_ws.message_log.cached_room import CachedRoom
 from hazoom_ws.message_log.contract import ResentKey, resent_key
-from hazoom_ws.message_log.room_state import DELETED_KEPT_COUNT, RoomState, StateChange, StateSize, StateValue
+from hazoom_ws.message_log.room_state import (
+    NO_CONDITIONS,
+    RoomState,
+    StateChange,
+    StateSize,
+    StateValue,
+)
 
-_SLACK_COUNT = 250  # deleted keys: trimming many at a time goes faster
-_ROOM_BYTES, _VALUE_BYTES = 600, 250  # what they take beside names, keys and values, about
 _RESENT_KNOWN_COUNT = 20_000  # in memory alone
 _IDLE_S = 600.0
 STATES_SHARE = 4  # of the bound of messages: loading a room takes milliseconds, so those that are used should be here
@@ -57,75 +62,6 @@ class StateFile(Protocol):
         """Return the ``seq`` of a change in the table."""
 
 
-class _Room:
-    """The state of a room. ``values``: by ``seq``, ascending. What was deleted up to ``forgotten_seq`` is forgotten."""
-
-    __slots__ = ("deleted_count", "forgotten_seq", "held_bytes", "size_bytes", "used_at_s", "values")
-
-    def __init__(self, name: str, values: dict[str, StateValue], forgotten_seq: int) -> None:
-        self.values: dict[str, StateValue] = {}
-        self.forgotten_seq = forgotten_seq
-        self.used_at_s = 0.0
-        self.deleted_count = self.size_bytes = 0
-        self.held_bytes = _ROOM_BYTES + 4 * len(name)
-        for key, entry in values.items():
-            self.put(key, entry)
-
-    @property
-    def newest_seq(self) -> int:
-        """The number of the newest change that is known here, 0 if there is none."""
-        return next(reversed(self.values.values())).seq if self.values else 0
-
-    def put(self, key: str, entry: StateValue) -> StateValue | None:
-        """Give a key what it has last; return what it had."""
-        earlier = self.values.pop(key, None)
-        self.values[key] = entry
-        if earlier is None or earlier.value is None or entry.value is None:
-            if earlier is not None:
-                self._count(key, earlier, -1)
-            self._count(key, entry, 1)
-        else:  # as nearly always
-            grown_bytes = len(entry.value) - len(earlier.value)
-            self.size_bytes += grown_bytes
-            self.held_bytes += grown_bytes
-        return earlier
-
-    def remove(self, key: str) -> StateValue | None:
-        earlier = self.values.pop(key, None)
-        if earlier is not None:
-            self._count(key, earlier, -1)
-        return earlier
-
-    def restore(self, values: Iterable[tuple[str, StateValue | None]]) -> None:
-        """Put earlier values back, None where there was none, into their places."""
-        for key, earlier in values:
-            if earlier is None:
-                self.remove(key)
-            else:
-                self.put(key, earlier)
-        self.values = dict(sorted(self.values.items(), key=lambda item: item[1].seq))
-
-    def forget_deleted(self, up_to_seq: int) -> None:
-        """Forget the oldest deleted keys if there are too many, none that was deleted later than that."""
-        if self.deleted_count <= DELETED_KEPT_COUNT + _SLACK_COUNT:
-            return
-        deleted = [(key, entry.seq) for key, entry in self.values.items() if entry.value is None]
-        for key, seq in deleted[:-DELETED_KEPT_COUNT]:
-            if seq > up_to_seq:
-                return
-            self.remove(key)
-            self.forgotten_seq = seq
-
-    def _count(self, key: str, entry: StateValue, sign: int) -> None:
-        key_bytes = len(key) if key.isascii() else len(key.encode())
-        if entry.value is None:
-            self.deleted_count += sign
-            self.held_bytes += sign * (_VALUE_BYTES + 2 * key_bytes)
-        else:
-            self.size_bytes += sign * (key_bytes + len(entry.value))
-            self.held_bytes += sign * (_VALUE_BYTES + 2 * key_bytes + len(entry.value))
-
-
 class StateCache:
     """What `RoomStates` promises, over a ``file``, or without one all there is. ``pending``: what is to be written."""
 
@@ -137,10 +73,12 @@ class StateCache:
         forgotten_seq: int = 0,
         file: StateFile | None = None,
         is_kept_at_once: bool = False,
+        is_applied_when_kept: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """What was deleted up to ``forgotten_seq`` is unknown. ``is_kept_at_once``: nothing is to be written.
 
+        ``is_applied_when_kept``: what is set is not here before `apply` says so, since others may set something meanwhile.
         Of a ``file``, rooms leave memory that were not used for ten minutes by the ``clock``.
         """
         self._numbers = numbers
@@ -148,11 +86,15 @@ class StateCache:
         self._forgotten_seq = forgotten_seq
         self._file = file
         self._is_kept_at_once = is_kept_at_once
+        self._is_applied_when_kept = is_applied_when_kept
+        self.conditions: dict[int, dict[str, int]] = {}  # of what is pending and is set only if keys are as they were seen
         self._clock = clock
         self._held_bytes = 0
-        self._rooms: OrderedDict[str, _Room] = OrderedDict()  # the one that was used last is the last
+        self._rooms: OrderedDict[str, CachedRoom] = OrderedDict()  # the one that was used last is the last
         self._is_stale = False
         self.pending: list[StateChange] = []
+        self._unkept: list[StateChange] = []  # where it is here only when it is kept: what is pending, or being written
+        self.said_total = 0  # what was set, where it is here only when it is kept
         self._replaced: dict[int, dict[str, StateValue | None]] = {}  # by changes that are not known to be written
         # Changes that are not known to be in the file's table, in their order: all of them, and by room.
         self._unfiled: deque[StateChange] = deque()
@@ -172,6 +114,7 @@ class StateCache:
         timestamp: float,
         client_id: str | UnsetType = UNSET,
         sender: str | UnsetType = UNSET,
+        if_seq: Mapping[str, int] = NO_CONDITIONS,
     ) -> StateChange:
         if self._file is not None:
             self._file.check()
@@ -182,10 +125,21 @@ class StateCache:
             room,
             user,
             timestamp,
-            {key: value for key, value in values.items() if value is not None or key in there},
+            {
+                key: value
+                for key, value in values.items()
+                if value is not None or key in there or self._is_unkept(room, key)
+            },
             None if client_id is UNSET else client_id,
             None if sender is UNSET else sender,
         )
+        if self._is_applied_when_kept:
+            self.pending.append(change)
+            self._unkept.append(change)
+            self.said_total += 1
+            if if_seq:
+                self.conditions[change.seq] = dict(if_seq)
+            return change
         held_before_bytes = cached.held_bytes
         replaced = {key: cached.put(key, StateValue(value, change.seq, user)) for key, value in change.values.items()}
         if client_id is not UNSET:
@@ -243,13 +197,48 @@ class StateCache:
         pending, self.pending = self.pending, []
         return pending
 
-    def replaced_by(self, changes: Iterable[StateChange]) -> dict[tuple[str, str], StateValue | None]:
-        """Return by room and key what was there before these changes, which are not known to be written."""
-        before: dict[tuple[str, str], StateValue | None] = {}
-        for change in changes:
-            for key, earlier in self._replaced.get(change.seq, {}).items():
-                before.setdefault((change.room, key), earlier)
-        return before
+    def _is_unkept(self, room: str, key: str) -> bool:
+        return any(change.room == room and key in change.values for change in self._unkept)
+
+    def note_written(self, changes: Iterable[StateChange]) -> None:
+        """Note that changes are kept, or were refused: what was kept of them is applied."""
+        ids = {id(change) for change in changes}
+        self._unkept = [change for change in self._unkept if id(change) not in ids]
+
+    def apply(self, change: StateChange) -> bool:
+        """Let a change be here that is kept now; return whether any of it is news."""
+        self._unfiled.append(change)
+        self._unfiled_of.setdefault(change.room, deque()).append(change)
+        cached = self._rooms.get(change.room)
+        if cached is None or self._is_stale:
+            return True
+        held_before_bytes = cached.held_bytes
+        newer = {
+            key: value
+            for key, value in change.values.items()
+            if cached.is_older(key, change.seq) and (value is not None or key in cached.values)
+        }
+        for key, value in newer.items():
+            cached.put(key, StateValue(value, change.seq, change.user))
+        cached.forget_deleted(change.seq)
+        self._held_bytes += cached.held_bytes - held_before_bytes
+        self._let_go()
+        return bool(newer)
+
+    def loaded_rooms(self) -> list[str]:
+        """Return the rooms that are here. In any thread."""
+        return list(self._rooms)
+
+    def newest_seq(self, room: str) -> int:
+        """Return the number of the newest change of a room that is here."""
+        cached = self._rooms.get(room)
+        return 0 if cached is None else max(cached.newest_seq, cached.forgotten_seq)
+
+    def forget_room(self, room: str) -> None:
+        """Load a room again before it is used: nothing more is heard of what is set there."""
+        cached = self._rooms.pop(room, None)
+        if cached is not None:
+            self._held_bytes -= cached.held_bytes
 
     def settle(self, written_seq: int, filed_seq: int) -> None:
         """Learn up to where changes are written, and up to where they are in the file's table."""
@@ -268,7 +257,10 @@ class StateCache:
     def forget(self, changes: Iterable[StateChange]) -> None:
         """Take back changes that could not be written, the newest of all that are taken back first."""
         self._discard_stale()
-        for change in reversed(list(changes)):
+        changes = list(changes)
+        if self._unkept:
+            self.note_written(changes)
+        for change in reversed(changes):
             replaced = self._replaced.pop(change.seq, None)
             if replaced is None:
                 continue
@@ -340,7 +332,7 @@ class StateCache:
         pending = {change.seq for change in self.pending}
         self.settle(max((seq for seq in self._replaced if seq not in pending), default=self._written_seq), 2**62)
 
-    def _room(self, name: str) -> _Room:
+    def _room(self, name: str) -> CachedRoom:
         """Return a room as it is now, and let those go that were not used for longest."""
         self._discard_stale()
         room = self._rooms.get(name)
@@ -354,15 +346,16 @@ class StateCache:
         self._let_go()
         return room
 
-    def _loaded(self, name: str) -> _Room:
+    def _loaded(self, name: str) -> CachedRoom:
         if self._file is None:
-            return _Room(name, {}, self._forgotten_seq)
+            return CachedRoom(name, {}, self._forgotten_seq)
         values, forgotten_seq = self._file.load(name)
-        room = _Room(name, values, forgotten_seq)
+        room = CachedRoom(name, values, forgotten_seq)
         # What a thread has filed meanwhile is said again, up to the newest: nothing older comes after it.
         for change in self._unfiled_of.get(name, ()):
             for key, value in change.values.items():
-                room.put(key, StateValue(value, change.seq, change.user))
+                if room.is_older(key, change.seq):
+                    room.put(key, StateValue(value, change.seq, change.user))
         room.values = dict(sorted(room.values.items(), key=lambda item: item[1].seq))
         return room
 

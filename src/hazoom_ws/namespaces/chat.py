@@ -20,7 +20,7 @@ from hazoom_ws.delivery.delivery import Delivery
 from hazoom_ws.errors import LogUnavailable, TooLarge
 from hazoom_ws.events.base import ClientPayload, ServerEvent
 from hazoom_ws.events.rooms import NewMessage, Published
-from hazoom_ws.message_log.contract import MessageLog, NotLoaded, Page
+from hazoom_ws.message_log.contract import MessageLog, NotLoaded, Page, number_of
 from hazoom_ws.names import composed
 from hazoom_ws.namespaces.application import FromApplication
 from hazoom_ws.namespaces.replies import WhenKept, fields_of, when_kept
@@ -57,7 +57,7 @@ class Kept(Struct, Generic[E], frozen=True):
     @property
     def seq(self) -> int:
         """Its number, which is final when it is kept: not yet in the turn that says it. 0: it could not be kept."""
-        return self.entry.seq
+        return number_of(self.entry)
 
     @property
     def timestamp(self) -> float:
@@ -310,7 +310,7 @@ def _decoded(entry: NewMessage, event_type: type[E]) -> Kept[E] | None:
 
 def _with_seq(result: Struct | None, entry: NewMessage) -> dict[str, Any]:
     """Return what an acknowledgement has when what was said last is kept."""
-    return {**({} if result is None else fields_of(result)), "seq": entry.seq}
+    return {**({} if result is None else fields_of(result)), "seq": number_of(entry)}
 
 
 def _clients(sender: Sender) -> ClientSet:

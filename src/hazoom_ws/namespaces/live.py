@@ -12,6 +12,7 @@ from hazoom_ws.errors import Conflict, RateLimited, TooMuchHistory
 from hazoom_ws.events.live import GetState, Relayed, SendRelay, SetState, SharedState, StateAccepted, StatePage
 from hazoom_ws.live.relayed_data import relayed
 from hazoom_ws.live.shared_state import size_bytes
+from hazoom_ws.message_log.contract import REVOKED, number_of
 from hazoom_ws.namespaces.features import Greeting, handles
 from hazoom_ws.namespaces.replies import WhenKept, fields_of, when_kept
 
@@ -54,7 +55,7 @@ class LiveFeature(Greeting):
             return WhenKept(parts.delivery.unrevoked(), refusal=error)
         if isinstance(change, int):
             return WhenKept(parts.delivery.unrevoked(), lambda: fields_of(StateAccepted(seq=change, duplicate=True)))
-        return when_kept(change, lambda: fields_of(StateAccepted(seq=change.seq, duplicate=False)))
+        return when_kept(change, lambda: fields_of(StateAccepted(seq=number_of(change), duplicate=change.seq < REVOKED)))
 
     @handles(GetState, acknowledged_with=StatePage)
     def state_get(self, clients: ClientSet, payload: GetState) -> WhenKept:

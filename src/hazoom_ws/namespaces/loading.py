@@ -4,7 +4,8 @@ An event whose handler comes upon `NotLoaded` has changed nothing. It waits, wha
 it is handled again from its beginning. Later events of its connection wait behind it, so that they are handled in the order
 sent; those of others do not. What waits is bounded: over that it is refused, and may be sent again.
 
-A client that comes back is let in when what it has missed is in memory: it can be told only once.
+A client is let in when its rooms are followed (`MessageLog.follow`), and one that comes back when what it has missed is in
+memory: it can be told only once.
 """
 
 from collections import deque
@@ -145,27 +146,33 @@ class Loading:
 
         def admit(account: Account, auth: object, then: Callable[[Any], None]) -> None:
             def look_ahead(refusal: Any) -> None:
-                missing = self._missing_of(auth) if refusal is None else None
-                if missing is None:
-                    then(refusal)
+                if refusal is None:
+                    self._load_for(account, auth, then, tries_count=0)
                 else:
-                    self._load_for(missing, lambda: then(None))
+                    then(refusal)
 
             before(account, auth, look_ahead)
 
         return admit
 
-    def _missing_of(self, auth: object) -> NotLoaded | None:
-        if not isinstance(auth, dict) or not isinstance(auth.get("pid"), str):
-            return None
+    def _missing_of(self, account: Account, auth: object) -> NotLoaded | None:
+        said = auth if isinstance(auth, dict) else {}
+        pid = said.get("pid")
         with self._delivery.turn():
-            return self._hub.missing_of(auth["pid"], offset_in(auth.get("offset")) or 0)
+            offset = offset_in(said.get("offset")) or 0
+            return self._hub.missing_of(pid if isinstance(pid, str) else "", offset, account.opened_at_s)
 
-    def _load_for(self, missing: NotLoaded, then: Callable[[], None]) -> None:
+    def _load_for(self, account: Account, auth: object, then: Callable[[Any], None], *, tries_count: int) -> None:
+        missing = self._missing_of(account, auth) if tries_count < TRIES_COUNT else None
+        if missing is None:
+            then(None)
+            return
+
         def go_on(take: Callable[[], None] | None, error: BaseException | None) -> None:
             if error is None and take is not None:
                 take()
-            then()  # what could not be loaded is told as incomplete
+            # What cannot be loaded is told as incomplete.
+            self._load_for(account, auth, then, tries_count=tries_count + 1 if error is None else TRIES_COUNT)
 
         self._run_beside(missing.load, go_on)
 

@@ -11,7 +11,7 @@ from msgspec import UNSET, Struct
 from hazoom_ws.errors import HazoomError, Internal, LogUnavailable
 from hazoom_ws.events.refusals import report_of
 from hazoom_ws.events.rooms import Published
-from hazoom_ws.message_log.contract import REVOKED, Entry, Said
+from hazoom_ws.message_log.contract import REVOKED, Entry, Said, number_of
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,9 @@ def when_kept(entry: Entry, fields: Callable[[], Mapping[str, Any]]) -> WhenKept
 def published(said: Said) -> Published:
     """Return what is told of a message that is kept."""
     entry = said.entry
-    return Published(id=entry.id, seq=entry.seq, timestamp=entry.timestamp, duplicate=said.duplicate)
+    return Published(
+        id=entry.id, seq=number_of(entry), timestamp=entry.timestamp, duplicate=said.duplicate or entry.seq < REVOKED
+    )
 
 
 def require_kept(entry: Entry) -> None:

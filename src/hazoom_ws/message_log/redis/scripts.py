@@ -1,33 +1,49 @@
 """What Redis does in one step: Lua scripts, each of which is done as a whole or not at all.
 
 Keys, each below `PREFIX` (one hash slot, for one order over all rooms):
-    about             a hash: owner, beat_s (when that was last heard), epoch, start_seq, mark, last (batch), trimmed_seq
-    messages:<room>   a stream, entry ``<seq>-<size in bytes>`` with the message as JSON
+    about             a hash: epoch, start_seq, last (the highest number that was given), beat, trimmed_seq
+    processes         a set of the names of all processes that were seen; of each that lives there is
+    process:<name>    a text that changes when the process begins anew; it goes when nothing was heard for `LEASE_S`
+    messages:<room>   a stream, entry ``<seq>-<size in bytes>`` with the message as JSON, without its id and its number
     sizes             a hash: bytes of all messages of a room
     newest, trimmed   hashes: the newest ``seq`` of a room, and up to which it was trimmed
     oldest            a sorted set of rooms by when their oldest message was said, or earlier
-    resent:<hour>     a hash, gone after a day: digest of who sent what where, to ``<seq> <timestamp>``
+    resent:<half day> a hash, gone after two days: digest of who sent what where, to ``<seq> <timestamp>``
     sessions          a hash of whole sessions; ``changes:<key>`` is a list of what has changed in one since
+    holders           a hash: of each session the process that has it, and when its connection was opened
     changed           a set of the sessions that have such a list
-    state:<room>      a hash of keys to values in MessagePack; ``forgotten`` is a hash of rooms (`RoomState.complete`)
+    state:<room>      a hash of keys to ``<seq> <1, or 0 if it was deleted> <MessagePack>``; ``forgotten`` is a hash of
+                      rooms (`RoomState.complete`)
     updates:<name>    a stream of a document's updates; ``snapshot:<name>`` is a hash: through, data
-Channels: room:<room> gets ``<seq of the room's message before> <message as JSON>`` for each message, so that who listens
-sees a gap.
 
-Numbers are texts on their way: Lua has doubles, which hold them (below 2**53), but writes large ones in its own way.
-A script looks whether it may do its work before it changes anything: Redis takes nothing back.
+Channels, each below the prefix and the epoch, since databases of one Redis share all channels. What is published begins
+with its origin, the process and the batch, and with a letter for what it is:
+    room:<room>       ``m <seq of the room's message before> <seq> <message>``, so that who listens sees a gap;
+                      ``s <seq> <MessagePack: user, timestamp, values by key>``
+    document:<name>   ``u <seq> <update>``
+    process:<name>    ``b <number of the first thing>`` when all of a batch is published: so its process knows what others
+                      have said before it
+
+Numbers are microseconds since the epoch by Redis' clock, or higher: a batch begins at least `GAP` above the one before, so
+that each process has room for the numbers of what is not kept, tokens say, in between. They are texts on their way: Lua has
+doubles, which hold them (below 2**53), but writes large ones in its own way.
 
 Source: https://redis.io/docs/latest/develop/programmability/eval-intro/, `XADD`, `XTRIM`.
 """
 
 PREFIX = "{hazoom}:"
-RESENT_HOURS = 25  # a day, and the hour that has begun
-_KEEP_RESENT_S = (RESENT_HOURS + 1) * 3600
+LEASE_S = 15
+GAP = 10_000
+RESENT_BUCKET_S = 43_200
+RESENT_BUCKETS = 3  # a day, and the half of one that has begun
+_KEEP_RESENT_S = (RESENT_BUCKETS + 1) * RESENT_BUCKET_S
 
+# ARGV 1 and 2: the process, and its text of now. A process that was away for too long has to begin anew: others have taken
+# it for dead meanwhile. So has one whose connection was lost: what was on its way there is not done later.
 _BEGIN = f"""
 local prefix = '{PREFIX}'
 local about = prefix .. 'about'
-if redis.call('HGET', about, 'owner') ~= ARGV[1] then return redis.error_reply('TAKEN by another process') end
+if redis.call('GET', prefix .. 'process:' .. ARGV[1]) ~= ARGV[2] then return redis.error_reply('EXPIRED lease') end
 """
 
 _TRIM = """
@@ -55,162 +71,270 @@ local function note_trimmed(trimmed, room, up_to, freed)
 end
 """
 
-# ARGV: the owner as it was, the new one, epoch and start_seq of a new log. Returns all of ``about``, nil if another was
-# quicker.
-TAKE = f"""
-local about = '{PREFIX}about'
-if (redis.call('HGET', about, 'owner') or '') ~= ARGV[1] then return false end
-redis.call('HSET', about, 'owner', ARGV[2], 'beat_s', redis.call('TIME')[1])
+# ARGV: the process, its text of now, epoch and start_seq of a new log. Returns all of ``about``.
+BEGIN = f"""
+local prefix = '{PREFIX}'
+local about = prefix .. 'about'
+redis.call('SADD', prefix .. 'processes', ARGV[1])
+redis.call('SET', prefix .. 'process:' .. ARGV[1], ARGV[2], 'EX', {LEASE_S})
 redis.call('HSETNX', about, 'epoch', ARGV[3])
 redis.call('HSETNX', about, 'start_seq', ARGV[4])
-redis.call('HSETNX', about, 'mark', '0')
-redis.call('HSETNX', about, 'last', '0')
+redis.call('HSETNX', about, 'last', ARGV[4])
 redis.call('HSETNX', about, 'trimmed_seq', '0')
 return redis.call('HGETALL', about)
 """
 
-# ARGV: the owner.
-RELEASE = _BEGIN + "redis.call('HSET', about, 'beat_s', '0')"
+# ARGV: the process, its text.
+END = (
+    _BEGIN
+    + """
+redis.call('DEL', prefix .. 'process:' .. ARGV[1])
+redis.call('SREM', prefix .. 'processes', ARGV[1])
+"""
+)
 
-# ARGV: the owner, the batch's number, the mark, the hour, the bounds of a room (count, bytes), what is in the batch, then
-# the bytes of all that is. Returns rooms that were trimmed, each followed by up to where.
+# ARGV: the process, its text, the batch, where channels begin, the highest number that the process has given to anything,
+# the number of the bucket, the bounds of a room (count, bytes), what is in the batch, then the bytes of all that is. Things
+# say which place they have in the batch. Returns the number of the first place, what was said before (places, each followed
+# by its number and timestamp), the places of what is refused since something else is there by now, and rooms that were
+# trimmed, each followed by up to where.
 WRITE = (
     _BEGIN
     + _TRIM
-    + f"""
-local number = ARGV[2]
-if tonumber(redis.call('HGET', about, 'last')) > tonumber(number) then return redis.error_reply('OUTRUN by another') end
-local limit_count, limit_bytes = tonumber(ARGV[5]), tonumber(ARGV[6])
-local messages, sessions, changes, states, updates = unpack(cmsgpack.unpack(ARGV[7]))
-local place = 7
+    + f"local GAP, LEASE_S, BUCKETS, KEEP_RESENT_S = {GAP}, {LEASE_S}, {RESENT_BUCKETS}, {_KEEP_RESENT_S}"
+    + """
+local origin, channels = ARGV[1] .. '/' .. ARGV[3], ARGV[4]
+local limit_count, limit_bytes = tonumber(ARGV[7]), tonumber(ARGV[8])
+local count, messages, sessions, changes, states, updates = unpack(cmsgpack.unpack(ARGV[9]))
+local argument = 9
 local function data()
-  place = place + 1
-  return ARGV[place]
+  argument = argument + 1
+  return ARGV[argument]
 end
 
-local resent, has_resent = prefix .. 'resent:' .. ARGV[4], false
+local time, last = redis.call('TIME'), tonumber(redis.call('HGET', about, 'last'))
+local first = math.max(tonumber(time[1]) * 1000000 + tonumber(time[2]), last + GAP, tonumber(ARGV[5]) + 1)
+local function numbered(place) return string.format('%.0f', first + place) end
+
+-- First, since a Redis that is full refuses this, and nothing after a write that it has done.
+if count > 0 then redis.call('HSET', about, 'last', numbered(count - 1))
+else redis.call('HSET', about, 'beat', time[1]) end
+redis.call('EXPIRE', prefix .. 'process:' .. ARGV[1], LEASE_S)
+
+local buckets, has_resent = {}, false
+for back = 0, BUCKETS - 1 do
+  buckets[#buckets + 1] = prefix .. 'resent:' .. string.format('%.0f', tonumber(ARGV[6]) - back)
+end
+local said_before = {}
+local function was_said(place, digest)
+  if digest == '' then return false end
+  for _, bucket in ipairs(buckets) do
+    local found = redis.call('HGET', bucket, digest)
+    if found then
+      local seq, timestamp = string.match(found, '^(%d+) (.+)$')
+      said_before[#said_before + 1] = place
+      said_before[#said_before + 1] = seq
+      said_before[#said_before + 1] = timestamp
+      return true
+    end
+  end
+  return false
+end
 local function remember(digest, seq, timestamp)
   if digest ~= '' then
-    redis.call('HSET', resent, digest, seq .. ' ' .. timestamp)
+    redis.call('HSET', buckets[1], digest, seq .. ' ' .. timestamp)
     has_resent = true
   end
 end
 
-local trimmed, newest = {{}}, prefix .. 'newest'
+local trimmed, newest = {}, prefix .. 'newest'
 for _, message in ipairs(messages) do
-  local room, seq, size, timestamp, digest = unpack(message)
+  local room, place, size, timestamp, digest = unpack(message)
   local stream, text = prefix .. 'messages:' .. room, data()
-  redis.call('XADD', stream, seq .. '-' .. size, 'd', text)
-  local bytes = redis.call('HINCRBY', prefix .. 'sizes', room, size)
-  local count = redis.call('XLEN', stream)
-  if count == 1 then redis.call('ZADD', prefix .. 'oldest', timestamp, room) end
-  if count > limit_count or bytes > limit_bytes then
-    note_trimmed(trimmed, room, trim(room, stream, limit_count, limit_bytes))
+  if not was_said(place, digest) then
+    local seq = numbered(place)
+    redis.call('XADD', stream, seq .. '-' .. size, 'd', text)
+    local bytes = redis.call('HINCRBY', prefix .. 'sizes', room, size)
+    local length = redis.call('XLEN', stream)
+    if length == 1 then redis.call('ZADD', prefix .. 'oldest', timestamp, room) end
+    if length > limit_count or bytes > limit_bytes then
+      note_trimmed(trimmed, room, trim(room, stream, limit_count, limit_bytes))
+    end
+    remember(digest, seq, timestamp)
+    local before = redis.call('HGET', newest, room) or '0'
+    redis.call('PUBLISH', channels .. 'room:' .. room, origin .. ' m ' .. before .. ' ' .. seq .. ' ' .. text)
+    redis.call('HSET', newest, room, seq)
   end
-  remember(digest, seq, timestamp)
-  redis.call('PUBLISH', prefix .. 'room:' .. room, (redis.call('HGET', newest, room) or '0') .. ' ' .. text)
-  redis.call('HSET', newest, room, seq)
+end
+local function is_mine(key)
+  local holder = redis.call('HGET', prefix .. 'holders', key)
+  return not holder or string.match(holder, '^%S+') == ARGV[1]
 end
 for _, session in ipairs(sessions) do
-  local key, is_there = unpack(session)
-  if is_there then redis.call('HSET', prefix .. 'sessions', key, data())
-  else redis.call('HDEL', prefix .. 'sessions', key) end
-  if redis.call('SREM', prefix .. 'changed', key) == 1 then redis.call('DEL', prefix .. 'changes:' .. key) end
-end
-for _, key in ipairs(changes) do
-  redis.call('RPUSH', prefix .. 'changes:' .. key, data())
-  redis.call('SADD', prefix .. 'changed', key)
-end
-for _, change in ipairs(states) do
-  local room, seq, timestamp, digest, keys = unpack(change)
-  for _, key in ipairs(keys) do redis.call('HSET', prefix .. 'state:' .. room, key, data()) end
-  remember(digest, seq, timestamp)
-end
-for _, update in ipairs(updates) do
-  redis.call('XADD', prefix .. 'updates:' .. update[1], update[2] .. '-0', 'd', data())
-end
-if has_resent then redis.call('EXPIRE', resent, {_KEEP_RESENT_S}) end
-redis.call('HSET', about, 'last', number, 'mark', ARGV[3], 'beat_s', redis.call('TIME')[1])
-return trimmed
-"""
-)
-
-# Takes a batch back that was not known to be kept, and of which nobody has heard.
-# ARGV: the owner, what is in it, then the values that were there before. Keys without one are removed.
-UNDO = (
-    _BEGIN
-    + f"""
-local messages, digests, values, updates = unpack(cmsgpack.unpack(ARGV[2]))
-for _, message in ipairs(messages) do
-  local room, seq, size = unpack(message)
-  local removed = redis.call('XDEL', prefix .. 'messages:' .. room, seq .. '-' .. size)
-  if removed == 1 then redis.call('HINCRBY', prefix .. 'sizes', room, '-' .. size) end
-end
-for _, digest in ipairs(digests) do
-  for back = 0, {RESENT_HOURS - 1} do
-    redis.call('HDEL', prefix .. 'resent:' .. string.format('%.0f', tonumber(digest[2]) - back), digest[1])
+  local key, is_there, opened_at_s = unpack(session)
+  local text = is_there and data()
+  if is_mine(key) then
+    if is_there then
+      redis.call('HSET', prefix .. 'sessions', key, text)
+      redis.call('HSET', prefix .. 'holders', key, ARGV[1] .. ' ' .. opened_at_s)
+    else
+      redis.call('HDEL', prefix .. 'sessions', key)
+      redis.call('HDEL', prefix .. 'holders', key)
+    end
+    if redis.call('SREM', prefix .. 'changed', key) == 1 then redis.call('DEL', prefix .. 'changes:' .. key) end
   end
 end
-local place = 2
-for _, value in ipairs(values) do
-  local room, key, is_there = unpack(value)
-  if is_there then
-    place = place + 1
-    redis.call('HSET', prefix .. 'state:' .. room, key, ARGV[place])
-  else redis.call('HDEL', prefix .. 'state:' .. room, key) end
+for _, key in ipairs(changes) do
+  local text = data()
+  if is_mine(key) then
+    redis.call('RPUSH', prefix .. 'changes:' .. key, text)
+    redis.call('SADD', prefix .. 'changed', key)
+  end
 end
-for _, update in ipairs(updates) do redis.call('XDEL', prefix .. 'updates:' .. update[1], update[2] .. '-0') end
+local refused = {}
+for _, change in ipairs(states) do
+  local room, place, timestamp, digest, keys, conditions = unpack(change)
+  local state, values, may = prefix .. 'state:' .. room, {}, true
+  for number, key in ipairs(keys) do values[number] = data() end
+  local shown = data()
+  for _, condition in ipairs(conditions) do
+    local seq, is_there = string.match(redis.call('HGET', state, condition[1]) or '0 0 ', '^(%d+) (%d)')
+    if is_there == '0' then seq = '0' end
+    if seq ~= condition[2] then may = false end
+  end
+  if not was_said(place, digest) then
+    if may then
+      local seq = numbered(place)
+      for number, key in ipairs(keys) do
+        local is_there = string.sub(values[number], 1, 1) == '1' or redis.call('HEXISTS', state, key) == 1
+        if is_there then redis.call('HSET', state, key, seq .. ' ' .. values[number]) end
+      end
+      remember(digest, seq, timestamp)
+      redis.call('PUBLISH', channels .. 'room:' .. room, origin .. ' s ' .. seq .. ' ' .. shown)
+    else refused[#refused + 1] = place end
+  end
+end
+for _, update in ipairs(updates) do
+  local name, place = unpack(update)
+  local seq, bytes = numbered(place), data()
+  redis.call('XADD', prefix .. 'updates:' .. name, seq .. '-0', 'd', bytes)
+  redis.call('PUBLISH', channels .. 'document:' .. name, origin .. ' u ' .. seq .. ' ' .. bytes)
+end
+if has_resent then redis.call('EXPIRE', buckets[1], KEEP_RESENT_S) end
+if count > 0 then redis.call('PUBLISH', channels .. 'process:' .. ARGV[1], origin .. ' b ' .. numbered(0)) end
+return {numbered(0), said_before, refused, trimmed}
 """
 )
 
-# ARGV: the owner, then room, key and value of each. Puts values of states back that Redis has lost.
+# ARGV: the process, its text, the session, when the connection was opened that wants it, where channels begin. Returns 1 if
+# the process has it now.
+CLAIM = (
+    _BEGIN
+    + """
+local holder = redis.call('HGET', prefix .. 'holders', ARGV[3])
+if not holder then return 0 end
+local name, opened_at_s = string.match(holder, '^(%S+) (%S+)$')
+if name ~= ARGV[1] then
+  if tonumber(opened_at_s) > tonumber(ARGV[4]) then return 0 end
+  redis.call('HSET', prefix .. 'holders', ARGV[3], ARGV[1] .. ' ' .. ARGV[4])
+  redis.call('PUBLISH', ARGV[5] .. 'process:' .. name, ARGV[1] .. '/0 c ' .. ARGV[3])
+end
+return 1
+"""
+)
+
+# ARGV: the process, its text, then pairs: a session and the process that had it, which is dead. Returns the sessions that
+# the process has now.
+TAKE_OVER = (
+    _BEGIN
+    + """
+local taken = {}
+for place = 3, #ARGV, 2 do
+  local holder = redis.call('HGET', prefix .. 'holders', ARGV[place])
+  local name, opened_at_s = string.match(holder or ' ', '^(%S*) (%S*)$')
+  if name == ARGV[place + 1] then
+    redis.call('HSET', prefix .. 'holders', ARGV[place], ARGV[1] .. ' ' .. opened_at_s)
+    taken[#taken + 1] = ARGV[place]
+  end
+end
+return taken
+"""
+)
+
+# ARGV: the process, its text, then room, number, size and JSON of each message, in the order of their numbers: those that
+# Redis has lost are put back where that can be.
+RESTORE_MESSAGES = (
+    _BEGIN
+    + """
+local last = tonumber(redis.call('HGET', about, 'last'))
+for place = 3, #ARGV, 4 do
+  local room, seq, size, text = ARGV[place], ARGV[place + 1], ARGV[place + 2], ARGV[place + 3]
+  local added = redis.pcall('XADD', prefix .. 'messages:' .. room, seq .. '-' .. size, 'd', text)
+  if type(added) == 'string' then
+    redis.call('HINCRBY', prefix .. 'sizes', room, size)
+    redis.call('HSET', prefix .. 'newest', room, seq)
+    if redis.call('XLEN', prefix .. 'messages:' .. room) == 1 then redis.call('ZADD', prefix .. 'oldest', 0, room) end
+    if tonumber(seq) > last then redis.call('HSET', about, 'last', seq) end
+  end
+end
+"""
+)
+
+# ARGV: the process, its text, then room, key and value of each. Puts values of states back that Redis has lost.
 RESTORE_STATES = (
     _BEGIN
     + """
-for place = 2, #ARGV, 3 do redis.call('HSET', prefix .. 'state:' .. ARGV[place], ARGV[place + 1], ARGV[place + 2]) end
+for place = 3, #ARGV, 3 do
+  local state, key, value = prefix .. 'state:' .. ARGV[place], ARGV[place + 1], ARGV[place + 2]
+  local there = redis.call('HGET', state, key)
+  if not there or tonumber(string.match(there, '^%d+')) < tonumber(string.match(value, '^%d+')) then
+    redis.call('HSET', state, key, value)
+  end
+end
 """
 )
 
-# ARGV: the owner, the document, through, the snapshot.
+# ARGV: the process, its text, the document, through, the snapshot.
 SNAPSHOT = (
     _BEGIN
     + """
-local name, through = ARGV[2], ARGV[3]
+local name, through = ARGV[3], ARGV[4]
 local snapshot, updates = prefix .. 'snapshot:' .. name, prefix .. 'updates:' .. name
 local there = redis.call('HGET', snapshot, 'through')
 if there and tonumber(there) > tonumber(through) then return end
-redis.call('HSET', snapshot, 'through', through, 'data', ARGV[4])
+redis.call('HSET', snapshot, 'through', through, 'data', ARGV[5])
 redis.call('XTRIM', updates, 'MINID', string.format('%.0f', tonumber(through) + 1))
 if redis.call('XLEN', updates) == 0 then redis.call('DEL', updates) end
 """
 )
 
-# ARGV: the owner, the bounds of a room, then rooms. Returns rooms that were trimmed, each followed by up to where.
+# ARGV: the process, its text, the bounds of a room, then rooms. Returns rooms that were trimmed, each followed by up to
+# where.
 TRIM_ROOMS = (
     _BEGIN
     + _TRIM
     + """
 local trimmed = {}
-for place = 4, #ARGV do
+for place = 5, #ARGV do
   local room = ARGV[place]
-  note_trimmed(trimmed, room, trim(room, prefix .. 'messages:' .. room, tonumber(ARGV[2]), tonumber(ARGV[3])))
+  note_trimmed(trimmed, room, trim(room, prefix .. 'messages:' .. room, tonumber(ARGV[3]), tonumber(ARGV[4])))
 end
 return trimmed
 """
 )
 
-# ARGV: the owner, when it was that all before is too old, how many rooms and messages to look at. Returns rooms that were
-# trimmed, each followed by up to where; and first whether there is more.
+# ARGV: the process, its text, when it was that all before is too old, how many rooms and messages to look at. Returns first
+# whether there is more, then rooms that were trimmed, each followed by up to where.
 TRIM_AGED = (
     _BEGIN
     + _TRIM
     + """
-local before_s, answer = tonumber(ARGV[2]), {0}
-local rooms = redis.call('ZRANGEBYSCORE', prefix .. 'oldest', '-inf', '(' .. ARGV[2], 'LIMIT', 0, ARGV[3])
-if #rooms == tonumber(ARGV[3]) then answer[1] = 1 end
+local before_s, answer = tonumber(ARGV[3]), {0}
+local rooms = redis.call('ZRANGEBYSCORE', prefix .. 'oldest', '-inf', '(' .. ARGV[3], 'LIMIT', 0, ARGV[4])
+if #rooms == tonumber(ARGV[4]) then answer[1] = 1 end
 for _, room in ipairs(rooms) do
   local stream, up_to, freed, oldest = prefix .. 'messages:' .. room, nil, 0, nil
-  local entries = redis.call('XRANGE', stream, '-', '+', 'COUNT', ARGV[4])
+  local entries = redis.call('XRANGE', stream, '-', '+', 'COUNT', ARGV[5])
   for _, entry in ipairs(entries) do
     local timestamp = cjson.decode(entry[2][2]).timestamp
     if timestamp >= before_s then
@@ -235,11 +359,11 @@ return answer
 """
 )
 
-# ARGV: the owner, the room, up to where its deleted keys are forgotten, then these.
+# ARGV: the process, its text, the room, up to where its deleted keys are forgotten, then these.
 FORGET_DELETED = (
     _BEGIN
     + """
-redis.call('HSET', prefix .. 'forgotten', ARGV[2], ARGV[3])
-for place = 4, #ARGV do redis.call('HDEL', prefix .. 'state:' .. ARGV[2], ARGV[place]) end
+redis.call('HSET', prefix .. 'forgotten', ARGV[3], ARGV[4])
+for place = 5, #ARGV do redis.call('HDEL', prefix .. 'state:' .. ARGV[3], ARGV[place]) end
 """
 )

@@ -8,8 +8,8 @@ No text from here holds the URL, which may have a password.
 """
 
 import importlib
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,14 +20,14 @@ ImportModule = Callable[[str], Any]
 
 AWAY, SILENT, FULL = "Redis cannot be reached", "Redis does not answer", "Redis is full"
 LOADING = "Redis is still loading its data"
-# What a script of ours answers: another process has taken this Redis over.
-TAKEN = "another process keeps its messages in this Redis"
+# What a script of ours answers: nothing was heard of this process for too long, or it has begun anew meanwhile.
+EXPIRED = "the lease of this process has run out"
 NO_PASSWORD = "Redis wants a password, or another one"  # noqa: S105 - it says that there is none
 _OLDEST_VERSION = (6, 2)
 _BY_CODE = {
     "OOM": FULL,
     "LOADING": LOADING,
-    "TAKEN": TAKEN,
+    "EXPIRED": EXPIRED,
     "READONLY": "this Redis is a replica, which takes no writes",
     "MISCONF": "Redis cannot save to its disk",
     "NOAUTH": NO_PASSWORD,
@@ -98,6 +98,17 @@ class Server:
         answers: list[Any] = self._call(run)
         return answers
 
+    def pipeline(self, commands: Sequence[tuple[Any, ...]]) -> None:
+        """Run commands in one round trip, whatever each answers."""
+
+        def run() -> None:
+            with self._client.pipeline(transaction=False) as pipeline:
+                for command in commands:
+                    pipeline.execute_command(*command)
+                pipeline.execute(raise_on_error=False)
+
+        self._call(run)
+
     def check(self) -> str:
         """Return its version. Raises `SettingsError` if it must not be used: it is too old, or forgets when it is full."""
         told = self.command("INFO")
@@ -112,15 +123,19 @@ class Server:
             )
         return str(told["redis_version"])
 
-    def is_connected(self, name: str) -> bool:
-        """Return whether any connection of this name is there. If Redis does not tell, it may be."""
+    def connection(self) -> Any:
+        """Return a connection of redis-py's own, for who listens; not connected yet, for nothing else."""
+        return self._client.connection_pool.make_connection()
+
+    @contextmanager
+    def refusing(self) -> Iterator[None]:
+        """Raise what redis-py and sockets raise as `Refused`, for who uses a connection."""
         try:
-            listed = self._client.execute_command("CLIENT LIST")
-        except self._errors.ResponseError:
-            return True
+            yield
         except self._errors.RedisError as error:
-            raise self._refused(error) from None
-        return any(each.get("name") == name for each in listed)
+            raise self._refused(error) from None  # the traceback of redis-py shows commands, and so messages
+        except OSError:
+            raise Refused(AWAY, is_unknown=True) from None
 
     def start_anew(self) -> None:
         """Let go of all connections: those that were there before may be dead."""
@@ -132,12 +147,8 @@ class Server:
         self.start_anew()
 
     def _call(self, call: Callable[[], Any]) -> Any:
-        try:
+        with self.refusing():
             return call()
-        except self._errors.RedisError as error:
-            raise self._refused(error) from None  # the traceback of redis-py shows commands, and so messages
-        except OSError:
-            raise Refused(AWAY, is_unknown=True) from None
 
     def _refused(self, error: Exception) -> Refused:
         errors = self._errors

@@ -24,13 +24,15 @@ class RedisStates:
     def __init__(
         self,
         check: Callable[[], None],
+        follow: Callable[[list[str]], None],
         load: Callable[[str], LoadedRoom],
         resent: Resent[FoundResent],
         *,
         written_seq: Callable[[], int],
     ) -> None:
-        """``load(room)`` reads beside turns; up to ``written_seq()`` all is written."""
+        """``follow`` as of `MessageLog`; ``load(room)`` reads beside turns; up to ``written_seq()`` all is written."""
         self.check = check
+        self._follow = follow
         self._read = load
         self._resent = resent
         self._written_seq = written_seq
@@ -46,6 +48,7 @@ class RedisStates:
         loaded = self._loaded.pop(room, None)
         if loaded is not None:
             return loaded
+        self._follow([room])  # so that what is set from now on is heard
         self.check()
 
         def read() -> Callable[[], None]:

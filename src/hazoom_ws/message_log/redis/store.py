@@ -1,19 +1,18 @@
 """What is asked of Redis, in the words of a message log: all of it blocks, and is called beside turns or before any.
 
-Whoever has taken a Redis over is its owner until somebody else is, and each script that changes anything asks first. So a
-batch that was given up on cannot be written later by a connection that has been forgotten: the owner's token is another one
-after each `Store.take`. A process is taken for dead when no connection of its name is left, or when nothing was heard of it
-for 15 s; else it is not taken over.
+Each process has a lease, which it renews with whatever it writes, and each script that changes anything asks first whether
+it is still that of this process, as it is now (`Store.begin`). So a batch that was given up on cannot be written later by a
+connection that has been forgotten.
 
 Everything raises `Refused`, which is a `LogUnavailable`.
 """
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from hazoom_ws.events.rooms import NewMessage
-from hazoom_ws.message_log.contract import Batch, SessionChange, StoredSession, UsedElsewhere, only
+from hazoom_ws.message_log.contract import Batch, StoredSession, only, size_bytes
 from hazoom_ws.message_log.documents import StoredDocument
 from hazoom_ws.message_log.redis import scripts
 from hazoom_ws.message_log.redis.encoding import (
@@ -22,22 +21,25 @@ from hazoom_ws.message_log.redis.encoding import (
     decode_change,
     decode_message,
     decode_session,
+    encode_message,
     pack_value,
     place_of,
-    undo_arguments,
     unpack_value,
 )
 from hazoom_ws.message_log.redis.older import Stretch, Wanted, stretch_of
 from hazoom_ws.message_log.redis.resent import KNOWN_LIMIT_COUNT
 from hazoom_ws.message_log.redis.scripts import PREFIX
-from hazoom_ws.message_log.redis.server import TAKEN, Refused, Server
-from hazoom_ws.message_log.room_state import DELETED_KEPT_COUNT, StateValue
+from hazoom_ws.message_log.redis.server import Server
+from hazoom_ws.message_log.room_state import DELETED_KEPT_COUNT, StateChange, StateValue
 from hazoom_ws.message_log.session_states import applied
 from hazoom_ws.message_log.state_cache import LoadedRoom
 from hazoom_ws.settings import Settings
 
-_SCRIPTS = ("TAKE", "RELEASE", "WRITE", "UNDO", "RESTORE_STATES", "SNAPSHOT", "TRIM_ROOMS", "TRIM_AGED", "FORGET_DELETED")
-_DEAD_AFTER_S = 15
+_SCRIPTS = [
+    *("BEGIN", "END", "WRITE", "RESTORE_MESSAGES", "RESTORE_STATES"),
+    *("CLAIM", "TAKE_OVER"),
+    *("SNAPSHOT", "TRIM_ROOMS", "TRIM_AGED", "FORGET_DELETED"),
+]
 _READ_AT_ONCE_COUNT = 200
 _SCANNED_AT_ONCE_COUNT = 1000
 _AGED_AT_ONCE = (50, 500)  # rooms, messages of each
@@ -48,13 +50,25 @@ Trimmed = list[tuple[str, int]]  # rooms, and up to which ``seq`` each
 
 
 class About(NamedTuple):
-    """What a log says about itself. ``last_number``: of the batch that was written last, 0 if none was."""
+    """What a log says about itself. ``last_seq``: the highest number that was given."""
 
     epoch: str
     start_seq: int
-    mark: int
-    last_number: int
+    last_seq: int
     trimmed_seq: int
+
+
+class Written(NamedTuple):
+    """What became of a batch, by the places of things in it (`encoding.places_of`).
+
+    ``first_seq``: the number of the first place. ``said_before``: number and timestamp of what was there already.
+    ``refused``: what is not as it was said to be any more. ``trimmed``: rooms.
+    """
+
+    first_seq: int
+    said_before: dict[int, tuple[int, float]]
+    refused: set[int]
+    trimmed: Trimmed
 
 
 class FoundResent(NamedTuple):
@@ -84,63 +98,74 @@ class Store:
         self._server = server
         self._settings = settings
         self._wall_clock = wall_clock
-        self._owner = ""
+        self._text = ""
+        self._channels = ""
+        self._epoch = ""
         self._bounds = (settings.history_room_limit_count, settings.history_room_limit_bytes)
         self._scripts = {name: server.script(getattr(scripts, name)) for name in _SCRIPTS}
 
     def _run(self, name: str, *arguments: Any) -> Any:
-        return self._scripts[name]([self._owner, *arguments])
+        return self._scripts[name]([self._server.name, self._text, *arguments])
 
-    # Whose it is
+    # The lease
 
-    def take(self, *, epoch: str, start_seq: int) -> About:
-        """Own this Redis from now on, with another token than before; begin a log if there is none.
+    def begin(self, *, epoch: str, start_seq: int) -> About:
+        """Take a new lease; what this process had on its way is not done any more. Begin a log if there is none.
 
-        Raises `SettingsError` for one that must not be used, `UsedElsewhere` for one that another process uses.
+        Raises `SettingsError` for a Redis that must not be used.
         """
         self._server.start_anew()
         self._server.check()
-        before, beat_s = self._server.command("HMGET", f"{PREFIX}about", "owner", "beat_s")
-        before = (before or b"").decode()
-        name = before.partition(" ")[0]
-        if before and name != self._server.name:
-            now_s = int(self._server.command("TIME")[0])
-            if now_s - int(beat_s or 0) < _DEAD_AFTER_S and self._server.is_connected(name):
-                raise UsedElsewhere(f"log_url: {TAKEN}; several processes cannot share one yet")
-        owner = f"{self._server.name} {secrets.token_hex(4)}"
-        told = self._scripts["TAKE"]([before, owner, epoch, start_seq])
-        if told is None:
-            raise Refused(TAKEN, is_unknown=False)
-        self._owner = owner
+        text = secrets.token_hex(8)
+        told = self._scripts["BEGIN"]([self._server.name, text, epoch, start_seq])
+        self._text = text
         about = dict(zip(told[::2], told[1::2], strict=True))
-        return About(
-            about[b"epoch"].decode(), *(int(about[name]) for name in (b"start_seq", b"mark", b"last", b"trimmed_seq"))
-        )
+        self._epoch = about[b"epoch"].decode()
+        self._channels = f"{PREFIX}{self._epoch}:"
+        return About(self._epoch, *(int(about[name]) for name in (b"start_seq", b"last", b"trimmed_seq")))
 
-    def release(self) -> None:
-        """Let the next process take it over at once."""
-        self._run("RELEASE")
+    def end(self) -> None:
+        """Give the lease back."""
+        self._run("END")
+
+    @property
+    def channels(self) -> str:
+        """What the names of all channels of this log begin with."""
+        return self._channels
+
+    def last_seq(self) -> int:
+        """Return the highest number that was given."""
+        return int(self._server.command("HGET", f"{PREFIX}about", "last") or 0)
 
     # Writing
 
-    def write(self, batch: Batch, *, number: int, mark: int) -> Trimmed:
-        """Keep a batch under a number above that of the last one, whole or not at all; return which rooms were trimmed."""
-        arguments = batch_arguments(batch)
-        return _trimmed(self._run("WRITE", number, mark, self._hour(), *self._bounds, *arguments))
+    def write(self, batch: Batch, name: str, *, floor_seq: int, conditions: Mapping[int, Mapping[str, int]]) -> Written:
+        """Keep a batch, whole or not at all, and publish it under a ``name`` of its own.
 
-    def undo_of(self, batch: Batch, replaced: Mapping[tuple[str, str], StateValue | None]) -> list[Any]:
-        """Return what takes a batch back; ``replaced`` is what its changes of state have replaced, by room and key.
-
-        What sessions had is not taken back: they are saved again.
+        It gets numbers above ``floor_seq`` and all others. ``conditions`` as in `batch_arguments`.
         """
-        return undo_arguments(batch, self._hour(), replaced)
+        arguments = batch_arguments(batch, conditions)
+        first, said_before, refused, trimmed = self._run(
+            "WRITE", name, self._channels, floor_seq, self._bucket(), *self._bounds, *arguments
+        )
+        known = zip(said_before[::3], said_before[1::3], said_before[2::3], strict=True)
+        return Written(
+            int(first),
+            {place: (int(seq), float(timestamp)) for place, seq, timestamp in known},
+            set(refused),
+            _trimmed(trimmed),
+        )
 
-    def undo(self, undo: list[Any]) -> None:
-        """Take a batch back that was written last."""
-        self._run("UNDO", *undo)
+    def restore_messages(self, entries: Iterable[NewMessage]) -> None:
+        """Put messages back that Redis has lost, ascending."""
+        arguments: list[Any] = []
+        for entry in entries:
+            arguments += (entry.room, entry.seq, size_bytes(entry), encode_message(entry))
+        if arguments:
+            self._run("RESTORE_MESSAGES", *arguments)
 
     def restore_states(self, values: Iterable[tuple[str, str, StateValue]]) -> None:
-        """Put values of states into Redis: room, key and value of each."""
+        """Put values of states into Redis: room, key and value of each; none that is older than what is there."""
         arguments: list[Any] = []
         for room, key, value in values:
             arguments += (room, key, pack_value(value, self._wall_clock()))
@@ -154,8 +179,8 @@ class Store:
         """Let a snapshot replace what is in it, unless there is a newer one."""
         self._run("SNAPSHOT", document, through, snapshot)
 
-    def _hour(self) -> int:
-        return int(self._wall_clock() // 3600)
+    def _bucket(self) -> int:
+        return int(self._wall_clock() // scripts.RESENT_BUCKET_S)
 
     # Forgetting
 
@@ -203,12 +228,12 @@ class Store:
             else:
                 rows = self._server.command("XRANGE", key, low, high, "COUNT", _READ_AT_ONCE_COUNT)
             for identifier, fields in rows:
-                entry = decode_message(fields[b"d"])
+                seq, entry_bytes = place_of(identifier)
+                entry = decode_message(fields[b"d"], seq, self._epoch)
                 if wanted.event_name is not None and not any(only([entry], wanted.event_name)):
                     continue
-                size_bytes = place_of(identifier)[1]
-                found.append(Sized(entry, size_bytes))
-                page_bytes += size_bytes
+                found.append(Sized(entry, entry_bytes))
+                page_bytes += entry_bytes
                 # One more than the page has: so that it can tell that there is more.
                 if len(found) > wanted.limit or (len(found) > 1 and page_bytes > wanted.limit_bytes):
                     return stretch_of(wanted, found, is_all=False)
@@ -216,6 +241,25 @@ class Store:
                 return stretch_of(wanted, found, is_all=True)
             last_seq = place_of(rows[-1][0])[0]
             low, high = (low, last_seq - 1) if wanted.newest else (last_seq + 1, high)
+
+    def messages_after(self, room: str, seq: int) -> list[NewMessage]:
+        """Return what was said in a room after a ``seq``, ascending."""
+        rows = self._server.command("XRANGE", f"{PREFIX}messages:{room}", seq + 1, "+")
+        return [decode_message(fields[b"d"], place_of(identifier)[0], self._epoch) for identifier, fields in rows]
+
+    def newest_seqs(self, rooms: Sequence[str]) -> list[int]:
+        """Return the number of the newest message in each of some rooms, 0 if there is none."""
+        return [int(seq or 0) for seq in self._server.command("HMGET", f"{PREFIX}newest", *rooms)] if rooms else []
+
+    def changes_after(self, room: str, seq: int) -> list[StateChange]:
+        """Return what was set in a room's state after a ``seq`` and is still there, ascending."""
+        values, _ = self._values_of(room)
+        by_seq: dict[int, StateChange] = {}
+        for key, (value, set_at_s) in values.items():
+            if value.seq > seq:
+                change = by_seq.setdefault(value.seq, StateChange(value.seq, room, value.user, set_at_s, {}))
+                change.values[key] = value.value
+        return [by_seq[one] for one in sorted(by_seq)]
 
     def trimmed_seq(self, room: str) -> int:
         """Return up to which ``seq`` a room was trimmed, 0 if it was not."""
@@ -238,36 +282,56 @@ class Store:
 
     def find_resent(self, room: str, digest: str) -> FoundResent | None:
         """Return what was sent into a room with this digest within a day."""
-        hour = self._hour()
-        keys = [f"{PREFIX}resent:{hour - back}" for back in range(scripts.RESENT_HOURS)]
+        bucket = self._bucket()
+        keys = [f"{PREFIX}resent:{bucket - back}" for back in range(scripts.RESENT_BUCKETS)]
         found = next((each for each in self._server.transaction(*[("HGET", key, digest) for key in keys]) if each), None)
         if found is None:
             return None
         seq, timestamp = found.decode().split(" ")
         rows = self._server.command("XRANGE", f"{PREFIX}messages:{room}", seq, seq)
-        return FoundResent(int(seq), float(timestamp), decode_message(rows[0][1][b"d"]) if rows else None)
+        entry = decode_message(rows[0][1][b"d"], int(seq), self._epoch) if rows else None
+        return FoundResent(int(seq), float(timestamp), entry)
 
     def digests(self) -> tuple[list[str], bool]:
         """Return what was sent within a day, and whether that is all: it is bounded."""
         found: list[str] = []
-        for back in range(scripts.RESENT_HOURS):
-            for digest in self._scan(f"{PREFIX}resent:{self._hour() - back}"):
+        for back in range(scripts.RESENT_BUCKETS):
+            for digest in self._scan(f"{PREFIX}resent:{self._bucket() - back}"):
                 found.append(digest[0].decode())
                 if len(found) > KNOWN_LIMIT_COUNT:
                     return [], False
         return found, True
 
-    def sessions(self) -> Iterator[tuple[str, StoredSession]]:
-        """Yield the sessions that are kept, by key, each with all that has changed in it."""
-        changed = set(self._server.command("SMEMBERS", f"{PREFIX}changed"))
-        for key, whole in self._scan(f"{PREFIX}sessions"):
-            session = decode_session(whole)
-            if key in changed:
-                session = applied(session, self._changes_of(key))
-            yield key.decode(), session
+    # Sessions
 
-    def _changes_of(self, key: bytes) -> list[SessionChange]:
-        return [decode_change(each) for each in self._server.command("LRANGE", PREFIX.encode() + b"changes:" + key, 0, -1)]
+    def claim(self, key: str, opened_at_s: float) -> StoredSession | None:
+        """Have a session from now on that another process has; None if nobody has it, or a later connection there."""
+        is_mine = self._run("CLAIM", key, repr(opened_at_s), self._channels)
+        return self._session(key) if is_mine else None
+
+    def take_over(self, is_dead: Callable[[str], bool]) -> Iterator[tuple[str, StoredSession]]:
+        """Have the sessions of dead processes from now on; yield them by key."""
+        pairs: list[str] = []
+        for key, holder in self._scan(f"{PREFIX}holders"):
+            name = holder.decode().partition(" ")[0]
+            if is_dead(name):
+                pairs += (key.decode(), name)
+                if len(pairs) >= _SCANNED_AT_ONCE_COUNT:
+                    yield from self._taken_over(pairs)
+                    pairs = []
+        yield from self._taken_over(pairs)
+
+    def _taken_over(self, pairs: list[str]) -> Iterator[tuple[str, StoredSession]]:
+        for key in self._run("TAKE_OVER", *pairs) if pairs else ():
+            session = self._session(key.decode())
+            if session is not None:
+                yield key.decode(), session
+
+    def _session(self, key: str) -> StoredSession | None:
+        whole, changes = self._server.transaction(
+            ("HGET", f"{PREFIX}sessions", key), ("LRANGE", f"{PREFIX}changes:{key}", 0, -1)
+        )
+        return None if whole is None else applied(decode_session(whole), map(decode_change, changes))
 
     def _scan(self, key: str) -> Iterator[tuple[bytes, bytes]]:
         cursor = 0

@@ -22,6 +22,7 @@ from msgspec import UNSET, UnsetType
 
 from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.events.rooms import NewMessage
+from hazoom_ws.message_log.alone import Alone
 from hazoom_ws.message_log.contract import (
     MESSAGES,
     PAGE_LIMIT_BYTES,
@@ -48,10 +49,8 @@ from hazoom_ws.settings import Settings, SettingsError
 logger = logging.getLogger(__name__)
 
 
-class SqliteLog:
+class SqliteLog(Alone):
     """Messages and sessions in the file at ``path``. Raises `SettingsError` for a file that is not for us to use."""
-
-    reads_beside = False
 
     def __init__(
         self,

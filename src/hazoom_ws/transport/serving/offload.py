@@ -59,6 +59,11 @@ class Worker:
             self._start()
         self._calls.put((done, function, args))
 
+    def wake(self, callback: Callable[[], object]) -> None:
+        """Call back, from any thread; not before something was submitted."""
+        self._done.append((lambda _: callback(), None))
+        self._wake_up.send(b"\0")
+
     def run(self, function: Callable[..., object], *args: Any) -> None:
         """Call ``function`` in a thread; only the calling greenlet waits for its end. Raises what it raises."""
         hub, caller = hubs.get_hub(), greenthread.getcurrent()

@@ -18,9 +18,14 @@ _NEEDED = ("asyncio", "concurrent.futures", "http.client", "urllib.request")  # 
 
 
 def import_unpatched(name: str) -> Any:
-    """Return a package of its own, with plain sockets and locks; nobody else gets it who imports ``name``."""
+    """Return a package of its own, with plain sockets and locks; nobody else gets it who imports ``name``.
+
+    A module that eventlet replaces is returned as it was.
+    """
     if not patcher.is_monkey_patched("socket"):
         return importlib.import_module(name)
+    if name in _REPLACED:
+        return patcher.original(name)
     for needed in _NEEDED:
         importlib.import_module(needed)
 

@@ -1,0 +1,52 @@
+"""What a log promises that several processes share, beside the log itself: how they tell each other what is not kept."""
+
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple, Protocol
+
+
+class Heard(NamedTuple):
+    """Something that another process has published: in which channel, which process, what kind of thing, and what."""
+
+    channel: str
+    process: str
+    kind: bytes
+    data: bytes
+
+
+class Peers(Protocol):
+    """The other processes. ``name`` is that of this one: text without spaces or slashes, never used before.
+
+    What is published comes to all that follow the channel (`MessageLog.news`), in one order with what is kept, but not to
+    this process itself. Nothing is promised of it: while Redis is away it is lost. Who has to know what there is now keeps
+    it with `ask` too, and reads it when it begins to follow, and when Redis was away (``on_back``).
+    """
+
+    name: str
+    on_back: list[Callable[[], object]]
+
+    def publish(self, channel: str, kind: bytes, data: bytes) -> None:
+        """Tell who follows a channel. ``kind``: letters, but none of m, s, u, b. Called within a turn; returns at once."""
+
+    def follow(self, channels: Collection[str]) -> None:
+        """Hear channels from now on, and return when that is so. Beside turns. Raises `LogUnavailable`."""
+
+    def unfollow(self, channels: Collection[str]) -> None:
+        """Hear channels no more. Beside turns. Raises `LogUnavailable`."""
+
+    def barrier(self, call: Callable[[], object]) -> None:
+        """Return when ``call`` is to be called in a turn, after all that was published before. Beside turns, as above."""
+
+    def ask(self, *commands: tuple[Any, ...]) -> list[Any]:
+        """Run commands of Redis in one transaction and return their answers. Beside turns. Raises `LogUnavailable`.
+
+        Keys begin with ``{hazoom}:``. For what waits for nothing: see `tell`.
+        """
+
+    def tell(self, *command: Any) -> None:
+        """Run a command soon, in order with what is published and told; lost while Redis is away. Within a turn."""
+
+    def close(self) -> None:
+        """Publish what there is, and nothing more."""
+
+    def alive(self) -> set[str]:
+        """Return the names of the processes that have a lease now. Beside turns. Raises `LogUnavailable`."""
