@@ -24,7 +24,7 @@ from hazoom_ws.commands import PROGRAM, Parser, program_name, summaries
 from hazoom_ws.commands.listening import listening, listening_together, say_ready
 from hazoom_ws.commands.open_files import grow_table, raise_limit
 from hazoom_ws.commands.options import add_server_options, load_features, settings_of
-from hazoom_ws.commands.workers import Worker, check_workers, supervise, this_worker
+from hazoom_ws.commands.workers import Worker, check_workers, supervise, this_worker, wait_for_word
 from hazoom_ws.llm_bridge.demo import DemoBackend
 from hazoom_ws.log_fields import fields
 from hazoom_ws.namespaces.features import Feature
@@ -59,6 +59,8 @@ def _run(options: argparse.Namespace) -> None:
         supervise(settings, listening_together(settings))
     else:
         listener = listening(settings)
+    if worker is not None:
+        wait_for_word(worker)
     set_up_log(settings.log_level, settings.log_format)
     for library in ("urllib3", "werkzeug", "flask_cors"):
         logging.getLogger(library).setLevel(logging.WARNING)  # below it they log every request

@@ -179,52 +179,46 @@ def connected(client: OfficialClient, server: Hazoom) -> list[Socket]:
     return [client.connect(server.url, transports=one, reconnection=False) for one in TRANSPORTS for _ in range(3)]
 
 
-def test_a_signal_ends_all_of_them_calmly_also_one_that_each_process_gets(
-    databases: Databases, client: OfficialClient
-) -> None:
-    """A service manager, and Ctrl-C, send theirs to all processes: for workers that must not be a second one."""
-    for to_all, number in ((False, signal.SIGTERM), (True, signal.SIGINT)):
-        with hazoom(args=("--workers", 2), env={"HAZOOM_LOG_URL": databases.next_url()}) as server:
-            users, workers = connected(client, server), workers_of(server)
-            if to_all:
-                os.killpg(server.child.process.pid, number)
-            else:
-                server.child.process.send_signal(number)
-            assert server.child.wait() == 0
-            assert not any(worker.is_running() for worker in workers)
-            assert f"stopping 2 workers on {number.name}" in server.log
-            assert server.child.stdout.count("\n") == 1
-            for user in users:
-                user.wait_for("disconnect")
-                assert [bye["reason"] for bye in user.received("bye")] == ["shutting_down"]
+def test_a_signal_that_each_process_gets_ends_all_of_them_calmly(own_server: Hazoom, client: OfficialClient) -> None:
+    """A service manager, and Ctrl-C, send theirs to all processes: the supervisor's word must not be a second one."""
+    server = own_server
+    users, workers = connected(client, server), workers_of(server)
+    os.killpg(server.child.process.pid, signal.SIGINT)
+    assert server.child.wait() == 0
+    assert not any(worker.is_running() for worker in workers)
+    assert "stopping 2 workers on SIGINT" in server.log
+    assert server.child.stdout.count("\n") == 1
+    for user in users:
+        user.wait_for("disconnect")
+        assert [bye["reason"] for bye in user.received("bye")] == ["shutting_down"]
 
 
-def test_a_second_signal_ends_all_of_them_at_once(databases: Databases) -> None:
-    with hazoom(args=("--workers", 2), env={"HAZOOM_LOG_URL": databases.next_url()}) as server:
-        workers = workers_of(server)
-        for worker in workers:
-            worker.suspend()  # it could not end calmly
-        server.child.process.send_signal(signal.SIGTERM)
-        said_by(server, "stopping 2 workers on SIGTERM")
-        assert server.child.stop() == -signal.SIGTERM
-        psutil.wait_procs(workers, DEADLINE_S)
-        assert not any(worker.is_running() for worker in workers)
+def test_a_second_signal_ends_all_of_them_at_once(own_server: Hazoom) -> None:
+    server, workers = own_server, workers_of(own_server)
+    for worker in workers:
+        worker.suspend()  # it could not end calmly
+    server.child.process.send_signal(signal.SIGTERM)
+    said_by(server, "stopping 2 workers on SIGTERM")
+    assert server.child.stop() == -signal.SIGTERM
+    psutil.wait_procs(workers, DEADLINE_S)
+    assert not any(worker.is_running() for worker in workers)
 
 
-def test_a_supervisor_that_is_killed_takes_its_workers_with_it(databases: Databases, client: OfficialClient) -> None:
-    with hazoom(args=("--workers", 2), env={"HAZOOM_LOG_URL": databases.next_url()}) as server:
-        users, workers = connected(client, server), workers_of(server)
-        server.child.process.kill()
-        for user in users:
-            assert user.wait_for("bye")["reason"] == "shutting_down"
-        psutil.wait_procs(workers, DEADLINE_S)
-        assert not any(worker.is_running() for worker in workers)
-        with socket.create_server(("127.0.0.1", server.port)):
-            pass  # the port is free again
+def test_a_supervisor_that_is_killed_takes_its_workers_with_it(own_server: Hazoom, client: OfficialClient) -> None:
+    """They end as they do at its word."""
+    server = own_server
+    users, workers = connected(client, server), workers_of(server)
+    server.child.process.kill()
+    for user in users:
+        assert user.wait_for("bye")["reason"] == "shutting_down"
+    psutil.wait_procs(workers, DEADLINE_S)
+    assert not any(worker.is_running() for worker in workers)
+    with socket.create_server(("127.0.0.1", server.port)):
+        pass  # the port is free again
 
 
 def test_what_keeps_one_from_serving_is_said_once_and_ends_the_command() -> None:
-    ended = run_hazoom("--port", 0, "--workers", 4, HAZOOM_LOG_URL="redis://127.0.0.1:1/0")
+    ended = run_hazoom("--port", 0, "--workers", 2, HAZOOM_LOG_URL="redis://127.0.0.1:1/0")
     assert (ended.returncode, ended.stdout) == (2, "")
     [line] = [line for line in ended.stderr.splitlines() if " INFO " not in line]
     assert line.startswith("hazoom_ws: log_url: ")

@@ -2,13 +2,14 @@
 
 It holds the listening sockets, one for each worker, among which Linux shares the connections out. While a worker is not
 there the supervisor accepts for it and passes the connections on to others (`hazoom_ws.transport.serving.passing`), so that
-none waits for a worker that has died; it reads and answers nothing itself. The first worker is started alone: what keeps it
-from serving keeps all of them from it, and is said once. The others follow, and when all serve, the ready line is written.
+none waits for a worker that has died; it reads and answers nothing itself. When the command starts, the first worker goes
+ahead, and the others only get as far as they can by themselves: what keeps one from serving keeps all of them from it, and
+is said once. When all serve, the ready line is written.
 
-Each worker has one end of a socket pair, the control socket. It sends a byte when it serves. The supervisor never sends
-anything: that its end is shut is the word to end calmly. So a supervisor that is killed ends its workers as well, and a
-worker that gets a signal of its own at the same time (systemd and Ctrl-C send theirs to all processes of a service or a
-terminal) does not take the two for the second signal, at which it would end at once.
+Each worker has one end of a socket pair, the control socket. It is sent a byte when it may begin to serve, and sends one
+when it does. That the supervisor's end is shut is the word to end calmly. So a supervisor that is killed ends its workers
+as well, and a worker that gets a signal of its own at the same time (systemd and Ctrl-C send theirs to all processes of a
+service or a terminal) does not take the two for the second signal, at which it would end at once.
 
 Runs in a process of its own with nothing of the server in its memory, in one thread, which waits in `_wait`.
 """
@@ -60,8 +61,8 @@ class _Process:
         self.starts_at_s: float | None = None
         self.delay_s = _FIRST_DELAY_S
 
-    def start(self, others: "list[_Process]") -> None:
-        """Start it. Raises OSError if the system has no process for it."""
+    def start(self, others: "list[_Process]", *, waits: bool = False) -> None:
+        """Start it; ``waits``: it serves only after `go_on`. Raises OSError if the system has no process for it."""
         self.control, theirs = socket.socketpair()
         outbox_fds = {other.number: other.outbox.fileno() for other in others if other is not self}
         told = Worker(self.number, self.listener.fileno(), theirs.fileno(), self.inbox.fileno(), outbox_fds)
@@ -73,6 +74,14 @@ class _Process:
                 env=os.environ | own,
                 pass_fds=(self.listener.fileno(), theirs.fileno(), self.inbox.fileno(), *outbox_fds.values()),
             )
+        if not waits:
+            self.go_on()
+
+    def go_on(self) -> None:
+        """Let it begin to serve."""
+        if self.control is not None:
+            with contextlib.suppress(OSError):  # it has died already, which is found out in a moment
+                self.control.send(b"+")
 
     def hear(self) -> None:
         """Read its control socket: it serves, or has closed its end."""
@@ -160,10 +169,11 @@ class Supervisor:
     def run(self) -> int:
         """Serve until a signal comes, and return 0; or the status of a worker that cannot be started at all."""
         first, *others = self._processes
-        first.start(self._processes)
+        for one in self._processes:
+            one.start(self._processes, waits=one is not first)
         self._wait_until_ready(first)
         for one in others if self._goes_on else ():
-            one.start(self._processes)
+            one.go_on()
         for one in others:
             self._wait_until_ready(one)
         if self._goes_on:

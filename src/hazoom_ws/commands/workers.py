@@ -71,6 +71,12 @@ def worker_number(environment: Mapping[str, str] = os.environ) -> int:
     return int(text)
 
 
+def wait_for_word(worker: Worker) -> None:
+    """Wait until this worker may begin to serve; exit if there is nobody any more to say so."""
+    if not os.read(worker.control_fd, 1):
+        sys.exit(0)
+
+
 def this_worker() -> Worker | None:
     """Return what this process was told as a worker, None where it is none. No process that it starts gets to know it."""
     told = os.environ.pop(WORKER_SOCKETS, None)
