@@ -245,7 +245,7 @@ class CommitBesideTurns:
     def _hear_before(self) -> None:
         """Send what others have said before what waits."""
         if self._shared is not None:
-            self._shared.hear()
+            self._shared.hear(is_before_kept=True)
             self._send_all(self.effects)
 
     def _revoke_unwritten(self) -> None:

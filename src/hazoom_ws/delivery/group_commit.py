@@ -115,9 +115,9 @@ class Shared:
         effects.clear()
         effects.extend(at_once)
 
-    def hear(self) -> None:
-        """Queue what others have said."""
-        for entry in self._log.news():
+    def hear(self, *, is_before_kept: bool = False) -> None:
+        """Queue what others have said, see `MessageLog.news`."""
+        for entry in self._log.news(is_before_kept=is_before_kept):
             self._tell(entry)
 
 

@@ -20,11 +20,11 @@ class Alone:
     def note_kept(self, batch: Batch) -> None:
         """It is read from the moment it was said."""
 
-    def news(self) -> list[Entry | Heard]:
+    def news(self, *, is_before_kept: bool = False) -> list[Entry | Heard]:  # noqa: ARG002 - as the contract has it
         """Nobody else says anything."""
         return []
 
-    def listen(self, wake: Callable[[], object], used: Callable[[], list[str]]) -> None:
+    def listen(self, wake: Callable[[], object], used: Callable[[], list[str]], hear: Callable[[], None]) -> None:
         """There will be no news."""
 
     def claim_session(self, key: str, opened_at_s: float, take: Callable[[str, StoredSession], object]) -> None:

@@ -359,16 +359,21 @@ class MessageLog(Protocol):
         """Keep a batch, whose numbers are final then. Raises `LogUnavailable`, and then has kept none of it."""
 
     def note_kept(self, batch: Batch) -> None:
-        """Note within a turn that `write` has kept a batch; `news` has what others have said before it, from now on."""
+        """Note within a turn that `write` has kept a batch. Ask for the `news` before it next."""
 
-    def news(self) -> list[Entry | Heard]:
+    def news(self, *, is_before_kept: bool = False) -> list[Entry | Heard]:
         """Return what others have said and published since this was last called, in its order.
 
-        What was said is in memory from now on.
+        What was said is in memory from now on. ``is_before_kept``: only what came before the batch that `note_kept` was
+        just called for, to be told before that.
         """
 
-    def listen(self, wake: Callable[[], object], used: Callable[[], list[str]]) -> None:
-        """Have ``wake`` called, in any thread, when there is `news`. ``used()`` returns the rooms with somebody here."""
+    def listen(self, wake: Callable[[], object], used: Callable[[], list[str]], hear: Callable[[], None]) -> None:
+        """Have ``wake`` called, in any thread, when there is `news`. ``used()`` returns the rooms with somebody here.
+
+        ``hear()`` tells all `news`. It is called within a turn when what was loaded needs what was heard: what is in memory
+        has to be told before anybody comes who is shown it.
+        """
 
     def follow(self, rooms: Iterable[str]) -> None:
         """See to it that all that is said in rooms is heard from now on. Raises `NotLoaded`."""

@@ -27,9 +27,7 @@ class Hearing(Protocol):
     """Who applies what is heard: the `Replica`."""
 
     check: Callable[[], None]
-
-    def hear(self) -> None:
-        """Apply what was heard."""
+    tell_all: Callable[[], None]  # which applies what was heard, and has it told
 
     def move_on(self, seq: int) -> None:
         """Give no number any more that is not above this one."""
@@ -97,13 +95,15 @@ class Followed:
         self._bus.follow([f"room:{room}" for room in rooms])
         # When that is called all is heard that is up to this number; what is above it is heard later.
         self._bus.barrier(partial(self._begin, rooms, self._store.last_seq()))
-        return self._replica.hear
+        return self._replica.tell_all
 
     def _begin(self, rooms: list[str], last_seq: int) -> None:
         now_s = self._clock()
+        # More may have been heard since that was the last, and was passed over: nobody followed the rooms yet.
+        since = max(last_seq, self.heard_seq)
         for room in rooms:
             if room not in self._rooms:
-                self._rooms[room] = _Room(last_seq, now_s)
+                self._rooms[room] = _Room(since, now_s)
         self._replica.move_on(last_seq)
 
     def _caught_up(self, seq: int) -> Callable[[], None]:
@@ -114,7 +114,7 @@ class Followed:
             self._caught_up_with = seq
 
         self._bus.barrier(note)
-        return self._replica.hear
+        return self._replica.tell_all
 
     def note(self, room: str, before: int, seq: int) -> bool:
         """Note that a message was heard, and which came before it; return whether it is news.

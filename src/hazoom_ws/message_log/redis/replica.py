@@ -32,8 +32,9 @@ class OwnBatch(NamedTuple):
 class Replica:
     """Applies what is heard. ``recent``: messages of rooms that are followed, as far as there is space.
 
-    ``writing``: the batch of this process whose end is waited for, by its origin, b"" if there is none. ``own``: that
-    batch, when Redis has said what became of it. Both are set by the thread that writes.
+    ``tell_all()`` is what `MessageLog.listen` is given as ``hear``. ``writing``: the batch of this process whose end is
+    waited for, by its origin, b"" if there is none. ``own``: that batch, when Redis has said what became of it. Both are
+    set by the thread that writes.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Replica:
         self.own: OwnBatch | None = None
         self.messages_total = 0
         self.check = check
+        self.tell_all: Callable[[], None] = self.hear
         self.followed = Followed(self, bus, store, states, clock=clock)
         self._name = name
         self._bus = bus
@@ -72,19 +74,27 @@ class Replica:
             self._apply(heard)
         self.writing = b""
         self._apply_own(own)
+        self._bus.tell_if_there_is_more()
 
-    def news(self) -> list[Entry | Heard]:
+    def news(self, *, is_before_kept: bool) -> list[Entry | Heard]:
         """See `MessageLog.news`."""
-        self.hear()
+        if not is_before_kept:
+            self.hear()
         told, self._news = self._news, []
         return told
 
     def hear(self) -> None:
-        """Apply what was heard, up to the end of a batch of this process: `note_kept` is called soon."""
+        """Apply what was heard, up to a batch of this process that is being written: it is kept soon, or refused.
+
+        Until that is known it is not known either who tells of it.
+        """
         self._bus.begin_to_take()
-        while (heard := self._bus.peek()) is not None and not self._is_end(heard):
+        while (heard := self._bus.peek()) is not None and not self._is_own(heard):
             self._bus.take()
             self._apply(heard)
+
+    def _is_own(self, heard: Item) -> bool:
+        return isinstance(heard, Published) and heard.origin == self.writing
 
     def _is_end(self, heard: Item) -> bool:
         return isinstance(heard, Published) and heard.kind == b"b" and heard.origin == self.writing
@@ -100,8 +110,9 @@ class Replica:
                 return
             if heard.origin != self.writing:
                 entry = decode_message(text, int(seq), self.recent.epoch)
-                self.recent.add(entry)
-                self._news.append(entry)
+                if entry is not None:
+                    self.recent.add(entry)
+                    self._news.append(entry)
         elif heard.kind == b"s":
             room = heard.channel.removeprefix("room:")
             seq, packed = heard.data.split(b" ", 1)
