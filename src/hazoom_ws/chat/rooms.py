@@ -200,7 +200,7 @@ class Rooms:
             self._let_go(members, room, user, now_s)  # it has come back there
         if is_new:
             self._note_size(room)
-            if members.held_count:
+            if members.held_count:  # else nobody here is told
                 self._notices.announce(room, UserJoined(room=room, user=user.name, user_count=len(members)), now_s)
 
     def remove_elsewhere(self, room: str, stand_in: StandIn, now_s: float) -> None:
@@ -259,7 +259,8 @@ class Rooms:
     def _announce_left(self, room: str, user: User, now_s: float) -> None:
         self._note_size(room)
         members = self._members[room]
-        self._notices.announce(room, UserLeft(room=room, user=user.name, user_count=len(members)), now_s)
+        if members.held_count or self.others is None:
+            self._notices.announce(room, UserLeft(room=room, user=user.name, user_count=len(members)), now_s)
         if not members:
             self._drop(room)
         self.on_left(room, user)

@@ -41,6 +41,7 @@ class Cluster:
         """``wake`` and ``wake_ticker`` are called when `run_due` and `tick` have something to do."""
         rooms = hub.rooms
         self._peers = peers
+        self._has_ended = False
         self.processes = Processes(peers, run_beside, grace_s=settings.presence_grace_s, clock=clock)
         self._relay = RelayElsewhere(peers, rooms, live_relay)
         self._presence = Presence(peers, rooms, self._relay, wake=wake, clock=clock)
@@ -57,8 +58,8 @@ class Cluster:
         rooms.others = self._presence
         hub.on_typing = self._typing.typed
         self._presence.on_size = self._sizes.changed
-        self.processes.on_ended += [self._typing.ended, self._relay.ended, self._sizes.gone]
-        self.processes.on_gone.append(self._presence.gone)
+        self.processes.on_ended += [self._typing.ended, self._relay.ended]
+        self.processes.on_gone += [self._presence.gone, self._sizes.gone]
         news.on_said = self._typing.stop
         news.on |= {
             NEW: self._heard_new,
@@ -84,7 +85,13 @@ class Cluster:
         self._typing.tell()
 
     def end(self) -> None:
-        """Say that this process ends, whose clients are gone, and tell the others nothing more. Beside turns."""
+        """Say that this process ends, whose clients are gone, and tell the others nothing more. Beside turns.
+
+        Calling it again does nothing.
+        """
+        if self._has_ended:
+            return
+        self._has_ended = True
         with suppress(LogUnavailable):
             if self._peers.alive() <= {self._peers.name}:
                 self._peers.tell("EVAL", FORGET_USERS, 0, self._peers.name)  # nobody else will wait for them

@@ -3,6 +3,7 @@
 What is told, and where
     When this process holds its first user in a room, or another one, it publishes that in the room's channel, and keeps it
     in Redis; the same when it lets one go. Who begins to follow a room reads there who is in it, before anybody comes in.
+    A process that has its first user in a room is told by the others there what their clients have relayed (`relay`).
 
 When something may have been missed
     A process that has been cut off from Redis keeps anew what it holds, and asks all others what they hold in the rooms
@@ -50,22 +51,15 @@ _unpack_came = msgspec.msgpack.Decoder(_Named).decode
 _unpack_went = msgspec.msgpack.Decoder(str).decode
 
 
-class _Question(msgspec.Struct, array_like=True):
-    """What somebody asks of rooms; ``of_users`` False: only for what is relayed there."""
-
-    rooms: list[str]
-    of_users: bool = True
-
-
 class _Answer(msgspec.Struct, array_like=True):
-    """What a process has in a room. ``users`` None: it was not asked."""
+    """What a process has in a room: all users that it holds, None if only what is relayed is told."""
 
     room: str
     users: list[_Named] | None
     relayed: Items
 
 
-_unpack_question = msgspec.msgpack.Decoder(_Question).decode
+_unpack_rooms = msgspec.msgpack.Decoder(list[str]).decode
 _unpack_answers = msgspec.msgpack.Decoder(list[_Answer]).decode
 
 
@@ -113,7 +107,7 @@ class Presence:
     # Who is here
 
     def held(self, room: str, user: User, *, is_first: bool) -> None:
-        """Tell the others of a user, and ask what they relay in a room that nobody here was in."""
+        """Tell the others of a user."""
         tell, name = self._peers.tell, self._name
         if is_first:
             tell("SADD", HOLDING, name)
@@ -121,8 +115,6 @@ class Presence:
             tell("SADD", f"{PREFIX}there:{room}", name)
         tell("HSET", f"{PREFIX}present:{name}:{room}", user.id, user.name)
         self._peers.publish(f"room:{room}", CAME, _pack((user.id, user.name)))
-        if is_first and self._rooms.is_elsewhere(room):
-            self._peers.publish(f"room:{room}", ASKED, _pack(_Question([room], of_users=False)))
 
     def let_go(self, room: str, user: User, *, is_last: bool) -> None:
         """Tell the others that a user is here no more."""
@@ -193,8 +185,13 @@ class Presence:
             (self._add if has_come else self._remove)(room, stand_in)
 
     def _add(self, room: str, stand_in: StandIn) -> None:
+        process = stand_in.process
         self._leaving.pop((room, stand_in), None)
-        self._elsewhere.setdefault(stand_in.process, {}).setdefault(room, {})[stand_in.user.id] = stand_in
+        by_room = self._elsewhere.setdefault(process, {})
+        if room not in by_room and (values := self._relay.values_here(room)):
+            # Until now it was not told what is relayed there.
+            self._peers.publish(f"process:{process}", ANSWERED, _pack([_Answer(room, None, values)]))
+        by_room.setdefault(room, {})[stand_in.user.id] = stand_in
         self._rooms.add_elsewhere(room, stand_in, self._clock())
 
     def _remove(self, room: str, stand_in: StandIn) -> None:
@@ -221,22 +218,21 @@ class Presence:
             for start in range(0, len(users), _ANSWERED_AT_ONCE_COUNT):
                 part = users[start : start + _ANSWERED_AT_ONCE_COUNT]
                 tell("HSET", f"{PREFIX}present:{name}:{room}", *(text for user in part for text in user))
-        self._peers.publish(EVERYBODY, BACK, _pack(_Question(list(self._followed))))
+        self._peers.publish(EVERYBODY, BACK, _pack(list(self._followed)))
 
     def heard_back(self, heard: Heard) -> None:
         """Answer a process that was away, and ask it the same."""
         self.heard_question(heard)
-        self._peers.publish(f"process:{heard.process}", ASKED, _pack(_Question(list(self._followed))))
+        self._peers.publish(f"process:{heard.process}", ASKED, _pack(list(self._followed)))
 
     def heard_question(self, heard: Heard) -> None:
         """Tell a process what this one has in rooms."""
-        question = _unpack_question(heard.data)
         answers: list[_Answer] = []
         count = 0
-        for room in question.rooms:
-            users = [(user.id, user.name) for user in self._rooms.users_held(room)] if question.of_users else None
+        for room in _unpack_rooms(heard.data):
+            users = [(user.id, user.name) for user in self._rooms.users_held(room)]
             answers.append(_Answer(room, users, self._relay.values_here(room)))
-            count += 1 + len(users or ())
+            count += 1 + len(users)
             if count >= _ANSWERED_AT_ONCE_COUNT:
                 self._peers.publish(f"process:{heard.process}", ANSWERED, _pack(answers))
                 answers, count = [], 0

@@ -1,8 +1,8 @@
 """What is relayed, between processes: each publishes for a room what has left there in a tick, if others are in it.
 
 So it crosses as conflated as it leaves, and a room that only this process has members of costs nothing. Who gets it relays
-it as if the client were its own (`live.relay`). Whose first member comes into a room asks the others for their newest
-values (`presence`).
+it as if the client were its own (`live.relay`). A process whose first user comes into a room is told the newest values by
+the others (`presence`).
 """
 
 from collections.abc import Iterable, Iterator
