@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
-import redis
 
 from redis_server import Databases, databases, running_redis
 from servers import Hazoom, OfficialClient, Socket, hazoom, unique, wait_until
@@ -19,13 +18,8 @@ UNLIMITED = {"HAZOOM_RATE_LIMIT_PER_S": "0"}
 
 
 @pytest.fixture(scope="module")
-def url(databases: Databases) -> str:
-    return databases.next_url()
-
-
-@pytest.fixture(scope="module")
-def pair(url: str) -> Iterator[tuple[Hazoom, Hazoom]]:
-    env = {"HAZOOM_LOG_URL": url, "HAZOOM_PRESENCE_GRACE_S": "0", "HAZOOM_DEFAULT_ROOM": "", **UNLIMITED}
+def pair(databases: Databases) -> Iterator[tuple[Hazoom, Hazoom]]:
+    env = {"HAZOOM_LOG_URL": databases.next_url(), "HAZOOM_PRESENCE_GRACE_S": "0", "HAZOOM_DEFAULT_ROOM": "", **UNLIMITED}
     with hazoom(async_mode="eventlet", env=env) as first, hazoom(async_mode="threading", env=env) as second:
         yield first, second
 
@@ -130,7 +124,7 @@ def values(socket: Socket, room: str, channel: str) -> list:
 
 
 def test_lists_have_the_rooms_of_all_processes_and_a_process_hears_nothing_of_rooms_that_nobody_of_its_own_is_in(
-    pair: tuple[Hazoom, Hazoom], client: OfficialClient, url: str
+    pair: tuple[Hazoom, Hazoom], client: OfficialClient, databases: Databases
 ) -> None:
     room = unique("room")
     ann = client.connect(pair[0].url, auth={"user_name": "Ann"})
@@ -144,7 +138,7 @@ def test_lists_have_the_rooms_of_all_processes_and_a_process_hears_nothing_of_ro
     wait_until(lambda: pair[1].stats()["rooms"].get(room) == 1, "statistics have it")
     # The channels that others relay, type and speak in are heard by who has somebody there, and by nobody else.
     ann.emit("message", {"room": room, "message": "heard by one"})
-    with redis.Redis.from_url(url) as asked:
+    with databases.server.client() as asked:
         assert [count for _, count in asked.pubsub_numsub(*asked.pubsub_channels(f"*:room:{room}"))] == [1]
     assert listed() == 1
     ann.emit("leave_room", {"room": room})

@@ -10,7 +10,7 @@ from hazoom_ws.chat.hub import Hub
 from hazoom_ws.cluster import presence, relay, room_sizes, typing
 from hazoom_ws.cluster.news import News
 from hazoom_ws.cluster.presence import Presence
-from hazoom_ws.cluster.processes import ENDED, EVERYBODY, FORGET_USERS, Processes, RunBeside
+from hazoom_ws.cluster.processes import ENDED, EVERYBODY, FORGET_USERS, Processes, RunBeside, script
 from hazoom_ws.cluster.relay import RelayElsewhere
 from hazoom_ws.cluster.room_sizes import RoomSizes
 from hazoom_ws.cluster.typing import TypingElsewhere
@@ -94,7 +94,8 @@ class Cluster:
         self._has_ended = True
         with suppress(LogUnavailable):
             if self._peers.alive() <= {self._peers.name}:
-                self._peers.tell("EVAL", FORGET_USERS, 0, self._peers.name)  # nobody else will wait for them
+                for command in script(FORGET_USERS, self._peers.name):  # nobody else will wait for them
+                    self._peers.tell(*command)
         self._peers.publish(EVERYBODY, ENDED, b"")
         self._peers.close()
 

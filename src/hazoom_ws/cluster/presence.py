@@ -24,7 +24,7 @@ import msgspec
 
 from hazoom_ws.chat.presence import StandIn, User
 from hazoom_ws.chat.rooms import Rooms
-from hazoom_ws.cluster.processes import EVERYBODY, FORGET_USERS, HOLDING, PREFIX
+from hazoom_ws.cluster.processes import EVERYBODY, FORGET_USERS, HOLDING, PREFIX, script
 from hazoom_ws.cluster.relay import Items, RelayElsewhere
 from hazoom_ws.message_log.peers import Heard, Peers
 
@@ -136,7 +136,7 @@ class Presence:
         load = _Load(rooms, self._clock())
         self._loads.append(load)
         if rooms:
-            found = self._peers.ask(("EVAL", _WHO_IS_THERE, 0, *rooms))[0]
+            found = self._peers.ask(*script(_WHO_IS_THERE, *rooms))[-1]
             for room, processes in zip(rooms, found, strict=True):
                 for name, users in processes:
                     process = name.decode()
@@ -209,7 +209,8 @@ class Presence:
     def come_back(self) -> None:
         """Keep anew what this process holds, and let all tell each other who is where: Redis was away."""
         tell, name = self._peers.tell, self._name
-        tell("EVAL", FORGET_USERS, 0, name)
+        for command in script(FORGET_USERS, name):
+            tell(*command)
         tell("SADD", HOLDING, name)
         for room in self._rooms.names():
             tell("SADD", f"{PREFIX}present:{name}", room)

@@ -8,6 +8,7 @@ Nobody is judged too soon: all leases look over when Redis was away, and when th
 nobody for a while after it has started, after Redis was away, and after it could not look for some seconds.
 """
 
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -42,6 +43,13 @@ redis.call('SREM', '{PREFIX}processes', ARGV[1])
 {FORGET_USERS}
 return 1
 """
+
+
+def script(text: str, *arguments: str) -> tuple[tuple[str | int, ...], ...]:
+    """Return the commands that run a script. It is loaded each time: Redis may have lost it, and this is rare."""
+    digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()  # as Redis names it
+    return ("SCRIPT", "LOAD", text), ("EVALSHA", digest, 0, *arguments)
+
 
 RunBeside = Callable[[Callable[[], Any], Callable[[Any, BaseException | None], None]], None]
 
@@ -120,7 +128,7 @@ class Processes:
         self._forgetting.add(name)
 
         def forget() -> bool:
-            return bool(self._peers.ask(("EVAL", _FORGET, 0, name, "1" if has_ended else "0"))[0])
+            return bool(self._peers.ask(*script(_FORGET, name, "1" if has_ended else "0"))[-1])
 
         def done(is_dead: bool | None, error: BaseException | None) -> None:
             self._forgetting.discard(name)

@@ -27,6 +27,7 @@ class Network:
     """What Redis is for the processes: sets and hashes, and one order of what is published."""
 
     def __init__(self) -> None:
+        self.script = ""
         self.published: list[Heard] = []
         self.sets: defaultdict[str, set[str]] = defaultdict(set)
         self.hashes: defaultdict[str, dict[str, str]] = defaultdict(dict)
@@ -41,12 +42,14 @@ class Network:
             self.hashes[key].update(zip(pairs[::2], pairs[1::2], strict=True))
         elif command == "HDEL":
             self.hashes[arguments[0]].pop(arguments[1], None)
-        elif arguments[0] == FORGET_USERS:
+        elif command == "SCRIPT":
+            self.script = arguments[1]
+        elif self.script == FORGET_USERS:
             for room in self.sets.pop(f"{{hazoom}}:present:{arguments[2]}", ()):
                 self.sets[f"{{hazoom}}:there:{room}"].discard(arguments[2])
                 self.hashes.pop(f"{{hazoom}}:present:{arguments[2]}:{room}", None)
         else:
-            assert arguments[0] == module._WHO_IS_THERE
+            assert self.script == module._WHO_IS_THERE
             return [[self.answer(room, name) for name in self.sets[f"{{hazoom}}:there:{room}"]] for room in arguments[2:]]
         return None
 

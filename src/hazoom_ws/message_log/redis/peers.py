@@ -1,7 +1,6 @@
 """How processes tell each other what is not kept: a thread that publishes, what has gathered at once."""
 
 import logging
-import time
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -32,6 +31,7 @@ class RedisPeers:
         self._bus = bus
         self._channels = channels
         self._threading = import_module("threading")
+        self._sleep: Callable[[float], object] = import_module("time").sleep
         self._queue: Any = import_module("queue").SimpleQueue()
         self._origin = f"{self.name}/0 ".encode()
         self._thread: Any = None
@@ -58,7 +58,7 @@ class RedisPeers:
         is_last = has_lost = False
         while not is_last:
             if has_lost:
-                time.sleep(_RETRY_INTERVAL_S)
+                self._sleep(_RETRY_INTERVAL_S)
                 self._queue.put(("PING",))
             taken = [self._queue.get()]
             while not self._queue.empty() and len(taken) < _AT_ONCE_COUNT:
