@@ -29,7 +29,7 @@ from hazoom_ws.cluster.relay import Items, RelayElsewhere
 from hazoom_ws.message_log.peers import Heard, Peers
 
 CAME, WENT, ASKED, ANSWERED, BACK = b"j", b"l", b"a", b"w", b"k"
-_ANSWERED_AT_ONCE_COUNT = 5000  # users, and rooms
+_ANSWERED_AT_ONCE_COUNT = 5000  # users, and rooms, in one publication or command
 _LEFT_AT_ONCE_COUNT = 500  # in one turn, so that a process which had many keeps nobody waiting
 _LOADS_LIMIT_S = 60.0  # after which one that has not ended never will
 
@@ -212,8 +212,10 @@ class Presence:
         for command in script(FORGET_USERS, name):
             tell(*command)
         tell("SADD", HOLDING, name)
-        for room in self._rooms.names():
-            tell("SADD", f"{PREFIX}present:{name}", room)
+        rooms = self._rooms.names()
+        for start in range(0, len(rooms), _ANSWERED_AT_ONCE_COUNT):
+            tell("SADD", f"{PREFIX}present:{name}", *rooms[start : start + _ANSWERED_AT_ONCE_COUNT])
+        for room in rooms:
             tell("SADD", f"{PREFIX}there:{room}", name)
             users = self._rooms.users_held(room)
             for start in range(0, len(users), _ANSWERED_AT_ONCE_COUNT):

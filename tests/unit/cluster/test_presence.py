@@ -34,7 +34,7 @@ class Network:
 
     def run(self, command: str, *arguments: Any) -> Any:
         if command == "SADD":
-            self.sets[arguments[0]].add(arguments[1])
+            self.sets[arguments[0]].update(arguments[1:])
         elif command == "SREM":
             self.sets[arguments[0]].discard(arguments[1])
         elif command == "HSET":

@@ -406,9 +406,9 @@ class Wire:
 
     def __init__(self, *worlds: World) -> None:
         self.published: list[Heard] = []
-        self.ends = [
-            RelayElsewhere(Peer(self, name), AllRooms(), each.relay) for name, each in zip("ab", worlds, strict=True)
-        ]  # type: ignore[arg-type]
+        self.rooms: Any = AllRooms()
+        peers: list[Any] = [Peer(self, name) for name in "ab"]
+        self.ends = [RelayElsewhere(peer, self.rooms, each.relay) for peer, each in zip(peers, worlds, strict=True)]
 
     def carry(self) -> None:
         while self.published:
@@ -425,10 +425,13 @@ class Peer(NamedTuple):
 
 
 class AllRooms:
-    def is_elsewhere(self, _room: str) -> bool:
-        return True
+    are_others_there = True
 
-    is_held = is_elsewhere
+    def is_elsewhere(self, _room: str) -> bool:
+        return self.are_others_there
+
+    def is_held(self, _room: str) -> bool:
+        return True
 
 
 def test_what_clients_of_another_process_relay_is_relayed_like_what_is_said_here(
@@ -437,6 +440,11 @@ def test_what_clients_of_another_process_relay_is_relayed_like_what_is_said_here
     there = World()
     cat = there.join("Cat")
     wire = Wire(world, there)
+    wire.rooms.are_others_there = False
+    there.put(cat, "nobody else is there")
+    there.settle()
+    assert not wire.published, "a room of one process costs nothing"
+    wire.rooms.are_others_there = True
     for number in range(100):
         there.put(cat, number)
         there.put(cat, {"loose": number}, key=None)

@@ -36,6 +36,7 @@ class RedisPeers:
         self._origin = f"{self.name}/0 ".encode()
         self._thread: Any = None
         self._is_closed = False
+        self._has_lost = False  # something, since ``on_back`` was called last
 
     def publish(self, channel: str, kind: bytes, data: bytes) -> None:
         self._put(("PUBLISH", self._channels() + channel, self._origin + kind + b" " + data))
@@ -53,26 +54,26 @@ class RedisPeers:
             self._queue.put(command)
         else:
             self.lost_total += 1
+            self._has_lost = True
 
     def _run(self) -> None:
-        is_last = has_lost = False
+        is_last = False
         while not is_last:
-            if has_lost:
+            if self._has_lost:
                 self._sleep(_RETRY_INTERVAL_S)
-                self._queue.put(("PING",))
-            taken = [self._queue.get()]
+            taken = [("PING",) if self._has_lost else self._queue.get()]
             while not self._queue.empty() and len(taken) < _AT_ONCE_COUNT:
                 taken.append(self._queue.get())
             is_last = taken[-1] is None
             commands = taken[:-1] if is_last else taken
             try:
                 self._server.pipeline(commands)
-                if has_lost:
-                    has_lost = False
+                if self._has_lost and self._queue.empty():
+                    self._has_lost = False
                     for call in self.on_back:  # which the log does too, if it has noticed anything
                         self._bus.barrier(call)
             except Refused:
-                has_lost = True
+                self._has_lost = True
                 self.lost_total += len(commands)
             except Exception:
                 logger.exception("%d things were not told to other processes", len(commands))
