@@ -20,6 +20,7 @@ from hazoom_ws.access.asking import Asking
 from hazoom_ws.access.journal import Journal
 from hazoom_ws.access.origins import OriginCheck, cors_origins
 from hazoom_ws.chat.hub import Hub
+from hazoom_ws.cluster.cluster import Cluster
 from hazoom_ws.cluster.news import News
 from hazoom_ws.commands.workers import worker_number
 from hazoom_ws.delivery.beside import run_beside
@@ -187,6 +188,20 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
     loading = Loading(hub, delivery, beside)
     states = States(log.states, delivery.add, wall_clock=time.time)
     hub.on_parted = relay.leave
+    cluster = None
+    if log.peers is not None:
+        cluster = Cluster(
+            settings,
+            log.peers,
+            hub,
+            relay,
+            news,
+            run_beside=beside,
+            wake=timers.ensure_running,
+            wake_ticker=ticker.ensure_running,
+            clock=time.monotonic,
+        )
+        engine.sweeps.append(cluster.processes.sweep)
     documents = Documents(
         log.documents,
         queue=lambda send: delivery.add_when_kept(Later(lambda _: send())),
@@ -201,7 +216,7 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         idle_s=settings.document_idle_s,
         interval_s=settings.relay_interval_ms / 1000,
     )
-    ticker.serve(relay.run_due, documents.run_due)
+    ticker.serve(relay.run_due, documents.run_due, *([cluster.tick] if cluster else []))
     bridge = LlmBridge(settings, start_task=start_task, read=engine.loop_reader, give_way=engine.let_others)
     answers = Answers(
         settings,
@@ -292,6 +307,7 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         engine=engine,
         worker=worker,
         listener=listener,
+        leave=(lambda: None) if cluster is None else cluster.end,
     )
     parts = Parts(
         settings,
@@ -360,6 +376,7 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         asking.run_due,
         identities.expiry.run_due,
         charts.run_due,
+        *([cluster.run_due] if cluster else []),
     )
     running.start()
     if gunicorn_worker is not None:
@@ -385,7 +402,9 @@ class _Running:
         engine: Engine,
         worker: Any,
         listener: Listener,
+        leave: Callable[[], object],
     ) -> None:
+        """``leave`` tells other processes that this one ends."""
         self.ending = Ending(
             delivery,
             refuse_new=(engine.refuse_new, bridge.refuse_new),
@@ -399,11 +418,12 @@ class _Running:
             sleep=sleep,
         )
         self._delivery = delivery
+        self._leave = leave
         self._answers = answers
         self._engine = engine
         # In this order: nothing is asked any more, the last words are sent and kept, what they needed is given back.
         self._closes: list[Callable[[], object]] = [registry.close, timers.close, ticker.close, bridge.close]
-        self._closes += [self.ending.let_go_now, engine.stop, documents.close, delivery.close_log]
+        self._closes += [self.ending.let_go_now, engine.stop, documents.close, leave, delivery.close_log]
         self._closes.append(listener.close)
         if worker is not None:
             self._closes.append(worker.close)
@@ -418,6 +438,7 @@ class _Running:
         self.ending.run()
         self._engine.stop()
         self._delivery.settle()
+        self._leave()
 
     def close(self) -> None:
         """Give all of it back; calling it again changes nothing."""

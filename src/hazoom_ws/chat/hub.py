@@ -52,6 +52,7 @@ class Hub:
         """
         self.deliver = deliver
         self.on_parted: Callable[[Connection, str], object] = lambda *_: None  # told when a connection has left, or dropped
+        self.on_typing: Callable[[TypingKey, bool], object] = lambda *_: None  # told what the others in a room are told
         self._settings = settings
         self._log = log
         self._clock = clock
@@ -409,6 +410,7 @@ class Hub:
         self.on_parted(connection, room)
 
     def _broadcast_typing(self, key: TypingKey, *, is_typing: bool) -> None:
+        self.on_typing(key, is_typing)
         event = UserTyping(user=key.user_name, is_typing=is_typing, room=key.room)
         self.deliver(Broadcast(key.room, event, skip=self.rooms.connections_of(key.room, key.connection.user)))
 

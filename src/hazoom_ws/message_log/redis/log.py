@@ -141,6 +141,7 @@ class RedisLog:
         )
         self._replica = Replica(self.name, self._recent, self._bus, self._store, self.states, check=self.check, clock=clock)
         self._followed = self._replica.followed
+        self._followed.on_follow, self._followed.on_unfollow = self.peers.on_follow, self.peers.on_unfollow
         self.documents = RedisDocuments(self._reading(self._store.read_document), self, self.check)
         self._upkeep = Upkeep(self._store, settings, self.documents.snapshots, wall_clock=wall_clock, clock=clock)
         try:
@@ -160,6 +161,7 @@ class RedisLog:
         digests, is_complete = self._store.digests()
         self._resent.begin_with(digests, is_complete=is_complete)
         self._bus.want(f"process:{self.name}")
+        self._bus.want("processes")
         self._bus.connect(self._store.channels, lambda: ())
         self._try()
 

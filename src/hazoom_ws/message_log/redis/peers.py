@@ -4,12 +4,16 @@ import logging
 from collections.abc import Callable, Collection
 from typing import Any
 
+from hazoom_ws.message_log.peers import OnFollow
 from hazoom_ws.message_log.redis.bus import Bus
 from hazoom_ws.message_log.redis.scripts import PREFIX
 from hazoom_ws.message_log.redis.server import ImportModule, Refused, Server
 
 logger = logging.getLogger(__name__)
 
+_AT_ONCE_COUNT = 1000
+_RETRY_INTERVAL_S = 0.2
+_CLOSE_S = 3.0  # for the last that is published, when Redis may be away
 _QUEUED_LIMIT_COUNT = 100_000  # over it what is published is lost, as it is while Redis is away
 
 
@@ -20,14 +24,19 @@ class RedisPeers:
         """``channels()`` returns what the names of channels begin with."""
         self.name = server.name
         self.on_back: list[Callable[[], object]] = []
+        self.on_follow: list[OnFollow] = []
+        self.on_unfollow: list[Callable[[list[str]], object]] = []
         self.lost_total = 0
         self._server = server
         self._bus = bus
         self._channels = channels
         self._threading = import_module("threading")
+        self._sleep: Callable[[float], object] = import_module("time").sleep
         self._queue: Any = import_module("queue").SimpleQueue()
         self._origin = f"{self.name}/0 ".encode()
-        self._is_started = False
+        self._thread: Any = None
+        self._is_closed = False
+        self._has_lost = False  # something, since ``on_back`` was called last
 
     def publish(self, channel: str, kind: bytes, data: bytes) -> None:
         self._put(("PUBLISH", self._channels() + channel, self._origin + kind + b" " + data))
@@ -36,25 +45,35 @@ class RedisPeers:
         self._put(command)
 
     def _put(self, command: tuple[Any, ...]) -> None:
-        if not self._is_started:
-            self._is_started = True
-            self._threading.Thread(target=self._run, name="hazoom_ws publisher", daemon=True).start()
+        if self._is_closed:
+            return
+        if self._thread is None:
+            self._thread = self._threading.Thread(target=self._run, name="hazoom_ws publisher", daemon=True)
+            self._thread.start()
         if self._queue.qsize() < _QUEUED_LIMIT_COUNT:
             self._queue.put(command)
         else:
             self.lost_total += 1
+            self._has_lost = True
 
     def _run(self) -> None:
-        while (command := self._queue.get()) is not None:
-            commands = [command]
-            while not self._queue.empty():
-                command = self._queue.get()
-                if command is None:
-                    return
-                commands.append(command)
+        is_last = False
+        while not is_last:
+            if self._has_lost:
+                self._sleep(_RETRY_INTERVAL_S)
+            taken = [("PING",) if self._has_lost else self._queue.get()]
+            while not self._queue.empty() and len(taken) < _AT_ONCE_COUNT:
+                taken.append(self._queue.get())
+            is_last = taken[-1] is None
+            commands = taken[:-1] if is_last else taken
             try:
                 self._server.pipeline(commands)
+                if self._has_lost and self._queue.empty():
+                    self._has_lost = False
+                    for call in self.on_back:  # which the log does too, if it has noticed anything
+                        self._bus.barrier(call)
             except Refused:
+                self._has_lost = True
                 self.lost_total += len(commands)
             except Exception:
                 logger.exception("%d things were not told to other processes", len(commands))
@@ -78,5 +97,8 @@ class RedisPeers:
         return {name for name, is_there in zip(names, answers, strict=True) if is_there}
 
     def close(self) -> None:
-        """Publish what there is, and nothing more."""
-        self._queue.put(None)
+        if not self._is_closed:
+            self._is_closed = True
+            self._queue.put(None)
+        if self._thread is not None:
+            self._thread.join(_CLOSE_S)
