@@ -233,6 +233,8 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
     # The numbers of all that.
     process, refused = Process(), Refused()
     statistics = Statistics(hub, answers, bridge, process)
+    if cluster is not None:
+        cluster.count(accounts, statistics)
     sources = Sources(
         hub=hub,
         answers=answers,

@@ -6,8 +6,10 @@ Made where the log has peers; a process alone has none of this.
 from collections.abc import Callable
 from contextlib import suppress
 
+from hazoom_ws.access.accounts import Accounts
 from hazoom_ws.chat.hub import Hub
 from hazoom_ws.cluster import presence, relay, room_sizes, typing
+from hazoom_ws.cluster.counts import COUNTS, Counts
 from hazoom_ws.cluster.news import News
 from hazoom_ws.cluster.presence import Presence
 from hazoom_ws.cluster.processes import ENDED, EVERYBODY, FORGET_USERS, Processes, RunBeside, script
@@ -17,6 +19,7 @@ from hazoom_ws.cluster.typing import TypingElsewhere
 from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.live.relay import Relay
 from hazoom_ws.message_log.peers import Heard, Peers
+from hazoom_ws.metrics.statistics import Statistics
 from hazoom_ws.settings import Settings
 
 NEW = b"n"
@@ -55,6 +58,9 @@ class Cluster:
             clock=clock,
         )
         self._sizes = RoomSizes(peers, rooms, wake=wake, clock=clock)
+        self._counts: Counts | None = None
+        self._clock = clock
+        self._news = news
         rooms.others = self._presence
         hub.on_typing = self._typing.typed
         self._presence.on_size = self._sizes.changed
@@ -75,9 +81,20 @@ class Cluster:
         }
         peers.publish(EVERYBODY, NEW, b"")
 
+    def count(self, accounts: Accounts, statistics: Statistics) -> None:
+        """Let limits of users and addresses, and statistics, be those of all processes."""
+        counts = self._counts = Counts(
+            self._peers, accounts.users, accounts.addresses, statistics.of_process, clock=self._clock
+        )
+        statistics.name, statistics.others = self._peers.name, counts
+        self._news.on[COUNTS] = counts.heard
+        self.processes.on_ended.append(counts.gone)
+
     def run_due(self) -> float | None:
         """Do what is due; return the seconds until the next time, None if there is nothing to wait for."""
         due_in_s = [self._presence.run_due(), self._typing.run_due(), self._sizes.run_due()]
+        if self._counts is not None:
+            due_in_s.append(self._counts.run_due())
         return min((seconds for seconds in due_in_s if seconds is not None), default=None)
 
     def tick(self) -> None:
@@ -101,6 +118,8 @@ class Cluster:
 
     def _heard_new(self, heard: Heard) -> None:
         self._sizes.tell_all(f"process:{heard.process}")
+        if self._counts is not None:
+            self._counts.tell_all(f"process:{heard.process}")
 
     def _heard_back(self, heard: Heard) -> None:
         self._heard_new(heard)
