@@ -49,7 +49,7 @@ class Person:
         self.socket: Socket = client.try_to_connect(url, auth={"user_name": f"user {number}"}, **OPTIONS, **resends)
         self.acknowledged: dict[str, str] = {}  # ids by text
         self.shown: dict[str, list[list[str]]] = {room: [] for room in ROOMS}
-        self.recoveries = self.arrivals = self.incomplete = 0
+        self.arrivals: list[str] = []  # what was done when it came as somebody new
         self.name = f"user {number}"
         self._number = number
         self._said = 0
@@ -57,7 +57,7 @@ class Person:
         self._waiting: dict[int, dict[str, str]] = {}
         self._joining: dict[int, tuple[str, list[str]]] = {}  # room and stretch by the key of the acknowledgement
 
-    def go_on(self, replies: dict[int, dict], *, says_more: bool) -> bool:
+    def go_on(self, replies: dict[int, dict], doing: str, *, says_more: bool) -> bool:
         """Take what has come, and say what is to be said; return whether all is acknowledged."""
         history = self.socket.history
         while self._position < len(history):
@@ -66,9 +66,9 @@ class Person:
             if event == "new_message":
                 self.shown[data["room"]][-1].append(data["id"])
             elif event == "connect":
-                self._arrive(is_recovered=data["recovered"])
+                if not data["recovered"]:
+                    self._arrive(doing)
             elif event == "room_joined" and data.get("messages"):  # it has missed more than what is replayed
-                self.incomplete += 1
                 self.shown[data["room"]].append([entry["id"] for entry in data["messages"]])
         for key in [key for key in self._joining if key in replies]:
             room, stretch = self._joining.pop(key)
@@ -87,10 +87,9 @@ class Person:
             self._say({"room": ROOMS[self._said % len(ROOMS)], "message": text, "client_id": text})
         return not self._waiting and not self._joining
 
-    def _arrive(self, *, is_recovered: bool) -> None:
-        self.recoveries += is_recovered
-        self.arrivals += not is_recovered
-        for room in ROOMS if not is_recovered else ():
+    def _arrive(self, doing: str) -> None:
+        self.arrivals.append(doing)
+        for room in ROOMS:
             self.shown[room].append([])
             self._join(room, self.shown[room][-1])
 
@@ -115,6 +114,7 @@ class Crowd(threading.Thread):
     def __init__(self, client: OfficialClient, url: str) -> None:
         super().__init__(daemon=True)
         self.people = [Person(client, url, number) for number in range(PEOPLE)]
+        self.doing = "the beginning"
         self._client = client
         self._is_ending = False
         self._error: BaseException | None = None
@@ -129,7 +129,7 @@ class Crowd(threading.Thread):
     def _go_on(self) -> bool:
         replies = self._client.replies()
         says_more = not self._is_ending
-        is_done = [person.go_on(replies, says_more=says_more) for person in self.people]
+        is_done = [person.go_on(replies, self.doing, says_more=says_more) for person in self.people]
         return all(is_done)
 
     def count(self) -> int:
@@ -155,7 +155,7 @@ class Crowd(threading.Thread):
     def has_seen(self, room: str, last_id: str) -> bool:
         """Return whether everybody has seen a message, which may have come since."""
         for person in self.people:
-            person.go_on({}, says_more=False)
+            person.go_on({}, self.doing, says_more=False)
         return all(person.shown[room][-1][-1:] == [last_id] for person in self.people)
 
 
@@ -236,6 +236,26 @@ def history_of(socket: Socket, room: str) -> list[dict]:
             return messages
 
 
+def assert_nothing_is_lost(crowd: Crowd, by_room: dict[str, list[dict]]) -> None:
+    """Nothing that was acknowledged is lost or there twice, and everybody was shown it in one order."""
+    kept = {entry["message"]: entry["id"] for entries in by_room.values() for entry in entries}
+    counts = Counter(entry["message"] for entries in by_room.values() for entry in entries)
+    acknowledged = {text: one for person in crowd.people for text, one in person.acknowledged.items()}
+    assert len(acknowledged) >= GOAL
+    assert acknowledged.items() <= kept.items(), "none is lost"
+    assert [text for text, count in counts.items() if count > 1] == [], "none is there twice"
+    assert set(kept) == set(acknowledged)
+    for room, entries in by_room.items():
+        assert [entry["seq"] for entry in entries] == sorted({entry["seq"] for entry in entries})
+        wait_until(partial(crowd.has_seen, room, entries[-1]["id"]), "all have seen the last message")
+        for person in crowd.people:
+            for stretch in person.shown[room]:
+                assert differences(stretch, entries) == [], f"{person.name} has seen another order in {room}"
+    assert [person.arrivals for person in crowd.people] == [["the beginning"]] * PEOPLE, (
+        "who comes back is recovered, by whichever process"
+    )
+
+
 def test_whatever_fails_nothing_is_lost_or_doubled_and_all_see_one_order() -> None:
     with (
         running_redis("--appendonly", "yes", "--appendfsync", "always") as redis,
@@ -247,53 +267,48 @@ def test_whatever_fails_nothing_is_lost_or_doubled_and_all_see_one_order() -> No
         crowd.start()
         crowd.wait_for(500)
         with cluster.stopped(1):
+            crowd.doing = "killing connections to Redis"
             for kind in ("pubsub", "normal", "pubsub"):
                 redis.ask("CLIENT", "KILL", "TYPE", kind)
                 crowd.wait_for(300)
+            crowd.doing = "flushing scripts"
             redis.ask("SCRIPT", "FLUSH")
             crowd.wait_for(300)
+            crowd.doing = "killing a process"
             cluster.kill(0)
             crowd.wait_for(200)
             cluster.start(0)
             crowd.wait_for(500)
+            crowd.doing = "cutting a process off"
             cluster.to_redis.cut()
             crowd.wait_for(300)
+            crowd.doing = "stalling a connection to Redis"
             cluster.to_redis.stall()
             wait_until(lambda: not cluster.servers[2].is_ready(), "it is noticed")
             cluster.to_redis.resume()
             crowd.wait_for(500)
+        crowd.doing = "going on with the process that hung"
         crowd.wait_for(500)
+        crowd.doing = "killing Redis"
         redis.kill()
         redis.start()
         crowd.wait_for(500)
+        crowd.doing = "killing another process"
         cluster.kill(2)
         cluster.start(2)
+        crowd.doing = "filling Redis"
         redis.ask("CONFIG", "SET", "maxmemory", "1")
         wait_until(lambda: not any(server.is_ready() for server in cluster.servers), "it is noticed")
         redis.ask("CONFIG", "SET", "maxmemory", "0")
         crowd.wait_for(500)
+        crowd.doing = "cutting all connections"
         cluster.balancer.cut()
         crowd.wait_for(max(500, GOAL - crowd.count()))
         crowd.end()
         cluster.wait_until_ready()
 
         by_room = {room: history_of(client.connect(cluster.servers[0].url), room) for room in ROOMS}
-        kept = {entry["message"]: entry["id"] for entries in by_room.values() for entry in entries}
-        counts = Counter(entry["message"] for entries in by_room.values() for entry in entries)
-        acknowledged = {text: one for person in crowd.people for text, one in person.acknowledged.items()}
-        assert len(acknowledged) >= GOAL
-        assert acknowledged.items() <= kept.items(), "none is lost"
-        assert [text for text, count in counts.items() if count > 1] == [], "none is there twice"
-        assert set(kept) == set(acknowledged)
-        for room, entries in by_room.items():
-            assert [entry["seq"] for entry in entries] == sorted({entry["seq"] for entry in entries})
-            wait_until(partial(crowd.has_seen, room, entries[-1]["id"]), "all have seen the last message")
-            for person in crowd.people:
-                for stretch in person.shown[room]:
-                    assert differences(stretch, entries) == [], f"{person.name} has seen another order in {room}"
-        assert [person.arrivals for person in crowd.people] == [1] * PEOPLE, (
-            "who comes back is recovered, by whichever process"
-        )
+        assert_nothing_is_lost(crowd, by_room)
 
 
 class Lag(NamedTuple):
