@@ -21,6 +21,7 @@ from hazoom_ws.access.journal import Journal
 from hazoom_ws.access.origins import OriginCheck, cors_origins
 from hazoom_ws.chat.hub import Hub
 from hazoom_ws.cluster.news import News
+from hazoom_ws.commands.workers import worker_number
 from hazoom_ws.delivery.beside import run_beside
 from hazoom_ws.delivery.delivery import Delivery
 from hazoom_ws.delivery.effects import Later
@@ -60,7 +61,7 @@ from hazoom_ws.namespaces.registry import Registry
 from hazoom_ws.namespaces.root import OWN_FEATURES, build_namespaces
 from hazoom_ws.namespaces.tasks import Tasks
 from hazoom_ws.schema.documents import Documents as SchemaDocuments
-from hazoom_ws.settings import Settings
+from hazoom_ws.settings import Settings, SettingsError
 from hazoom_ws.settings.checks import checked
 from hazoom_ws.settings.sources import load_settings
 from hazoom_ws.transport.engineio.engine import Engine
@@ -96,6 +97,11 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
     such as one with a name of ours.
     """
     settings = load_settings() if settings is None else checked(settings)
+    number = worker_number()
+    if settings.workers > 1 and not number:
+        raise SettingsError(
+            f"workers is {settings.workers}, and only the command hazoom-ws starts so many processes; leave it out here"
+        )
     registry, api_keys = Registry(OWN_FEATURES, features), ApiKeys.of(settings)
     gunicorn_worker = gunicorn.checked_worker()
     check_proxy(settings.llm_url)
@@ -130,6 +136,7 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         message_timeout_s=settings.message_timeout_s,
         handle_request=handle_request,
         admit=accounts.admit,
+        process_number=number,
     )
     engine.install(socketio.server)
 
