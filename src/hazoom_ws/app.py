@@ -168,7 +168,6 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
     hub = Hub(settings, log, delivery.add, wake=timers.ensure_running, clock=time.monotonic, wall_clock=time.time)
     news = News(delivery.add, decoded=registry.decoded)
     delivery.tell = news.tell
-    news.on[b"c"] = lambda heard: hub.hand_over(heard.data.decode())  # a session that another process has claimed
     listener = Listener(delivery.hear)
     wake = listener.wake if worker is None else partial(worker.wake, delivery.hear)
     log.listen(wake, hub.rooms.names, delivery.hear)
@@ -196,6 +195,7 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
             hub,
             relay,
             news,
+            take_over=log.take_over,
             run_beside=beside,
             wake=timers.ensure_running,
             wake_ticker=ticker.ensure_running,

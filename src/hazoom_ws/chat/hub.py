@@ -27,7 +27,7 @@ from hazoom_ws.events.base import FinishReason
 from hazoom_ws.events.connecting import Bye
 from hazoom_ws.events.rooms import HistoryPage, NewMessage, RoomJoined, RoomLeft
 from hazoom_ws.events.typing import UserTyping
-from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, MessageLog, NotLoaded, Page, Said
+from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, MessageLog, NotLoaded, Page, Said, StoredSession
 from hazoom_ws.settings import Settings
 
 FALLBACK_ROOM = "general"
@@ -210,6 +210,11 @@ class Hub:
         except LogUnavailable:
             return None
         return None if session is None else missing_of(self._log, rooms, max(session.since, offset))
+
+    def adopt(self, key: str, session: StoredSession) -> None:
+        """Let a client come back here whose process has died."""
+        self.recoverable.adopt(key, session, wall_now_s=self._wall_clock(), now_s=self._clock())
+        self._wake()
 
     def hand_over(self, key: str) -> None:
         """Let go of a session that another process has now; a connection that still held it is told so."""
