@@ -20,7 +20,9 @@ from hazoom_ws.access.asking import Asking
 from hazoom_ws.access.journal import Journal
 from hazoom_ws.access.origins import OriginCheck, cors_origins
 from hazoom_ws.chat.hub import Hub
+from hazoom_ws.cluster.documents import OtherProcesses, SharedDocuments
 from hazoom_ws.cluster.news import News
+from hazoom_ws.cluster.watch import Watch
 from hazoom_ws.delivery.beside import run_beside
 from hazoom_ws.delivery.delivery import Delivery
 from hazoom_ws.delivery.effects import Later
@@ -191,8 +193,14 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         document_limit_bytes=settings.document_limit_bytes,
         idle_s=settings.document_idle_s,
         interval_s=settings.relay_interval_ms / 1000,
+        others=None if log.peers is None else OtherProcesses(log.peers),
     )
     ticker.serve(relay.run_due, documents.run_due)
+    shared: list[Callable[[], float | None]] = []  # what is due where there are other processes
+    if log.peers is not None:
+        watch = Watch(log.peers, run_beside=beside, wake=timers.ensure_running, clock=time.monotonic)
+        shared_documents = SharedDocuments(documents, log.peers, news, watch, time.monotonic)
+        shared += [watch.run_due, shared_documents.run_due]
     bridge = LlmBridge(settings, start_task=start_task, read=engine.loop_reader, give_way=engine.let_others)
     answers = Answers(
         settings,
@@ -351,6 +359,7 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         asking.run_due,
         identities.expiry.run_due,
         charts.run_due,
+        *shared,
     )
     running.start()
     if gunicorn_worker is not None:

@@ -114,7 +114,7 @@ class Room:
             for client, entries in said:
                 self.tell(self.awareness.apply(client, decode(encode(entries))))
             if self.awareness.has_changed:
-                update, speakers = self.awareness.take()
+                update, speakers, _ = self.awareness.take()
                 for client in self.here:
                     if client not in speakers:
                         self.send(client, update)
