@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 
 from redis_server import RedisServer, running_redis
-from servers import Hazoom, hazoom, unique, wait_until
+from servers import Hazoom, OfficialClient, Socket, hazoom, unique, wait_until
 from yjs import Editor, Editors
 
 pytestmark = pytest.mark.redis
@@ -83,3 +83,114 @@ def test_who_is_here_comes_and_goes_on_all_processes(servers: list[Hazoom], edit
     ann.wait_for_others("Bobby")
     bob.leave()
     ann.wait_for_others()
+
+
+def buffer(data: bytes) -> dict:
+    return {"type": "Buffer", "data": list(data)}
+
+
+def enter(client: OfficialClient, server: Hazoom, board: str) -> Socket:
+    """Do as Excalidraw does: connect, wait for ``init-room``, join."""
+    socket = client.try_to_connect(server.url, "/excalidraw", transports=["websocket"])
+    socket.wait_for("init-room")
+    socket.send("join-room", board)
+    return socket
+
+
+def sid_of(socket: Socket) -> str:
+    return socket.received("connect")[0]["sid"]
+
+
+def wait_for_members(*sockets: Socket) -> None:
+    """Wait until each knows all of them, and nobody else."""
+    sids = {sid_of(socket) for socket in sockets}
+
+    def know_all() -> bool:
+        told = [socket.received("room-user-change") for socket in sockets]
+        return all(each and set(each[-1]) == sids and len(each[-1]) == len(sids) for each in told)
+
+    wait_until(know_all, f"all know that {len(sids)} are there")
+
+
+def test_a_drawing_goes_to_all_processes(redis: RedisServer, servers: list[Hazoom], client: OfficialClient) -> None:
+    board = unique("board")
+    ann = enter(client, servers[0], board)
+    ann.wait_for("first-in-room")
+    bob = enter(client, servers[1], board)
+    assert ann.wait_for("new-user") == sid_of(bob)
+    wait_for_members(ann, bob)
+    assert bob.received("first-in-room") == []
+    for number in range(50):
+        ann.send("server-broadcast", board, buffer(bytes([number]) * 5000), buffer(b"initial vector"))
+    bob.send("server-volatile-broadcast", board, buffer(b"cursor"), buffer(b"iv"))
+    client.wait(lambda: len(bob.received("client-broadcast")) == 50, "all of the drawing")
+    assert bob.received("client-broadcast") == [buffer(bytes([number]) * 5000) for number in range(50)]
+    assert ann.wait_for("client-broadcast") == buffer(b"cursor")
+    bob.send("user-follow", {"userToFollow": {"socketId": sid_of(ann)}, "action": "FOLLOW"})
+    assert ann.wait_for("user-follow-room-change") == [sid_of(bob)]
+    ann.send("server-volatile-broadcast", f"follow@{sid_of(ann)}", buffer(b"where"), buffer(b"iv"))
+    bob.wait_for("client-broadcast", lambda said: said == buffer(b"where"))
+    cid = enter(client, servers[1], board)
+    assert ann.wait_for("new-user", lambda sid: sid == sid_of(cid))
+    wait_for_members(ann, bob, cid)
+    bob.disconnect()
+    ann.wait_for("broadcast-unfollow")
+    wait_for_members(ann, cid)
+    cid.disconnect()
+    ann.disconnect()
+    wait_until(lambda: redis.ask("EXISTS", f"{{hazoom}}:board:{board}") == b":0", "nothing is kept of it")
+
+
+def test_a_redis_that_dies_in_the_middle_loses_nothing(
+    redis: RedisServer, servers: list[Hazoom], editors: Editors, client: OfficialClient
+) -> None:
+    document = unique("doc")
+    people = [editors.open(server.url, document, user=f"user {n}") for n, server in enumerate(servers)]
+    board = unique("board")
+    drawing = [enter(client, server, board) for server in servers]
+    wait_for_members(*drawing)
+    for editor in people:
+        editor.type_many(1500)
+    people[0].wait(lambda: people[0].state()["length"] > 1600, "a part is told")
+    redis.kill()
+    for editor in people:
+        editor.type("while it is away")
+    redis.start()
+    all_have(people, 2 * (1500 + len("while it is away")))
+    late = editors.open(servers[1].url, document)
+    all_have([late, *people], 2 * (1500 + len("while it is away")))
+    people[0].type("after ", at=0)
+    people[1].wait(lambda: people[1].text.startswith("after "), "both hear each other again")
+    people[0].wait_for_others("user 1")
+    assert [socket.received("disconnect") for socket in drawing] == [[], []], "who draws has not noticed"
+    drawing[0].send("server-broadcast", board, buffer(b"drawn after"), buffer(b"iv"))
+    assert drawing[1].wait_for("client-broadcast") == buffer(b"drawn after")
+    wait_for_members(*drawing)
+
+
+def test_what_was_shown_survives_the_process_that_its_author_was_on(
+    redis: RedisServer, servers: list[Hazoom], client: OfficialClient
+) -> None:
+    """Nobody brings it back: its author has died too."""
+    document, board = unique("doc"), unique("board")
+    with ExitStack() as stack, Editors() as author, Editors() as readers:
+        [dying] = start(redis, stack, "eventlet")
+        ann = author.open(dying.url, document, user="Ann")
+        bob = readers.open(servers[0].url, document, user="Bob")
+        bob.wait_for_others("Ann")
+        drawing = [enter(client, server, board) for server in (dying, *servers)]
+        wait_for_members(*drawing)
+        ann.type_many(3000)
+        bob.type_many(1000)
+        bob.wait(lambda: bob.state()["length"] > 1500, "a part of what Ann types is told")
+        dying.child.kill()
+        author.kill()
+        told = bob.state()["length"]
+        cid = readers.open(servers[1].url, document, user="Cid")
+        assert cid.state()["length"] >= told
+        cid.type("!")
+        bob.wait(lambda: bob.text.endswith("!"), "it goes on")
+        bob.wait_for_text(cid.text)
+        bob.wait_for_others("Cid")
+        cid.wait_for_others("Bob")
+        wait_for_members(*drawing[1:])

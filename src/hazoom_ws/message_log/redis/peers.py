@@ -10,7 +10,10 @@ from hazoom_ws.message_log.redis.server import ImportModule, Refused, Server
 
 logger = logging.getLogger(__name__)
 
-_QUEUED_LIMIT_COUNT = 100_000  # over it what is published is lost, as it is while Redis is away
+# Over these what is published is lost, as it is while Redis is away.
+_QUEUED_LIMIT_COUNT, _QUEUED_LIMIT_BYTES = 100_000, 67_108_864
+_AT_ONCE_LIMIT_BYTES = 4_194_304  # in one round trip: all of it has to be there before the time is up
+_CLOSING_LIMIT_S = 1.0
 
 
 class RedisPeers:
@@ -27,7 +30,12 @@ class RedisPeers:
         self._threading = import_module("threading")
         self._queue: Any = import_module("queue").SimpleQueue()
         self._origin = f"{self.name}/0 ".encode()
-        self._is_started = False
+        self._thread: Any = None
+        self._put_bytes = self._sent_bytes = 0  # each has one who changes it: turns, and the thread
+
+    @property
+    def queued_bytes(self) -> int:
+        return self._put_bytes - self._sent_bytes
 
     def publish(self, channel: str, kind: bytes, data: bytes) -> None:
         self._put(("PUBLISH", self._channels() + channel, self._origin + kind + b" " + data))
@@ -36,28 +44,36 @@ class RedisPeers:
         self._put(command)
 
     def _put(self, command: tuple[Any, ...]) -> None:
-        if not self._is_started:
-            self._is_started = True
-            self._threading.Thread(target=self._run, name="hazoom_ws publisher", daemon=True).start()
-        if self._queue.qsize() < _QUEUED_LIMIT_COUNT:
+        if self._thread is None:
+            self._thread = self._threading.Thread(target=self._run, name="hazoom_ws publisher", daemon=True)
+            self._thread.start()
+        size_bytes = _bytes_of(command)
+        if self._queue.qsize() < _QUEUED_LIMIT_COUNT and self.queued_bytes + size_bytes <= _QUEUED_LIMIT_BYTES:
+            self._put_bytes += size_bytes
             self._queue.put(command)
         else:
             self.lost_total += 1
 
     def _run(self) -> None:
-        while (command := self._queue.get()) is not None:
-            commands = [command]
-            while not self._queue.empty():
-                command = self._queue.get()
-                if command is None:
-                    return
+        command = self._queue.get()
+        while command is not None:
+            commands: list[tuple[Any, ...]] = []
+            size_bytes = 0
+            while command is not None:
                 commands.append(command)
+                size_bytes += _bytes_of(command)
+                if self._queue.empty() or size_bytes >= _AT_ONCE_LIMIT_BYTES:
+                    break
+                command = self._queue.get()
             try:
                 self._server.pipeline(commands)
             except Refused:
                 self.lost_total += len(commands)
             except Exception:
                 logger.exception("%d things were not told to other processes", len(commands))
+            self._sent_bytes += size_bytes
+            if command is not None:
+                command = self._queue.get()
 
     def follow(self, channels: Collection[str]) -> None:
         self._bus.follow(channels)
@@ -79,4 +95,10 @@ class RedisPeers:
 
     def close(self) -> None:
         """Publish what there is, and nothing more."""
-        self._queue.put(None)
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join(_CLOSING_LIMIT_S)
+
+
+def _bytes_of(command: tuple[Any, ...]) -> int:
+    return sum(len(part) for part in command if isinstance(part, bytes | str))
