@@ -153,7 +153,7 @@ class Patient:
 
     def _write(self, batch: Any) -> None:
         self._log.write(batch)
-        self._log.kept(batch)
+        self._log.note_kept(batch)
 
     def _keep(self) -> None:
         if self._log.is_pressing and self._log.problem is None:

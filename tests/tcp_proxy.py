@@ -12,10 +12,12 @@ _CHUNK_BYTES = 65536
 
 
 class TcpProxy:
-    """Forwards each connection to a server; made by `tcp_proxy`."""
+    """Forwards each connection to a server; made by `tcp_proxy`. Of several ``server_ports`` each new one gets the next."""
 
-    def __init__(self, port: int) -> None:
-        self.server_port = port
+    def __init__(self, *ports: int) -> None:
+        self.server_port = ports[0]
+        self.server_ports = ports
+        self._count = 0
         self.delay_limit_s = 0.0  # each piece, in either direction, waits up to so long
         self._is_closing = threading.Event()
         self._flows = threading.Event()
@@ -89,7 +91,8 @@ class TcpProxy:
                         self._sockets += [client, server]
                         if self._is_down or self._is_closing.is_set():
                             raise ConnectionRefusedError
-                        server.connect(("127.0.0.1", self.server_port))
+                        self._count += 1
+                        server.connect(("127.0.0.1", self.server_ports[self._count % len(self.server_ports)]))
                         self._pairs.append((client, server))
                 except OSError:
                     client.close()
@@ -115,9 +118,9 @@ class TcpProxy:
 
 
 @contextmanager
-def tcp_proxy(port: int) -> Iterator[TcpProxy]:
-    """Run a proxy in front of a server on this machine."""
-    proxy = TcpProxy(port)
+def tcp_proxy(*ports: int) -> Iterator[TcpProxy]:
+    """Run a proxy in front of a server on this machine, or of several."""
+    proxy = TcpProxy(*ports)
     try:
         yield proxy
     finally:

@@ -163,8 +163,10 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
     hub = Hub(settings, log, delivery.add, wake=timers.ensure_running, clock=time.monotonic, wall_clock=time.time)
     news = News(delivery.add, decoded=registry.decoded)
     delivery.tell = news.tell
+    news.on[b"c"] = lambda heard: hub.hand_over(heard.data.decode())  # a session that another process has claimed
     listener = Listener(delivery.hear)
-    log.listen(listener.wake if worker is None else partial(worker.wake, delivery.hear), hub.rooms.names)
+    wake = listener.wake if worker is None else partial(worker.wake, delivery.hear)
+    log.listen(wake, hub.rooms.names, delivery.hear)
     ticker = Ticker(
         delivery, interval_s=settings.relay_interval_ms / 1000, worker=worker, start_task=start_task, sleep=sleep
     )

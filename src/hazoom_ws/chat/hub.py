@@ -2,7 +2,7 @@
 
 The one place that knows users, connections and rooms. It changes its state and then says what is to be sent, as effects
 given to ``deliver`` in the order in which they became true; it does not know how they travel. Not thread-safe: every call
-is made within a turn (`hazoom_ws.delivery.turns`).
+is made within a turn (`hazoom_ws.delivery.turns`). It is long because it has a verb for all that clients and others do.
 """
 
 import math
@@ -119,6 +119,7 @@ class Hub:
         pid: str = "",
         guest_key: str = "",
         may_return: bool = False,
+        opened_at_s: float = math.inf,
     ) -> Connection:
         """Admit a connection and put it in the default room, if it may enter that; who it is, `identify` says.
 
@@ -129,9 +130,9 @@ class Hub:
         if user.is_guest:
             self._guest_names.add(user.name)
         connection = Connection(connection_id, user, secrets.token_hex(16), rights)
-        connection.guest_key = guest_key_of(user, key, now)
+        connection.guest_key, connection.opened_at_s = guest_key_of(user, key, now), opened_at_s
         if may_return:
-            self.recoverable.start(connection, key)
+            self.recoverable.start(connection, key, opened_at_s=self._by_wall_clock(opened_at_s))
         self._connections[connection_id] = connection
         self._users.add(connection)
         default_room = self._settings.default_room
@@ -168,7 +169,8 @@ class Hub:
             self.deliver(Close(session.connection.id, Bye(reason="replaced", reconnect=False)))
             self.disconnect(session.connection)
         connection = Connection(connection_id, session.user if user is None else user, session.conversation_id, rights)
-        self.recoverable.resume(session, pid, connection)
+        self.recoverable.resume(session, pid, connection, opened_at_s=self._by_wall_clock(opened_at_s))
+        connection.opened_at_s = opened_at_s
         connection.guest_key = guest_key_of(connection.user, key_in(pid), self._wall_clock())
         self._forget_forbidden_answers(connection)
         self._connections[connection_id] = connection
@@ -187,23 +189,37 @@ class Hub:
             self.leave(connection, room)
         return lost
 
-    def missing_of(self, pid: str, offset: int) -> NotLoaded | None:
+    def missing_of(self, pid: str, offset: int, opened_at_s: float = math.inf) -> NotLoaded | None:
         """Return what has to be loaded before a client comes, or comes back with a ``pid``; None if nothing.
 
         It is for `catch_up` too. There may be more when that is loaded.
         """
         session = self.recoverable.find(pid) if pid else None
-        default_room = self._settings.default_room
-        rooms = [default_room] if default_room else []
-        if session is not None:
+        if session is None:
+            rooms = [self._settings.default_room] if self._settings.default_room else []
+        else:
             rooms = session.unpacked_rooms()[: self._settings.rooms_per_connection_limit]
         try:
+            if session is None and pid:
+                at_s = self._by_wall_clock(opened_at_s)
+                self.recoverable.claim(pid, at_s, wall_now_s=self._wall_clock(), now_s=self._clock())
             self._log.follow(rooms)
         except NotLoaded as missing:
             return missing
         except LogUnavailable:
             return None
         return None if session is None else missing_of(self._log, rooms, max(session.since, offset))
+
+    def hand_over(self, key: str) -> None:
+        """Let go of a session that another process has now; a connection that still held it is told so."""
+        session = self.recoverable.hand_over(key)
+        if session is None:
+            return
+        if session.connection is not None:
+            self.deliver(Close(session.connection.id, Bye(reason="replaced", reconnect=False)))
+            self.disconnect(session.connection)
+        elif not self.connections_of(session.user):
+            self._guest_names.discard(session.user.name)
 
     def catch_up(self, connection: Connection, offset: int) -> list[Numbered]:
         """Return what was said and set in a recovered client's rooms after ``offset``, each with its offset.
@@ -374,6 +390,10 @@ class Hub:
         return min(next_due_at_s) - now_s if next_due_at_s else None
 
     # Inside
+
+    def _by_wall_clock(self, at_s: float) -> float:
+        """Return a moment of the monotonic clock, inf for now, by the clock that processes share."""
+        return self._wall_clock() - max(self._clock() - at_s, 0.0)
 
     def _forget_forbidden_answers(self, connection: Connection) -> None:
         """Let a connection wait for no answer in a room that it may not enter any more."""

@@ -22,102 +22,35 @@ Who calls it from where
     The hub, within turns. Nothing here waits; the clock is an argument.
 """
 
-import hashlib
 import math
 import secrets
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import count, islice
-from sys import getsizeof
 
 import msgspec
 
 from hazoom_ws.chat.presence import Connection, User
+from hazoom_ws.chat.recoverable_session import (
+    RARE_SHARE,
+    RecoverableSession,
+    bytes_held,
+    key_of,
+    newest,
+    state_of,
+    state_of_answer,
+)
 from hazoom_ws.deadlines import Deadlines
 from hazoom_ws.message_log.contract import MessageLog, SessionChange, StoredSession
 from hazoom_ws.message_log.session_states import change_between
 
 AWAY_LIMIT_COUNT = 100_000  # clients that may still come back; over it the one that left first may not
 _SECRET_BYTES = 18
-_NUMBER_DIGITS = 11
 _FEW_ROOMS = 3  # which take less than this:
 _LARGE_BYTES = 2048  # from here on a session costs more to save than finding out what has changed
-_HELD_BYTES, _HELD_ANSWER_BYTES = 1080, 300  # in memory, beside the names of rooms
-# A session that holds more than this, of very many rooms or long names, is rare; all of them together get a share of the
-# space, so that a few who leave such sessions behind push none of the usual ones out.
-_RARE_BYTES = 4096
-_RARE_SHARE = 4
 _NO_CHANGE = SessionChange()
-_NO_ANSWERS: dict[str, str] = {}  # shared, and never changed
-_decode_rooms = msgspec.json.Decoder(list[str]).decode
 _ANSWER_PREFIX = "answer "  # of the key under which one of a room is kept; those of sessions begin with a digit
-
-
-class RecoverableSession:
-    """One that can be recovered. ``connection`` is None while its client is away; ``rooms`` are those it was in."""
-
-    __slots__ = (
-        "answers",
-        "changes_bytes",
-        "connection",
-        "conversation_id",
-        "died_answers",
-        "ends_at",
-        "held_bytes",
-        "is_kept",
-        "kept",
-        "key",
-        "packed_rooms",
-        "rooms",
-        "since",
-        "user",
-        "whole_bytes",
-    )
-
-    def __init__(
-        self, key: str, user: User, conversation_id: str, since: int, rooms: list[str], *, died_answers: dict[str, str]
-    ) -> None:
-        self.key = key
-        # Shared with its connection:
-        self.answers: dict[str, str] = {}
-        self.died_answers = died_answers
-        self.user = user
-        self.conversation_id = conversation_id
-        self.since = since  # the newest message when it began
-        self.rooms = rooms
-        self.connection: Connection | None = None
-        self.ends_at: float | None = None  # while its client is away, by the wall clock
-        self.held_bytes = 0  # while its client is away
-        self.is_kept = False
-        # Of a large one: as the log has it, and how large that was when it was last saved whole, and its changes since are.
-        self.kept: StoredSession | None = None
-        self.whole_bytes = 0
-        self.changes_bytes = 0
-        self.packed_rooms: bytes | None = None  # instead of rooms
-
-    @property
-    def is_rare(self) -> bool:
-        return self.held_bytes > _RARE_BYTES
-
-    def pack(self) -> None:
-        """Hold the rooms as one text, while nobody asks for them: names by themselves take several times as much."""
-        if self.packed_rooms is None:
-            # What the encoder returns has room for more.
-            self.packed_rooms, self.rooms = bytes(memoryview(msgspec.json.encode(self.rooms))), []
-            if self.kept is not None:  # it was saved, and has the same rooms
-                self.kept = msgspec.structs.replace(self.kept, rooms=[])
-            # None can be added while nobody holds the session, and most have none.
-            self.answers, self.died_answers = self.answers or _NO_ANSWERS, self.died_answers or _NO_ANSWERS
-
-    def unpacked_rooms(self) -> list[str]:
-        return self.rooms if self.packed_rooms is None else _decode_rooms(self.packed_rooms)
-
-    def unpack(self) -> None:
-        if self.packed_rooms is not None:
-            self.answers, self.died_answers = self.answers or {}, self.died_answers or {}
-            self.rooms, self.packed_rooms = self.unpacked_rooms(), None
-            if self.kept is not None:
-                self.kept = msgspec.structs.replace(self.kept, rooms=self.rooms)
 
 
 class RecoverableSessions:
@@ -146,41 +79,68 @@ class RecoverableSessions:
             for request_id, room in stored.answers.items():
                 if room:
                     died[room][request_id] = room
-            held_bytes = _held_bytes(stored.rooms, stored.answers, stored.died_answers)
+            held_bytes = bytes_held(stored.rooms, stored.answers, stored.died_answers)
             left_at.append((math.inf if stored.ends_at is None else stored.ends_at, key, held_bytes))
         # Those of all rooms that ended with the earlier process, the room of each by id.
         self.died_answers = {request_id: room for by_id in died.values() for request_id, room in by_id.items()}
-        taken_over = set(_newest(left_at, limit_bytes))
+        taken_over = set(newest(left_at, limit_bytes))
         for key, stored in log.sessions():
             is_over = stored.ends_at is not None and stored.ends_at <= wall_now_s
             if window_s == 0 or is_over or key not in taken_over:
                 log.save_session(key, None)
                 continue
-            user = User(stored.user_id, stored.user_name)
             # All who were in a room wait for the end of the answers there, as who asked does.
             died_answers = stored.died_answers | stored.answers
             for room in stored.rooms:
                 died_answers |= died.get(room, {})
-            session = RecoverableSession(
-                key, user, stored.conversation_id, stored.since, stored.rooms, died_answers=died_answers
-            )
-            self._by_key[key] = session
-            if died_answers:
-                self._store(session, wall_now_s + window_s)
-            session.ends_at = wall_now_s + window_s
-            self._begin_to_wait(session, now_s)
+            self._adopt(key, stored, died_answers, wall_now_s, now_s)
         log.restore_from(self._states)
 
-    def start(self, connection: Connection, guest_key: str = "") -> None:
-        """Give a new connection a session and its pid, which ends in a guest's key."""
+    def adopt(self, key: str, stored: StoredSession, *, wall_now_s: float, now_s: float) -> None:
+        """Have a session of another process from now on, whose client is away, or has come here."""
+        if self._window_s and key not in self._by_key:
+            self._adopt(key, stored, stored.died_answers, wall_now_s, now_s)
+            self._by_key[key].answers = dict(stored.answers)
+
+    def _adopt(
+        self, key: str, stored: StoredSession, died_answers: dict[str, str], wall_now_s: float, now_s: float
+    ) -> None:
+        user = User(stored.user_id, stored.user_name)
+        session = RecoverableSession(
+            key, user, stored.conversation_id, stored.since, stored.rooms, died_answers=died_answers
+        )
+        session.opened_at_s = stored.opened_at_s
+        self._by_key[key] = session
+        if died_answers:
+            self._store(session, wall_now_s + self._window_s)
+        session.ends_at = wall_now_s + self._window_s
+        self._begin_to_wait(session, now_s)
+
+    def claim(self, pid: str, opened_at_s: float, *, wall_now_s: float, now_s: float) -> None:
+        """Have the session of a pid that another process has. Raises `NotLoaded`, see `MessageLog.claim_session`."""
+        take = partial(self.adopt, wall_now_s=wall_now_s, now_s=now_s)
+        self._log.claim_session(key_of(pid), opened_at_s, take)
+
+    def hand_over(self, key: str) -> RecoverableSession | None:
+        """Forget a session that another process has now, and return it."""
+        session = self._by_key.pop(key, None)
+        if session is not None and session.connection is None:
+            self._no_longer_waits(session)
+        return session
+
+    def start(self, connection: Connection, guest_key: str = "", *, opened_at_s: float = 0.0) -> None:
+        """Give a new connection a session and its pid, which ends in a guest's key.
+
+        ``opened_at_s``: when it was opened, by the wall clock.
+        """
         if self._window_s == 0:
             return
         connection.pid = f"{next(self._numbers):011x}{secrets.token_urlsafe(_SECRET_BYTES)}{guest_key}"
-        key = connection.recovery_key = _key_of(connection.pid)
+        key = connection.recovery_key = key_of(connection.pid)
         session = RecoverableSession(
             key, connection.user, connection.conversation_id, self._log.last_seq, [], died_answers={}
         )
-        session.connection = connection
+        session.connection, session.opened_at_s = connection, opened_at_s
         connection.answers, connection.died_answers = session.answers, session.died_answers
         self._by_key[key] = session
 
@@ -191,14 +151,14 @@ class RecoverableSessions:
 
     def find(self, pid: str) -> RecoverableSession | None:
         """Return the session that a pid is the secret of, whether a connection holds it or not."""
-        return self._by_key.get(_key_of(pid))
+        return self._by_key.get(key_of(pid))
 
-    def resume(self, session: RecoverableSession, pid: str, connection: Connection) -> None:
-        """Let a new connection hold a session."""
+    def resume(self, session: RecoverableSession, pid: str, connection: Connection, *, opened_at_s: float = 0.0) -> None:
+        """Let a new connection hold a session; ``opened_at_s`` as of `start`."""
         connection.pid, connection.recovery_key = pid, session.key
         session.unpack()
         connection.answers, connection.died_answers = session.answers, session.died_answers
-        session.connection = connection
+        session.connection, session.opened_at_s = connection, opened_at_s
         if self._away.stop(session):
             self._no_longer_waits(session)
 
@@ -228,7 +188,7 @@ class RecoverableSessions:
     def save_shared_answer(self, request_id: str, room: str) -> None:
         """Keep that an answer in a room has not ended, whoever asked: it belongs to nobody's session."""
         self._shared_answers[request_id] = room
-        self._log.save_session(_ANSWER_PREFIX + request_id, _state_of_answer(request_id, room))
+        self._log.save_session(_ANSWER_PREFIX + request_id, state_of_answer(request_id, room))
 
     def forget_shared_answer(self, request_id: str) -> None:
         """Note that it has ended, and is kept."""
@@ -251,7 +211,7 @@ class RecoverableSessions:
 
     def _begin_to_wait(self, session: RecoverableSession, now_s: float) -> None:
         """Let a session wait for its client, and those which have waited for longest no more, if they are too many."""
-        session.held_bytes = _held_bytes(session.rooms, session.answers, session.died_answers)
+        session.held_bytes = bytes_held(session.rooms, session.answers, session.died_answers)
         session.pack()
         self._away_bytes += session.held_bytes
         self._away_counts[session.user.id] += 1
@@ -259,7 +219,7 @@ class RecoverableSessions:
         if session.is_rare:
             self._rare_bytes += session.held_bytes
             self._rare.start(session, now_s)
-        while self._rare_bytes > self._limit_bytes // _RARE_SHARE and len(self._rare) > 1:
+        while self._rare_bytes > self._limit_bytes // RARE_SHARE and len(self._rare) > 1:
             self._evict_first_of(self._rare)
         while self._away and (len(self._away) > AWAY_LIMIT_COUNT or self._away_bytes > self._limit_bytes):
             self._evict_first_of(self._away)
@@ -311,7 +271,7 @@ class RecoverableSessions:
             session.pack()
             return
         session.ends_at = ends_at
-        stored = _state_of(session, session.rooms)
+        stored = state_of(session, session.rooms)
         if session.kept is not None:
             change = change_between(session.kept, stored)
             session.changes_bytes += len(msgspec.json.encode(change))
@@ -333,62 +293,11 @@ class RecoverableSessions:
             session = self._by_key.get(key)
             # What an earlier process has left is kept too, and its clients are away.
             if session is not None and (session.is_kept or session.connection is None):
-                yield key, _state_of(session, session.unpacked_rooms())
+                yield key, state_of(session, session.unpacked_rooms())
         for request_id in list(self._shared_answers):
             if request_id in self._shared_answers:
-                yield _ANSWER_PREFIX + request_id, _state_of_answer(request_id, self._shared_answers[request_id])
+                yield _ANSWER_PREFIX + request_id, state_of_answer(request_id, self._shared_answers[request_id])
 
     def _end(self, session: RecoverableSession) -> None:
         del self._by_key[session.key]
         self._log.save_session(session.key, None, can_wait=True)
-
-
-def _state_of(session: RecoverableSession, rooms: list[str]) -> StoredSession:
-    return StoredSession(
-        user_id=session.user.id,
-        user_name=session.user.name,
-        conversation_id=session.conversation_id,
-        since=session.since,
-        rooms=rooms,
-        ends_at=session.ends_at,
-        answers=session.answers.copy(),
-        died_answers=session.died_answers.copy(),
-    )
-
-
-def _state_of_answer(request_id: str, room: str) -> StoredSession:
-    answers = {request_id: room}
-    return StoredSession(user_id="", user_name="", conversation_id="", since=0, rooms=[], ends_at=0.0, answers=answers)
-
-
-def _held_bytes(rooms: list[str], *answers: dict[str, str]) -> int:
-    """Return what a session holds in memory while its client is away."""
-    held_bytes = _HELD_BYTES + len(msgspec.json.encode(rooms))
-    for by_id in answers:
-        # A name that is not ASCII keeps its UTF-8 once it was encoded, which `getsizeof` counts.
-        held_bytes += (
-            len(msgspec.json.encode(by_id)) + sum(map(getsizeof, by_id.values())) + _HELD_ANSWER_BYTES * len(by_id)
-        )
-    return held_bytes
-
-
-def _newest(left_at: list[tuple[float, str, int]], limit_bytes: int) -> Iterator[str]:
-    """Yield the keys of those who left last, as long as they fit, of who has left when, its key and what it holds."""
-    rare_bytes, rare_limit_bytes = 0, limit_bytes // _RARE_SHARE
-    for _, key, held_bytes in sorted(left_at, reverse=True):
-        if held_bytes > _RARE_BYTES:
-            is_first, rare_bytes = not rare_bytes, rare_bytes + held_bytes
-            if rare_bytes > rare_limit_bytes and not is_first:
-                continue
-        limit_bytes -= held_bytes
-        if limit_bytes < 0:
-            return
-        yield key
-
-
-def _key_of(pid: str) -> str:
-    """Return what a session is kept under: who reads the file cannot come back with it.
-
-    It begins with the pid's number: what is kept at the same time is kept in the same place, which is cheaper.
-    """
-    return pid[:_NUMBER_DIGITS] + hashlib.sha256(pid.encode()).hexdigest()[:32]

@@ -106,7 +106,7 @@ class CommitBesideTurns:
         start_task: StartTask,
         sleep: Sleep,
         worker: Worker,
-        tell: Callable[[Any], None],
+        tell: Callable[[Any], None] = lambda _: None,
     ) -> None:
         """``send_all(effects)`` empties the queue. ``sleep`` takes seconds, and lets others run.
 
@@ -245,7 +245,7 @@ class CommitBesideTurns:
     def _hear_before(self) -> None:
         """Send what others have said before what waits."""
         if self._shared is not None:
-            self._shared.hear()
+            self._shared.hear(is_before_kept=True)
             self._send_all(self.effects)
 
     def _revoke_unwritten(self) -> None:
@@ -317,7 +317,7 @@ class CommitBesideTurns:
     def _note_written(self) -> None:
         batch, self._unwritten = self._unwritten, None
         if batch is not None:
-            self._log.kept(batch)
+            self._log.note_kept(batch)
             self._hear_before()
         self.commit_s.observe(time.monotonic() - self._started_s)
 

@@ -29,7 +29,7 @@ class CommitInTurns:
         *,
         start_task: StartTask,
         sleep: Sleep,
-        tell: Callable[[Any], None],
+        tell: Callable[[Any], None] = lambda _: None,
     ) -> None:
         """``send_all(effects)`` empties the queue. ``lock`` is what a turn holds; None where nobody else runs meanwhile.
 
@@ -75,18 +75,20 @@ class CommitInTurns:
             self._mending.begin()
 
     def _write_all(self) -> None:
-        write_all(self._log, self.revoked, self.commit_s, self._hear)
+        write_all(self._log, self.revoked, self.commit_s, self._hear_before)
 
-    def _hear(self) -> None:
+    def _hear_before(self) -> None:
+        """Send what others have said before what waits."""
         if self._shared is not None:
-            self._shared.hear()
+            self._shared.hear(is_before_kept=True)
             self._send_all(self.effects)
 
     def hold(self, effect: Any) -> None:
         self.effects.append(effect)
 
     def hear(self) -> None:
-        self._hear()
+        if self._shared is not None:
+            self._shared.hear()
 
     def look(self) -> None:
         """Miss what keeps the log, as a turn that writes does."""

@@ -115,9 +115,9 @@ class Shared:
         effects.clear()
         effects.extend(at_once)
 
-    def hear(self) -> None:
-        """Queue what others have said."""
-        for entry in self._log.news():
+    def hear(self, *, is_before_kept: bool = False) -> None:
+        """Queue what others have said, see `MessageLog.news`."""
+        for entry in self._log.news(is_before_kept=is_before_kept):
             self._tell(entry)
 
 
@@ -175,7 +175,7 @@ def write_all(
         started_s = time.monotonic()
         try:
             log.write(batch)
-            log.kept(batch)
+            log.note_kept(batch)
             commit_s.observe(time.monotonic() - started_s)
             on_kept()
         except LogUnavailable:

@@ -4,6 +4,8 @@ A connection never owns an answer: it belongs to its user, or to the room that i
 failing or being stopped. Everything that is sent of it has a number in the one order of the message log, which goes along
 as the event's offset: so a client that has dropped gets what came after the last thing it heard. Not thread-safe:
 what is not said to be called from outside is called within a turn.
+
+It is long because it has all that happens to an answer from its question to its end.
 """
 
 import logging

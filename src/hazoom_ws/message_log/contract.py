@@ -7,11 +7,13 @@ this process, and `read` shows it at once. Its ``seq`` and ``id`` are final when
 message holds the message, and reads its number when that is sent.
 
 Several processes. A log that others share (``peers``) gets numbers from what keeps it, and lets a message have them
-(`number`) when it is kept; `read` shows it from `kept` on. What others have said is told by `news`, in the one order of
-all. So in memory there is nothing that is not kept, and what a turn finds there is true for everybody up to one number. A
-message that turns out to have been said before, over another process, has the number of that, negative: it is acknowledged
-as that, and shown to nobody. A room has to be followed (`follow`) before anybody is in it; what is said in one that is not
-is told to nobody here.
+(`number`) when it is kept; `read` shows it from `note_kept` on. What others have said is told by `news`, in the one order
+of all. So in memory there is nothing that is not kept, and what a turn finds there is true for everybody up to one number.
+A message that turns out to have been said before, over another process, has the number of that, negative: it is
+acknowledged as that, and shown to nobody. A room has to be followed (`follow`) before anybody is in it; what is said in one
+that is not is told to nobody here.
+
+This is long because it says of all stores what each of them promises.
 
 Crashes. What `append` returned may be shown to nobody until `write` has kept the batch that holds it: then it is in every
 later `read`, whatever dies. A batch is kept whole or not at all; one that could not be kept is taken back by `forget`, what
@@ -94,7 +96,7 @@ REVOKED = 0  # the ``seq`` of what could not be kept; below it are those of what
 
 
 def number(entry: Entry, seq: int, identifier: str) -> None:
-    """Let what was said have the number that it was kept with, and a message its id. For a log, in `MessageLog.kept`."""
+    """Let what was said have the number that it was kept with, and a message its id: for `MessageLog.note_kept`."""
     force_setattr(entry, "seq", seq)
     if isinstance(entry, NewMessage):
         force_setattr(entry, "id", identifier)
@@ -164,7 +166,8 @@ class StoredSession(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is kept of a connection that may come back. ``ends_at``: seconds since the epoch, None while it is connected.
 
     ``answers``: its requests to the AI that have not ended, the room of each by id, "" if private. ``died_answers``: those
-    that a restart ended, and of which it has not heard.
+    that a restart ended, and of which it has not heard. ``opened_at_s``: when the connection was opened that has it, or had
+    it last, in seconds since the epoch: what an earlier one says is no news (`MessageLog.claim_session`).
     """
 
     user_id: str
@@ -175,6 +178,7 @@ class StoredSession(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ends_at: float | None = None
     answers: dict[str, str] = {}
     died_answers: dict[str, str] = {}
+    opened_at_s: float = 0.0
 
 
 class SessionChange(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -322,6 +326,20 @@ class MessageLog(Protocol):
     def change_session(self, key: str, change: SessionChange, *, can_wait: bool = False) -> None:
         """Keep what has changed in a session since it was last saved or changed."""
 
+    def claim_session(self, key: str, opened_at_s: float, take: Callable[[str, StoredSession], object]) -> None:
+        """Take a session from the process that has it, for a connection that was opened then. Nothing if nobody has it.
+
+        Raises `NotLoaded`, which loads it, and calls ``take(key, session)`` within a turn if there is one; that process
+        hears of it (`peers`, kind c, the key). After that the next call does nothing. A session goes to no connection that
+        was opened before the one that has it.
+        """
+
+    def take_over(self, process: str, /) -> list[tuple[str, StoredSession]]:
+        """Have the sessions of a process that is dead, as far as nobody else has them. Beside turns.
+
+        Raises `LogUnavailable`.
+        """
+
     def restore_from(self, known: KnownSessions) -> None:
         """Save what ``known()`` yields whenever what keeps the log has lost the sessions it had: all that are to be kept.
 
@@ -332,7 +350,7 @@ class MessageLog(Protocol):
         """Let the next batch hold what has waited too."""
 
     def sessions(self) -> Iterator[tuple[str, StoredSession]]:
-        """Yield the sessions that an earlier process left, by key. To be asked before anything is written."""
+        """Yield the sessions that processes have left which are dead, by key. To be asked before anything is written."""
 
     def pop_batch(self) -> Batch:
         """Return what is to be written now: what is pressing, or else what could wait."""
@@ -340,17 +358,22 @@ class MessageLog(Protocol):
     def write(self, batch: Batch) -> None:
         """Keep a batch, whose numbers are final then. Raises `LogUnavailable`, and then has kept none of it."""
 
-    def kept(self, batch: Batch) -> None:
-        """Note within a turn that `write` has kept a batch; `news` has what others have said before it, from now on."""
+    def note_kept(self, batch: Batch) -> None:
+        """Note within a turn that `write` has kept a batch. Ask for the `news` before it next."""
 
-    def news(self) -> list[Entry | Heard]:
+    def news(self, *, is_before_kept: bool = False) -> list[Entry | Heard]:
         """Return what others have said and published since this was last called, in its order.
 
-        What was said is in memory from now on.
+        What was said is in memory from now on. ``is_before_kept``: only what came before the batch that `note_kept` was
+        just called for, to be told before that.
         """
 
-    def listen(self, wake: Callable[[], object], used: Callable[[], list[str]]) -> None:
-        """Have ``wake`` called, in any thread, when there is `news`. ``used()`` returns the rooms with somebody here."""
+    def listen(self, wake: Callable[[], object], used: Callable[[], list[str]], hear: Callable[[], None]) -> None:
+        """Have ``wake`` called, in any thread, when there is `news`. ``used()`` returns the rooms with somebody here.
+
+        ``hear()`` tells all `news`. It is called within a turn when what was loaded needs what was heard: what is in memory
+        has to be told before anybody comes who is shown it.
+        """
 
     def follow(self, rooms: Iterable[str]) -> None:
         """See to it that all that is said in rooms is heard from now on. Raises `NotLoaded`."""

@@ -2,6 +2,8 @@
 
 Not thread-safe, but for reading documents. Bounded by messages and text per room and by bytes over all rooms, by four times
 as many bytes of rooms' states, and eight times as many of documents; what goes first is the oldest.
+
+It is long because it has all that a `MessageLog` has, most of it in a line.
 """
 
 import secrets

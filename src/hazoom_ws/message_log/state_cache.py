@@ -16,9 +16,9 @@ from typing import NamedTuple, Protocol
 
 from msgspec import UNSET, UnsetType
 
+from hazoom_ws.message_log.cached_room import CachedRoom
 from hazoom_ws.message_log.contract import ResentKey, resent_key
 from hazoom_ws.message_log.room_state import (
-    DELETED_KEPT_COUNT,
     NO_CONDITIONS,
     RoomState,
     StateChange,
@@ -26,8 +26,6 @@ from hazoom_ws.message_log.room_state import (
     StateValue,
 )
 
-_SLACK_COUNT = 250  # deleted keys: trimming many at a time goes faster
-_ROOM_BYTES, _VALUE_BYTES = 600, 250  # what they take beside names, keys and values, about
 _RESENT_KNOWN_COUNT = 20_000  # in memory alone
 _IDLE_S = 600.0
 STATES_SHARE = 4  # of the bound of messages: loading a room takes milliseconds, so those that are used should be here
@@ -64,80 +62,6 @@ class StateFile(Protocol):
         """Return the ``seq`` of a change in the table."""
 
 
-class _Room:
-    """The state of a room. ``values``: by ``seq``, ascending. What was deleted up to ``forgotten_seq`` is forgotten."""
-
-    __slots__ = ("deleted_count", "forgotten_seq", "held_bytes", "size_bytes", "used_at_s", "values")
-
-    def __init__(self, name: str, values: dict[str, StateValue], forgotten_seq: int) -> None:
-        self.values: dict[str, StateValue] = {}
-        self.forgotten_seq = forgotten_seq
-        self.used_at_s = 0.0
-        self.deleted_count = self.size_bytes = 0
-        self.held_bytes = _ROOM_BYTES + 4 * len(name)
-        for key, entry in values.items():
-            self.put(key, entry)
-
-    @property
-    def newest_seq(self) -> int:
-        """The number of the newest change that is known here, 0 if there is none."""
-        return next(reversed(self.values.values())).seq if self.values else 0
-
-    def is_older(self, key: str, seq: int) -> bool:
-        """Return whether a key has nothing that was set later than ``seq``, or then."""
-        there = self.values.get(key)
-        return there is None or there.seq < seq
-
-    def put(self, key: str, entry: StateValue) -> StateValue | None:
-        """Give a key what it has last; return what it had."""
-        earlier = self.values.pop(key, None)
-        self.values[key] = entry
-        if earlier is None or earlier.value is None or entry.value is None:
-            if earlier is not None:
-                self._count(key, earlier, -1)
-            self._count(key, entry, 1)
-        else:  # as nearly always
-            grown_bytes = len(entry.value) - len(earlier.value)
-            self.size_bytes += grown_bytes
-            self.held_bytes += grown_bytes
-        return earlier
-
-    def remove(self, key: str) -> StateValue | None:
-        earlier = self.values.pop(key, None)
-        if earlier is not None:
-            self._count(key, earlier, -1)
-        return earlier
-
-    def restore(self, values: Iterable[tuple[str, StateValue | None]]) -> None:
-        """Put earlier values back, None where there was none, into their places."""
-        for key, earlier in values:
-            if earlier is None:
-                self.remove(key)
-            else:
-                self.put(key, earlier)
-        self.values = dict(sorted(self.values.items(), key=lambda item: item[1].seq))
-
-    def forget_deleted(self, up_to_seq: int) -> None:
-        """Forget the oldest deleted keys if there are too many, none that was deleted later than that."""
-        if self.deleted_count <= DELETED_KEPT_COUNT + _SLACK_COUNT:
-            return
-        deleted = [(key, entry.seq) for key, entry in self.values.items() if entry.value is None]
-        for key, seq in deleted[:-DELETED_KEPT_COUNT]:
-            if seq > up_to_seq:
-                return
-            self.remove(key)
-            self.forgotten_seq = seq
-
-    def _count(self, key: str, entry: StateValue, sign: int) -> None:
-        key_bytes = len(key) if key.isascii() else len(key.encode())
-        if entry.value is None:
-            self.deleted_count += sign
-            self.held_bytes += sign * (_VALUE_BYTES + 2 * key_bytes)
-        else:
-            self.size_bytes += sign * (key_bytes + len(entry.value))
-            self.held_bytes += sign * (_VALUE_BYTES + 2 * key_bytes + len(entry.value))
-
-
 class StateCache:
     """What `RoomStates` promises, over a ``file``, or without one all there is. ``pending``: what is to be written."""
 
@@ -166,7 +90,7 @@ class StateCache:
         self.conditions: dict[int, dict[str, int]] = {}  # of what is pending and is set only if keys are as they were seen
         self._clock = clock
         self._held_bytes = 0
-        self._rooms: OrderedDict[str, _Room] = OrderedDict()  # the one that was used last is the last
+        self._rooms: OrderedDict[str, CachedRoom] = OrderedDict()  # the one that was used last is the last
         self._is_stale = False
         self.pending: list[StateChange] = []
         self._unkept: list[StateChange] = []  # where it is here only when it is kept: what is pending, or being written
@@ -408,7 +332,7 @@ class StateCache:
         pending = {change.seq for change in self.pending}
         self.settle(max((seq for seq in self._replaced if seq not in pending), default=self._written_seq), 2**62)
 
-    def _room(self, name: str) -> _Room:
+    def _room(self, name: str) -> CachedRoom:
         """Return a room as it is now, and let those go that were not used for longest."""
         self._discard_stale()
         room = self._rooms.get(name)
@@ -422,11 +346,11 @@ class StateCache:
         self._let_go()
         return room
 
-    def _loaded(self, name: str) -> _Room:
+    def _loaded(self, name: str) -> CachedRoom:
         if self._file is None:
-            return _Room(name, {}, self._forgotten_seq)
+            return CachedRoom(name, {}, self._forgotten_seq)
         values, forgotten_seq = self._file.load(name)
-        room = _Room(name, values, forgotten_seq)
+        room = CachedRoom(name, values, forgotten_seq)
         # What a thread has filed meanwhile is said again, up to the newest: nothing older comes after it.
         for change in self._unfiled_of.get(name, ()):
             for key, value in change.values.items():

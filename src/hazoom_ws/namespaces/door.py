@@ -290,12 +290,18 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
         if connection is None:
             guest_key = "" if identity.guest_key is UNSET else identity.guest_key
             connection = hub.connect(
-                connection_id, user_name, user=user, rights=rights, pid=pid, guest_key=guest_key, may_return=may_return
+                connection_id,
+                user_name,
+                user=user,
+                rights=rights,
+                pid=pid,
+                guest_key=guest_key,
+                may_return=may_return,
+                opened_at_s=account.opened_at_s,
             )
         if account.user is None:
             account.set_user(connection.user)  # a guest
         connection.address, connection.trace = account.address, account.trace
-        connection.opened_at_s = account.opened_at_s
         connection.client = account.client = account.client or connection.client  # the log may have named it already
         return connection
 

@@ -147,7 +147,7 @@ class Loading:
         def admit(account: Account, auth: object, then: Callable[[Any], None]) -> None:
             def look_ahead(refusal: Any) -> None:
                 if refusal is None:
-                    self._load_for(auth, then, tries_count=0)
+                    self._load_for(account, auth, then, tries_count=0)
                 else:
                     then(refusal)
 
@@ -155,14 +155,15 @@ class Loading:
 
         return admit
 
-    def _missing_of(self, auth: object) -> NotLoaded | None:
+    def _missing_of(self, account: Account, auth: object) -> NotLoaded | None:
         said = auth if isinstance(auth, dict) else {}
         pid = said.get("pid")
         with self._delivery.turn():
-            return self._hub.missing_of(pid if isinstance(pid, str) else "", offset_in(said.get("offset")) or 0)
+            offset = offset_in(said.get("offset")) or 0
+            return self._hub.missing_of(pid if isinstance(pid, str) else "", offset, account.opened_at_s)
 
-    def _load_for(self, auth: object, then: Callable[[Any], None], *, tries_count: int) -> None:
-        missing = self._missing_of(auth) if tries_count < TRIES_COUNT else None
+    def _load_for(self, account: Account, auth: object, then: Callable[[Any], None], *, tries_count: int) -> None:
+        missing = self._missing_of(account, auth) if tries_count < TRIES_COUNT else None
         if missing is None:
             then(None)
             return
@@ -171,7 +172,7 @@ class Loading:
             if error is None and take is not None:
                 take()
             # What cannot be loaded is told as incomplete.
-            self._load_for(auth, then, tries_count=tries_count + 1 if error is None else TRIES_COUNT)
+            self._load_for(account, auth, then, tries_count=tries_count + 1 if error is None else TRIES_COUNT)
 
         self._run_beside(missing.load, go_on)
 

@@ -68,8 +68,6 @@ class Bus:
         self._let_go()
         self._prefix = prefix
         connection = self._server.connection()
-        with self._server.refusing():
-            connection.connect()
         self._held = []
         self._connection = connection
         self._threading.Thread(target=self._read, args=(connection,), name="hazoom_ws bus", daemon=True).start()
@@ -84,6 +82,11 @@ class Bus:
             self._inbox.extend(filled)
             self._inbox.extend(held)
         self._tell()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether something can be heard; if not any more, ``on_broken`` was called or is about to be."""
+        return self._connection is not None
 
     def want(self, channel: str) -> None:
         """Listen to a channel from the next `connect` on."""
@@ -171,6 +174,11 @@ class Bus:
         """Return what `take` would."""
         return self._inbox[0] if self._inbox else None
 
+    def tell_if_there_is_more(self) -> None:
+        """Have ``on_heard`` called if something was not taken."""
+        if self._inbox:
+            self._tell()
+
     def _read(self, connection: Any) -> None:
         """Hear what comes, until the connection ends or is another one's."""
         asked_for_life = False
@@ -189,9 +197,9 @@ class Bus:
         except Refused as error:
             self._broken(connection, error.reason)
         except Exception:
-            if self._connection is connection:  # else it was closed while it was read
+            if self._connection is connection and connection.is_connected:
                 logger.exception("what Redis publishes was not understood")
-            self._broken(connection, AWAY)
+            self._broken(connection, AWAY)  # or redis-py was reading when another thread found that it has ended
 
     def _hear(self, response: list[Any]) -> None:
         word = response[0]

@@ -70,7 +70,10 @@ def batch_arguments(batch: Batch, conditions: Mapping[int, Mapping[str, int]]) -
         digest = "" if entry.client_id is UNSET else message_digest(entry, senders.get(entry.seq, UNSET))
         messages.append((entry.room, places[entry.seq], str(size_bytes(entry)), repr(entry.timestamp), digest))
         data.append(encode_message(entry))
-    sessions = [(key, session is not None) for key, session in batch.sessions.items()]
+    sessions = [
+        (key, session is not None, "0" if session is None else repr(session.opened_at_s))
+        for key, session in batch.sessions.items()
+    ]
     data += [_encode(session) for session in batch.sessions.values() if session is not None]
     changes = list(batch.changes)
     data += [_encode(change) for change in batch.changes.values()]

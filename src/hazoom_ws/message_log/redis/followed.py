@@ -10,7 +10,7 @@ missed, and the log has to begin to listen anew.
 
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from hazoom_ws.message_log.contract import NotLoaded
 from hazoom_ws.message_log.redis.bus import Bus, Item, Published
@@ -18,12 +18,19 @@ from hazoom_ws.message_log.redis.encoding import encode_change, encode_message
 from hazoom_ws.message_log.redis.store import Store
 from hazoom_ws.message_log.state_cache import StateCache
 
-if TYPE_CHECKING:
-    from hazoom_ws.message_log.redis.log import RedisLog
-
 _LOOK_INTERVAL_S = 10.0
 _KEPT_S = 30.0  # for which a room is followed though nobody is in it
 MISSED = "something that was said on another process was missed"
+
+
+class Hearing(Protocol):
+    """Who applies what is heard: the `Replica`."""
+
+    check: Callable[[], None]
+    tell_all: Callable[[], None]  # which applies what was heard, and has it told
+
+    def move_on(self, seq: int) -> None:
+        """Give no number any more that is not above this one."""
 
 
 class _Room:
@@ -42,10 +49,10 @@ class Followed:
     ``used()`` returns the rooms that somebody here is in; ``heard_seq`` is the highest number that was heard.
     """
 
-    def __init__(self, log: "RedisLog", bus: Bus, store: Store, states: StateCache, *, clock: Callable[[], float]) -> None:
+    def __init__(self, replica: Hearing, bus: Bus, store: Store, states: StateCache, *, clock: Callable[[], float]) -> None:
         self.used: Callable[[], Collection[str]] = list
         self.heard_seq = 0
-        self._log = log
+        self._replica = replica
         self._bus = bus
         self._store = store
         self._states = states
@@ -74,13 +81,13 @@ class Followed:
             else:
                 followed.asked_at_s = now_s
         if missing:
-            self._log.check()
+            self._replica.check()
             raise NotLoaded(lambda: self._follow(missing))
 
     def catch_up_with(self, seq: int) -> None:
         """Raise `NotLoaded` unless all is heard that anybody can have heard who knows a number."""
         if seq > self._caught_up_with:
-            self._log.check()
+            self._replica.check()
             raise NotLoaded(lambda: self._caught_up(seq))
 
     def _follow(self, rooms: list[str]) -> Callable[[], None]:
@@ -88,24 +95,26 @@ class Followed:
         self._bus.follow([f"room:{room}" for room in rooms])
         # When that is called all is heard that is up to this number; what is above it is heard later.
         self._bus.barrier(partial(self._begin, rooms, self._store.last_seq()))
-        return self._log.hear
+        return self._replica.tell_all
 
     def _begin(self, rooms: list[str], last_seq: int) -> None:
         now_s = self._clock()
+        # More may have been heard since that was the last, and was passed over: nobody followed the rooms yet.
+        since = max(last_seq, self.heard_seq)
         for room in rooms:
             if room not in self._rooms:
-                self._rooms[room] = _Room(last_seq, now_s)
-        self._log.move_on(last_seq)
+                self._rooms[room] = _Room(since, now_s)
+        self._replica.move_on(last_seq)
 
     def _caught_up(self, seq: int) -> Callable[[], None]:
         last_seq = self._store.last_seq()
 
         def note() -> None:
-            self._log.move_on(last_seq)
+            self._replica.move_on(last_seq)
             self._caught_up_with = seq
 
         self._bus.barrier(note)
-        return self._log.hear
+        return self._replica.tell_all
 
     def note(self, room: str, before: int, seq: int) -> bool:
         """Note that a message was heard, and which came before it; return whether it is news.

@@ -9,7 +9,7 @@ What is in memory, and what is not
 How something is said
     A batch is one script (`scripts.WRITE`): numbered above all that was, kept, published and trimmed in one step, in one
     round trip, by the thread that writes. Redis has it whole or not at all. The process then waits until it hears the end
-    of its own batch, in between what others have said: `kept` applies what came before it, then the batch, and `news`
+    of its own batch, in between what others have said: `note_kept` applies what came before it, then the batch, and `news`
     applies what came after it. So what is in memory is always what was heard up to one moment, and nothing that is not
     kept, on all processes in the same order.
 
@@ -24,6 +24,8 @@ What Redis may lose
     without the last that was heard, it is given again what memory has: messages and states; sessions are saved anew, and
     who holds documents saves snapshots (`Documents.losses_count`).
 
+This is long because it has all that a `MessageLog` has; most of it says in a line who does it.
+
 `problem` is set beside turns too, by whoever finds that Redis is gone; turns only look at it. Every few seconds an empty
 batch is written if there was no other: it renews the lease, and a Redis that is gone, hangs or is full is noticed while
 nobody says anything.
@@ -36,13 +38,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from itertools import chain, count
 from pathlib import Path
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from msgspec import UNSET, UnsetType
 
 from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.events.rooms import NewMessage
-from hazoom_ws.message_log import contract
 from hazoom_ws.message_log.contract import (
     MESSAGES,
     PAGE_LIMIT_BYTES,
@@ -54,23 +55,21 @@ from hazoom_ws.message_log.contract import (
     SessionChange,
     StoredSession,
     resent_key,
-    revoke,
 )
 from hazoom_ws.message_log.peers import Heard
 from hazoom_ws.message_log.recent_and_older import new_recent, read_page
-from hazoom_ws.message_log.redis.bus import Bus, Item, Published
+from hazoom_ws.message_log.redis.bus import Bus
 from hazoom_ws.message_log.redis.documents import RedisDocuments
-from hazoom_ws.message_log.redis.encoding import batch_digests, decode_message, digest_of, places_of, unpack_change
-from hazoom_ws.message_log.redis.followed import Followed
+from hazoom_ws.message_log.redis.encoding import batch_digests, digest_of
 from hazoom_ws.message_log.redis.older import Older, Wanted
 from hazoom_ws.message_log.redis.peers import RedisPeers
+from hazoom_ws.message_log.redis.replica import OwnBatch, Replica
 from hazoom_ws.message_log.redis.resent import Resent
-from hazoom_ws.message_log.redis.server import SILENT, ImportModule, Refused, Server
+from hazoom_ws.message_log.redis.server import AWAY, SILENT, ImportModule, Refused, Server
 from hazoom_ws.message_log.redis.states import RedisStates
-from hazoom_ws.message_log.redis.store import About, FoundResent, Store, Written
+from hazoom_ws.message_log.redis.store import About, FoundResent, Store
 from hazoom_ws.message_log.redis.trimmed import Trims
 from hazoom_ws.message_log.redis.upkeep import Upkeep
-from hazoom_ws.message_log.room_state import StateChange
 from hazoom_ws.message_log.session_states import PendingSessions
 from hazoom_ws.message_log.state_cache import STATES_SHARE, LoadedRoom, StateCache
 from hazoom_ws.settings import Settings, SettingsError
@@ -81,18 +80,11 @@ _OLDER_SHARE = 2  # of the bound of messages in memory, what is read from Redis 
 _AHEAD_LIMIT = 10_000_000  # a number that is so much higher than ours is none of this log's: ten seconds
 _PROBE_INTERVAL_S = 1.0
 _RESTORED_AT_ONCE_COUNT = 500
+_CLAIMED_LIMIT_COUNT = 1000
 
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-class _OwnBatch(NamedTuple):
-    """A batch that is kept, and is to be applied when its end is heard. ``origin`` is its name in what is heard."""
-
-    batch: Batch
-    origin: bytes
-    written: Written
 
 
 class RedisLog:
@@ -119,19 +111,16 @@ class RedisLog:
         timeout_s = settings.log_redis_timeout_s
         self._server = Server(settings.log_url, self.name, timeout_s=timeout_s, import_module=import_module)
         self._store = Store(self._server, settings, wall_clock=wall_clock)
-        self.bus = Bus(self._server, import_module, timeout_s=timeout_s)
-        self.bus.on_broken = self._note_broken
-        self.peers = RedisPeers(self._server, self.bus, import_module, lambda: self._store.channels)
+        self._bus = Bus(self._server, import_module, timeout_s=timeout_s)
+        self._bus.on_broken = self._note_broken
+        self.peers = RedisPeers(self._server, self._bus, import_module, lambda: self._store.channels)
         self._batch_names = count(1)
         self._pending: list[NewMessage] = []  # messages that are to be written
         self._senders: dict[int, str] = {}  # of those of them whose names do not say it
         self._conditions: dict[int, dict[str, int]] = {}  # of changes of state that are written
         self._sessions = PendingSessions()
+        self._claimed: set[str] = set()  # what nobody had, until that is asked again
         self._recent = new_recent(self._settings, int(wall_clock() * 1e6), "")
-        self._own: _OwnBatch | None = None  # is kept, and not applied yet
-        self._writing = b""  # the batch whose end is waited for, by its origin
-        self._news: list[Entry | Heard] = []  # what was applied, and is not told yet
-        self._messages_total = 0
         self._written_at_s = clock()
         self._is_probe_due = False
         self._trims = Trims(self._reading(self._store.trimmed_seq))
@@ -144,7 +133,8 @@ class RedisLog:
         self.states = self._filed.cache = StateCache(
             self, limit_bytes=STATES_SHARE * limit_bytes, file=self._filed, clock=clock, is_applied_when_kept=True
         )
-        self.followed = Followed(self, self.bus, self._store, self.states, clock=clock)
+        self._replica = Replica(self.name, self._recent, self._bus, self._store, self.states, check=self.check, clock=clock)
+        self._followed = self._replica.followed
         self.documents = RedisDocuments(self._reading(self._store.read_document), self, self.check)
         self._upkeep = Upkeep(self._store, settings, self.documents.snapshots, wall_clock=wall_clock, clock=clock)
         try:
@@ -158,13 +148,13 @@ class RedisLog:
 
     def _begin(self, about: About) -> None:
         """Go on where earlier processes have ended. Before any turn."""
-        self._recent = new_recent(self._settings, about.last_seq, about.epoch)
+        self._recent = self._replica.recent = new_recent(self._settings, about.last_seq, about.epoch)
         self._start_seq = about.start_seq
         self._trims.newest_seq = about.trimmed_seq
         digests, is_complete = self._store.digests()
         self._resent.begin_with(digests, is_complete=is_complete)
-        self.bus.want(f"process:{self.name}")
-        self.bus.connect(self._store.channels, lambda: ())
+        self._bus.want(f"process:{self.name}")
+        self._bus.connect(self._store.channels, lambda: ())
         self._write(Batch([], {}, {}, 0))  # which shows whether there is space
 
     # What is in memory
@@ -180,20 +170,16 @@ class RedisLog:
 
     @property
     def messages_total(self) -> int:
-        return self._messages_total
+        return self._replica.messages_total
 
     def next_offset(self) -> int:
         return self._recent.next_offset()
 
-    def move_on(self, seq: int) -> None:
-        """Give no number any more that is not above this one."""
-        self._recent.last_seq = max(self._recent.last_seq, seq)
-
-    def listen(self, wake: Callable[[], object], used: Callable[[], list[str]]) -> None:
-        self.bus.on_heard, self.followed.used = wake, used
+    def listen(self, wake: Callable[[], object], used: Callable[[], list[str]], hear: Callable[[], None]) -> None:
+        self._bus.on_heard, self._followed.used, self._replica.tell_all = wake, used, hear
 
     def follow(self, rooms: Iterable[str]) -> None:
-        self.followed.require(rooms)
+        self._followed.require(rooms)
 
     def find_resent(
         self, room: str, user: str, client_id: str | UnsetType, sender: str | UnsetType = UNSET
@@ -218,9 +204,9 @@ class RedisLog:
         limit_bytes: int = PAGE_LIMIT_BYTES,
         event_name: str | None = MESSAGES,
     ) -> Page:
-        self.followed.require([room])
+        self._followed.require([room])
         if after is not None and after > self.last_seq:
-            self.followed.catch_up_with(after)
+            self._followed.catch_up_with(after)
             if after <= self.last_seq + _AHEAD_LIMIT:
                 return Page([], more=False, gap=False)  # it has seen a number that another process has given to a token
         taken, more = read_page(
@@ -232,7 +218,7 @@ class RedisLog:
             newest=newest,
             limit_bytes=limit_bytes,
             event_name=event_name,
-            complete_from=self.followed.since(room),
+            complete_from=self._followed.since(room),
             older=lambda after, before, newest: self._read_older(
                 Wanted(room, after, before, event_name, newest, limit, limit_bytes)
             ),
@@ -261,9 +247,36 @@ class RedisLog:
             self._upkeep.forget_deleted_in(room)
         return loaded
 
+    # Sessions
+
     def sessions(self) -> Iterator[tuple[str, StoredSession]]:
         with suppress(LogUnavailable):
-            yield from self._store.sessions()
+            living = self.peers.alive() - {self.name}
+            # Who asks again is told again: by then they are those of this process.
+            yield from self._store.take_over(lambda process: process not in living)
+
+    def take_over(self, process: str, /) -> list[tuple[str, StoredSession]]:
+        return list(self._reading(self._store.take_over)(lambda name: name == process))
+
+    def claim_session(self, key: str, opened_at_s: float, take: Callable[[str, StoredSession], object]) -> None:
+        if key in self._claimed:
+            self._claimed.discard(key)
+            return
+        self.check()
+
+        def load() -> Callable[[], None]:
+            session = self._reading(self._store.claim)(key, opened_at_s)
+            return lambda: note(session)
+
+        def note(session: StoredSession | None) -> None:
+            if session is not None:
+                take(key, session)
+                return
+            if len(self._claimed) >= _CLAIMED_LIMIT_COUNT:  # they asked, and went away
+                self._claimed.clear()
+            self._claimed.add(key)
+
+        raise NotLoaded(load)
 
     # What is said
 
@@ -326,7 +339,7 @@ class RedisLog:
         try:
             self._write(batch)
         except Refused as error:
-            self._writing = b""
+            self._replica.writing = b""
             self.problem = error.reason
             raise
 
@@ -335,16 +348,16 @@ class RedisLog:
         origin = f"{self.name}/{name}".encode()
         has_end = any(True for _ in batch.entries())
         if has_end:
-            is_heard = self.bus.expect(origin)
-            self._writing = origin
+            is_heard = self._bus.expect(origin)
+            self._replica.writing = origin
         try:
             written = self._store.write(batch, name, floor_seq=self._recent.last_seq, conditions=self._conditions)
             if has_end and not is_heard():
                 raise Refused(SILENT, is_unknown=True)
         finally:
-            self.bus.expect_no_more(origin)
+            self._bus.expect_no_more(origin)
         self._trims.note_beside(written.trimmed)
-        self._own = _OwnBatch(batch, origin, written)
+        self._replica.own = OwnBatch(batch, origin, written)
         self._written_at_s = self._clock()
         self._upkeep.note(batch)
 
@@ -352,83 +365,11 @@ class RedisLog:
         """Write nothing: Redis is waited for in a thread."""
         return False
 
-    # What is heard
+    def note_kept(self, batch: Batch) -> None:
+        self._replica.note_kept(batch)
 
-    def kept(self, batch: Batch) -> None:
-        own, self._own = self._own, None
-        if own is None or own.batch is not batch or not self._writing:
-            return
-        while (heard := self.bus.take()) is not None and not self._is_end(heard):
-            self._apply(heard)
-        self._writing = b""
-        self._apply_own(own)
-
-    def news(self) -> list[Entry | Heard]:
-        self.hear()
-        told, self._news = self._news, []
-        return told
-
-    def hear(self) -> None:
-        """Apply what was heard, up to the end of a batch of this process: `kept` is called soon."""
-        self.bus.begin_to_take()
-        while (heard := self.bus.peek()) is not None and not self._is_end(heard):
-            self.bus.take()
-            self._apply(heard)
-
-    def _is_end(self, heard: Item) -> bool:
-        return isinstance(heard, Published) and heard.kind == b"b" and heard.origin == self._writing
-
-    def _apply(self, heard: Item) -> None:
-        """Let memory have what was heard."""
-        if not isinstance(heard, Published):
-            heard()
-        elif heard.kind == b"m":
-            room = heard.channel.removeprefix("room:")
-            before, seq, text = heard.data.split(b" ", 2)
-            if not self.followed.note(room, int(before), int(seq)):
-                return
-            if heard.origin != self._writing:
-                entry = decode_message(text, int(seq), self._recent.epoch)
-                self._recent.add(entry)
-                self._news.append(entry)
-        elif heard.kind == b"s":
-            room = heard.channel.removeprefix("room:")
-            seq, packed = heard.data.split(b" ", 1)
-            if heard.origin != self._writing and self.followed.is_followed(room):
-                change = unpack_change(packed, room, int(seq))
-                if self.states.apply(change):
-                    self._news.append(change)
-            self.move_on(int(seq))
-        elif heard.kind != b"b":
-            process = heard.origin.partition(b"/")[0].decode()
-            if process != self.name:
-                self._news.append(Heard(heard.channel, process, heard.kind, heard.data))
-
-    def _apply_own(self, own: _OwnBatch) -> None:
-        places, written = places_of(own.batch), own.written
-        if own.batch.state_changes:
-            self.states.note_written(own.batch.state_changes)
-        is_followed = self.followed.is_followed
-        for entry in sorted(own.batch.entries(), key=lambda entry: entry.seq):
-            place = places[entry.seq]
-            sender = own.batch.senders.get(entry.seq, UNSET)
-            if place in written.refused:
-                revoke(entry)
-                continue
-            before = written.said_before.get(place)
-            if before is not None:
-                # It was said before, over another process: it is acknowledged as that, and shown to nobody.
-                contract.number(entry, -before[0], f"{self._recent.epoch}-{before[0]}")
-                continue
-            seq = written.first_seq + place
-            contract.number(entry, seq, f"{self._recent.epoch}-{seq}")
-            self.move_on(seq)
-            if isinstance(entry, NewMessage):
-                self._messages_total += entry.event_name is UNSET
-                if is_followed(entry.room):
-                    self._recent.add(entry, sender)
-            elif isinstance(entry, StateChange):
-                self.states.apply(entry)
+    def news(self, *, is_before_kept: bool = False) -> list[Entry | Heard]:
+        return self._replica.news(is_before_kept=is_before_kept)
 
     def _note_broken(self, reason: str) -> None:
         self.problem = self.problem or reason
@@ -438,17 +379,17 @@ class RedisLog:
     def look(self) -> None:
         """Have something written if nothing was for a while: that shows whether Redis is there, and lets it have space."""
         if self.problem is None:
-            self.followed.let_go()
+            self._followed.let_go()
             if self._clock() - self._written_at_s >= _PROBE_INTERVAL_S:
                 self._is_probe_due = True
 
     @property
     def is_untidy(self) -> bool:
-        return self.problem is None and (self._upkeep.is_due or self.followed.is_untidy)
+        return self.problem is None and (self._upkeep.is_due or self._followed.is_untidy)
 
     def tidy(self) -> None:
         try:
-            self.followed.tidy()
+            self._followed.tidy()
             self._trims.note_beside(self._upkeep.run())
         except Refused as error:
             self.problem = error.reason
@@ -490,14 +431,16 @@ class RedisLog:
             self.problem = str(error)
         else:
             self.problem = None
+            if not self._bus.is_connected:  # it has ended again meanwhile
+                self.problem = AWAY
 
     def _go_on(self, about: About) -> None:
         """Hear again, first what was missed; and let Redis have what it has lost."""
         if about.epoch != self._recent.epoch:
             raise LogUnavailable("this is another Redis than before; restart the server to use what it has")
-        if about.last_seq < self.followed.heard_seq:
+        if about.last_seq < self._followed.heard_seq:
             self._restore(about.last_seq)
-        self.bus.connect(self._store.channels, lambda: [*self.followed.missed(), *self.peers.on_back])
+        self._bus.connect(self._store.channels, lambda: [*self._followed.missed(), *self.peers.on_back])
         self._write(Batch([], {}, {}, 0))  # which shows whether there is space
 
     def _restore(self, last_seq: int) -> None:
@@ -521,5 +464,5 @@ class RedisLog:
 
     def _let_go(self) -> None:
         self.peers.close()
-        self.bus.close()
+        self._bus.close()
         self._server.close()

@@ -10,6 +10,7 @@ Keys, each below `PREFIX` (one hash slot, for one order over all rooms):
     oldest            a sorted set of rooms by when their oldest message was said, or earlier
     resent:<half day> a hash, gone after two days: digest of who sent what where, to ``<seq> <timestamp>``
     sessions          a hash of whole sessions; ``changes:<key>`` is a list of what has changed in one since
+    holders           a hash: of each session the process that has it, and when its connection was opened
     changed           a set of the sessions that have such a list
     state:<room>      a hash of keys to ``<seq> <1, or 0 if it was deleted> <MessagePack>``; ``forgotten`` is a hash of
                       rooms (`RoomState.complete`)
@@ -165,15 +166,30 @@ for _, message in ipairs(messages) do
     redis.call('HSET', newest, room, seq)
   end
 end
+local function is_mine(key)
+  local holder = redis.call('HGET', prefix .. 'holders', key)
+  return not holder or string.match(holder, '^%S+') == ARGV[1]
+end
 for _, session in ipairs(sessions) do
-  local key, is_there = unpack(session)
-  if is_there then redis.call('HSET', prefix .. 'sessions', key, data())
-  else redis.call('HDEL', prefix .. 'sessions', key) end
-  if redis.call('SREM', prefix .. 'changed', key) == 1 then redis.call('DEL', prefix .. 'changes:' .. key) end
+  local key, is_there, opened_at_s = unpack(session)
+  local text = is_there and data()
+  if is_mine(key) then
+    if is_there then
+      redis.call('HSET', prefix .. 'sessions', key, text)
+      redis.call('HSET', prefix .. 'holders', key, ARGV[1] .. ' ' .. opened_at_s)
+    else
+      redis.call('HDEL', prefix .. 'sessions', key)
+      redis.call('HDEL', prefix .. 'holders', key)
+    end
+    if redis.call('SREM', prefix .. 'changed', key) == 1 then redis.call('DEL', prefix .. 'changes:' .. key) end
+  end
 end
 for _, key in ipairs(changes) do
-  redis.call('RPUSH', prefix .. 'changes:' .. key, data())
-  redis.call('SADD', prefix .. 'changed', key)
+  local text = data()
+  if is_mine(key) then
+    redis.call('RPUSH', prefix .. 'changes:' .. key, text)
+    redis.call('SADD', prefix .. 'changed', key)
+  end
 end
 local refused = {}
 for _, change in ipairs(states) do
@@ -207,6 +223,41 @@ end
 if has_resent then redis.call('EXPIRE', buckets[1], KEEP_RESENT_S) end
 if count > 0 then redis.call('PUBLISH', channels .. 'process:' .. ARGV[1], origin .. ' b ' .. numbered(0)) end
 return {numbered(0), said_before, refused, trimmed}
+"""
+)
+
+# ARGV: the process, its text, the session, when the connection was opened that wants it, where channels begin. Returns 1 if
+# the process has it now.
+CLAIM = (
+    _BEGIN
+    + """
+local holder = redis.call('HGET', prefix .. 'holders', ARGV[3])
+if not holder then return 0 end
+local name, opened_at_s = string.match(holder, '^(%S+) (%S+)$')
+if name ~= ARGV[1] then
+  if tonumber(opened_at_s) > tonumber(ARGV[4]) then return 0 end
+  redis.call('HSET', prefix .. 'holders', ARGV[3], ARGV[1] .. ' ' .. ARGV[4])
+  redis.call('PUBLISH', ARGV[5] .. 'process:' .. name, ARGV[1] .. '/0 c ' .. ARGV[3])
+end
+return 1
+"""
+)
+
+# ARGV: the process, its text, then pairs: a session and the process that had it, which is dead. Returns the sessions that
+# the process has now.
+TAKE_OVER = (
+    _BEGIN
+    + """
+local taken = {}
+for place = 3, #ARGV, 2 do
+  local holder = redis.call('HGET', prefix .. 'holders', ARGV[place])
+  local name, opened_at_s = string.match(holder or ' ', '^(%S*) (%S*)$')
+  if name == ARGV[place + 1] then
+    redis.call('HSET', prefix .. 'holders', ARGV[place], ARGV[1] .. ' ' .. opened_at_s)
+    taken[#taken + 1] = ARGV[place]
+  end
+end
+return taken
 """
 )
 

@@ -124,8 +124,17 @@ class Server:
         return str(told["redis_version"])
 
     def connection(self) -> Any:
-        """Return a connection of redis-py's own, for who listens; not connected yet, for nothing else."""
-        return self._client.connection_pool.make_connection()
+        """Return a new connection of redis-py's own, for who listens, and for nothing else. When it has ended it is of no
+        use any more: redis-py would connect again by itself, and what was listened to would not be listened to then.
+        """
+        connection = self._client.connection_pool.make_connection()
+        with self.refusing():
+            connection.connect()
+        connection.connect = connection.connect_check_health = self._connect_no_more
+        return connection
+
+    def _connect_no_more(self, **_: Any) -> None:
+        raise self._errors.ConnectionError
 
     @contextmanager
     def refusing(self) -> Iterator[None]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from hazoom_ws.events.rooms import NewMessage
-from hazoom_ws.message_log.contract import Batch, SessionChange, StoredSession, only, size_bytes
+from hazoom_ws.message_log.contract import Batch, StoredSession, only, size_bytes
 from hazoom_ws.message_log.documents import StoredDocument
 from hazoom_ws.message_log.redis import scripts
 from hazoom_ws.message_log.redis.encoding import (
@@ -37,6 +37,7 @@ from hazoom_ws.settings import Settings
 
 _SCRIPTS = [
     *("BEGIN", "END", "WRITE", "RESTORE_MESSAGES", "RESTORE_STATES"),
+    *("CLAIM", "TAKE_OVER"),
     *("SNAPSHOT", "TRIM_ROOMS", "TRIM_AGED", "FORGET_DELETED"),
 ]
 _READ_AT_ONCE_COUNT = 200
@@ -301,17 +302,36 @@ class Store:
                     return [], False
         return found, True
 
-    def sessions(self) -> Iterator[tuple[str, StoredSession]]:
-        """Yield the sessions that are kept, by key, each with all that has changed in it."""
-        changed = set(self._server.command("SMEMBERS", f"{PREFIX}changed"))
-        for key, whole in self._scan(f"{PREFIX}sessions"):
-            session = decode_session(whole)
-            if key in changed:
-                session = applied(session, self._changes_of(key))
-            yield key.decode(), session
+    # Sessions
 
-    def _changes_of(self, key: bytes) -> list[SessionChange]:
-        return [decode_change(each) for each in self._server.command("LRANGE", PREFIX.encode() + b"changes:" + key, 0, -1)]
+    def claim(self, key: str, opened_at_s: float) -> StoredSession | None:
+        """Have a session from now on that another process has; None if nobody has it, or a later connection there."""
+        is_mine = self._run("CLAIM", key, repr(opened_at_s), self._channels)
+        return self._session(key) if is_mine else None
+
+    def take_over(self, is_dead: Callable[[str], bool]) -> Iterator[tuple[str, StoredSession]]:
+        """Have the sessions of dead processes from now on; yield them by key."""
+        pairs: list[str] = []
+        for key, holder in self._scan(f"{PREFIX}holders"):
+            name = holder.decode().partition(" ")[0]
+            if is_dead(name):
+                pairs += (key.decode(), name)
+                if len(pairs) >= _SCANNED_AT_ONCE_COUNT:
+                    yield from self._taken_over(pairs)
+                    pairs = []
+        yield from self._taken_over(pairs)
+
+    def _taken_over(self, pairs: list[str]) -> Iterator[tuple[str, StoredSession]]:
+        for key in self._run("TAKE_OVER", *pairs) if pairs else ():
+            session = self._session(key.decode())
+            if session is not None:
+                yield key.decode(), session
+
+    def _session(self, key: str) -> StoredSession | None:
+        whole, changes = self._server.transaction(
+            ("HGET", f"{PREFIX}sessions", key), ("LRANGE", f"{PREFIX}changes:{key}", 0, -1)
+        )
+        return None if whole is None else applied(decode_session(whole), map(decode_change, changes))
 
     def _scan(self, key: str) -> Iterator[tuple[bytes, bytes]]:
         cursor = 0

@@ -1,0 +1,176 @@
+"""Moments in which two processes on one Redis meet: logs of both in this process, and each step of a turn made by hand.
+
+`LogOfProcess` is the log of one process. Its turns are the calls of this test: nothing is heard but in `LogOfProcess.news`.
+"""
+
+import importlib
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from hazoom_ws.errors import LogUnavailable
+from hazoom_ws.events.rooms import NewMessage
+from hazoom_ws.message_log.contract import Batch, NotLoaded
+from hazoom_ws.message_log.redis.bus import Published
+from hazoom_ws.message_log.redis.log import RedisLog
+from hazoom_ws.message_log.redis.server import AWAY, Refused
+from hazoom_ws.settings import Settings
+from redis_server import Databases, databases, loaded
+from servers import unique, wait_until
+
+__all__ = ["databases"]
+pytestmark = pytest.mark.redis
+
+
+class LogOfProcess(RedisLog):
+    """A log whose turns a test makes; ``told`` are the texts that it has told, in their order."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(Settings(log_url=url, log_redis_timeout_s=2), importlib.import_module)
+        self.told: list[str] = []
+        self.listen(lambda: None, list, self.tell)
+
+    def tell(self) -> None:
+        self.told += [each.message for each in self.news() if isinstance(each, NewMessage)]
+
+    def follow_now(self, room: str) -> None:
+        loaded(self.follow, [room])
+
+    def begin_to_say(self, room: str, text: str) -> Batch:
+        self.append(room=room, user="Ann", message=text, timestamp=time.time())
+        return self.pop_batch()
+
+    def say(self, room: str, text: str) -> None:
+        batch = self.begin_to_say(room, text)
+        self.write(batch)
+        self.note_kept(batch)
+
+    def has_heard(self, text: str) -> Callable[[], bool]:
+        """Return whether something is in the inbox, whether it was applied or not."""
+        return lambda: any(isinstance(item, Published) and text.encode() in item.data for item in list(self._bus._inbox))
+
+    def texts(self, room: str) -> list[str]:
+        page = loaded(self.read, room, limit=100, newest=True)
+        return [entry.message for entry in page.messages]
+
+
+@pytest.fixture
+def room() -> str:
+    return unique("room")
+
+
+@pytest.fixture
+def logs(databases: Databases) -> Iterator[tuple[LogOfProcess, LogOfProcess]]:
+    """Return the logs of two processes."""
+    url = databases.next_url()
+    one, other = LogOfProcess(url), LogOfProcess(url)
+    yield one, other
+    one.close()
+    other.close()
+
+
+def test_what_others_say_after_a_batch_is_told_after_it(logs: tuple[LogOfProcess, LogOfProcess], room: str) -> None:
+    """`news` told it at once, and so before the batch was sent: clients of two processes saw two orders."""
+    one, other = logs
+    for log in logs:
+        log.follow_now(room)
+    woken: list[bool] = []
+    one.listen(lambda: woken.append(True), list, one.tell)
+    batch = one.begin_to_say(room, "first")
+    one.write(batch)
+    one.tell()  # a turn, in which nothing of the batch is told, nor what comes after it
+    other.say(room, "second")
+    wait_until(one.has_heard("second"), "it is heard")
+    woken.clear()
+    one.note_kept(batch)
+    assert one.news(is_before_kept=True) == []
+    assert woken or one._bus._is_told, "somebody tells the rest"
+    one.tell()
+    assert one.told == ["second"]
+    assert one.texts(room) == other.texts(room) == ["first", "second"]
+
+
+def test_what_redis_has_though_it_did_not_say_so_is_shown(logs: tuple[LogOfProcess, LogOfProcess], room: str) -> None:
+    """A turn had taken it out of the inbox for what the process says itself; when that was refused, nobody showed it."""
+    one, _ = logs
+    one.follow_now(room)
+    run = one._store.write
+
+    def lose_the_answer(*arguments: object, **options: object) -> None:
+        run(*arguments, **options)  # type: ignore[arg-type]
+        wait_until(one.has_heard("said"), "it is heard")
+        one.tell()  # a turn
+        raise Refused(AWAY, is_unknown=True)
+
+    one._store.write = lose_the_answer  # type: ignore[method-assign, assignment]
+    batch = one.begin_to_say(room, "said")
+    with pytest.raises(LogUnavailable):
+        one.write(batch)
+    one._store.write = run  # type: ignore[method-assign]
+    one.reopen()
+    one.tell()
+    assert (one.problem, one.told, one.texts(room)) == (None, ["said"], ["said"])
+
+
+def test_a_room_is_whole_that_is_talked_in_while_it_is_loaded(logs: tuple[LogOfProcess, LogOfProcess], room: str) -> None:
+    """What was said after the highest number was read, and heard before the room was followed, was neither in memory nor
+    looked for in Redis; and the next message showed a gap, for which the log began anew.
+    """
+    one, other = logs
+    read = one._store.last_seq
+
+    def last_seq() -> int:
+        seq = read()
+        other.say(room, "meanwhile")
+        return seq
+
+    one._store.last_seq = last_seq  # type: ignore[method-assign]
+    one.follow_now(room)
+    assert one.texts(room) == ["meanwhile"]
+    other.say(room, "later")
+    wait_until(lambda: one.tell() or "later" in one.told, "it is told")
+    assert (one.problem, one.texts(room)) == (None, ["meanwhile", "later"])
+
+
+def test_what_is_heard_while_something_is_loaded_is_told_before_the_turn_goes_on(
+    logs: tuple[LogOfProcess, LogOfProcess], room: str
+) -> None:
+    """It was in memory and not told yet, so who came in that turn had it in the page, and was sent it too."""
+    one, other = logs
+    one.follow_now(room)
+    other.say(room, "said")
+    wait_until(one.has_heard("said"), "it is heard")
+    with pytest.raises(NotLoaded) as missing:
+        one.follow([unique("another")])
+    missing.value.load()()
+    assert one.told == one.texts(room) == ["said"]
+
+
+def test_a_connection_that_ends_while_the_log_begins_anew_is_noticed(logs: tuple[LogOfProcess, LogOfProcess]) -> None:
+    """The log was called well again, and heard nothing more of what others said."""
+    one, _ = logs
+    one.problem = AWAY
+    run = one._store.write
+
+    def cut_off(*arguments: object, **options: object) -> object:
+        one._server.command("CLIENT", "KILL", "TYPE", "pubsub")
+        wait_until(lambda: one._bus._connection is None, "it is noticed")
+        return run(*arguments, **options)  # type: ignore[arg-type]
+
+    one._store.write = cut_off  # type: ignore[method-assign, assignment]
+    one.reopen()
+    assert one.problem == AWAY
+    one._store.write = run  # type: ignore[method-assign]
+    one.reopen()
+    assert one.problem is None
+
+
+def test_a_connection_that_listens_does_not_come_back_by_itself(logs: tuple[LogOfProcess, LogOfProcess]) -> None:
+    """redis-py connects again by itself, and what was listened to is not listened to then."""
+    one, _ = logs
+    connection = one._bus._connection
+    connection.disconnect()  # as redis-py does when something could not be sent
+    wait_until(lambda: one.problem is not None, "it is noticed")
+    with pytest.raises(one._server._errors.ConnectionError):
+        connection.send_command("PING")
