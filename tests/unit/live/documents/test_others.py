@@ -3,6 +3,7 @@
 import random
 from collections import deque
 from collections.abc import Callable, Collection
+from itertools import count
 from typing import Any
 
 import pytest
@@ -85,7 +86,7 @@ class Process:
             queue=self.queue,
             send_all=self.send_all,
             run_beside=lambda function, done: self.threads.append((function, done)),
-            note=lambda what, detail: None,
+            note=lambda _what, _detail: None,
             wake=lambda: None,
             wake_idle=lambda: None,
             clock=lambda: 0.0,
@@ -294,61 +295,83 @@ def _snapshots_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keeping, "_COMPACTED_FROM_BYTES", 40)
 
 
-MOVES = ("write", "hear", "hear", "hear", "work", "take", "tidy", "care", "let_go_idle")
+class World:
+    """Three processes with two clients each, and what becomes of them by chance."""
+
+    def __init__(self, chance: random.Random, *, do_processes_die: bool, does_the_log_lose: bool) -> None:
+        self.chance = chance
+        self.log = Log()
+        self.processes = [Process(f"p{number}", self.log) for number in range(3)]
+        self.shown_by_the_dead: list[bytes] = []
+        self.client_ids = count(1)
+        for process in self.processes:
+            for _ in range(2):
+                self.enter(process)
+        moves = {"write": 10, "hear": 25, "work": 8, "take": 8, "tidy": 8, "care": 8, "let_go_idle": 4}
+        self.moves: dict[Callable[[Process], object], int] = {
+            getattr(Process, name): often for name, often in moves.items()
+        }
+        self.moves |= {self.type: 20, Process.lose_touch: 2, Process.come_back: 6, self.replace: 3}
+        if do_processes_die:
+            self.moves[self.die] = 1
+        if does_the_log_lose:
+            self.moves[self.lose] = 1
+
+    @property
+    def shown(self) -> list[bytes]:
+        return [*self.shown_by_the_dead, *(update for process in self.processes for update in process.shown)]
+
+    def move(self) -> None:
+        [move] = self.chance.choices(list(self.moves), list(self.moves.values()))
+        move(self.chance.choice(self.processes))
+
+    def enter(self, process: Process) -> None:
+        process.enter(Peer(process, next(self.client_ids)))  # type: ignore[arg-type]
+
+    def type(self, process: Process) -> None:
+        peer = self.chance.choice(process.peers)
+        if process.has_answered(peer):
+            peer.type(f"{self.log.seq}.")
+
+    def replace(self, process: Process) -> None:
+        """Let a client go for good, and another one come."""
+        peer = self.chance.choice(process.peers)
+        process.documents.leave(peer)
+        process.peers.remove(peer)
+        self.enter(process)
+
+    def die(self, process: Process) -> None:
+        """Let a process die with all its clients, who bring back nothing."""
+        if len(self.processes) > 1:
+            self.processes.remove(process)
+            self.log.processes.remove(process)
+            self.shown_by_the_dead += process.shown
+
+    def lose(self, _: Process) -> None:
+        """Let what keeps the log die and lose the last of it, and be back: what no process has in memory is gone."""
+        for process in self.processes:
+            process.lose_touch()
+        del self.log.updates[-self.chance.randrange(1, 4) :]
+        for process in self.processes:
+            process.shown = [update for update in process.shown if is_known(update, self.log, self.processes)]
+        for process in self.chance.sample(self.processes, len(self.processes)):
+            process.come_back()
+        finish(self.processes)
 
 
 @pytest.mark.parametrize("seed", range(60))
 @pytest.mark.parametrize("trouble", ["none", "deaths", "losses"])
 def test_nothing_that_was_shown_is_lost_and_all_end_with_the_same_text(seed: int, trouble: str) -> None:
     chance = random.Random(f"{seed} {trouble}")
-    log = Log()
-    processes = [Process(f"p{number}", log) for number in range(3)]
-    shown: list[bytes] = []
-    client_ids = iter(range(1, 1000))
-    for process in processes:
-        for _ in range(2):
-            process.enter(Peer(process, next(client_ids)))  # type: ignore[arg-type]
-    for step in range(250):
-        process = chance.choice(processes)
-        roll = chance.random()
-        if roll < 0.2:
-            peer = chance.choice(process.peers)
-            if process.has_answered(peer):
-                peer.type(f"{step}.")
-        elif roll < 0.22:
-            process.lose_touch()
-        elif roll < 0.28:
-            process.come_back()
-        elif roll < 0.29 and trouble == "deaths" and len(processes) > 1:
-            processes.remove(process)  # with all its clients, who bring back nothing
-            log.processes.remove(process)
-            shown += process.shown
-        elif roll < 0.3 and trouble == "losses":
-            for each in processes:
-                each.lose_touch()
-            del log.updates[-chance.randrange(1, 4) :]
-            for each in processes:
-                each.shown = [update for update in each.shown if is_known(update, log, processes)]
-            for each in chance.sample(processes, len(processes)):
-                each.come_back()
-        elif roll < 0.33:
-            peer = chance.choice(process.peers)
-            peer.asked.clear()
-            process.documents.leave(peer)
-            process.peers.remove(peer)
-            process.enter(Peer(process, next(client_ids)))  # type: ignore[arg-type]
-        else:
-            getattr(process, chance.choice(MOVES))()
-    for process in processes:
-        shown += process.shown
-    if trouble == "losses":
-        finish(processes)
-    kept = log.document()
-    lost = [update for update in shown if kept.waits(update)]
+    world = World(chance, do_processes_die=trouble == "deaths", does_the_log_lose=trouble == "losses")
+    for _ in range(250):
+        world.move()
+    kept = world.log.document()
+    lost = [update for update in world.shown if kept.waits(update)]
     kept.close()
     assert lost == [], "what was shown is kept, whoever brings what again"
-    finish(processes)
-    assert texts(processes) == {text_of(log)}
+    finish(world.processes)
+    assert texts(world.processes) == {text_of(world.log)}
 
 
 def test_a_snapshot_waits_for_what_was_heard_and_is_not_merged_yet() -> None:
