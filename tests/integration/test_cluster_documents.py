@@ -149,6 +149,29 @@ def test_a_redis_that_dies_in_the_middle_loses_nothing(
     board = unique("board")
     drawing = [enter(client, server, board) for server in servers]
     wait_for_members(*drawing)
+    with Editors() as readers:
+        reading = unique("doc")
+        quiet = [readers.open(server.url, reading, user=f"quiet {n}") for n, server in enumerate(servers)]
+        quiet[0].type("said before")
+        quiet[1].wait_for_text("said before")
+        _die_and_come_back(redis, people)
+        late = editors.open(servers[1].url, document)
+        all_have([late, *people], 2 * (1500 + len("while it is away")))
+        people[0].type("after ", at=0)
+        people[1].wait(lambda: people[1].text.startswith("after "), "both hear each other again")
+        people[0].wait_for_others("user 1")
+        quiet[1].type(", and after")
+        quiet[0].wait_for_text("said before, and after")
+        quiet[0].wait_for_others("quiet 1")
+        assert [editor.state()["ended"] for editor in quiet] == [None, None], "who says nothing has not noticed"
+    assert [socket.received("disconnect") for socket in drawing] == [[], []], "nor has who draws"
+    drawing[0].send("server-broadcast", board, buffer(b"drawn after"), buffer(b"iv"))
+    assert drawing[1].wait_for("client-broadcast") == buffer(b"drawn after")
+    wait_for_members(*drawing)
+
+
+def _die_and_come_back(redis: RedisServer, people: list[Editor]) -> None:
+    """Let Redis die while they type."""
     for editor in people:
         editor.type_many(1500)
     people[0].wait(lambda: people[0].state()["length"] > 1600, "a part is told")
@@ -157,15 +180,6 @@ def test_a_redis_that_dies_in_the_middle_loses_nothing(
         editor.type("while it is away")
     redis.start()
     all_have(people, 2 * (1500 + len("while it is away")))
-    late = editors.open(servers[1].url, document)
-    all_have([late, *people], 2 * (1500 + len("while it is away")))
-    people[0].type("after ", at=0)
-    people[1].wait(lambda: people[1].text.startswith("after "), "both hear each other again")
-    people[0].wait_for_others("user 1")
-    assert [socket.received("disconnect") for socket in drawing] == [[], []], "who draws has not noticed"
-    drawing[0].send("server-broadcast", board, buffer(b"drawn after"), buffer(b"iv"))
-    assert drawing[1].wait_for("client-broadcast") == buffer(b"drawn after")
-    wait_for_members(*drawing)
 
 
 def test_what_was_shown_survives_the_process_that_its_author_was_on(

@@ -188,7 +188,8 @@ class Awareness(Generic[P]):
             known = self._known[client_id]
             known.clock += 1  # or else nobody would believe it
             self._remove(client_id, known, by=owner)
-            self._tell_heir(client_id, told)
+            if self._tell_heir(client_id, told):  # it has come to this process, and does not believe what it was told here
+                self._tell_all(told)
 
     def _hear(self, owner: Elsewhere, entry: Entry, told: Told[P]) -> None:
         client_id, clock, state = entry
@@ -199,7 +200,8 @@ class Awareness(Generic[P]):
             elif known.owner == owner and clock >= known.clock:
                 known.clock = clock
                 self._remove(client_id, known, by=owner)
-                self._tell_heir(client_id, told)
+                if self._tell_heir(client_id, told):
+                    self._tell_all(told)
             return
         if known is None:
             departed_clock = self._departed.get(client_id)
@@ -214,11 +216,17 @@ class Awareness(Generic[P]):
             return
         self._changed[client_id] = owner
 
-    def _tell_heir(self, client_id: int, told: Told[P]) -> None:
-        """Tell who has claimed an id that was another's and has gone."""
+    def _tell_heir(self, client_id: int, told: Told[P]) -> bool:
+        """Tell who has claimed an id that was another's and has gone; return whether there is somebody."""
         heir = next((other for other, own_id in self._own_ids.items() if own_id == client_id), None)
         if heir is not None:
             told.setdefault(heir, []).append(Entry(client_id, self._departed[client_id], _GONE))
+        return heir is not None
+
+    def _tell_all(self, told: Told[P]) -> None:
+        """Tell all that their ids have gone, so that they say them again to who has dropped them."""
+        for client_id, known in self._known.items():
+            told.setdefault(known.owner, []).append(Entry(client_id, known.clock, _GONE))
 
     # Connections of this process
 
@@ -243,8 +251,7 @@ class Awareness(Generic[P]):
         if departed_clock is not None and entry.clock <= departed_clock:
             # It comes back. It raises its clock, and so do the others, whom it has dropped.
             told.setdefault(peer, []).append(Entry(entry.client_id, departed_clock, _GONE))
-            for client_id, known in self._known.items():
-                told.setdefault(known.owner, []).append(Entry(client_id, known.clock, _GONE))
+            self._tell_all(told)
             return
         self._departed.pop(entry.client_id, None)
         self._known[entry.client_id] = _Known(peer, entry.clock, entry.state)

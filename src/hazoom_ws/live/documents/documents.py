@@ -31,6 +31,7 @@ from hazoom_ws.message_log.documents import DocumentUpdate
 SYNC_STEP_1, AWARENESS_UPDATE = "sync-step-1", "awareness-update"
 MALFORMED_LIMIT_COUNT = 3
 _WAITING_LIMIT_BYTES = 67_108_864  # of what is said while a document is read
+_RETRY_INTERVAL_S = 1.0
 _IDLE_LIMIT_COUNT = 100  # documents in memory that nobody has open
 
 
@@ -77,12 +78,14 @@ class Documents:
             document_limit_bytes=document_limit_bytes,
             on_malformed=self._note_malformed,
             on_closed=self._on_closed,
+            on_unread=self._on_unread,
             others=others,
         )
         self._others = others
         self._by_peer: dict[Any, Opened] = {}
         self._malformed: Counter[Any] = Counter()
         self._idle: Deadlines[Opened] = Deadlines(idle_s)
+        self._unread: Deadlines[Opened] = Deadlines(_RETRY_INTERVAL_S)
         self._speaking: Deadlines[Opened] = Deadlines(interval_s)
 
     @property
@@ -191,11 +194,17 @@ class Documents:
         return self._speaking.next_due_in_s(now_s)
 
     def let_go_idle(self) -> float | None:
-        """Let go of the documents that nobody has had open for a while; return the seconds until the next time."""
+        """Let go of the documents that nobody has had open for a while; return the seconds until the next time.
+
+        Those that could not be read again are tried.
+        """
         now_s = self._clock()
         for opened, _ in self._idle.pop_due(now_s):
             self._let_go(opened)
-        return self._idle.next_due_in_s(now_s)
+        for opened, _ in self._unread.pop_due(now_s):
+            self._keeping.read(opened)
+        due_in_s = (self._idle.next_due_in_s(now_s), self._unread.next_due_in_s(now_s))
+        return min((each for each in due_in_s if each is not None), default=None)
 
     def _let_go(self, opened: Opened) -> bool:
         """Let go of a document that nobody has open, unless something is still to be done; return whether it has gone."""
@@ -211,8 +220,13 @@ class Documents:
         for opened in list(self._keeping.open.values()):
             self._keeping.close(opened)
 
+    def _on_unread(self, opened: Opened) -> None:
+        self._unread.start(opened, self._clock())
+        self._wake_idle()
+
     def _on_closed(self, opened: Opened) -> None:
         self._idle.stop(opened)
+        self._unread.stop(opened)
         self._speaking.stop(opened)
 
     def _greet(self, opened: Opened, peer: Peer) -> None:

@@ -56,11 +56,13 @@ class Keeping:
         document_limit_bytes: int,
         on_malformed: Callable[[Any, Opened, str], None],
         on_closed: Callable[[Opened], None],
+        on_unread: Callable[[Opened], None],
         others: Others | None,
     ) -> None:
         """``on_malformed(peer, opened, why)`` is called for what a client has sent and cannot be read.
 
-        ``on_closed(opened)`` is called for a document that is let go. The rest is as in `Documents`.
+        ``on_closed(opened)`` is called for a document that is let go, ``on_unread(opened)`` for one to `read` later, as
+        the log is not there. The rest is as in `Documents`.
         """
         self.open: dict[str, Opened] = {}
         self.is_ending = False  # nothing is done beside turns any more
@@ -73,6 +75,7 @@ class Keeping:
         self._document_limit_bytes = document_limit_bytes
         self._on_malformed = on_malformed
         self._on_closed = on_closed
+        self._on_unread = on_unread
         self._others = others
         self._settling: dict[str, Opened] = {}  # are closed, and not done with: see `_settle`
         self._readings = Readings(run_beside)
@@ -85,7 +88,7 @@ class Keeping:
         if opened is None:
             opened = self.open[name] = OpenDocument(name)
             if name not in self._settling:
-                self._read(opened)
+                self.read(opened)
         return opened
 
     def save_lost(self) -> None:
@@ -112,7 +115,7 @@ class Keeping:
         for peer in opened.peers:
             self._queue(peer.close)
 
-    def _read(self, opened: Opened) -> None:
+    def read(self, opened: Opened) -> None:
         """Have a document read, when its turn comes. If too many wait it is closed at once."""
         read: Callable[[], Any] = partial(load, self._store, opened.name, self._others)
         take: Callable[[Opened, Any], None] = self._take
@@ -127,14 +130,15 @@ class Keeping:
         self, opened: Opened, take: Callable[[Opened, Any], None], loaded: object, error: BaseException | None
     ) -> None:
         if loaded is None:
+            if isinstance(error, LogUnavailable) and opened.is_read:
+                self._on_unread(opened)  # what is in memory may be all that there is of it
+                return
             if not isinstance(error, LogUnavailable):
                 logger.error("document %.64r was not read", opened.name, exc_info=error)
             self.close(opened)
             return
         opened.become(State.READY)
         take(opened, loaded)
-        if not opened.is_open:
-            return
         opened.go_on()
         self._compact_if_due(opened)
 
@@ -264,7 +268,7 @@ class Keeping:
         del self._settling[closed.name]
         successor = self.open.get(closed.name)
         if successor is not None:
-            self._read(successor)
+            self.read(successor)
 
     def _on_unfollowed(self, closed: Opened, _: object, error: BaseException | None) -> None:
         if error is not None and not isinstance(error, LogUnavailable):  # then nothing is heard of anything
@@ -315,7 +319,7 @@ class Keeping:
 
     def _begin_to_read_again(self, opened: Opened) -> None:
         opened.become(State.LOADING)
-        self._read(opened)
+        self.read(opened)
 
     def note_snapshot(self, opened: Opened, size_bytes: int) -> None:
         """Note that another process has written a snapshot of a document, so that this one need not."""

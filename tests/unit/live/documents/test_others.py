@@ -13,6 +13,7 @@ from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.live.documents import keeping
 from hazoom_ws.live.documents.document import Document
 from hazoom_ws.live.documents.documents import Documents
+from hazoom_ws.live.documents.open_document import State
 from hazoom_ws.message_log.contract import number, revoke
 from hazoom_ws.message_log.documents import DocumentUpdate, StoredDocument
 
@@ -89,7 +90,7 @@ class Process:
             note=lambda _what, _detail: None,
             wake=lambda: None,
             wake_idle=lambda: None,
-            clock=lambda: 0.0,
+            clock=count(1.0, 0.5).__next__,
             update_limit_bytes=MB,
             document_limit_bytes=MB,
             idle_s=0.0,
@@ -254,10 +255,11 @@ class Process:
 
     def is_busy(self) -> bool:
         doing = (self.inbox, self.threads, self.results, self.snapshots, self.pending, self.written, self.waiting)
-        return any(doing) or any(peer.is_closed or peer.asked for peer in self.peers)
+        is_read_again = any(opened.state is State.LOADING for opened in self.opened())
+        return is_read_again or any(doing) or any(peer.is_closed or peer.asked for peer in self.peers)
 
     def step(self) -> None:
-        for move in (self.write, self.hear, self.work, self.take, self.tidy, self.care):
+        for move in (self.write, self.hear, self.work, self.take, self.tidy, self.care, self.let_go_idle):
             move()
 
 
