@@ -226,6 +226,37 @@ def test_each_message_is_published_with_the_one_before(redis: RedisServer, open_
     assert b'"message":"2"' in published[1]
 
 
+def test_what_is_no_message_is_left_out(redis: RedisServer, open_redis: Callable[..., Any]) -> None:
+    log = open_redis()
+    say(log, "1")
+    write(log)
+    log.close()
+    assert redis.ask("XADD", "{hazoom}:messages:a", "8000000000000000-1", "d", "{}").startswith(b"$")
+    assert texts(open_redis()) == ["1"]
+
+
+def test_another_program_says_something_by_a_function_of_redis(redis: RedisServer, open_redis: Callable[..., Any]) -> None:
+    log = open_redis(message_limit_bytes=20)
+    say(log, "1")
+    write(log)
+    call = ["FCALL", "hazoom_publish", "0", "a", "Shop"]
+    assert redis.ask(*call, 'sale \u2603/"\\', "order-1") == b"*2"
+    assert redis.ask(*call, "again", "order-1") == b"*2"
+    say(log, "2")
+    write(log)
+    page = log.read("a", limit=9, newest=True).messages
+    assert [entry.message for entry in page] == ["1", 'sale \u2603/"\\', "2"]
+    assert [entry.seq for entry in page] == sorted(entry.seq for entry in page)
+    assert (page[1].user, page[1].client_id, abs(page[1].timestamp - time.time()) < 60) == ("Shop", "order-1", True)
+    for arguments, expected in [
+        (["x" * 21], b"-ERR message has 21 bytes; the limit is 20"),
+        ([""], b"-ERR room, user and message are needed, and none may be empty"),
+    ]:
+        assert redis.ask(*call, *arguments).startswith(expected)
+    broken = b"*6\r\n" + b"".join(b"$%d\r\n%b\r\n" % (len(one), one) for one in [*map(str.encode, call), b"\xff"])
+    assert b"not UTF-8" in redis.send(broken)
+
+
 def test_a_redis_that_must_not_be_used_is_refused_and_no_password_shown(
     redis: RedisServer, open_redis: Callable[..., Any]
 ) -> None:
@@ -235,7 +266,7 @@ def test_a_redis_that_must_not_be_used_is_refused_and_no_password_shown(
         ({"log_url": f"redis://127.0.0.1:{redis.port}/0"}, "wants a password, or another one"),
         ({"log_url": f"redis://:secret@127.0.0.1:{redis.port}/0"}, "wants a password, or another one"),
         ({"log_url": f"redis://:secret@127.0.0.1:{nowhere}/0"}, "Redis cannot be reached"),
-        ({"log_url": f"redis://:secret@127.0.0.1:{redis.port}/0?ssl_nonsense=1"}, "not what Redis' URLs are like"),
+        ({"log_url": f"redis://:secret@127.0.0.1:{redis.port}/0?ssl_nonsense=1"}, "an option that a Redis of this kind"),
     ]
     redis.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
     try:

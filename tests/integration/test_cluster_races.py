@@ -147,14 +147,16 @@ def test_what_is_heard_while_something_is_loaded_is_told_before_the_turn_goes_on
     assert one.told == one.texts(room) == ["said"]
 
 
-def test_a_connection_that_ends_while_the_log_begins_anew_is_noticed(logs: tuple[LogOfProcess, LogOfProcess]) -> None:
+def test_a_connection_that_ends_while_the_log_begins_anew_is_noticed(
+    logs: tuple[LogOfProcess, LogOfProcess], databases: Databases
+) -> None:
     """The log was called well again, and heard nothing more of what others said."""
     one, _ = logs
     one.problem = AWAY
     run = one._store.write
 
     def cut_off(*arguments: object, **options: object) -> object:
-        one._server.command("CLIENT", "KILL", "TYPE", "pubsub")
+        databases.server.ask("CLIENT", "KILL", "TYPE", "pubsub")
         wait_until(lambda: one._bus._connection is None, "it is noticed")
         return run(*arguments, **options)  # type: ignore[arg-type]
 

@@ -14,11 +14,11 @@ from hazoom_ws.message_log.redis.log import RedisLog
 from hazoom_ws.message_log.sqlite.file import UsedHere
 from hazoom_ws.message_log.sqlite.log import SqliteLog
 from hazoom_ws.settings import Settings
+from hazoom_ws.settings.redis_url import REDIS_SCHEMES
 
 logger = logging.getLogger(__name__)
 
 _SQLITE = "sqlite:///"
-_REDIS = ("redis://", "rediss://")
 
 
 def open_log(
@@ -45,7 +45,7 @@ def open_log(
 
 def is_redis(log_url: str) -> bool:
     """Return whether messages are kept in a Redis."""
-    return log_url.startswith(_REDIS)
+    return log_url.startswith(REDIS_SCHEMES)
 
 
 def path_of(settings: Settings, folder: Path) -> Path | None:

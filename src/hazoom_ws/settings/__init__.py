@@ -321,7 +321,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             description="Where messages are kept. sqlite:///messages.sqlite3 is a file in Flask's instance folder, "
             "sqlite:////var/lib/hazoom/messages.sqlite3 one elsewhere; memory:// forgets everything with the process; "
             "redis://user:password@host:6379/0 is a Redis, rediss:// one with TLS (?ssl_ca_certs=/path for its "
-            "certificate)."
+            "certificate), unix:///path/redis.sock one on this machine, redis+sentinel://host:26379,host:26379/mymaster/0 "
+            "one that Sentinels name, redis+cluster://host:6379,host:6379 a cluster: the guide Several machines says more."
         ),
     ] = "sqlite:///messages.sqlite3"
     log_redis_timeout_s: Annotated[
@@ -332,6 +333,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             longest_s=60,
         ),
     ] = 2.0
+    log_redis_wait_replicas: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=100,
+            description="Replicas of Redis that must have a message before its sender is told that it is kept, so that "
+            "it survives a failover; with fewer of them messages are refused. 0 waits for none.",
+        ),
+    ] = 0
     log_fsync: Annotated[
         Literal["normal", "full"],
         Meta(

@@ -19,6 +19,7 @@ from hazoom_ws.settings import (
     Settings,
     SettingsError,
 )
+from hazoom_ws.settings.redis_url import REDIS_SCHEMES, parse_redis_url
 
 _KEY = re.compile(r"[!-~]{16,512}")
 _QUOTED_CHARS = 200
@@ -146,26 +147,13 @@ def _split(url: str) -> SplitResult:
 
 
 def _log_url(url: str) -> str:
-    if url.startswith(("redis://", "rediss://")):
-        return _redis_url(url)
+    if url.startswith(REDIS_SCHEMES):
+        parse_redis_url(url)
+        return url
     if url != "memory://" and not (url.startswith("sqlite:///") and url.removeprefix("sqlite:///").strip("/")):
         raise ValueError("it is memory://, sqlite:/// and the path of a file, or redis:// (rediss:// with TLS)")
     if "\0" in url:
         raise ValueError("no path holds a NUL character")
-    return url
-
-
-def _redis_url(url: str) -> str:
-    """Return the URL of a Redis. Raises ValueError, which does not repeat it: it may have a password."""
-    try:
-        parts = urlsplit(url)
-        is_known = bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_known = False
-    if not is_known:
-        raise ValueError("a Redis is named like redis://host:6379/0, or redis://user:password@host:6379/0")
-    if not re.fullmatch(r"/?|/[0-9]{1,4}", parts.path):
-        raise ValueError("after the host of a Redis there may be / and the number of a database")
     return url
 
 

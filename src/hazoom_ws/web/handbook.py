@@ -24,7 +24,7 @@ FOLDER = Path(__file__).parent / "guides"
 GROUPS = {
     "Building": ("react", "django", "live", "features", "embedding"),
     "The contract": ("events", "guarantees", "security", "settings"),
-    "Running": ("deploying", "operating", "troubleshooting"),
+    "Running": ("deploying", "several-machines", "operating", "troubleshooting"),
     "The project": ("comparing", "architecture", "contributing", "changes"),
 }
 _OTHERS = "More"

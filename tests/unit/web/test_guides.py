@@ -82,7 +82,7 @@ def test_its_links_lead_somewhere(page: Path) -> None:
 
 
 def test_the_readme_links_every_guide() -> None:
-    linked = set(re.findall(r"\(src/hazoom_ws/web/guides/(\w+\.md)\)", PAGES[0].read_text(encoding="utf-8")))
+    linked = set(re.findall(r"\(src/hazoom_ws/web/guides/([\w-]+\.md)\)", PAGES[0].read_text(encoding="utf-8")))
     assert linked == {page.name for page in PAGES[1:]}
 
 

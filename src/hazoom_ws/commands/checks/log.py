@@ -41,7 +41,7 @@ def check_log(configuration: Configuration) -> Iterator[Finding]:
 def _of_redis(settings: Settings) -> Finding:
     server = Server(settings.log_url, "hazoom_ws-check", timeout_s=settings.log_redis_timeout_s)
     try:
-        version = server.check()
+        condition = server.inspect()
     except LogUnavailable as error:
         remedy = "start it, or name another one in HAZOOM_LOG_URL"
         return Finding("log", "problem", f"{server}: {error.reason}", remedy)
@@ -49,7 +49,14 @@ def _of_redis(settings: Settings) -> Finding:
         return Finding("log", "problem", str(error), "the server would not start")
     finally:
         server.close()
-    return Finding("log", "ok", f"messages are kept in {server}, version {version}")
+    found = f"messages are kept in {server} ({condition})"
+    wanted = settings.log_redis_wait_replicas
+    if condition.replicas_count < wanted:
+        found += f", which has {condition.replicas_count} replicas of the {wanted} that log_redis_wait_replicas waits for"
+        return Finding("log", "problem", found, "start them (replicaof), or set HAZOOM_LOG_REDIS_WAIT_REPLICAS lower")
+    if condition.warning:
+        return Finding("log", "warning", f"{found}: {condition.warning}", "set appendonly to yes (config/redis.conf)")
+    return Finding("log", "ok", found)
 
 
 def _not_writable(path: Path, folder: Path) -> str:

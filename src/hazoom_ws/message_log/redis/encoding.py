@@ -1,16 +1,19 @@
 """What a batch, a message and a value are for Redis, in bytes and texts. Pure; called in threads beside turns."""
 
+import logging
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from typing import Any, Literal, NamedTuple
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, MsgspecError, Struct, UnsetType
 
 from hazoom_ws.events.base import FinishReason
 from hazoom_ws.events.rooms import NewMessage
 from hazoom_ws.message_log.contract import Batch, ResentKey, SessionChange, StoredSession, resent_key, size_bytes
 from hazoom_ws.message_log.room_state import StateChange, StateValue
+
+logger = logging.getLogger(__name__)
 
 _DIGEST_BYTES = 10
 _pack = msgspec.msgpack.Encoder().encode
@@ -125,9 +128,13 @@ def encode_message(entry: NewMessage) -> bytes:
     )
 
 
-def decode_message(encoded: bytes, seq: int, epoch: str) -> NewMessage:
-    """Return a message that has a number."""
-    return _decode_message(b'{"id":"%b-%d","seq":%d,' % (epoch.encode(), seq, seq) + encoded[1:])
+def decode_message(encoded: bytes, seq: int, epoch: str) -> NewMessage | None:
+    """Return a message that has a number, None for what is no message: others may have written into this Redis."""
+    try:
+        return _decode_message(b'{"id":"%b-%d","seq":%d,' % (epoch.encode(), seq, seq) + encoded[1:])
+    except (MsgspecError, ValueError) as error:
+        logger.error("what Redis has under the number %d is no message, and is left out: %s", seq, error)
+        return None
 
 
 def pack_value(value: StateValue, timestamp: float) -> bytes:

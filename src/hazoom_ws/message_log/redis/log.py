@@ -109,7 +109,13 @@ class RedisLog:
         self._clock = clock
         self.name = secrets.token_hex(8)
         timeout_s = settings.log_redis_timeout_s
-        self._server = Server(settings.log_url, self.name, timeout_s=timeout_s, import_module=import_module)
+        self._server = Server(
+            settings.log_url,
+            self.name,
+            timeout_s=timeout_s,
+            wait_replicas=settings.log_redis_wait_replicas,
+            import_module=import_module,
+        )
         self._store = Store(self._server, settings, wall_clock=wall_clock)
         self._bus = Bus(self._server, import_module, timeout_s=timeout_s)
         self._bus.on_broken = self._note_broken
@@ -155,7 +161,7 @@ class RedisLog:
         self._resent.begin_with(digests, is_complete=is_complete)
         self._bus.want(f"process:{self.name}")
         self._bus.connect(self._store.channels, lambda: ())
-        self._write(Batch([], {}, {}, 0))  # which shows whether there is space
+        self._try()
 
     # What is in memory
 
@@ -346,20 +352,27 @@ class RedisLog:
     def _write(self, batch: Batch) -> None:
         name = str(next(self._batch_names))
         origin = f"{self.name}/{name}".encode()
-        has_end = any(True for _ in batch.entries())
+        # One with nothing in it shows that all is well: also that this process hears what is published.
+        has_end = batch.things_count == 0 or any(True for _ in batch.entries())
         if has_end:
             is_heard = self._bus.expect(origin)
             self._replica.writing = origin
         try:
             written = self._store.write(batch, name, floor_seq=self._recent.last_seq, conditions=self._conditions)
             if has_end and not is_heard():
-                raise Refused(SILENT, is_unknown=True)
+                raise Refused(SILENT if self._bus.is_connected else AWAY, is_unknown=True)
         finally:
             self._bus.expect_no_more(origin)
         self._trims.note_beside(written.trimmed)
         self._replica.own = OwnBatch(batch, origin, written)
         self._written_at_s = self._clock()
         self._upkeep.note(batch)
+
+    def _try(self) -> None:
+        """Write nothing: that shows whether there is space, and whether this process hears what is published."""
+        self._write(Batch([], {}, {}, 0))
+        self._replica.writing = b""
+        self._bus.tell_if_there_is_more()
 
     def write_at_once(self, batch: Batch) -> bool:  # noqa: ARG002 - as the contract has it
         """Write nothing: Redis is waited for in a thread."""
@@ -441,7 +454,7 @@ class RedisLog:
         if about.last_seq < self._followed.heard_seq:
             self._restore(about.last_seq)
         self._bus.connect(self._store.channels, lambda: [*self._followed.missed(), *self.peers.on_back])
-        self._write(Batch([], {}, {}, 0))  # which shows whether there is space
+        self._try()
 
     def _restore(self, last_seq: int) -> None:
         """Give Redis what it has lost of what was heard after ``last_seq``, as far as memory has it."""

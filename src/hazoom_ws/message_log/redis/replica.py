@@ -110,8 +110,9 @@ class Replica:
                 return
             if heard.origin != self.writing:
                 entry = decode_message(text, int(seq), self.recent.epoch)
-                self.recent.add(entry)
-                self._news.append(entry)
+                if entry is not None:
+                    self.recent.add(entry)
+                    self._news.append(entry)
         elif heard.kind == b"s":
             room = heard.channel.removeprefix("room:")
             seq, packed = heard.data.split(b" ", 1)

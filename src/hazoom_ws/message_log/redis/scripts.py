@@ -46,7 +46,7 @@ local about = prefix .. 'about'
 if redis.call('GET', prefix .. 'process:' .. ARGV[1]) ~= ARGV[2] then return redis.error_reply('EXPIRED lease') end
 """
 
-_TRIM = """
+TRIM = """
 local function trim(room, stream, limit_count, limit_bytes)
   local count, bytes = redis.call('XLEN', stream), tonumber(redis.call('HGET', prefix .. 'sizes', room) or '0')
   local up_to, freed = nil, 0
@@ -71,7 +71,44 @@ local function note_trimmed(trimmed, room, up_to, freed)
 end
 """
 
-# ARGV: the process, its text of now, epoch and start_seq of a new log. Returns all of ``about``.
+CONSTANTS = f"local GAP, LEASE_S, BUCKETS, KEEP_RESENT_S = {GAP}, {LEASE_S}, {RESENT_BUCKETS}, {_KEEP_RESENT_S}"
+
+# What was sent before has a digest, by which it is found in the bucket of its half day.
+SAY = """
+local function bucket_of(number) return prefix .. 'resent:' .. string.format('%.0f', number) end
+
+local function found(bucket, digest)
+  if digest == '' then return nil end
+  for back = 0, BUCKETS - 1 do
+    local there = redis.call('HGET', bucket_of(bucket - back), digest)
+    if there then return string.match(there, '^(%d+) (.+)$') end
+  end
+  return nil
+end
+
+local function remember(bucket, digest, seq, timestamp)
+  if digest == '' then return end
+  redis.call('HSET', bucket_of(bucket), digest, seq .. ' ' .. timestamp)
+  redis.call('EXPIRE', bucket_of(bucket), KEEP_RESENT_S)
+end
+
+local function say(trimmed, channels, origin, room, seq, size, timestamp, text, limit_count, limit_bytes)
+  local stream, newest = prefix .. 'messages:' .. room, prefix .. 'newest'
+  redis.call('XADD', stream, seq .. '-' .. size, 'd', text)
+  local bytes = redis.call('HINCRBY', prefix .. 'sizes', room, size)
+  local length = redis.call('XLEN', stream)
+  if length == 1 then redis.call('ZADD', prefix .. 'oldest', timestamp, room) end
+  if length > limit_count or bytes > limit_bytes then
+    note_trimmed(trimmed, room, trim(room, stream, limit_count, limit_bytes))
+  end
+  local before = redis.call('HGET', newest, room) or '0'
+  redis.call('PUBLISH', channels .. 'room:' .. room, origin .. ' m ' .. before .. ' ' .. seq .. ' ' .. text)
+  redis.call('HSET', newest, room, seq)
+end
+"""
+
+# ARGV: the process, its text of now, epoch and start_seq of a new log, the bounds of a room (count, bytes) and of a message
+# (bytes), for `functions`. Returns all of ``about``.
 BEGIN = f"""
 local prefix = '{PREFIX}'
 local about = prefix .. 'about'
@@ -81,6 +118,7 @@ redis.call('HSETNX', about, 'epoch', ARGV[3])
 redis.call('HSETNX', about, 'start_seq', ARGV[4])
 redis.call('HSETNX', about, 'last', ARGV[4])
 redis.call('HSETNX', about, 'trimmed_seq', '0')
+redis.call('HSET', about, 'room_limit_count', ARGV[5], 'room_limit_bytes', ARGV[6], 'message_limit_bytes', ARGV[7])
 return redis.call('HGETALL', about)
 """
 
@@ -100,8 +138,9 @@ redis.call('SREM', prefix .. 'processes', ARGV[1])
 # trimmed, each followed by up to where.
 WRITE = (
     _BEGIN
-    + _TRIM
-    + f"local GAP, LEASE_S, BUCKETS, KEEP_RESENT_S = {GAP}, {LEASE_S}, {RESENT_BUCKETS}, {_KEEP_RESENT_S}"
+    + CONSTANTS
+    + TRIM
+    + SAY
     + """
 local origin, channels = ARGV[1] .. '/' .. ARGV[3], ARGV[4]
 local limit_count, limit_bytes = tonumber(ARGV[7]), tonumber(ARGV[8])
@@ -121,49 +160,24 @@ if count > 0 then redis.call('HSET', about, 'last', numbered(count - 1))
 else redis.call('HSET', about, 'beat', time[1]) end
 redis.call('EXPIRE', prefix .. 'process:' .. ARGV[1], LEASE_S)
 
-local buckets, has_resent = {}, false
-for back = 0, BUCKETS - 1 do
-  buckets[#buckets + 1] = prefix .. 'resent:' .. string.format('%.0f', tonumber(ARGV[6]) - back)
-end
-local said_before = {}
+local said_before, bucket = {}, tonumber(ARGV[6])
 local function was_said(place, digest)
-  if digest == '' then return false end
-  for _, bucket in ipairs(buckets) do
-    local found = redis.call('HGET', bucket, digest)
-    if found then
-      local seq, timestamp = string.match(found, '^(%d+) (.+)$')
-      said_before[#said_before + 1] = place
-      said_before[#said_before + 1] = seq
-      said_before[#said_before + 1] = timestamp
-      return true
-    end
-  end
-  return false
-end
-local function remember(digest, seq, timestamp)
-  if digest ~= '' then
-    redis.call('HSET', buckets[1], digest, seq .. ' ' .. timestamp)
-    has_resent = true
-  end
+  local seq, timestamp = found(bucket, digest)
+  if not seq then return false end
+  said_before[#said_before + 1] = place
+  said_before[#said_before + 1] = seq
+  said_before[#said_before + 1] = timestamp
+  return true
 end
 
-local trimmed, newest = {}, prefix .. 'newest'
+local trimmed = {}
 for _, message in ipairs(messages) do
   local room, place, size, timestamp, digest = unpack(message)
-  local stream, text = prefix .. 'messages:' .. room, data()
+  local text = data()
   if not was_said(place, digest) then
     local seq = numbered(place)
-    redis.call('XADD', stream, seq .. '-' .. size, 'd', text)
-    local bytes = redis.call('HINCRBY', prefix .. 'sizes', room, size)
-    local length = redis.call('XLEN', stream)
-    if length == 1 then redis.call('ZADD', prefix .. 'oldest', timestamp, room) end
-    if length > limit_count or bytes > limit_bytes then
-      note_trimmed(trimmed, room, trim(room, stream, limit_count, limit_bytes))
-    end
-    remember(digest, seq, timestamp)
-    local before = redis.call('HGET', newest, room) or '0'
-    redis.call('PUBLISH', channels .. 'room:' .. room, origin .. ' m ' .. before .. ' ' .. seq .. ' ' .. text)
-    redis.call('HSET', newest, room, seq)
+    say(trimmed, channels, origin, room, seq, size, timestamp, text, limit_count, limit_bytes)
+    remember(bucket, digest, seq, timestamp)
   end
 end
 local function is_mine(key)
@@ -209,7 +223,7 @@ for _, change in ipairs(states) do
         local is_there = string.sub(values[number], 1, 1) == '1' or redis.call('HEXISTS', state, key) == 1
         if is_there then redis.call('HSET', state, key, seq .. ' ' .. values[number]) end
       end
-      remember(digest, seq, timestamp)
+      remember(bucket, digest, seq, timestamp)
       redis.call('PUBLISH', channels .. 'room:' .. room, origin .. ' s ' .. seq .. ' ' .. shown)
     else refused[#refused + 1] = place end
   end
@@ -220,8 +234,7 @@ for _, update in ipairs(updates) do
   redis.call('XADD', prefix .. 'updates:' .. name, seq .. '-0', 'd', bytes)
   redis.call('PUBLISH', channels .. 'document:' .. name, origin .. ' u ' .. seq .. ' ' .. bytes)
 end
-if has_resent then redis.call('EXPIRE', buckets[1], KEEP_RESENT_S) end
-if count > 0 then redis.call('PUBLISH', channels .. 'process:' .. ARGV[1], origin .. ' b ' .. numbered(0)) end
+redis.call('PUBLISH', channels .. 'process:' .. ARGV[1], origin .. ' b ' .. numbered(0))
 return {numbered(0), said_before, refused, trimmed}
 """
 )
@@ -312,7 +325,7 @@ if redis.call('XLEN', updates) == 0 then redis.call('DEL', updates) end
 # where.
 TRIM_ROOMS = (
     _BEGIN
-    + _TRIM
+    + TRIM
     + """
 local trimmed = {}
 for place = 5, #ARGV do
@@ -327,7 +340,7 @@ return trimmed
 # whether there is more, then rooms that were trimmed, each followed by up to where.
 TRIM_AGED = (
     _BEGIN
-    + _TRIM
+    + TRIM
     + """
 local before_s, answer = tonumber(ARGV[3]), {0}
 local rooms = redis.call('ZRANGEBYSCORE', prefix .. 'oldest', '-inf', '(' .. ARGV[3], 'LIMIT', 0, ARGV[4])

@@ -9,6 +9,7 @@ Everything raises `Refused`, which is a `LogUnavailable`.
 
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from hazoom_ws.events.rooms import NewMessage
@@ -26,10 +27,11 @@ from hazoom_ws.message_log.redis.encoding import (
     place_of,
     unpack_value,
 )
+from hazoom_ws.message_log.redis.functions import FUNCTIONS
 from hazoom_ws.message_log.redis.older import Stretch, Wanted, stretch_of
 from hazoom_ws.message_log.redis.resent import KNOWN_LIMIT_COUNT
 from hazoom_ws.message_log.redis.scripts import PREFIX
-from hazoom_ws.message_log.redis.server import Server
+from hazoom_ws.message_log.redis.server import Refused, Server
 from hazoom_ws.message_log.room_state import DELETED_KEPT_COUNT, StateChange, StateValue
 from hazoom_ws.message_log.session_states import applied
 from hazoom_ws.message_log.state_cache import LoadedRoom
@@ -102,7 +104,7 @@ class Store:
         self._channels = ""
         self._epoch = ""
         self._bounds = (settings.history_room_limit_count, settings.history_room_limit_bytes)
-        self._scripts = {name: server.script(getattr(scripts, name)) for name in _SCRIPTS}
+        self._scripts = {name: server.script(getattr(scripts, name), reaches_replicas=name == "WRITE") for name in _SCRIPTS}
 
     def _run(self, name: str, *arguments: Any) -> Any:
         return self._scripts[name]([self._server.name, self._text, *arguments])
@@ -117,11 +119,14 @@ class Store:
         self._server.start_anew()
         self._server.check()
         text = secrets.token_hex(8)
-        told = self._scripts["BEGIN"]([self._server.name, text, epoch, start_seq])
+        bounds = (*self._bounds, self._settings.message_limit_bytes)
+        told = self._scripts["BEGIN"]([self._server.name, text, epoch, start_seq, *bounds])
         self._text = text
         about = dict(zip(told[::2], told[1::2], strict=True))
         self._epoch = about[b"epoch"].decode()
         self._channels = f"{PREFIX}{self._epoch}:"
+        with suppress(Refused):  # Redis 6 has no functions, and may not allow any: then there are none for others
+            self._server.command("FUNCTION", "LOAD", "REPLACE", FUNCTIONS)
         return About(self._epoch, *(int(about[name]) for name in (b"start_seq", b"last", b"trimmed_seq")))
 
     def end(self) -> None:
@@ -230,6 +235,8 @@ class Store:
             for identifier, fields in rows:
                 seq, entry_bytes = place_of(identifier)
                 entry = decode_message(fields[b"d"], seq, self._epoch)
+                if entry is None:
+                    continue
                 if wanted.event_name is not None and not any(only([entry], wanted.event_name)):
                     continue
                 found.append(Sized(entry, entry_bytes))
@@ -245,7 +252,8 @@ class Store:
     def messages_after(self, room: str, seq: int) -> list[NewMessage]:
         """Return what was said in a room after a ``seq``, ascending."""
         rows = self._server.command("XRANGE", f"{PREFIX}messages:{room}", seq + 1, "+")
-        return [decode_message(fields[b"d"], place_of(identifier)[0], self._epoch) for identifier, fields in rows]
+        entries = [decode_message(fields[b"d"], place_of(identifier)[0], self._epoch) for identifier, fields in rows]
+        return [entry for entry in entries if entry is not None]
 
     def newest_seqs(self, rooms: Sequence[str]) -> list[int]:
         """Return the number of the newest message in each of some rooms, 0 if there is none."""
