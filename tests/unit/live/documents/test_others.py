@@ -113,8 +113,9 @@ class Process:
         return self.log.read()
 
     def save_snapshot(self, document: str, snapshot: bytes, through: int) -> None:
-        self.snapshots.append((snapshot, through))
-        self.saved_count += 1
+        if not self.is_deaf:
+            self.snapshots.append((snapshot, through))
+            self.saved_count += 1
 
     def follow(self, document: str) -> None:
         if self.is_deaf:
@@ -205,6 +206,7 @@ class Process:
                 break
             self.hear()
         self.inbox.clear()
+        self.snapshots.clear()
         if self.written is not None:
             self.end(is_kept=False)
         for entry in self.pending:
@@ -350,10 +352,15 @@ class World:
             self.shown_by_the_dead += process.shown
 
     def lose(self, _: Process) -> None:
-        """Let what keeps the log die and lose the last of it, and be back: what no process has in memory is gone."""
+        """Let what keeps the log die and lose the last of it, and be back: what no process has in memory is gone.
+
+        Numbers may be given again.
+        """
         for process in self.processes:
             process.lose_touch()
-        del self.log.updates[-self.chance.randrange(1, 4) :]
+        count = self.chance.randrange(1, 4)
+        self.log.seq -= 10 * len(self.log.updates[-count:])
+        del self.log.updates[-count:]
         for process in self.processes:
             process.shown = [update for update in process.shown if is_known(update, self.log, self.processes)]
         for process in self.chance.sample(self.processes, len(self.processes)):
