@@ -85,6 +85,20 @@ def test_who_is_here_comes_and_goes_on_all_processes(servers: list[Hazoom], edit
     ann.wait_for_others()
 
 
+def test_the_ai_of_one_process_writes_into_a_document_that_another_has_open(
+    servers: list[Hazoom], editors: Editors, client: OfficialClient
+) -> None:
+    document = unique("doc")
+    ann = editors.open(servers[1].url, document, user="Ann")
+    ann.type("Question. ")
+    asker = client.connect(servers[0].url)
+    assert asker.emit("llm_request", {"message": "hello", "document": document})["ok"]
+    ann.wait(lambda: "Assistant" in ann.others(), "the assistant is here")
+    complete = asker.wait_for("llm_complete")
+    ann.wait_for_text("Question. " + complete["response"])
+    ann.wait_for_others()
+
+
 def buffer(data: bytes) -> dict:
     return {"type": "Buffer", "data": list(data)}
 

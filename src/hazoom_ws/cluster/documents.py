@@ -1,17 +1,13 @@
 """Documents that are open in several processes: what is said in `hazoom_ws.live.documents.others`, over `Peers`."""
 
-import logging
 from collections.abc import Callable
 from functools import partial
 
 from hazoom_ws.cluster.news import News
 from hazoom_ws.cluster.watch import Watch
 from hazoom_ws.live.documents.documents import Documents
-from hazoom_ws.live.documents.errors import MalformedUpdate
 from hazoom_ws.live.documents.others import AGAIN, AWARENESS, CLOSED, HERE, OPENED, SNAPSHOT
 from hazoom_ws.message_log.peers import Heard, Peers
-
-logger = logging.getLogger(__name__)
 
 _CHANNEL = "document:"
 _UPDATE = b"u"
@@ -67,10 +63,7 @@ class SharedDocuments:
         self._documents.hear_update(heard.channel.removeprefix(_CHANNEL), int(seq), update)
 
     def _hear(self, word: bytes, heard: Heard) -> None:
-        try:
-            self._documents.hear(heard.channel.removeprefix(_CHANNEL), heard.process, word, heard.data)
-        except (MalformedUpdate, ValueError):
-            logger.exception("process %s says of a document what is not understood", heard.process)
+        self._documents.hear(heard.channel.removeprefix(_CHANNEL), heard.process, word, heard.data)
         self._watch.begin()
 
     def _on_back(self) -> None:

@@ -1,5 +1,6 @@
 """What other processes have said and published (`MessageLog.news`), as what is sent to who is here."""
 
+import logging
 from collections.abc import Callable
 
 from msgspec import UNSET
@@ -11,6 +12,8 @@ from hazoom_ws.live.shared_state import shared_state
 from hazoom_ws.message_log.contract import Entry
 from hazoom_ws.message_log.peers import Heard
 from hazoom_ws.message_log.room_state import StateChange
+
+logger = logging.getLogger(__name__)
 
 
 class News:
@@ -32,4 +35,7 @@ class News:
             if news.values:
                 self._deliver(Broadcast(news.room, shared_state(news), offset=news))
         elif isinstance(news, Heard) and news.kind in self.on:
-            self.on[news.kind](news)
+            try:
+                self.on[news.kind](news)
+            except Exception:  # what comes after it is to be told all the same
+                logger.exception("what process %s has published (%s) could not be told", news.process, news.kind.decode())
