@@ -20,10 +20,13 @@ from hazoom_ws.access.asking import Asking
 from hazoom_ws.access.journal import Journal
 from hazoom_ws.access.origins import OriginCheck, cors_origins
 from hazoom_ws.chat.hub import Hub
+from hazoom_ws.cluster.answers import KIND as ANSWER
+from hazoom_ws.cluster.answers import AnswersElsewhere
 from hazoom_ws.cluster.boards import SharedBoards
+from hazoom_ws.cluster.cluster import Cluster
 from hazoom_ws.cluster.documents import OtherProcesses, SharedDocuments
 from hazoom_ws.cluster.news import News
-from hazoom_ws.cluster.watch import Watch
+from hazoom_ws.commands.workers import worker_number
 from hazoom_ws.delivery.beside import run_beside
 from hazoom_ws.delivery.delivery import Delivery
 from hazoom_ws.delivery.effects import Later
@@ -63,7 +66,7 @@ from hazoom_ws.namespaces.registry import Registry
 from hazoom_ws.namespaces.root import OWN_FEATURES, build_namespaces
 from hazoom_ws.namespaces.tasks import Tasks
 from hazoom_ws.schema.documents import Documents as SchemaDocuments
-from hazoom_ws.settings import Settings
+from hazoom_ws.settings import Settings, SettingsError
 from hazoom_ws.settings.checks import checked
 from hazoom_ws.settings.sources import load_settings
 from hazoom_ws.transport.engineio.engine import Engine
@@ -99,6 +102,11 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
     such as one with a name of ours.
     """
     settings = load_settings() if settings is None else checked(settings)
+    number = worker_number()
+    if settings.workers > 1 and not number:
+        raise SettingsError(
+            f"workers is {settings.workers}, and only the command hazoom-ws starts so many processes; leave it out here"
+        )
     registry, api_keys = Registry(OWN_FEATURES, features), ApiKeys.of(settings)
     gunicorn_worker = gunicorn.checked_worker()
     check_proxy(settings.llm_url)
@@ -133,6 +141,7 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         message_timeout_s=settings.message_timeout_s,
         handle_request=handle_request,
         admit=accounts.admit,
+        process_number=number,
     )
     engine.install(socketio.server)
 
@@ -163,10 +172,9 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
     hub = Hub(settings, log, delivery.add, wake=timers.ensure_running, clock=time.monotonic, wall_clock=time.time)
     news = News(delivery.add, decoded=registry.decoded)
     delivery.tell = news.tell
-    news.on[b"c"] = lambda heard: hub.hand_over(heard.data.decode())  # a session that another process has claimed
     listener = Listener(delivery.hear)
     wake = listener.wake if worker is None else partial(worker.wake, delivery.hear)
-    log.listen(wake, hub.rooms.names, delivery.hear)
+    log.listen(wake, lambda: [*hub.rooms.names(), *answers.register.rooms()], delivery.hear)
     ticker = Ticker(
         delivery, interval_s=settings.relay_interval_ms / 1000, worker=worker, start_task=start_task, sleep=sleep
     )
@@ -183,6 +191,21 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
     loading = Loading(hub, delivery, beside)
     states = States(log.states, delivery.add, wall_clock=time.time)
     hub.on_parted = relay.leave
+    cluster = None
+    if log.peers is not None:
+        cluster = Cluster(
+            settings,
+            log.peers,
+            hub,
+            relay,
+            news,
+            take_over=log.take_over,
+            run_beside=beside,
+            wake=timers.ensure_running,
+            wake_ticker=ticker.ensure_running,
+            clock=time.monotonic,
+        )
+        engine.sweeps.append(cluster.processes.sweep)
     documents = Documents(
         log.documents,
         queue=lambda send: delivery.add_when_kept(Later(lambda _: send())),
@@ -198,7 +221,6 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         interval_s=settings.relay_interval_ms / 1000,
         others=None if log.peers is None else OtherProcesses(log.peers),
     )
-    ticker.serve(relay.run_due, documents.run_due)
     bridge = LlmBridge(settings, start_task=start_task, read=engine.loop_reader, give_way=engine.let_others)
     answers = Answers(
         settings,
@@ -211,10 +233,31 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         after_kept=delivery.when_kept,
         open_writer=lambda writing: Writer(documents, writing.document, writing.text, settings.assistant_name),
     )
+    on_tick: list[Callable[[], float | None]] = [relay.run_due, documents.run_due]
+    if log.peers is not None:
+        answers.elsewhere = elsewhere = AnswersElsewhere(
+            answers,
+            hub,
+            log.peers,
+            problem=lambda: log.problem,
+            run_beside=beside,
+            wake=ticker.ensure_running,
+            clock=time.monotonic,
+        )
+        news.on[ANSWER] = elsewhere.hear
+        on_tick.append(elsewhere.run_due)
+        engine.sweeps.append(elsewhere.lookout.sweep)
+        elsewhere.start()
+        elsewhere.greet()
+    if cluster is not None:
+        on_tick.append(cluster.tick)
+    ticker.serve(*on_tick)
 
     # The numbers of all that.
     process, refused = Process(), Refused()
     statistics = Statistics(hub, answers, bridge, process)
+    if cluster is not None:
+        cluster.count(accounts, statistics)
     sources = Sources(
         hub=hub,
         answers=answers,
@@ -266,21 +309,20 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
     boards = BoardsNamespace(settings, delivery, fan_out, refused.note)
     dispatcher.serve_protocols({BOARDS: boards}, {DOCUMENTS: editors})
     shared: list[Callable[[], float | None]] = []  # what is due where there are other processes
-    if log.peers is not None:
+    if log.peers is not None and cluster is not None:
         wake = timers.ensure_running
-        watch = Watch(log.peers, run_beside=beside, wake=wake, clock=time.monotonic)
-        shared_documents = SharedDocuments(documents, log.peers, news, watch, time.monotonic)
+        shared_documents = SharedDocuments(documents, log.peers, news, wake=wake, clock=time.monotonic)
         shared_boards = SharedBoards(
             boards.boards,
             log.peers,
             news,
-            watch,
             run_beside=beside,
             refuse=partial(boards.refuse, event=JOIN),
             wake=wake,
             clock=time.monotonic,
         )
-        shared += [watch.run_due, shared_documents.run_due, shared_boards.run_due]
+        cluster.processes.on_ended += [documents.lose, shared_boards.lose]
+        shared += [shared_documents.run_due, shared_boards.run_due]
     TestClients(socketio.server, fan_out, dispatcher)
     outside = FromApplication(
         settings,
@@ -306,6 +348,7 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         engine=engine,
         worker=worker,
         listener=listener,
+        leave=(lambda: None) if cluster is None else cluster.end,
     )
     parts = Parts(
         settings,
@@ -375,6 +418,7 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         identities.expiry.run_due,
         charts.run_due,
         *shared,
+        *([cluster.run_due] if cluster else []),
     )
     running.start()
     if gunicorn_worker is not None:
@@ -400,7 +444,9 @@ class _Running:
         engine: Engine,
         worker: Any,
         listener: Listener,
+        leave: Callable[[], object],
     ) -> None:
+        """``leave`` tells other processes that this one ends."""
         self.ending = Ending(
             delivery,
             refuse_new=(engine.refuse_new, bridge.refuse_new),
@@ -414,11 +460,12 @@ class _Running:
             sleep=sleep,
         )
         self._delivery = delivery
+        self._leave = leave
         self._answers = answers
         self._engine = engine
         # In this order: nothing is asked any more, the last words are sent and kept, what they needed is given back.
         self._closes: list[Callable[[], object]] = [registry.close, timers.close, ticker.close, bridge.close]
-        self._closes += [self.ending.let_go_now, engine.stop, documents.close, delivery.close_log]
+        self._closes += [self.ending.let_go_now, engine.stop, documents.close, leave, delivery.close_log]
         self._closes.append(listener.close)
         if worker is not None:
             self._closes.append(worker.close)
@@ -433,6 +480,7 @@ class _Running:
         self.ending.run()
         self._engine.stop()
         self._delivery.settle()
+        self._leave()
 
     def close(self) -> None:
         """Give all of it back; calling it again changes nothing."""

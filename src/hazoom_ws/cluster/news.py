@@ -17,10 +17,14 @@ logger = logging.getLogger(__name__)
 
 
 class News:
-    """Tells it within turns. ``on``: who is called with what was published of each kind."""
+    """Tells it within turns. ``on``: who is called with what was published of each kind.
+
+    ``on_said(room, user_name)`` is called before a message is told that was said on another process.
+    """
 
     def __init__(self, deliver: Callable[[Effect], None], *, decoded: Callable[[NewMessage], ServerEvent | None]) -> None:
         """``decoded`` returns the event of a feature that a record keeps, None if it is none any more."""
+        self.on_said: Callable[[str, str], object] = lambda *_: None
         self.on: dict[bytes, Callable[[Heard], object]] = {}
         self._deliver = deliver
         self._decoded = decoded
@@ -30,6 +34,7 @@ class News:
         if isinstance(news, NewMessage):
             event = news if news.event_name is UNSET else self._decoded(news)
             if event is not None:
+                self.on_said(news.room, news.user)
                 self._deliver(Broadcast(news.room, event, offset=news))
         elif isinstance(news, StateChange):
             if news.values:
@@ -37,5 +42,5 @@ class News:
         elif isinstance(news, Heard) and news.kind in self.on:
             try:
                 self.on[news.kind](news)
-            except Exception:  # what comes after it is to be told all the same
-                logger.exception("what process %s has published (%s) could not be told", news.process, news.kind.decode())
+            except Exception:  # what comes after it has to be heard
+                logger.exception("what process %s has published was not understood", news.process)

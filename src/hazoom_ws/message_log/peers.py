@@ -1,6 +1,6 @@
 """What a log promises that several processes share, beside the log itself: how they tell each other what is not kept."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple, Protocol
 
 
@@ -13,16 +13,26 @@ class Heard(NamedTuple):
     data: bytes
 
 
+# Called beside turns with rooms that this process begins to hear, from when it does; may read, with `Peers.ask`, and raise
+# `LogUnavailable`. What it returns is called in a turn, before anybody comes into them.
+OnFollow = Callable[[Sequence[str]], Callable[[], object]]
+
+
 class Peers(Protocol):
     """The other processes. ``name`` is that of this one: text without spaces or slashes, never used before.
 
     What is published comes to all that follow the channel (`MessageLog.news`), in one order with what is kept, but not to
     this process itself. Nothing is promised of it: while Redis is away it is lost. Who has to know what there is now keeps
     it with `ask` too, and reads it when it begins to follow, and when Redis was away (``on_back``).
+
+    All follow the channel ``processes``, and each follows ``process:<its name>``. ``on_follow`` and ``on_unfollow``: who
+    wants to know which rooms this process begins to hear, and in a turn which it hears no more.
     """
 
     name: str
     on_back: list[Callable[[], object]]
+    on_follow: list[OnFollow]
+    on_unfollow: list[Callable[[list[str]], object]]
 
     @property
     def queued_bytes(self) -> int:
@@ -46,11 +56,14 @@ class Peers(Protocol):
         Keys begin with ``{hazoom}:``. For what waits for nothing: see `tell`.
         """
 
+    def script(self, text: str) -> Callable[[list[Any]], Any]:
+        """Return a function that runs a script in Lua, with arguments, and returns its answer. Beside turns, as `ask`."""
+
     def tell(self, *command: Any) -> None:
         """Run a command soon, in order with what is published and told; lost while Redis is away. Within a turn."""
 
     def close(self) -> None:
-        """Publish what there is, and nothing more."""
+        """Publish what there is, and nothing more; waits for that, some seconds at most. Closing again does nothing."""
 
     def alive(self) -> set[str]:
         """Return the names of the processes that have a lease now. Beside turns. Raises `LogUnavailable`."""

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Protocol
 
 from hazoom_ws.message_log.contract import NotLoaded
+from hazoom_ws.message_log.peers import OnFollow
 from hazoom_ws.message_log.redis.bus import Bus, Item, Published
 from hazoom_ws.message_log.redis.encoding import encode_change, encode_message
 from hazoom_ws.message_log.redis.store import Store
@@ -20,6 +21,7 @@ from hazoom_ws.message_log.state_cache import StateCache
 
 _LOOK_INTERVAL_S = 10.0
 _KEPT_S = 30.0  # for which a room is followed though nobody is in it
+_FILLED = b"/"  # the origin of what was read instead of heard: no batch is called so
 MISSED = "something that was said on another process was missed"
 
 
@@ -46,10 +48,13 @@ class _Room:
 class Followed:
     """Which rooms are followed. Called within turns, but for `missed` and `tidy`.
 
-    ``used()`` returns the rooms that somebody here is in; ``heard_seq`` is the highest number that was heard.
+    ``on_follow`` and ``on_unfollow`` are as in `Peers`. ``used()`` returns the rooms that somebody here is
+    in; ``heard_seq`` is the highest number that was heard.
     """
 
     def __init__(self, replica: Hearing, bus: Bus, store: Store, states: StateCache, *, clock: Callable[[], float]) -> None:
+        self.on_follow: list[OnFollow] = []
+        self.on_unfollow: list[Callable[[list[str]], object]] = []
         self.used: Callable[[], Collection[str]] = list
         self.heard_seq = 0
         self._replica = replica
@@ -94,16 +99,23 @@ class Followed:
         """Listen to rooms, beside turns; return what is to be called within one."""
         self._bus.follow([f"room:{room}" for room in rooms])
         # When that is called all is heard that is up to this number; what is above it is heard later.
-        self._bus.barrier(partial(self._begin, rooms, self._store.last_seq()))
+        self._bus.barrier(self._beginning(rooms))
         return self._replica.tell_all
 
-    def _begin(self, rooms: list[str], last_seq: int) -> None:
+    def _beginning(self, rooms: list[str]) -> Callable[[], None]:
+        """Return what begins to follow rooms that this process hears by now. Beside turns."""
+        takes = [load(rooms) for load in self.on_follow]
+        return partial(self._begin, rooms, self._store.last_seq(), takes)
+
+    def _begin(self, rooms: list[str], last_seq: int, takes: list[Callable[[], object]]) -> None:
         now_s = self._clock()
         # More may have been heard since that was the last, and was passed over: nobody followed the rooms yet.
         since = max(last_seq, self.heard_seq)
         for room in rooms:
             if room not in self._rooms:
                 self._rooms[room] = _Room(since, now_s)
+        for take in takes:
+            take()
         self._replica.move_on(last_seq)
 
     def _caught_up(self, seq: int) -> Callable[[], None]:
@@ -144,6 +156,9 @@ class Followed:
         for room in gone:
             del self._rooms[room]
             self._states.forget_room(room)
+        if gone:
+            for forget in self.on_unfollow:
+                forget(gone)
         self._bus.drop([f"room:{room}" for room in gone])
         self._leaving += gone
 
@@ -169,14 +184,14 @@ class Followed:
                 before = followed.heard_seq
                 for entry in self._store.messages_after(room, before):
                     data = b"%d %d %b" % (before, entry.seq, encode_message(entry))
-                    found.append((entry.seq, Published(f"room:{room}", b"", b"m", data)))
+                    found.append((entry.seq, Published(f"room:{room}", _FILLED, b"m", data)))
                     before = entry.seq
         for room in self._states.loaded_rooms():
             for change in self._store.changes_after(room, self._states.newest_seq(room)):
                 data = b"%d %b" % (change.seq, encode_change(change))
-                found.append((change.seq, Published(f"room:{room}", b"", b"s", data)))
+                found.append((change.seq, Published(f"room:{room}", _FILLED, b"s", data)))
         found.sort(key=lambda item: item[0])
         # Who came while Redis was away is in rooms that are not followed yet.
         new = [room for room in list(self.used()) if room not in self._rooms]
         self._bus.follow([f"room:{room}" for room in new])
-        return [*(heard for _, heard in found), partial(self._begin, new, self._store.last_seq())]
+        return [*(heard for _, heard in found), self._beginning(new)]

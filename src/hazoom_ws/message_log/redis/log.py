@@ -54,6 +54,7 @@ from hazoom_ws.message_log.contract import (
     Page,
     SessionChange,
     StoredSession,
+    doubt,
     resent_key,
 )
 from hazoom_ws.message_log.peers import Heard
@@ -141,6 +142,7 @@ class RedisLog:
         )
         self._replica = Replica(self.name, self._recent, self._bus, self._store, self.states, check=self.check, clock=clock)
         self._followed = self._replica.followed
+        self._followed.on_follow, self._followed.on_unfollow = self.peers.on_follow, self.peers.on_unfollow
         self.documents = RedisDocuments(self._reading(self._store.read_document), self, self.check)
         self.peers.on_back.append(self.documents.go_on)  # the first to be called
         self._upkeep = Upkeep(self._store, settings, self.documents.snapshots, wall_clock=wall_clock, clock=clock)
@@ -161,6 +163,7 @@ class RedisLog:
         digests, is_complete = self._store.digests()
         self._resent.begin_with(digests, is_complete=is_complete)
         self._bus.want(f"process:{self.name}")
+        self._bus.want("processes")
         self._bus.connect(self._store.channels, lambda: ())
         self._try()
 
@@ -348,6 +351,8 @@ class RedisLog:
         except Refused as error:
             self._replica.writing = b""
             self.problem = error.reason
+            for entry in batch.messages if error.is_unknown else ():
+                doubt(entry)
             raise
 
     def _write(self, batch: Batch) -> None:

@@ -4,16 +4,18 @@ import logging
 from collections.abc import Callable, Collection
 from typing import Any
 
+from hazoom_ws.message_log.peers import OnFollow
 from hazoom_ws.message_log.redis.bus import Bus
 from hazoom_ws.message_log.redis.scripts import PREFIX
 from hazoom_ws.message_log.redis.server import ImportModule, Refused, Server
 
 logger = logging.getLogger(__name__)
 
+_AT_ONCE_COUNT, _AT_ONCE_LIMIT_BYTES = 1000, 4_194_304  # in one round trip, which has to be over before the time is up
+_RETRY_INTERVAL_S = 0.2
+_CLOSE_S = 3.0  # for the last that is published, when Redis may be away
 # Over these what is published is lost, as it is while Redis is away.
 _QUEUED_LIMIT_COUNT, _QUEUED_LIMIT_BYTES = 100_000, 67_108_864
-_AT_ONCE_LIMIT_BYTES = 4_194_304  # in one round trip: all of it has to be there before the time is up
-_CLOSING_LIMIT_S = 1.0
 
 
 class RedisPeers:
@@ -23,14 +25,19 @@ class RedisPeers:
         """``channels()`` returns what the names of channels begin with."""
         self.name = server.name
         self.on_back: list[Callable[[], object]] = []
+        self.on_follow: list[OnFollow] = []
+        self.on_unfollow: list[Callable[[list[str]], object]] = []
         self.lost_total = 0
         self._server = server
         self._bus = bus
         self._channels = channels
         self._threading = import_module("threading")
+        self._sleep: Callable[[float], object] = import_module("time").sleep
         self._queue: Any = import_module("queue").SimpleQueue()
         self._origin = f"{self.name}/0 ".encode()
         self._thread: Any = None
+        self._is_closed = False
+        self._has_lost = False  # something, since ``on_back`` was called last
         self._put_bytes = self._sent_bytes = 0  # each has one who changes it: turns, and the thread
 
     @property
@@ -44,6 +51,8 @@ class RedisPeers:
         self._put(command)
 
     def _put(self, command: tuple[Any, ...]) -> None:
+        if self._is_closed:
+            return
         if self._thread is None:
             self._thread = self._threading.Thread(target=self._run, name="hazoom_ws publisher", daemon=True)
             self._thread.start()
@@ -53,27 +62,32 @@ class RedisPeers:
             self._queue.put(command)
         else:
             self.lost_total += 1
+            self._has_lost = True
 
     def _run(self) -> None:
-        command = self._queue.get()
-        while command is not None:
-            commands: list[tuple[Any, ...]] = []
-            size_bytes = 0
-            while command is not None:
-                commands.append(command)
-                size_bytes += _bytes_of(command)
-                if self._queue.empty() or size_bytes >= _AT_ONCE_LIMIT_BYTES:
-                    break
-                command = self._queue.get()
+        is_last = False
+        while not is_last:
+            if self._has_lost:
+                self._sleep(_RETRY_INTERVAL_S)
+            taken = [("PING",) if self._has_lost else self._queue.get()]
+            size_bytes = 0 if taken[0] == ("PING",) else _bytes_of(taken[0])
+            while not self._queue.empty() and len(taken) < _AT_ONCE_COUNT and size_bytes < _AT_ONCE_LIMIT_BYTES:
+                taken.append(self._queue.get())
+                size_bytes += _bytes_of(taken[-1])
+            is_last = taken[-1] is None
+            commands = taken[:-1] if is_last else taken
             try:
                 self._server.pipeline(commands)
+                if self._has_lost and self._queue.empty():
+                    self._has_lost = False
+                    for call in self.on_back:  # which the log does too, if it has noticed anything
+                        self._bus.barrier(call)
             except Refused:
+                self._has_lost = True
                 self.lost_total += len(commands)
             except Exception:
                 logger.exception("%d things were not told to other processes", len(commands))
             self._sent_bytes += size_bytes
-            if command is not None:
-                command = self._queue.get()
 
     def follow(self, channels: Collection[str]) -> None:
         self._bus.follow(channels)
@@ -88,17 +102,21 @@ class RedisPeers:
     def ask(self, *commands: tuple[Any, ...]) -> list[Any]:
         return self._server.transaction(*commands)
 
+    def script(self, text: str) -> Callable[[list[Any]], Any]:
+        return self._server.script(text)
+
     def alive(self) -> set[str]:
         names = [name.decode() for name in self._server.command("SMEMBERS", f"{PREFIX}processes")]
         answers = self._server.transaction(*[("EXISTS", f"{PREFIX}process:{name}") for name in names]) if names else []
         return {name for name, is_there in zip(names, answers, strict=True) if is_there}
 
     def close(self) -> None:
-        """Publish what there is, and nothing more."""
-        if self._thread is not None:
+        if not self._is_closed:
+            self._is_closed = True
             self._queue.put(None)
-            self._thread.join(_CLOSING_LIMIT_S)
+        if self._thread is not None:
+            self._thread.join(_CLOSE_S)
 
 
-def _bytes_of(command: tuple[Any, ...]) -> int:
-    return sum(len(part) for part in command if isinstance(part, bytes | str))
+def _bytes_of(command: tuple[Any, ...] | None) -> int:
+    return sum(len(part) for part in command or () if isinstance(part, bytes | str))
