@@ -26,7 +26,6 @@ from hazoom_ws.cluster.boards import SharedBoards
 from hazoom_ws.cluster.cluster import Cluster
 from hazoom_ws.cluster.documents import OtherProcesses, SharedDocuments
 from hazoom_ws.cluster.news import News
-from hazoom_ws.cluster.watch import Watch
 from hazoom_ws.commands.workers import worker_number
 from hazoom_ws.delivery.beside import run_beside
 from hazoom_ws.delivery.delivery import Delivery
@@ -310,21 +309,20 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
     boards = BoardsNamespace(settings, delivery, fan_out, refused.note)
     dispatcher.serve_protocols({BOARDS: boards}, {DOCUMENTS: editors})
     shared: list[Callable[[], float | None]] = []  # what is due where there are other processes
-    if log.peers is not None:
+    if log.peers is not None and cluster is not None:
         wake = timers.ensure_running
-        watch = Watch(log.peers, run_beside=beside, wake=wake, clock=time.monotonic)
-        shared_documents = SharedDocuments(documents, log.peers, news, watch, time.monotonic)
+        shared_documents = SharedDocuments(documents, log.peers, news, wake=wake, clock=time.monotonic)
         shared_boards = SharedBoards(
             boards.boards,
             log.peers,
             news,
-            watch,
             run_beside=beside,
             refuse=partial(boards.refuse, event=JOIN),
             wake=wake,
             clock=time.monotonic,
         )
-        shared += [watch.run_due, shared_documents.run_due, shared_boards.run_due]
+        cluster.processes.on_ended += [documents.lose, shared_boards.lose]
+        shared += [shared_documents.run_due, shared_boards.run_due]
     TestClients(socketio.server, fan_out, dispatcher)
     outside = FromApplication(
         settings,
@@ -419,8 +417,8 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         asking.run_due,
         identities.expiry.run_due,
         charts.run_due,
-        *([cluster.run_due] if cluster else []),
         *shared,
+        *([cluster.run_due] if cluster else []),
     )
     running.start()
     if gunicorn_worker is not None:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from hazoom_ws.cluster.news import News
-from hazoom_ws.cluster.watch import Watch
+from hazoom_ws.cluster.processes import RunBeside
 from hazoom_ws.errors import HazoomError, LogUnavailable
 from hazoom_ws.live.boards import Boards
 from hazoom_ws.message_log.peers import Heard, Peers
@@ -33,8 +33,6 @@ _VOLATILE_LIMIT_BYTES = 1_048_576  # while more waits to be published, cursors a
 _pack = msgspec.msgpack.Encoder().encode
 _unpack_said = msgspec.msgpack.Decoder(tuple[str, tuple[bytes, ...], bool]).decode
 _unpack_followed = msgspec.msgpack.Decoder(tuple[str, str, bool, bool]).decode
-
-RunBeside = Callable[[Callable[[], Any], Callable[[Any, BaseException | None], None]], None]
 
 
 class _Board:
@@ -71,17 +69,16 @@ class SharedBoards:
         boards: Boards,
         peers: Peers,
         news: News,
-        watch: Watch,
         *,
         run_beside: RunBeside,
         refuse: Callable[[str, HazoomError], None],
         wake: Callable[[], None],
         clock: Callable[[], float],
     ) -> None:
-        """``refuse(sid, error)`` tells a client why it is not on a board. ``wake``: see `Watch`."""
+        """``refuse(sid, error)`` tells a client why it is not on a board. ``wake`` is called when
+        `run_due` has something to do later."""
         self._boards = boards
         self._peers = peers
-        self._watch = watch
         self._run_beside = run_beside
         self._refuse = refuse
         self._wake = wake
@@ -91,7 +88,6 @@ class SharedBoards:
         news.on[_CHANGED] = lambda heard: self._compare(heard.channel.removeprefix(_channel("")))
         news.on[_SAID] = self._hear_said
         news.on[_FOLLOWED] = self._hear_followed
-        watch.serve(boards.processes, self._lose)
         peers.on_back.append(self._on_back)
 
     # What `Boards` says
@@ -128,7 +124,6 @@ class SharedBoards:
     def _hear_followed(self, heard: Heard) -> None:
         followed, follower, is_begin, is_gone = _unpack_followed(heard.data)
         self._boards.note_follower(followed, follower, heard.process if is_begin else None, is_gone=is_gone)
-        self._watch.begin()
 
     def _on_back(self) -> None:
         for board, compared in list(self._compared.items()):
@@ -136,7 +131,8 @@ class SharedBoards:
             self._compare(board)
         self._boards.tell_followed_again()
 
-    def _lose(self, process: str) -> None:
+    def lose(self, process: str) -> None:
+        """Let those be gone who were connected to a process that has ended."""
         for board, compared in list(self._compared.items()):
             gone = self._boards.of_process(board, process)
             if gone:
@@ -222,8 +218,7 @@ class SharedBoards:
         if step.added or step.removed:
             self._peers.publish(_channel(compared.name), _CHANGED, b"")
         if there:
-            self._watch.begin()
-        there = {sid: process for sid, process in there.items() if sid not in compared.gone}
+            there = {sid: process for sid, process in there.items() if sid not in compared.gone}
         self._boards.note_elsewhere(compared.name, there, is_first=not compared.announced)
 
     def _announce(self, compared: _Board, here: list[str]) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from functools import partial
 
 from hazoom_ws.cluster.news import News
-from hazoom_ws.cluster.watch import Watch
 from hazoom_ws.live.documents.documents import Documents
 from hazoom_ws.live.documents.others import AGAIN, AWARENESS, CLOSED, HERE, OPENED, SNAPSHOT
 from hazoom_ws.message_log.peers import Heard, Peers
@@ -36,15 +35,17 @@ class OtherProcesses:
 class SharedDocuments:
     """Tells the documents of one process what others say of them. Called within turns."""
 
-    def __init__(self, documents: Documents, peers: Peers, news: News, watch: Watch, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, documents: Documents, peers: Peers, news: News, *, wake: Callable[[], object], clock: Callable[[], float]
+    ) -> None:
+        """``wake`` is called when `run_due` has something to do later. ``clock``: monotonic, in seconds."""
         self._documents = documents
-        self._watch = watch
+        self._wake = wake
         self._clock = clock
         self._asked_at_s: float | None = None
         news.on[_UPDATE] = self._hear_update
         for word in (OPENED, HERE, AWARENESS, AGAIN, CLOSED, SNAPSHOT):
             news.on[word] = partial(self._hear, word)
-        watch.serve(documents.processes, documents.lose)
         peers.on_back.append(self._on_back)
 
     def run_due(self) -> float | None:
@@ -64,9 +65,8 @@ class SharedDocuments:
 
     def _hear(self, word: bytes, heard: Heard) -> None:
         self._documents.hear(heard.channel.removeprefix(_CHANNEL), heard.process, word, heard.data)
-        self._watch.begin()
 
     def _on_back(self) -> None:
         self._documents.hear_again()
         self._asked_at_s = self._clock()
-        self._watch.begin()  # whose timer is also ours
+        self._wake()

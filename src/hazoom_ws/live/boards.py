@@ -164,10 +164,6 @@ class Boards:
         """Return who is on a board and connected to another process."""
         return [sid for sid, other in self._elsewhere.get(name, {}).items() if other == process]
 
-    def processes(self) -> set[str]:
-        """Return the processes of those who are on boards that somebody here is on, or follow somebody here."""
-        return {process for there in self._elsewhere.values() for process in there.values()}
-
     def note_elsewhere(self, name: str, there: Mapping[str, str], *, is_first: bool = False) -> None:
         """Note who is on a board and connected to which other process, and tell those here what has changed in that.
 

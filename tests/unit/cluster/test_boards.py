@@ -36,14 +36,12 @@ class Process:
         self.refused: list[str] = []
         self.beside: deque[Callable[[], None]] = deque()
         self.is_away = False
-        self.watched: list[Callable[[str], object]] = []
         self.boards = Boards(self.send, boards_limit_count=3)
         self.news = News(lambda _: None, decoded=lambda _: None)
         self.shared = SharedBoards(
             self.boards,
             self,  # type: ignore[arg-type]
             self.news,
-            self,  # type: ignore[arg-type]
             run_beside=self.run_beside,
             refuse=self.refuse,
             wake=lambda: None,
@@ -67,12 +65,6 @@ class Process:
                 done(result, None)
 
         self.beside.append(run)
-
-    def serve(self, _processes: object, lose: Callable[[str], object]) -> None:
-        self.watched.append(lose)
-
-    def begin(self) -> None:
-        pass
 
     def publish(self, channel: str, kind: bytes, data: bytes) -> None:
         for other in self.redis.processes:
@@ -115,8 +107,7 @@ class Process:
     def die(self) -> None:
         self.redis.processes.remove(self)
         for other in self.redis.processes:
-            for lose in other.watched:
-                lose(self.name)
+            other.shared.lose(self.name)
 
 
 def settle(*processes: Process) -> None:

@@ -311,10 +311,6 @@ class Documents:
                 opened.unheard = set(opened.others)
                 self._tell_others(opened, OPENED, opened.awareness.ours())
 
-    def processes(self) -> set[str]:
-        """Return the other processes that have something open that is open here."""
-        return {process for opened in self._keeping.open.values() for process in opened.others}
-
     def lose(self, process: str) -> None:
         """Let the editors of a process be gone: it has died."""
         for name, opened in list(self._keeping.open.items()):

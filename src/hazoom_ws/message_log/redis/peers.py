@@ -11,7 +11,7 @@ from hazoom_ws.message_log.redis.server import ImportModule, Refused, Server
 
 logger = logging.getLogger(__name__)
 
-_AT_ONCE_COUNT, _AT_ONCE_BYTES = 1000, 4_194_304  # in one round trip: all of it has to be there before the time is up
+_AT_ONCE_COUNT, _AT_ONCE_LIMIT_BYTES = 1000, 4_194_304  # in one round trip, which has to be over before the time is up
 _RETRY_INTERVAL_S = 0.2
 _CLOSE_S = 3.0  # for the last that is published, when Redis may be away
 # Over these what is published is lost, as it is while Redis is away.
@@ -69,9 +69,9 @@ class RedisPeers:
         while not is_last:
             if self._has_lost:
                 self._sleep(_RETRY_INTERVAL_S)
-            first = ("PING",) if self._has_lost else self._queue.get()
-            taken, size_bytes = [first], _bytes_of(first)
-            while not self._queue.empty() and len(taken) < _AT_ONCE_COUNT and size_bytes < _AT_ONCE_BYTES:
+            taken = [("PING",) if self._has_lost else self._queue.get()]
+            size_bytes = 0 if taken[0] == ("PING",) else _bytes_of(taken[0])
+            while not self._queue.empty() and len(taken) < _AT_ONCE_COUNT and size_bytes < _AT_ONCE_LIMIT_BYTES:
                 taken.append(self._queue.get())
                 size_bytes += _bytes_of(taken[-1])
             is_last = taken[-1] is None
@@ -87,7 +87,7 @@ class RedisPeers:
                 self.lost_total += len(commands)
             except Exception:
                 logger.exception("%d things were not told to other processes", len(commands))
-            self._sent_bytes += size_bytes - (_bytes_of(first) if first == ("PING",) else 0)
+            self._sent_bytes += size_bytes
 
     def follow(self, channels: Collection[str]) -> None:
         self._bus.follow(channels)
