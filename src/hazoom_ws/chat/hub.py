@@ -27,7 +27,7 @@ from hazoom_ws.events.base import FinishReason
 from hazoom_ws.events.connecting import Bye
 from hazoom_ws.events.rooms import HistoryPage, NewMessage, RoomJoined, RoomLeft
 from hazoom_ws.events.typing import UserTyping
-from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, MessageLog, NotLoaded, Page, Said
+from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, MessageLog, NotLoaded, Page, Said, StoredSession
 from hazoom_ws.settings import Settings
 
 FALLBACK_ROOM = "general"
@@ -211,6 +211,11 @@ class Hub:
             return None
         return None if session is None else missing_of(self._log, rooms, max(session.since, offset))
 
+    def adopt(self, key: str, session: StoredSession) -> None:
+        """Let a client come back here whose process has died."""
+        self.recoverable.adopt(key, session, wall_now_s=self._wall_clock(), now_s=self._clock())
+        self._wake()
+
     def hand_over(self, key: str) -> None:
         """Let go of a session that another process has now; a connection that still held it is told so."""
         session = self.recoverable.hand_over(key)
@@ -329,10 +334,12 @@ class Hub:
 
     def publish_answer(
         self, room: str, message: str, request_id: str, finish_reason: FinishReason, code: str | UnsetType = UNSET
-    ) -> None:
-        """Keep what there is of the AI's answer in the room's history and show it. Raises `LogUnavailable`."""
+    ) -> NewMessage:
+        """Keep what there is of the AI's answer in the room's history, show it, and return it. Raises `LogUnavailable`."""
         fields: dict[str, Any] = {"kind": "assistant", "finish_reason": finish_reason, "code": code}
-        self._broadcast(self._append(room, self._settings.assistant_name, message, request_id=request_id, **fields))
+        entry = self._append(room, self._settings.assistant_name, message, request_id=request_id, **fields)
+        self._broadcast(entry)
+        return entry
 
     def _append(self, room: str, user: str, message: str, **fields: Any) -> NewMessage:
         return self._log.append(room=room, user=user, message=message, timestamp=self._wall_clock(), **fields)

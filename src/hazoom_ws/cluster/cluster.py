@@ -15,6 +15,7 @@ from hazoom_ws.cluster.presence import Presence
 from hazoom_ws.cluster.processes import ENDED, EVERYBODY, FORGET_USERS, Processes, RunBeside, script
 from hazoom_ws.cluster.relay import RelayElsewhere
 from hazoom_ws.cluster.room_sizes import RoomSizes
+from hazoom_ws.cluster.sessions import CLAIMED, Sessions, SessionsElsewhere
 from hazoom_ws.cluster.typing import TypingElsewhere
 from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.live.relay import Relay
@@ -36,6 +37,7 @@ class Cluster:
         live_relay: Relay,
         news: News,
         *,
+        take_over: Callable[[str], Sessions],
         run_beside: RunBeside,
         wake: Callable[[], object],
         wake_ticker: Callable[[], object],
@@ -59,6 +61,8 @@ class Cluster:
         )
         self._sizes = RoomSizes(peers, rooms, wake=wake, clock=clock)
         self._counts: Counts | None = None
+        sessions = SessionsElsewhere(hub, take_over, run_beside)
+        self.processes.on_gone.append(sessions.gone)
         self._clock = clock
         self._news = news
         rooms.others = self._presence
@@ -69,6 +73,7 @@ class Cluster:
         news.on_said = self._typing.stop
         news.on |= {
             NEW: self._heard_new,
+            CLAIMED: sessions.heard_claim,
             ENDED: self.processes.heard_end,
             presence.BACK: self._heard_back,
             presence.CAME: self._presence.heard_came,

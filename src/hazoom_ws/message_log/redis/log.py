@@ -54,6 +54,7 @@ from hazoom_ws.message_log.contract import (
     Page,
     SessionChange,
     StoredSession,
+    doubt,
     resent_key,
 )
 from hazoom_ws.message_log.peers import Heard
@@ -349,6 +350,8 @@ class RedisLog:
         except Refused as error:
             self._replica.writing = b""
             self.problem = error.reason
+            for entry in batch.messages if error.is_unknown else ():
+                doubt(entry)
             raise
 
     def _write(self, batch: Batch) -> None:
