@@ -20,6 +20,7 @@
 
 #define READ_SIZE (1 << 20)     /* one read, and the longest frame */
 #define CONCURRENT_HANDSHAKES 32 /* eventlet.listen has a backlog of 50 */
+#define MAX_PORTS 64
 #define SOURCE_ADDRESSES 20     /* 127.0.0.2 and on: one address has 28,000 ports */
 
 enum state { CONNECTING, UPGRADING, OPENING, ENTERING, JOINING, READY, CLOSED };
@@ -47,7 +48,8 @@ struct option {
 static int option_port, option_clients = 1000;
 static bool option_deflate, option_bare;
 static double option_limit = 600;
-static const char *option_auth;
+static const char *option_auth, *option_ports = ""; /* 81,82: clients take turns */
+static int ports[MAX_PORTS], port_count;
 
 static struct connection *connections, *dirty;
 static int epoll_fd, opened, opening, ready, target;
@@ -248,6 +250,10 @@ static bool on_common_packet(struct connection *c, const char *text) {
 
 /* Opening */
 
+static int process_of(int number) {
+    return number % port_count;
+}
+
 static void start(struct connection *c, int number) {
     c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (c->fd < 0) die("socket: %s", strerror(errno));
@@ -259,7 +265,7 @@ static void start(struct connection *c, int number) {
     address.sin_addr.s_addr = htonl(0x7f000002u + (uint32_t)number % SOURCE_ADDRESSES);
     if (bind(c->fd, (struct sockaddr *)&address, sizeof address) != 0) die("bind: %s", strerror(errno));
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    address.sin_port = htons((uint16_t)option_port);
+    address.sin_port = htons((uint16_t)ports[process_of(number)]);
     if (connect(c->fd, (struct sockaddr *)&address, sizeof address) != 0 && errno != EINPROGRESS)
         die("connect: %s", strerror(errno));
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = c};
@@ -351,6 +357,9 @@ static void parse_option(const struct option *options, const char *text) {
 /* Read the options and get ready for `option_clients` clients with `files_each` open files. */
 static void begin(char **arguments, const struct option *options, int files_each) {
     for (; *arguments; arguments++) parse_option(options, *arguments);
+    for (const char *list = option_ports; *list && port_count < MAX_PORTS; list += strspn(list, ","))
+        ports[port_count++] = (int)strtol(list, (char **)&list, 10);
+    if (!port_count) ports[port_count++] = option_port;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     alarm((unsigned)option_limit);
     struct rlimit files;

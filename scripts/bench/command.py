@@ -14,10 +14,10 @@ from itertools import count
 from pathlib import Path
 
 import environment
-from bench import behaviour, live, llm, traffic
+from bench import behaviour, cluster, live, llm, traffic
 from bench.load import NoCompilerError, compile_tools
 from bench.peers import BenchError, all_peers, choose_cores, raise_file_limit
-from bench.report import Record, print_table, write_json
+from bench.report import REFERENCE, Record, print_table, write_json
 from bench.setting import Setting
 
 SCENARIOS = {
@@ -31,8 +31,10 @@ SCENARIOS = {
     "fairness": ("an acknowledged message every 5 ms in a room of its own, while others disturb", behaviour.fairness),
     "llm": ("10,000 tokens a second from an AI backend to those who asked", llm.llm),
     "live": ("cursors, games, shared state and documents", live.live),
+    "cluster": ("rooms whose members are spread over 1, 2 and 4 processes on one Redis", cluster.cluster),
     "beside": ("20 messages a second to a room of 1,000, alone and beside 10,000 tokens a second", llm.beside),
 }
+PEERS = "hazoom,memory,node,stock,floor"
 RESULT = environment.VENV / "bench" / "bench.json"
 _LOCK_WAIT_S = 3600
 
@@ -60,9 +62,7 @@ def _parse(method: str) -> argparse.Namespace:
     parser.add_argument("scenario", nargs="?", default="all", choices=(*SCENARIOS, "all"))
     parser.add_argument("--runs", type=int, help="runs of each server (default 3)")
     parser.add_argument("--quick", action="store_true", help="one run, short windows, 2,000 connections: a first look")
-    parser.add_argument(
-        "--only", default="hazoom,memory,node,stock,floor", help="servers, separated by commas (default %(default)s)"
-    )
+    parser.add_argument("--only", help=f"servers, separated by commas (default {PEERS}; in cluster {cluster.PEERS})")
     parser.add_argument("--clients", type=int, default=1000, help="clients in fanout and latency (default 1000)")
     parser.add_argument("--connections", type=int, help="connections in connections (default 10000)")
     parser.add_argument("--json", type=Path, default=RESULT, help="file for all raw values (default in .venv/bench)")
@@ -94,14 +94,11 @@ def _measure(options: argparse.Namespace, folder: Path) -> int:
         idle_s=10.0 if options.quick else 25.0,
     )
     known = all_peers(tools.floor)
-    if unknown := set(options.only.split(",")) - set(known):
+    if unknown := set((options.only or PEERS).split(",")) - set(known):
         raise BenchError(f"no server is called {', '.join(sorted(unknown))}; there are {', '.join(known)}")
-    peers = [known[name] for name in options.only.split(",")]
     runs = options.runs or (1 if options.quick else 3)
     chosen = list(SCENARIOS) if options.scenario == "all" else [options.scenario]
     print(f"server on core {cores.server}, load client on core {cores.load}; {runs} run(s), interleaved")
-    for peer in peers:
-        print(f"  {peer.name}: {peer.title}")
     records: list[Record] = []
     about = {
         "at_s": time.time(),
@@ -111,6 +108,10 @@ def _measure(options: argparse.Namespace, folder: Path) -> int:
     }
     for scenario in chosen:
         title, measure = SCENARIOS[scenario]
+        is_cluster = scenario == "cluster"
+        peers = [known[name] for name in (options.only or (cluster.PEERS if is_cluster else PEERS)).split(",")]
+        for peer in peers:
+            print(f"  {peer.name}: {peer.title}")
         for run in range(1, runs + 1):
             for peer in peers:
                 _say(f"{scenario}, run {run} of {runs}: {peer.name}")
@@ -121,7 +122,8 @@ def _measure(options: argparse.Namespace, folder: Path) -> int:
                     records.append(Record(scenario, run, peer.name, None, str(error)))
         _say("")
         of_scenario = [record for record in records if record.scenario == scenario]
-        print_table(f"{scenario}: {title.format(**setting._asdict())}", of_scenario)
+        reference = cluster.REFERENCE if is_cluster else REFERENCE
+        print_table(f"{scenario}: {title.format(**setting._asdict())}", of_scenario, reference)
         write_json(options.json, about, records)
     print(f"\nraw values: {options.json}")
     return 0

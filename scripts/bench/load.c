@@ -27,6 +27,7 @@ struct room {
 static const char *mode, *option_room = "general", *option_disturb = "none", *option_marks = "2000,6000,8000,10000";
 static const char *option_windows = "1,4,16";
 static int option_rooms = 1, option_size = 200;
+static bool option_across; /* latency: what reaches the sender's own process does not count */
 static double option_seconds = 4, option_warmup = 1, option_rate = 20, option_idle = 25;
 
 static struct connection health;
@@ -79,6 +80,7 @@ static void on_message(struct connection *c, const unsigned char *text, size_t n
         const char *stamp = memmem(text, n, "\"@", 2);
         if (!stamp || !sending) return;
         const char *colon = memchr(stamp, ':', 16);
+        if (option_across && process_of((int)(c - connections)) == process_of(rooms[0].first)) return;
         if (colon) add_sample(clock_ns(CLOCK_MONOTONIC) - strtoll(colon + 1, NULL, 10));
     } else if (c == &connections[1]) { /* fair: the one that disturbs */
         echoes++;
@@ -337,7 +339,7 @@ int main(int count, char **arguments) {
         {"warmup", 'd', &option_warmup},       {"rate", 'd', &option_rate},         {"idle", 'd', &option_idle},
         {"limit", 'd', &option_limit},         {"room", 's', &option_room},         {"marks", 's', &option_marks},
         {"windows", 's', &option_windows},     {"disturb", 's', &option_disturb},   {"pids", 's', &server_pids},
-        {"auth", 's', &option_auth},
+        {"auth", 's', &option_auth},           {"ports", 's', &option_ports},       {"across", 'b', &option_across},
         {0},
     };
     if (count < 2) die("which mode?");

@@ -67,10 +67,18 @@ def run_load(
     client, answers what the server asks.
     """
     pids = ",".join(map(str, server.pids))
-    known = {"port": server.port, "pids": pids, "server_core": cores.server, "load_core": cores.load, "limit": limit_s}
+    known: dict[str, object] = {
+        "port": server.port,
+        "pids": pids,
+        "server_core": cores.server,
+        "load_core": cores.load,
+        "limit": limit_s,
+    }
     program, files = program or tools.load, ()
     if server.auth and program is tools.load:
         known["auth"] = server.auth
+    if len(server.ports) > 1 and program is tools.load:
+        known["ports"] = ",".join(map(str, server.ports))
     if backend is not None:
         program, files = tools.streams, (backend.fileno(),)
         known["listener"] = backend.fileno()

@@ -38,4 +38,14 @@ io.on("connection", (socket) => {
 
 if (process.env.BENCH_LIVE) new (require("y-socket.io/dist/server").YSocketIO)(io).initialize();
 
-httpServer.listen(0, "127.0.0.1", () => console.log(`node ready on http://127.0.0.1:${httpServer.address().port}`));
+async function shareOverRedis() {
+  const { createClient } = require("redis");
+  const publisher = createClient({ url: process.env.REDIS_URL });
+  const subscriber = publisher.duplicate();
+  await Promise.all([publisher.connect(), subscriber.connect()]);
+  io.adapter(require("@socket.io/redis-adapter").createAdapter(publisher, subscriber));
+}
+
+(process.env.REDIS_URL ? shareOverRedis() : Promise.resolve()).then(() =>
+  httpServer.listen(0, "127.0.0.1", () => console.log(`node ready on http://127.0.0.1:${httpServer.address().port}`)),
+);

@@ -14,7 +14,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,25 +32,41 @@ class BenchError(Exception):
 
 
 class Cores(NamedTuple):
-    """One core for the server under test, one for the load client and for the harness, which sleeps meanwhile."""
+    """One core for the server under test, one for the load client and for the harness, which sleeps meanwhile.
+
+    ``others``: those for further processes of a server; where there are none, these take turns on the first two.
+    """
 
     server: int
     load: int
+    others: tuple[int, ...] = ()
+
+    def of_process(self, number: int) -> int:
+        """Return the core of the process with a number, from 0 on."""
+        further = self.others or (self.load, self.server)
+        return further[(number - 1) % len(further)] if number else self.server
 
 
 class Server(NamedTuple):
-    """A running server. ``pids``: all of its processes. ``auth``: as of its `Peer`."""
+    """A running server. ``pids``: all of its processes. ``auth``: as of its `Peer`.
+
+    Where it is several on one Redis, ``ports`` are those of all, ``port`` is that of the first, ``last_pids`` are the
+    processes of the last, and ``redis_pids`` those of Redis.
+    """
 
     port: int
     pids: list[int]
     auth: str = ""
+    ports: tuple[int, ...] = ()
+    last_pids: tuple[int, ...] = ()
+    redis_pids: tuple[int, ...] = ()
 
 
 class Peer(NamedTuple):
     """A kind of server. ``speaks``: it does the handshakes of Socket.IO and answers ``GET /health``.
 
     ``auth``: what its clients say of themselves, as JSON, if not a name each. ``relays``: it relays the answers of an AI
-    backend, in a way that no other peer does too.
+    backend, in a way that no other peer does too. ``processes_count``: so many of it share one Redis.
     """
 
     name: str
@@ -61,6 +77,7 @@ class Peer(NamedTuple):
     relays: bool = True
     auth: str = ""
     uses_redis: bool = False
+    processes_count: int = 1
 
 
 def all_peers(floor: Path) -> dict[str, Peer]:
@@ -88,6 +105,30 @@ def all_peers(floor: Path) -> dict[str, Peer]:
             {"HAZOOM_RATE_LIMIT_PER_S": "0"},
             relays=False,
             uses_redis=True,
+        ),
+        *(
+            Peer(
+                name,
+                f"hazoom_ws, {count} processes on one Redis",
+                [python, "-m", "hazoom_ws", "--port", "0"],
+                {"HAZOOM_RATE_LIMIT_PER_S": "0"},
+                relays=False,
+                uses_redis=True,
+                processes_count=count,
+            )
+            for name, count in (("two", 2), ("four", 4))
+        ),
+        *(
+            Peer(
+                name,
+                f"socket.io 4.8.3 on Node, {count} processes with @socket.io/redis-adapter 8.3.0",
+                [environment.node_command(), str(HERE / "node_server.cjs")],
+                node_variables,
+                relays=False,
+                uses_redis=True,
+                processes_count=count,
+            )
+            for name, count in (("node-two", 2), ("node-four", 4))
         ),
         Peer(
             "jwt",
@@ -128,7 +169,7 @@ def choose_cores() -> Cores:
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         raise BenchError("two cores are needed, one for the server and one for the load client; this process may use one")
-    return Cores(*cores[:2])
+    return Cores(*cores[:2], tuple(cores[2:]))
 
 
 def raise_file_limit() -> None:
@@ -143,22 +184,45 @@ def running(peer: Peer, cores: Cores, *, clients: int = 0, rooms: int = 1, **var
 
     A server that does no handshakes is told how many ``clients`` will come, to how many ``rooms``.
     """
-    command = [part.format(port=_free_port(), clients=clients, rooms=rooms) for part in peer.command]
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("HAZOOM_")}
     with (
-        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output,
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
-        _redis(folder, cores) if peer.uses_redis else nullcontext("") as redis_url,
+        _redis(folder, cores) if peer.uses_redis else nullcontext(_Redis("", ())) as redis,
+        ExitStack() as stack,
     ):
-        own = {"HAZOOM_LOG_URL": redis_url or f"sqlite:///{folder}/messages.sqlite3"}  # as by default, but a new one
-        os.sched_setaffinity(0, {cores.server})  # a child is born where its parent is
+        own = {"HAZOOM_LOG_URL": redis.url or f"sqlite:///{folder}/messages.sqlite3"}  # as by default, but a new one
+        own |= {"REDIS_URL": redis.url} if redis.url else {}
+        started = []
+        for number in range(peer.processes_count):
+            command = [part.format(port=_free_port(), clients=clients, rooms=rooms) for part in peer.command]
+            one = _process(peer, command, {**own, **peer.variables, **variables}, cores.of_process(number), cores)
+            started.append(stack.enter_context(one))
+        yield Server(
+            started[0].port,
+            [pid for one in started for pid in one.pids],
+            peer.auth,
+            tuple(one.port for one in started),
+            tuple(started[-1].pids),
+            redis.pids,
+        )
+
+
+class _Started(NamedTuple):
+    port: int
+    pids: list[int]
+
+
+@contextmanager
+def _process(peer: Peer, command: list[str], variables: Mapping[str, str], core: int, cores: Cores) -> Iterator[_Started]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("HAZOOM_")}
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
+        os.sched_setaffinity(0, {core})  # a child is born where its parent is
         try:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**inherited, **own, **peer.variables, **variables},
+                env={**inherited, **variables},
                 cwd=environment.ROOT,
                 start_new_session=True,
             )
@@ -166,16 +230,21 @@ def running(peer: Peer, cores: Cores, *, clients: int = 0, rooms: int = 1, **var
             os.sched_setaffinity(0, {cores.load})
         try:
             port = _wait_until_ready(peer, process, output)
-            yield Server(port, _pids_of_group(process.pid), peer.auth)
+            yield _Started(port, _pids_of_group(process.pid))
             if process.poll() is not None:
                 raise BenchError(f"the server ended by itself with status {process.returncode}: {_last_line(output)}")
         finally:
             _kill_group(process)
 
 
+class _Redis(NamedTuple):
+    url: str
+    pids: tuple[int, ...]
+
+
 @contextmanager
-def _redis(folder: str, cores: Cores) -> Iterator[str]:
-    """Run a Redis that keeps an append-only file, on the load client's core; yield its URL."""
+def _redis(folder: str, cores: Cores) -> Iterator[_Redis]:
+    """Run a Redis that keeps an append-only file, on the load client's core."""
     os.sched_setaffinity(0, {cores.load})
     port = _free_port()
     command = [environment.redis_command(), "--port", str(port), "--dir", folder, "--save", "", "--appendonly", "yes"]
@@ -186,7 +255,7 @@ def _redis(folder: str, cores: Cores) -> Iterator[str]:
             with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
                 break
             time.sleep(0.05)
-        yield f"redis://127.0.0.1:{port}/0"
+        yield _Redis(f"redis://127.0.0.1:{port}/0", (process.pid,))
     finally:
         _kill_group(process)
 

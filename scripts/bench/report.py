@@ -43,8 +43,8 @@ def share(raw: dict[str, Any], part: str) -> float:
     return raw.get(part, 0.0) / raw["seconds"] if raw.get("seconds") else 0.0
 
 
-def print_table(title: str, records: list[Record]) -> None:
-    """Print one scenario: for each case a row per server."""
+def print_table(title: str, records: list[Record], reference: str = REFERENCE) -> None:
+    """Print one scenario: for each case a row per server, with the ratio to the ``reference``."""
     print(f"\n{title}")
     cases: dict[str, dict[str, list[Sample]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
@@ -54,10 +54,17 @@ def print_table(title: str, records: list[Record]) -> None:
         first = next(iter(peers.values()))[0]
         goal = f"; goal: {first.goal}" if first.goal else ""
         print(f"\n  {case} ({'less' if first.lower_is_better else 'more'} is better{goal})")
-        columns = ("median", 12), ("of Node", 10), ("lowest", 12), ("highest", 12), ("CPU us each", 13), ("client CPU", 12)
-        print("    server  " + "".join(f"{name:>{width}}" for name, width in columns))
+        columns = (
+            ("median", 12),
+            ("of " + reference.capitalize(), 10),
+            ("lowest", 12),
+            ("highest", 12),
+            ("CPU us each", 13),
+            ("client CPU", 12),
+        )
+        print("    server    " + "".join(f"{name:>{width}}" for name, width in columns))
         for peer, samples in peers.items():
-            print("    " + _row(peer, samples, peers.get(REFERENCE), peers.get(FLOOR)))
+            print("    " + _row(peer, samples, peers.get(reference), peers.get(FLOOR)))
     for problem in sorted({f"{record.peer}: {record.problem}" for record in records if record.problem}):
         print(f"\n  not measured: {problem}")
 
@@ -83,7 +90,7 @@ def _row(peer: str, samples: list[Sample], reference: list[Sample] | None, floor
     numbers = "".join(f"{_number(value):>12}" for value in (min(values), max(values)))
     cpu = f"{median(cpu_us):.1f}" if cpu_us else "-"
     client_text = f"{client:.0%}" if "seconds" in samples[0].raw else "-"
-    row = f"{peer:<8}{_number(median(values)):>12}{ratio:>10}{numbers}{cpu:>13}{client_text:>12}  {', '.join(notes)}"
+    row = f"{peer:<10}{_number(median(values)):>12}{ratio:>10}{numbers}{cpu:>13}{client_text:>12}  {', '.join(notes)}"
     return row.rstrip()
 
 

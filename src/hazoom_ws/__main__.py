@@ -4,12 +4,18 @@ Nothing of Flask, Socket.IO or requests may be imported before the patch, so thi
 """
 
 import argparse
+import os
 import sys
 import warnings
 
 
 def main() -> None:
     """Start the server with the command line's options, or do what its command says, and exit with the status."""
+    plan = os.environ.pop("_HAZOOM_SUPERVISOR", None)
+    if plan is not None:
+        from hazoom_ws.commands import supervisor
+
+        sys.exit(supervisor.main(plan))
     if len(sys.argv) > 1 and not sys.argv[1].startswith("-"):
         from hazoom_ws import commands
 

@@ -22,7 +22,11 @@ from hazoom_ws.access.origins import OriginCheck, cors_origins
 from hazoom_ws.chat.hub import Hub
 from hazoom_ws.cluster.answers import KIND as ANSWER
 from hazoom_ws.cluster.answers import AnswersElsewhere
+from hazoom_ws.cluster.boards import SharedBoards
+from hazoom_ws.cluster.cluster import Cluster
+from hazoom_ws.cluster.documents import OtherProcesses, SharedDocuments
 from hazoom_ws.cluster.news import News
+from hazoom_ws.commands.workers import worker_number
 from hazoom_ws.delivery.beside import run_beside
 from hazoom_ws.delivery.delivery import Delivery
 from hazoom_ws.delivery.effects import Later
@@ -47,8 +51,8 @@ from hazoom_ws.metrics.sources import Sources
 from hazoom_ws.metrics.statistics import Statistics
 from hazoom_ws.namespaces.application import FromApplication
 from hazoom_ws.namespaces.backends import Backends
+from hazoom_ws.namespaces.boards import JOIN, BoardsNamespace
 from hazoom_ws.namespaces.boards import NAME as BOARDS
-from hazoom_ws.namespaces.boards import BoardsNamespace
 from hazoom_ws.namespaces.chat import Chat
 from hazoom_ws.namespaces.documents import PREFIX as DOCUMENTS
 from hazoom_ws.namespaces.documents import DocumentsNamespace, send_to_editors
@@ -62,7 +66,7 @@ from hazoom_ws.namespaces.registry import Registry
 from hazoom_ws.namespaces.root import OWN_FEATURES, build_namespaces
 from hazoom_ws.namespaces.tasks import Tasks
 from hazoom_ws.schema.documents import Documents as SchemaDocuments
-from hazoom_ws.settings import Settings
+from hazoom_ws.settings import Settings, SettingsError
 from hazoom_ws.settings.checks import checked
 from hazoom_ws.settings.sources import load_settings
 from hazoom_ws.transport.engineio.engine import Engine
@@ -98,6 +102,11 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
     such as one with a name of ours.
     """
     settings = load_settings() if settings is None else checked(settings)
+    number = worker_number()
+    if settings.workers > 1 and not number:
+        raise SettingsError(
+            f"workers is {settings.workers}, and only the command hazoom-ws starts so many processes; leave it out here"
+        )
     registry, api_keys = Registry(OWN_FEATURES, features), ApiKeys.of(settings)
     gunicorn_worker = gunicorn.checked_worker()
     check_proxy(settings.llm_url)
@@ -132,6 +141,7 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         message_timeout_s=settings.message_timeout_s,
         handle_request=handle_request,
         admit=accounts.admit,
+        process_number=number,
     )
     engine.install(socketio.server)
 
@@ -162,7 +172,6 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
     hub = Hub(settings, log, delivery.add, wake=timers.ensure_running, clock=time.monotonic, wall_clock=time.time)
     news = News(delivery.add, decoded=registry.decoded)
     delivery.tell = news.tell
-    news.on[b"c"] = lambda heard: hub.hand_over(heard.data.decode())  # a session that another process has claimed
     listener = Listener(delivery.hear)
     wake = listener.wake if worker is None else partial(worker.wake, delivery.hear)
     log.listen(wake, lambda: [*hub.rooms.names(), *answers.register.rooms()], delivery.hear)
@@ -182,6 +191,21 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
     loading = Loading(hub, delivery, beside)
     states = States(log.states, delivery.add, wall_clock=time.time)
     hub.on_parted = relay.leave
+    cluster = None
+    if log.peers is not None:
+        cluster = Cluster(
+            settings,
+            log.peers,
+            hub,
+            relay,
+            news,
+            take_over=log.take_over,
+            run_beside=beside,
+            wake=timers.ensure_running,
+            wake_ticker=ticker.ensure_running,
+            clock=time.monotonic,
+        )
+        engine.sweeps.append(cluster.processes.sweep)
     documents = Documents(
         log.documents,
         queue=lambda send: delivery.add_when_kept(Later(lambda _: send())),
@@ -195,6 +219,7 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         document_limit_bytes=settings.document_limit_bytes,
         idle_s=settings.document_idle_s,
         interval_s=settings.relay_interval_ms / 1000,
+        others=None if log.peers is None else OtherProcesses(log.peers),
     )
     bridge = LlmBridge(settings, start_task=start_task, read=engine.loop_reader, give_way=engine.let_others)
     answers = Answers(
@@ -224,11 +249,15 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         engine.sweeps.append(elsewhere.lookout.sweep)
         elsewhere.start()
         elsewhere.greet()
+    if cluster is not None:
+        on_tick.append(cluster.tick)
     ticker.serve(*on_tick)
 
     # The numbers of all that.
     process, refused = Process(), Refused()
     statistics = Statistics(hub, answers, bridge, process)
+    if cluster is not None:
+        cluster.count(accounts, statistics)
     sources = Sources(
         hub=hub,
         answers=answers,
@@ -277,7 +306,23 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
     )
     editors = DocumentsNamespace(documents, settings, delivery, fan_out, dispatcher.disconnect, note_refusal=refused.note)
     identities.on_rights_changed += [partial(stop_forbidden, answers), editors.check_rights]
-    dispatcher.serve_protocols({BOARDS: BoardsNamespace(settings, delivery, fan_out, refused.note)}, {DOCUMENTS: editors})
+    boards = BoardsNamespace(settings, delivery, fan_out, refused.note)
+    dispatcher.serve_protocols({BOARDS: boards}, {DOCUMENTS: editors})
+    shared: list[Callable[[], float | None]] = []  # what is due where there are other processes
+    if log.peers is not None and cluster is not None:
+        wake = timers.ensure_running
+        shared_documents = SharedDocuments(documents, log.peers, news, wake=wake, clock=time.monotonic)
+        shared_boards = SharedBoards(
+            boards.boards,
+            log.peers,
+            news,
+            run_beside=beside,
+            refuse=partial(boards.refuse, event=JOIN),
+            wake=wake,
+            clock=time.monotonic,
+        )
+        cluster.processes.on_ended += [documents.lose, shared_boards.lose]
+        shared += [shared_documents.run_due, shared_boards.run_due]
     TestClients(socketio.server, fan_out, dispatcher)
     outside = FromApplication(
         settings,
@@ -303,6 +348,7 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         engine=engine,
         worker=worker,
         listener=listener,
+        leave=(lambda: None) if cluster is None else cluster.end,
     )
     parts = Parts(
         settings,
@@ -371,6 +417,8 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         asking.run_due,
         identities.expiry.run_due,
         charts.run_due,
+        *shared,
+        *([cluster.run_due] if cluster else []),
     )
     running.start()
     if gunicorn_worker is not None:
@@ -396,7 +444,9 @@ class _Running:
         engine: Engine,
         worker: Any,
         listener: Listener,
+        leave: Callable[[], object],
     ) -> None:
+        """``leave`` tells other processes that this one ends."""
         self.ending = Ending(
             delivery,
             refuse_new=(engine.refuse_new, bridge.refuse_new),
@@ -410,11 +460,12 @@ class _Running:
             sleep=sleep,
         )
         self._delivery = delivery
+        self._leave = leave
         self._answers = answers
         self._engine = engine
         # In this order: nothing is asked any more, the last words are sent and kept, what they needed is given back.
         self._closes: list[Callable[[], object]] = [registry.close, timers.close, ticker.close, bridge.close]
-        self._closes += [self.ending.let_go_now, engine.stop, documents.close, delivery.close_log]
+        self._closes += [self.ending.let_go_now, engine.stop, documents.close, leave, delivery.close_log]
         self._closes.append(listener.close)
         if worker is not None:
             self._closes.append(worker.close)
@@ -431,6 +482,7 @@ class _Running:
         with self._delivery.turn():
             self._answers.elsewhere.stop()
         self._delivery.settle()
+        self._leave()
 
     def close(self) -> None:
         """Give all of it back; calling it again changes nothing."""

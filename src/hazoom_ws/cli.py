@@ -12,18 +12,19 @@ import signal
 import socket
 import sys
 import threading
-from contextlib import closing
+from contextlib import closing, suppress
 
 import msgspec
 from flask import Flask
 
-from hazoom_ws.access.json_logs import JsonFormatter, log_crashes
-from hazoom_ws.access.redaction import RedactingFormatter, without_secrets
+from hazoom_ws.access.json_logs import set_up_log
+from hazoom_ws.access.redaction import without_secrets
 from hazoom_ws.app import create_app
 from hazoom_ws.commands import PROGRAM, Parser, program_name, summaries
-from hazoom_ws.commands.listening import listening
+from hazoom_ws.commands.listening import listening, listening_together, say_ready
 from hazoom_ws.commands.open_files import grow_table, raise_limit
 from hazoom_ws.commands.options import add_server_options, load_features, settings_of
+from hazoom_ws.commands.workers import Worker, check_workers, supervise, this_worker, wait_for_word
 from hazoom_ws.llm_bridge.demo import DemoBackend
 from hazoom_ws.log_fields import fields
 from hazoom_ws.namespaces.features import Feature
@@ -34,6 +35,7 @@ from hazoom_ws.version import __version__
 logger = logging.getLogger(__name__)
 
 _EXIT_MARGIN_S = 0.1  # which the process itself takes to end
+_SUPERVISORS_WORD = 0  # beside the numbers of signals
 
 
 def main(arguments: list[str]) -> int:
@@ -47,24 +49,28 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
+    worker = this_worker()
     settings = settings_of(options)
+    check_workers(settings, options.async_mode)
     features = load_features(options.feature)
-    listener = listening(settings)
-    log = logging.StreamHandler()
-    text = RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    log.setFormatter(JsonFormatter() if settings.log_format == "json" else text)
-    if settings.log_format == "json":
-        log_crashes()
-    logging.basicConfig(level=settings.log_level.upper(), handlers=[log])
+    if worker is not None:
+        listener = _green(worker.listener_fd)
+    elif settings.workers > 1:
+        supervise(settings, listening_together(settings))
+    else:
+        listener = listening(settings)
+    if worker is not None:
+        wait_for_word(worker)
+    set_up_log(settings.log_level, settings.log_format)
     for library in ("urllib3", "werkzeug", "flask_cors"):
         logging.getLogger(library).setLevel(logging.WARNING)  # below it they log every request
     with closing(listener):
         if options.demo:
             with DemoBackend() as demo:
                 settings = msgspec.structs.replace(settings, llm_url=demo.url)
-                _serve(settings, listener, options.async_mode, features, f"the demo backend on {demo.url}")
+                _serve(settings, listener, options.async_mode, features, f"the demo backend on {demo.url}", worker=worker)
         else:
-            _serve(settings, listener, options.async_mode, features, without_secrets(settings.llm_url))
+            _serve(settings, listener, options.async_mode, features, without_secrets(settings.llm_url), worker=worker)
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
@@ -96,7 +102,22 @@ def _tune_garbage_collection() -> None:
     gc.set_threshold(20_000, 20, 100)
 
 
-def _serve(settings: Settings, listener: socket.socket, async_mode: str, features: list[type[Feature]], ai: str) -> None:
+def _green(fd: int) -> socket.socket:
+    """Return eventlet's socket for a file descriptor, of whatever family it is."""
+    from eventlet import patcher
+
+    return socket.socket(patcher.original("socket").socket(fileno=fd))
+
+
+def _serve(
+    settings: Settings,
+    listener: socket.socket,
+    async_mode: str,
+    features: list[type[Feature]],
+    ai: str,
+    *,
+    worker: Worker | None,
+) -> None:
     app = create_app(settings, async_mode=async_mode, features=features)
     logger.info("AI answers come from %s", ai, extra=fields("server_starting", version=__version__, async_mode=async_mode))
     raise_limit()
@@ -109,16 +130,20 @@ def _serve(settings: Settings, listener: socket.socket, async_mode: str, feature
                 listener,
                 request_timeout_s=settings.request_timeout_s,
                 keep_alive_timeout_s=settings.keep_alive_timeout_s,
+                worker=worker,
             )
         else:
             serve_with_threads(app, listener, request_timeout_s=settings.request_timeout_s)
         host, port = listener.getsockname()[:2]
-        sys.stdout.write(f"{PROGRAM} ready on http://{f'[{host}]' if ':' in host else host}:{port}\n")
-        sys.stdout.flush()
-        if settings.auth == "open" and not is_loopback(host):
-            logger.warning("open to everyone who can reach %s port %s: auth is open", host, port)
-        if "*" in settings.cors_origins:
-            logger.warning("cors_origins holds '*': pages of any origin may use this server")
+        if worker is None:
+            say_ready(host, port)
+        else:
+            signals.obey(worker.control_fd)
+        if worker is None or worker.number == 1:  # several say it once
+            if settings.auth == "open" and not is_loopback(host):
+                logger.warning("open to everyone who can reach %s port %s: auth is open", host, port)
+            if "*" in settings.cors_origins:
+                logger.warning("cors_origins holds '*': pages of any origin may use this server")
         signal_name = signals.wait()
         logger.info("stopping on %s", signal_name, extra=fields("server_stopping", signal=signal_name))
         app.extensions["hazoom_ws"].stop()
@@ -140,7 +165,8 @@ class _Signals:
             from eventlet import patcher
 
             timer_type = patcher.original("threading").Timer  # a real thread: the greenlets may be what hangs
-        self._deadline = timer_type(max(0.0, grace_s - _EXIT_MARGIN_S), _cut_off)
+        self._stop_limit_s = max(0.0, grace_s - _EXIT_MARGIN_S)
+        self._deadline = timer_type(self._stop_limit_s, _cut_off)
         self._deadline.daemon = True
         self._receiver, self._sender = socket.socketpair()
         self._sender.setblocking(False)
@@ -153,8 +179,31 @@ class _Signals:
         """Return the name of the signal that came; other tasks run meanwhile."""
         while True:
             number = self._receiver.recv(1)[0]
+            if number == _SUPERVISORS_WORD:
+                return "its supervisor's word, or end"
             if number in self._numbers:
                 return signal.Signals(number).name
+
+    def obey(self, control_fd: int) -> None:
+        """Tell the supervisor that this worker serves, and end when it says so, or has ended itself.
+
+        That is no signal: one that comes at the same time is the first.
+        """
+        from eventlet import patcher
+
+        sleep = patcher.original("time").sleep
+
+        def wait() -> None:
+            while os.read(control_fd, 16):
+                pass
+            with suppress(OSError):  # it ends already
+                os.write(self._sender.fileno(), bytes([_SUPERVISORS_WORD]))
+            sleep(self._stop_limit_s)
+            _cut_off()
+
+        with suppress(OSError):  # it has ended already, which is found out in a moment
+            os.write(control_fd, b"+")
+        patcher.original("threading").Thread(target=wait, daemon=True).start()  # a real one, which may block
 
     def _on_signal(self, number: int, _frame: object) -> None:
         self._give_back()
@@ -183,21 +232,42 @@ def _cut_off() -> None:
 
 
 def serve_with_eventlet(
-    app: Flask, listener: socket.socket, *, request_timeout_s: float = 10.0, keep_alive_timeout_s: float = 75.0
+    app: Flask,
+    listener: socket.socket,
+    *,
+    request_timeout_s: float = 10.0,
+    keep_alive_timeout_s: float = 75.0,
+    worker: Worker | None = None,
 ) -> None:
-    """Start to accept. There is no stopping: the process ends every connection."""
+    """Start to accept. There is no stopping: the process ends every connection.
+
+    ``worker``: which of several processes this is, None where it serves alone.
+    """
     import eventlet
     from eventlet import patcher
 
+    from hazoom_ws.transport.serving.passing import Inbox, Passing
     from hazoom_ws.transport.serving.watchdog import Watchdog
     from hazoom_ws.transport.serving.wsgi import HttpServer
 
     engine = app.extensions["socketio"].server.eio
-    http = HttpServer(app, engine, listener, request_timeout_s=request_timeout_s, keep_alive_timeout_s=keep_alive_timeout_s)
+    passing = None if worker is None else Passing(worker.inbox_fd, worker.outbox_fds)
+    http = HttpServer(
+        app,
+        engine,
+        listener,
+        request_timeout_s=request_timeout_s,
+        keep_alive_timeout_s=keep_alive_timeout_s,
+        passing=passing,
+    )
     if hasattr(patcher.original("select"), "epoll"):
         from hazoom_ws.transport.serving.loop import Loop
 
-        Loop(engine, request_timeout_s=request_timeout_s).serve(listener, http.serve_connection)
+        loop = Loop(engine, request_timeout_s=request_timeout_s)
+        loop.serve(listener, http.serve_connection)
+        if passing is not None:
+            loop.passing = passing
+            loop.watch(Inbox(passing, loop))
     else:
         eventlet.spawn(http.serve)
     Watchdog(engine).start()

@@ -307,3 +307,15 @@ class LogUnavailable(HazoomError):
         """Refuse a message that cannot be kept; ``reason`` is for our log and for ``/ready``, and names no path."""
         super().__init__("messages cannot be kept at the moment; try again")
         self.reason = reason
+
+
+class MayBeKept(LogUnavailable):
+    """What may have been kept, and has nothing by which it would be known if it were sent again."""
+
+    retry = False
+
+    def __init__(self) -> None:
+        HazoomError.__init__(
+            self, "it is not known whether this was kept: look before you send it again, or send it with a client_id"
+        )
+        self.reason = ""

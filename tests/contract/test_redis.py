@@ -14,6 +14,7 @@ from hazoom_ws.events.rooms import NewMessage
 from hazoom_ws.message_log.contract import MessageLog, NotLoaded, revoke
 from hazoom_ws.message_log.opening import open_log
 from hazoom_ws.message_log.redis import resent
+from hazoom_ws.namespaces.replies import unkept
 from hazoom_ws.settings import Settings, SettingsError
 from redis_server import Databases, Patient, RedisServer, running_redis
 from servers import free_port, wait_until
@@ -85,11 +86,14 @@ def test_what_was_not_answered_is_there_once_when_it_is_sent_again(
     write(log)
     with hanging(redis):
         say(log, "2", client_id="c")
+        unnamed = log.append(room="b", user="Ann", message="may be there", timestamp=1.0)
         log.states.set("a", {"x": b"2"}, user="Bob", timestamp=2.0, client_id="c")
         batch = log.pop_batch()
         with pytest.raises(LogUnavailable):
             log.write(batch)
         assert log.problem == "Redis does not answer"
+        assert unkept(batch.messages[0]).retry, "it has a client_id"
+        assert not unkept(unnamed).retry, "it may be there twice if it is sent again"
         log.forget(batch)
         for entry in batch.entries():
             revoke(entry)  # as those do who refuse it
@@ -213,7 +217,7 @@ def test_each_message_is_published_with_the_one_before(redis: RedisServer, open_
     with socket.create_connection(("127.0.0.1", redis.port), timeout=20) as listener:
         listener.sendall(f"AUTH '{PASSWORD}'\r\nSUBSCRIBE {{hazoom}}:{log.epoch}:room:a\r\n".encode())
         lines = listener.makefile("rb")
-        while b":1" not in lines.readline():
+        while lines.readline() != b":1\r\n":  # it is listening
             pass
         entries = [say(log, "1"), say(log, "2")]
         write(log)

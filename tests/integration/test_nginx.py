@@ -9,6 +9,7 @@ import pytest
 import requests
 import trustme
 
+from redis_server import Databases, databases
 from servers import (
     DEADLINE_S,
     ROOT,
@@ -24,6 +25,8 @@ from servers import (
     unique,
     wait_until,
 )
+
+__all__ = ["databases"]
 
 CONFIG = ROOT / "config" / "nginx.conf"
 TRANSPORTS = (["websocket"], ["polling"], ["polling", "websocket"])
@@ -228,3 +231,23 @@ def test_check_finds_what_is_right_and_what_is_not_at_the_public_url(server: Haz
     for report in (right, untrusted, other):
         assert "could not be checked" not in report.stdout
         assert report.stderr == ""
+
+
+def test_several_workers_need_nothing_of_it(client: OfficialClient, databases: Databases, tmp_path: Path) -> None:
+    """Its connections to the server are shared by clients of both workers, and each request finds its own."""
+    tls_port = free_port()
+    env = {
+        "HAZOOM_LOG_URL": databases.next_url(),
+        "HAZOOM_TRUSTED_PROXIES": "127.0.0.1/32",
+        "HAZOOM_CORS_ORIGINS": f"https://localhost:{tls_port}",
+    }
+    with hazoom(args=("--workers", 2), env=env) as server, nginx(tmp_path, server, tls_port) as proxy:
+        for transports in TRANSPORTS:
+            users = [client.connect(proxy.url, transports=transports, reconnection=False, **proxy.trusts) for _ in range(4)]
+            for user in users:
+                if len(transports) > 1:
+                    assert user.wait_for("upgrade") == {"transport": "websocket"}
+                for text in ("short", "x" * 60_000):
+                    assert user.emit("message", {"message": text})["ok"]
+                    user.wait_for("new_message", lambda data, text=text: data["message"] == text)
+                assert user.received("disconnect") == []

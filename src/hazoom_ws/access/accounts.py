@@ -54,10 +54,10 @@ class Accounts:
         remembered is, when it is let in: so strangers add no more of them than there are handshakes.
         """
         address, now_s = self._address_of(environ), self._clock()
+        if address and self.addresses.connection_count(address) >= self._settings.connections_per_address_limit:
+            return _FULL_RETRY_S
         share = self.addresses.find(address) if address else None
         if share is not None:
-            if share.connection_count >= self._settings.connections_per_address_limit:
-                return _FULL_RETRY_S
             retry_after_s = 0.0 if share.handshakes is None else share.handshakes.wait_s(now_s)
             if retry_after_s:
                 return retry_after_s

@@ -1,4 +1,4 @@
-"""The log as one JSON object a line, for programs that collect logs; redacted like the lines for people."""
+"""The log on stderr: lines for people, or one JSON object a line for programs that collect logs; both redacted."""
 
 import json
 import logging
@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from hazoom_ws.access.redaction import redact
+from hazoom_ws.access.redaction import RedactingFormatter, redact
 from hazoom_ws.log_fields import fields_of
 
 logger = logging.getLogger(__name__)
@@ -38,6 +38,16 @@ class JsonFormatter(logging.Formatter):
             return msgspec.json.encode(line).decode()
         except (TypeError, ValueError):  # half a character, or an object that only `str` knows
             return json.dumps(line, default=str)
+
+
+def set_up_log(level: str, form: str) -> None:
+    """Have everything from ``level`` on ("info") logged to stderr, as ``form`` says: "text" or "json"."""
+    log = logging.StreamHandler()
+    text = RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log.setFormatter(JsonFormatter() if form == "json" else text)
+    if form == "json":
+        log_crashes()
+    logging.basicConfig(level=level.upper(), handlers=[log])
 
 
 def log_crashes() -> None:

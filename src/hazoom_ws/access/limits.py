@@ -125,7 +125,7 @@ class Account:
         """
         if self.user is None and self._users is not None and not user.is_guest:
             share, limit = self._users.open(user.id, self._clock()), self._settings.connections_per_user_limit
-            if share.connection_count > limit:
+            if self._users.connection_count(user.id) > limit:
                 share.close(self._clock())
                 raise TooManyConnections(limit)
             self._shares = (share, *self._shares)

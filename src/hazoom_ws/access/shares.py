@@ -59,6 +59,10 @@ class Shares:
         rates = ((burst_count, rate_per_s), (handshakes_burst_count, handshakes_per_s))
         full_after_s = max([0.0, *(burst / rate for burst, rate in rates if rate)])
         self._remembered_count = remembered_count
+        # Where other processes count too: whose number of connections has changed, None where nobody asks; and how many
+        # there are elsewhere, by process.
+        self.changed: dict[str, None] | None = None
+        self._elsewhere: dict[str, dict[str, int]] = {}
         self._by_key: dict[str, Share] = {}
         self._idle: Deadlines[Share] = Deadlines(full_after_s)
         self._lock = threading.Lock()
@@ -85,15 +89,66 @@ class Shares:
             share = self._get(key, now_s)
             share.connection_count += 1
             self._idle.stop(share)
+            if self.changed is not None:
+                self.changed[key] = None
         return share
 
     def close(self, share: Share, now_s: float) -> None:
         """Count a connection less."""
         with self._lock:
             share.connection_count -= 1
+            if self.changed is not None:
+                self.changed[share.key] = None
             if not share.connection_count:
                 self._idle.start(share, now_s)
             self._forget(now_s)
+
+    # With other processes
+
+    def connection_count(self, key: str) -> int:
+        """Return how many connections there are, here and on other processes as far as they have told."""
+        share, elsewhere = self._by_key.get(key), self._elsewhere.get(key)
+        count = 0 if share is None else share.connection_count
+        return count + sum(elsewhere.values()) if elsewhere else count
+
+    def counts(self) -> dict[str, int]:
+        """Return how many connections each has here."""
+        with self._lock:
+            return {key: share.connection_count for key, share in self._by_key.items() if share.connection_count}
+
+    def take_changed(self) -> dict[str, int]:
+        """Return the same for those of whom it has changed since this was last called."""
+        with self._lock:
+            changed, self.changed = self.changed or {}, {}
+            shares = ((key, self._by_key.get(key)) for key in changed)
+            return {key: 0 if share is None else share.connection_count for key, share in shares}
+
+    def set_elsewhere(self, process: str, counts: dict[str, int]) -> None:
+        """Note how many connections some have on another process."""
+        with self._lock:
+            for key, count in counts.items():
+                by_process = self._elsewhere.setdefault(key, {})
+                if count > 0:
+                    by_process[process] = count
+                else:
+                    by_process.pop(process, None)
+                if not by_process:
+                    del self._elsewhere[key]
+
+    def forget_elsewhere(self, process: str) -> None:
+        """Note that a process has none any more."""
+        with self._lock:
+            keys = [key for key, by_process in self._elsewhere.items() if process in by_process]
+        self.set_elsewhere(process, dict.fromkeys(keys, 0))
+
+    def shared_count(self) -> int:
+        """Return how often one has connections on another process too, beyond the first process each."""
+        with self._lock:
+            here = self._by_key
+            return sum(
+                len(by_process) - (0 if key in here and here[key].connection_count else 1)
+                for key, by_process in self._elsewhere.items()
+            )
 
     def sweep(self, now_s: float) -> None:
         """Forget those that are full again."""

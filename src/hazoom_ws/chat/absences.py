@@ -30,10 +30,16 @@ class Absences:
         self._deadlines.start((room, user), now_s)
         self._names_bytes += _name_bytes(room)
 
-    def stop(self, room: str, user: User) -> None:
-        """Wait for a user no more, if it was waited for."""
-        if self._deadlines.stop((room, user)):
+    def stop(self, room: str, user: User) -> bool:
+        """Wait for a user no more; return whether it was waited for."""
+        was_away = self._deadlines.stop((room, user))
+        if was_away:
             self._names_bytes -= _name_bytes(room)
+        return was_away
+
+    def has(self, room: str, user: User) -> bool:
+        """Return whether a user is waited for."""
+        return self._deadlines.due_at_s((room, user)) is not None
 
     def take_excess(self) -> Iterator[tuple[str, User]]:
         """Forget and yield the first ones, as long as they are too many."""

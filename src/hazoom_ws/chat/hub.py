@@ -27,7 +27,7 @@ from hazoom_ws.events.base import FinishReason
 from hazoom_ws.events.connecting import Bye
 from hazoom_ws.events.rooms import HistoryPage, NewMessage, RoomJoined, RoomLeft
 from hazoom_ws.events.typing import UserTyping
-from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, MessageLog, NotLoaded, Page, Said
+from hazoom_ws.message_log.contract import PAGE_LIMIT_BYTES, MessageLog, NotLoaded, Page, Said, StoredSession
 from hazoom_ws.settings import Settings
 
 FALLBACK_ROOM = "general"
@@ -52,6 +52,7 @@ class Hub:
         """
         self.deliver = deliver
         self.on_parted: Callable[[Connection, str], object] = lambda *_: None  # told when a connection has left, or dropped
+        self.on_typing: Callable[[TypingKey, bool], object] = lambda *_: None  # told what the others in a room are told
         self._settings = settings
         self._log = log
         self._clock = clock
@@ -209,6 +210,11 @@ class Hub:
         except LogUnavailable:
             return None
         return None if session is None else missing_of(self._log, rooms, max(session.since, offset))
+
+    def adopt(self, key: str, session: StoredSession) -> None:
+        """Let a client come back here whose process has died."""
+        self.recoverable.adopt(key, session, wall_now_s=self._wall_clock(), now_s=self._clock())
+        self._wake()
 
     def hand_over(self, key: str) -> None:
         """Let go of a session that another process has now; a connection that still held it is told so."""
@@ -411,6 +417,7 @@ class Hub:
         self.on_parted(connection, room)
 
     def _broadcast_typing(self, key: TypingKey, *, is_typing: bool) -> None:
+        self.on_typing(key, is_typing)
         event = UserTyping(user=key.user_name, is_typing=is_typing, room=key.room)
         self.deliver(Broadcast(key.room, event, skip=self.rooms.connections_of(key.room, key.connection.user)))
 

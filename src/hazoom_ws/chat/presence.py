@@ -3,7 +3,7 @@
 import math
 import secrets
 import string
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from itertools import islice
 from typing import NamedTuple
 
@@ -107,19 +107,32 @@ class Connection:
         self.recovery_key = ""  # what its session is kept under; "" if its client cannot come back
 
 
-class Members:
-    """The users of a room, or of the whole server, each with the connections it is there with."""
+class StandIn(NamedTuple):
+    """What a room has here for the connections of a user on another process, however many these are."""
 
-    __slots__ = ("_connections",)
+    process: str
+    user: User
+
+
+class Members:
+    """The users of a room, or of the whole server, each with the connections it is there with.
+
+    ``held_count``: users who are here by this process, be they connected or away for a moment; ``stand_ins_count``: what is
+    here for others. Whoever has other processes counts both (`Rooms`).
+    """
+
+    __slots__ = ("_connections", "held_count", "stand_ins_count")
 
     def __init__(self) -> None:
-        self._connections: dict[User, dict[Connection, None]] = {}
+        self._connections: dict[User, dict[Connection | StandIn, None]] = {}
+        self.held_count = 0
+        self.stand_ins_count = 0
 
     def __len__(self) -> int:
         """Return the number of users."""
         return len(self._connections)
 
-    def add(self, connection: Connection) -> bool:
+    def add(self, connection: Connection | StandIn) -> bool:
         """Add ``connection`` and return whether its user was not here before."""
         connections = self._connections.get(connection.user)
         if connections is None:
@@ -132,7 +145,7 @@ class Members:
         """Remove ``connection`` and return whether its user is gone with it."""
         return self.remove_connection(connection) and self.remove_user(connection.user)
 
-    def remove_connection(self, connection: Connection) -> bool:
+    def remove_connection(self, connection: Connection | StandIn) -> bool:
         """Remove ``connection`` but not its user; return whether it was the user's last one."""
         connections = self._connections[connection.user]
         del connections[connection]
@@ -147,7 +160,11 @@ class Members:
 
     def connections_of(self, user: User) -> tuple[Connection, ...]:
         """Return the connections that a user has in the room, () for one who is not here or away."""
-        return tuple(self._connections.get(user, ()))
+        return tuple(one for one in self._connections.get(user, ()) if isinstance(one, Connection))
+
+    def has_stand_in(self, stand_in: StandIn) -> bool:
+        """Return whether a user is known to be here by another process."""
+        return stand_in in self._connections.get(stand_in.user, ())
 
     def users(self) -> list[User]:
         """Return the users, longest here first."""
@@ -168,13 +185,13 @@ def name_in(user_name: str | UnsetType) -> str:
     return "" if user_name is UNSET or is_blank(user_name) else user_name
 
 
-def sizes_of(rooms: dict[str, Members]) -> dict[str, int]:
-    """Return users per room, of the thousand oldest, or fewer if their names are long: both are the clients' choice."""
+def sizes_of(rooms: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """Return users per room, of the first thousand, or fewer if their names are long: both are the clients' choice."""
     sizes: dict[str, int] = {}
     left_bytes = _LISTED_ROOMS_BYTES
-    for name, members in islice(rooms.items(), _LISTED_ROOMS):
+    for name, count in islice(rooms, _LISTED_ROOMS):
         left_bytes -= len(name) * (1 if name.isascii() else 4)
         if left_bytes < 0:
             break
-        sizes[name] = len(members)
+        sizes[name] = count
     return sizes

@@ -17,7 +17,7 @@ from hazoom_ws.commands.checks.access import check_auth, check_origins, check_pr
 from hazoom_ws.commands.checks.backend import check_backend
 from hazoom_ws.commands.checks.clock import check_clock
 from hazoom_ws.commands.checks.log import check_log
-from hazoom_ws.commands.checks.machine import check_open_files, check_port, check_program
+from hazoom_ws.commands.checks.machine import check_open_files, check_port, check_program, check_several
 from hazoom_ws.commands.checks.public import address_of, check_public_url, check_tls, check_websocket
 from hazoom_ws.commands.options import add_server_options, settings_of
 from hazoom_ws.commands.terminal import write
@@ -43,6 +43,7 @@ exit status:
 
 CHECKS: tuple[Check, ...] = (
     check_program,
+    check_several,
     check_port,
     check_open_files,
     check_clock,

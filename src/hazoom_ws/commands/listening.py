@@ -3,8 +3,12 @@
 import errno
 import os
 import socket
+import sys
 from contextlib import suppress
 
+import msgspec
+
+from hazoom_ws.commands import PROGRAM
 from hazoom_ws.settings import Settings, SettingsError
 from hazoom_ws.settings.checks import is_loopback
 
@@ -19,16 +23,30 @@ class PortTaken(SettingsError):
 def listening(settings: Settings) -> socket.socket:
     """Return a listening socket. Raises `SettingsError`, which says what to do, `PortTaken`."""
     listener = bound(settings)
-    try:
-        listener.listen(_BACKLOG)
-    except OSError as error:
-        listener.close()
-        raise _why_not(error, settings) from None
+    _listen(listener, settings)
     return listener
 
 
-def bound(settings: Settings) -> socket.socket:
-    """Return a socket that has the port and takes no connection yet. Raises like `listening`."""
+def listening_together(settings: Settings) -> list[socket.socket]:
+    """Return a listening socket for each worker, all on one port. Raises like `listening`.
+
+    Linux gives each new connection to one of them by its address and port, and so evenly: of 400 connections four workers
+    got 90 to 111 each. With one socket that all accept from, whoever wakes first has them: one of four got 356 of 400.
+    """
+    first = bound(settings)  # alone: with the option that the others have, two servers would share a port unawares
+    first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    settings = msgspec.structs.replace(settings, port=first.getsockname()[1])
+    listeners = [first, *(bound(settings, shares=True) for _ in range(1, settings.workers))]
+    for listener in listeners:
+        _listen(listener, settings)
+    return listeners
+
+
+def bound(settings: Settings, *, shares: bool = False) -> socket.socket:
+    """Return a socket that has the port and takes no connection yet. Raises like `listening`.
+
+    ``shares``: with other sockets of this user that do so too; Linux only.
+    """
     host, port = settings.host, settings.port
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -46,6 +64,8 @@ def bound(settings: Settings) -> socket.socket:
     # On Windows the option of this name lets two programs take the same port.
     if os.name == "posix":
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shares:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     # Accepted sockets inherit it. Without it small frames wait for the peer's delayed acknowledgement, 40 ms.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if is_loopback(str(address[0])) and hasattr(socket, "TCP_CONGESTION"):
@@ -58,6 +78,20 @@ def bound(settings: Settings) -> socket.socket:
         listener.close()
         raise _why_not(error, settings) from None
     return listener
+
+
+def _listen(listener: socket.socket, settings: Settings) -> None:
+    try:
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise _why_not(error, settings) from None
+
+
+def say_ready(host: str, port: int) -> None:
+    """Write the ready line, for whoever waits until the server serves."""
+    sys.stdout.write(f"{PROGRAM} ready on http://{f'[{host}]' if ':' in host else host}:{port}\n")
+    sys.stdout.flush()
 
 
 def _why_not(error: OSError, settings: Settings) -> SettingsError:

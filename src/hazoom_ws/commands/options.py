@@ -18,6 +18,12 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
     defaults = Settings()
     parser.add_argument("--host", help=f"address to listen on (default {defaults.host})")
     parser.add_argument("--port", type=int, help=f"port to listen on, 0 for a free one (default {defaults.port})")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help=f"processes that share it; several need Redis (default {defaults.workers})",
+    )
     parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file with settings")
     parser.add_argument("--demo", action="store_true", help="answer AI requests with a built-in stand-in for Django")
     add_feature_option(parser)
@@ -44,7 +50,7 @@ def add_feature_option(parser: argparse.ArgumentParser) -> None:
 def settings_of(options: argparse.Namespace) -> Settings:
     """Return the settings of the flags, the environment and the file. Raises `SettingsError`."""
     return load_settings(
-        flags={"host": options.host, "port": options.port, "log_level": options.log_level},
+        flags={name: getattr(options, name) for name in ("host", "port", "workers", "log_level")},
         config_path=options.config,
     )
 

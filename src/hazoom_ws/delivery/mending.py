@@ -1,4 +1,4 @@
-"""Mends a log that is unwell: one task, which tries each second to open it again, until that succeeds or it is closed.
+"""Mends a log that is unwell: one task, which tries soon and then each second to open it again, until it is well or closed.
 
 ``problem`` of the log says that it is unwell; whoever ends a turn looks at it and calls `Mending.begin`.
 
@@ -10,7 +10,7 @@
 
     WELL      -> MENDING    a turn has ended with a log that is unwell
               -> CLOSED     the log is closed
-    MENDING   -> REOPENING  a second has passed, and no thread uses the file
+    MENDING   -> REOPENING  a moment has passed, then a second, and no thread uses the file
               -> WELL       the log is well again, or there could be no task
               -> CLOSED     the log is closed
     REOPENING -> MENDING    the try has ended, well or not
@@ -33,6 +33,7 @@ from hazoom_ws.states import moved
 logger = logging.getLogger(__name__)
 
 RETRY_INTERVAL_S = 1.0  # after which a log that could not be written is tried again
+_FIRST_RETRY_S = 0.05  # a connection that was cut is no outage of a second
 
 
 class Health(StrEnum):
@@ -112,8 +113,10 @@ class Mending:
 
     def _run(self) -> None:
         logger.error("messages cannot be kept, trying again each second: %s", self._log.problem)
+        interval_s = _FIRST_RETRY_S
         while self._log.problem is not None:
-            self._sleep(RETRY_INTERVAL_S)
+            self._sleep(interval_s)
+            interval_s = RETRY_INTERVAL_S
             with self._lock:
                 if self.health is Health.MENDING and not self._is_in_use():
                     self._try()

@@ -55,8 +55,28 @@ class LlmStats(Struct, frozen=True, kw_only=True):
     retry_at: Timestamp | UnsetType = UNSET
 
 
+class ProcessStats(Struct, frozen=True, kw_only=True):
+    """One of several processes on one Redis, as it was a second ago at most. ``name``: it makes one up when it starts.
+
+    ``rss_mb``: resident memory, 2**20 bytes.
+    """
+
+    name: str
+    users: int
+    connections: int
+    messages_total: int
+    llm_active: int
+    llm_queued: int
+    uptime_s: float
+    rss_mb: float
+
+
 class Stats(ServerEvent, frozen=True, kw_only=True):
-    """``rooms``: users per room, for the thousand oldest rooms; ``rss_mb``: resident memory, 2**20 bytes."""
+    """``rooms``: users per room, for the thousand oldest rooms; ``rss_mb``: resident memory, 2**20 bytes.
+
+    ``processes``: with several on one Redis, each of them, the one that answers first. Then users, connections, messages,
+    and answers that run or wait are those of all; the rest is of the one that answers.
+    """
 
     event = "stats"
     if_slow = "dropped"
@@ -67,6 +87,7 @@ class Stats(ServerEvent, frozen=True, kw_only=True):
     messages_total: int
     llm: LlmStats
     rss_mb: float
+    processes: list[ProcessStats] | UnsetType = UNSET
 
 
 class StatsSample(Struct, frozen=True, kw_only=True):

@@ -9,11 +9,16 @@ What is promised
     Who comes gets the newest value of every key. When a client goes, its keys are null for the others.
     Nothing is kept or logged, and a room with nothing to say costs nothing.
 
+Other processes
+    ``on_sent`` is told what has left for a room, one call for each tick: whoever passes that on to other processes has it
+    conflated. What comes from them (`hear`) is relayed as if its clients were here (`relay_room.Elsewhere`).
+
 Plain calls within turns; the clock is passed in. Who calls `run_due` on time: `hazoom_ws.delivery.ticker`.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from itertools import islice
 
 from msgspec import UNSET, Raw, UnsetType
@@ -21,14 +26,19 @@ from msgspec import UNSET, Raw, UnsetType
 from hazoom_ws.chat.effects import Broadcast, Effect, Push
 from hazoom_ws.chat.presence import Connection
 from hazoom_ws.deadlines import Deadlines
+from hazoom_ws.errors import NoRoomForKeys
 from hazoom_ws.events.base import PLACEHOLDERS
 from hazoom_ws.events.live import Relayed, RelayItem
-from hazoom_ws.live.relay_room import CHUNK_BYTES, NEVER, Change, RelayRoom
+from hazoom_ws.live.relay_room import CHUNK_BYTES, NEVER, Change, Elsewhere, RelayRoom, Speaker
+from hazoom_ws.live.relayed_data import NOTHING
 
 SLOW_FROM_BYTES = 16_384  # that wait for a reader: who polls has some now and then, and is not slow for that
 _LATE_S = 0.01  # that a timer may be, with the ticks as far apart as they should
 _ROOMS_AT_ONCE = 200  # in one turn, so that nobody else waits for long
 _CATCH_UP_BYTES = 1_048_576  # in one turn, for all who are behind
+
+
+Item = tuple[Speaker, str, str | UnsetType, Raw | bytes]  # who, channel, key, data
 
 
 class Relay:
@@ -50,6 +60,7 @@ class Relay:
         ``wake`` is called when there is something that `run_due` has to do after ``interval_s``. ``clock`` is monotonic,
         ``wall_clock`` counts from the epoch; both in seconds.
         """
+        self.on_sent: Callable[[str, list[Change], int], object] | None = None
         self._deliver = deliver
         self._slow_in = slow_in
         self._backlog_bytes = backlog_bytes
@@ -78,6 +89,43 @@ class Relay:
         self._rooms[name] = room
         self.items_total += 1
         self._run_if_due(room)
+
+    def hear(self, name: str, items: Iterable[Item], dropped_count: int = 0) -> None:
+        """Relay what clients of another process have said, in its order. What there is no space for is left out."""
+        room = self._rooms.get(name) or RelayRoom(name)
+        for speaker, channel, key, data in items:
+            with suppress(NoRoomForKeys):
+                room.put(speaker, channel, key, data)
+        room.dropped_count += dropped_count
+        if not room.is_empty:
+            self._rooms[name] = room
+            if room.is_waiting:
+                self._run_if_due(room)
+
+    def values_here(self, name: str) -> list[Change]:
+        """Return the newest values of this process' clients in a room."""
+        room = self._rooms.get(name)
+        return [] if room is None else list(room.values_of(lambda one: isinstance(one, Connection)).values())
+
+    def replace(self, name: str, process: str, items: Iterable[Item]) -> None:
+        """Let these be all the newest values that another process' clients have in a room."""
+        room = self._rooms.get(name)
+        before = {} if room is None else room.values_of(lambda one: isinstance(one, Elsewhere) and one.process == process)
+        new: list[Item] = []
+        for item in items:
+            speaker, channel, key, data = item
+            had = None if key is UNSET else before.pop((speaker, channel, key), None)
+            if had is None or had.item.data != data:
+                new.append(item)
+        self.hear(name, [*((who, channel, key, NOTHING) for who, channel, key in before), *new])
+
+    def forget_elsewhere(self, process: str | None = None, name: str | None = None) -> None:
+        """Take away what clients of another process have, or of all others, in all rooms or in one."""
+        rooms = list(self._rooms.values()) if name is None else [self._rooms[name]] if name in self._rooms else []
+        for room in rooms:
+            places = room.values_of(lambda one: isinstance(one, Elsewhere) and process in (None, one.process))
+            if places:
+                self.hear(room.name, [(who, channel, key, NOTHING) for who, channel, key in places])
 
     def enter(self, connection: Connection, name: str) -> None:
         """Tell a connection that has come into a room the newest values there."""
@@ -163,10 +211,13 @@ class Relay:
         for connection in self._slow_in(room.name, SLOW_FROM_BYTES):
             room.behind.setdefault(connection, known)
         speakers = {change.connection for change in changes}
-        skip = {*room.behind, *speakers} if len(speakers) == 1 else room.behind.keys()
+        only = [one for one in speakers if isinstance(one, Connection)] if len(speakers) == 1 else []
+        skip = {*room.behind, *only}
         for event in self._events(room, changes, dropped_count=dropped_count):
             self.frames_total += 1
             self._deliver(Broadcast(room.name, event, skip=tuple(skip)))
+        if self.on_sent is not None:
+            self.on_sent(room.name, changes, dropped_count)
 
     def _catch_up(self, room: RelayRoom, connection: Connection, given_bytes: Counter[Connection]) -> None:
         """Tell one who is behind what it does not know, if it has taken what it had."""

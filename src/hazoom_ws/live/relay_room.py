@@ -6,11 +6,12 @@ reader that is slow costs one number.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 from msgspec import UNSET, Raw, UnsetType
 
-from hazoom_ws.chat.presence import Connection
+from hazoom_ws.chat.presence import Connection, User
 from hazoom_ws.errors import NoRoomForKeys
 from hazoom_ws.events.live import RelayItem
 from hazoom_ws.live.relayed_data import NOTHING
@@ -25,7 +26,17 @@ NEVER = -1  # the change up to which somebody knows who knows nothing
 _GONE_LIMIT_COUNT = 1024  # keys that are gone, and of which somebody who is slow has not heard
 _ITEM_BYTES = 100  # of an item beside its texts
 
-Key = tuple[Connection, str, str]  # who, channel, key
+
+class Elsewhere(NamedTuple):
+    """A client of another process. ``client``: the public id of its connection."""
+
+    process: str
+    client: str
+    user: User
+
+
+Speaker = Connection | Elsewhere
+Key = tuple[Speaker, str, str]  # who, channel, key
 
 
 class Change:
@@ -33,7 +44,7 @@ class Change:
 
     __slots__ = ("connection", "is_gone", "item", "number", "size_bytes")
 
-    def __init__(self, number: int, connection: Connection, item: RelayItem, *, is_gone: bool) -> None:
+    def __init__(self, number: int, connection: Speaker, item: RelayItem, *, is_gone: bool) -> None:
         self.number = number
         self.connection = connection
         self.item = item
@@ -83,7 +94,7 @@ class RelayRoom:
         self._waiting: dict[Key | int, Change] = {}
         self._newest: dict[Key, Change] = {}  # those that are gone as well, while somebody has to hear of it
         self._gone: dict[Key, None] = {}
-        self._holdings: dict[Connection, Holding] = {}
+        self._holdings: dict[Speaker, Holding] = {}
         self._loose: deque[Change] = deque()
         self._loose_bytes = 0
 
@@ -103,7 +114,7 @@ class RelayRoom:
 
     # What comes
 
-    def put(self, connection: Connection, channel: str, key: str | UnsetType, data: Raw | bytes) -> None:
+    def put(self, connection: Speaker, channel: str, key: str | UnsetType, data: Raw | bytes) -> None:
         """Let an item wait; with a key in the place of the one before. Raises `NoRoomForKeys`."""
         item = RelayItem(user=connection.user.name, client=connection.client, channel=channel, key=key, data=data)
         if key is UNSET:
@@ -134,12 +145,22 @@ class RelayRoom:
         self._gone.pop(place, None)
         self._note(place, change)
 
-    def remove_all(self, connection: Connection) -> None:
+    def remove_all(self, connection: Speaker) -> None:
         """Take the keys away of a client that goes, and forget what it has not been told."""
-        self.behind.pop(connection, None)
+        if isinstance(connection, Connection):
+            self.behind.pop(connection, None)
         holding = self._holdings.get(connection)
         for place in list(holding.keys) if holding else ():
             self._remove(place)
+
+    def values_of(self, is_meant: Callable[[Speaker], bool]) -> dict[Key, Change]:
+        """Return the newest values of some who speak here."""
+        return {
+            place: self._newest[place]
+            for speaker, holding in self._holdings.items()
+            if is_meant(speaker)
+            for place in holding.keys
+        }
 
     def _remove(self, place: Key) -> None:
         connection, channel, key = place
@@ -161,7 +182,7 @@ class RelayRoom:
         self._waiting.pop(place, None)
         self._waiting[place] = change
 
-    def _put_loose(self, connection: Connection, item: RelayItem) -> None:
+    def _put_loose(self, connection: Speaker, item: RelayItem) -> None:
         self._changes_count += 1
         change = Change(self._changes_count, connection, item, is_gone=False)
         self._waiting[change.number] = change

@@ -107,6 +107,16 @@ def number_of(entry: Entry) -> int:
     return abs(entry.seq)
 
 
+def doubt(entry: NewMessage) -> None:
+    """Mark a message that may have been kept though its batch is refused. For a log, before it refuses that."""
+    force_setattr(entry, "id", "")
+
+
+def is_doubtful(entry: Entry) -> bool:
+    """Return whether something may have been kept though it is `REVOKED`, so that it could be there twice if sent again."""
+    return isinstance(entry, NewMessage) and not entry.id and entry.client_id is UNSET
+
+
 def revoke(entry: Entry) -> None:
     """Mark what could not be kept, for all that hold it: it has the ``seq`` `REVOKED`."""
     force_setattr(entry, "seq", REVOKED)

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import UNSET, Struct
 
-from hazoom_ws.errors import HazoomError, Internal, LogUnavailable
+from hazoom_ws.errors import HazoomError, Internal, LogUnavailable, MayBeKept
 from hazoom_ws.events.refusals import report_of
 from hazoom_ws.events.rooms import Published
-from hazoom_ws.message_log.contract import REVOKED, Entry, Said, number_of
+from hazoom_ws.message_log.contract import REVOKED, Entry, Said, is_doubtful, number_of
 
 logger = logging.getLogger(__name__)
 
@@ -28,17 +28,23 @@ class WhenKept(NamedTuple):
     """What a handler returns whose answer has to wait until something is kept.
 
     ``is_kept()`` is asked when that is known. ``fields()`` are those of the acknowledgement, unless there is a ``refusal``:
-    it tells what may not have been kept.
+    it tells what may not have been kept. ``unkept()`` is the error if it is not.
     """
 
     is_kept: Callable[[], bool]
     fields: Callable[[], Mapping[str, Any]] = dict
     refusal: HazoomError | None = None
+    unkept: Callable[[], HazoomError] = lambda: LogUnavailable("")
 
 
 def when_kept(entry: Entry, fields: Callable[[], Mapping[str, Any]]) -> WhenKept:
     """Return the answer of who has said ``entry``."""
-    return WhenKept(lambda: entry.seq != REVOKED, fields)
+    return WhenKept(lambda: entry.seq != REVOKED, fields, unkept=lambda: unkept(entry))
+
+
+def unkept(entry: Entry) -> LogUnavailable:
+    """Return the error of what could not be kept, or may have been."""
+    return MayBeKept() if is_doubtful(entry) else LogUnavailable("")
 
 
 def published(said: Said) -> Published:
@@ -52,12 +58,12 @@ def published(said: Said) -> Published:
 def require_kept(entry: Entry) -> None:
     """Raise `LogUnavailable` for what could not be kept."""
     if entry.seq == REVOKED:
-        raise LogUnavailable("")
+        raise unkept(entry)
 
 
 def reply_when_kept(event: str, answer: WhenKept, note_refusal: NoteRefusal) -> dict[str, Any]:
     """Return the acknowledgement of an event when what it has said is kept, or could not be."""
-    error = answer.refusal if answer.is_kept() else LogUnavailable("")
+    error = answer.refusal if answer.is_kept() else answer.unkept()
     if error is not None:
         return refusal(error, str(event), note_refusal)  # as plain text, be it a client's event
     return {"ok": True, **answer.fields()}

@@ -56,6 +56,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     port: Annotated[
         int, Meta(ge=0, le=65535, description="TCP port to listen on; 0 takes a free one, which the ready line names.")
     ] = 5000
+    workers: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=64,
+            description="Processes that serve the port together, each of which uses one core. More than one need Linux and "
+            "a Redis (log_url), through which they are one server. It is for the command: who embeds the server starts "
+            "its processes in another way.",
+        ),
+    ] = 1
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
         Meta(description="Least severe level that is logged: debug, info, warning or error."),

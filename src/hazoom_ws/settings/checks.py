@@ -23,6 +23,7 @@ from hazoom_ws.settings.redis_url import REDIS_SCHEMES, parse_redis_url
 
 _KEY = re.compile(r"[!-~]{16,512}")
 _QUOTED_CHARS = 200
+_OF_ONE_PROCESS = ("sqlite:", "memory:")  # messages that are kept so
 _SECRET_AT_LEAST_BYTES = 32  # of HS256: as many as its digest has. Source: RFC 7518, section 3.2
 
 
@@ -60,6 +61,11 @@ def combined(values: Mapping[str, Any], sources: Mapping[str, str]) -> Settings:
             f"{sources.get('room_name_limit_chars', 'room_name_limit_chars')} is {limit_chars}"
         )
     _check_auth(settings, sources)
+    if settings.workers > 1 and settings.log_url.startswith(_OF_ONE_PROCESS):
+        raise SettingsError(
+            f"{sources.get('workers', 'workers')} is {settings.workers}, and several processes need a Redis, through which "
+            "they are one server: set HAZOOM_LOG_URL=redis://host:6379/0, or leave workers out"
+        )
     return settings
 
 

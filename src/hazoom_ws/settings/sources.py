@@ -17,6 +17,9 @@ from hazoom_ws.settings.checks import combined, convert
 
 ENVIRONMENT_PREFIX = "HAZOOM_"
 CLIENT_PREFIX = "HAZOOM_CLIENT_"  # of what our commands show a server, as its clients: no setting begins like that
+# What a process is told that is one of several, by the one that has started it (commands/workers.py).
+WORKER_NUMBER = "HAZOOM_WORKER_NUMBER"
+WORKER_SOCKETS = "HAZOOM_WORKER_SOCKETS"
 _LISTS = frozenset(
     {"api_keys", "cors_origins", "jwt_algorithms", "trusted_proxies"}
 )  # their items are separated by commas in a variable
@@ -72,6 +75,8 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, tuple[Any, st
     found = {}
     for variable, text in environment.items():
         if not variable.startswith(ENVIRONMENT_PREFIX) or variable.startswith(CLIENT_PREFIX):
+            continue
+        if variable in (WORKER_NUMBER, WORKER_SOCKETS):
             continue
         if _is_of_service(variable, text, environment):
             continue

@@ -1,7 +1,7 @@
 """The pure logic of relay: ticks, conflation, bounds, slow readers, who comes and who goes. The clock is a number."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
@@ -12,6 +12,7 @@ from msgspec import UNSET
 
 from hazoom_ws.chat.effects import Broadcast, Push
 from hazoom_ws.chat.presence import Connection, User
+from hazoom_ws.cluster.relay import RelayElsewhere
 from hazoom_ws.errors import NoRoomForKeys, TooLarge
 from hazoom_ws.events.live import Relayed
 from hazoom_ws.live import relay_room
@@ -24,6 +25,7 @@ from hazoom_ws.live.relay_room import (
     LOOSE_LIMIT_COUNT,
 )
 from hazoom_ws.live.relayed_data import DATA_LIMIT_BYTES, relayed
+from hazoom_ws.message_log.peers import Heard
 
 ROOM = "board"
 INTERVAL_S = 0.033
@@ -395,6 +397,111 @@ def test_nothing_is_held_when_everybody_has_gone(world: World, ann: Reader, bob:
     world.tick()
     world.leave(ann)
     world.leave(bob)
+    world.settle()
+    assert world.relay.is_empty
+
+
+class Wire:
+    """What two processes tell each other; each has somebody in the room."""
+
+    def __init__(self, *worlds: World) -> None:
+        self.published: list[Heard] = []
+        self.rooms: Any = AllRooms()
+        peers: list[Any] = [Peer(self, name) for name in "ab"]
+        self.ends = [RelayElsewhere(peer, self.rooms, each.relay) for peer, each in zip(peers, worlds, strict=True)]
+
+    def carry(self) -> None:
+        while self.published:
+            heard = self.published.pop(0)
+            self.ends["ba".index(heard.process)].heard(heard)
+
+
+class Peer(NamedTuple):
+    wire: Wire
+    name: str
+
+    def publish(self, channel: str, kind: bytes, data: bytes) -> None:
+        self.wire.published.append(Heard(channel, self.name, kind, data))
+
+
+class AllRooms:
+    are_others_there = True
+
+    def is_elsewhere(self, _room: str) -> bool:
+        return self.are_others_there
+
+    def is_held(self, _room: str) -> bool:
+        return True
+
+
+def test_what_clients_of_another_process_relay_is_relayed_like_what_is_said_here(
+    world: World, ann: Reader, bob: Reader
+) -> None:
+    there = World()
+    cat = there.join("Cat")
+    wire = Wire(world, there)
+    wire.rooms.are_others_there = False
+    there.put(cat, "nobody else is there")
+    there.settle()
+    assert not wire.published, "a room of one process costs nothing"
+    wire.rooms.are_others_there = True
+    for number in range(100):
+        there.put(cat, number)
+        there.put(cat, {"loose": number}, key=None)
+    there.put(cat, b"bytes", key="part")
+    there.tick()
+    assert len(wire.published) == 2, "the first at once, then one for the tick"
+    wire.carry()
+    assert not wire.published, "what was heard is told to nobody again"
+    world.settle()
+    assert values(ann) == values(bob) == [99, b"bytes"]
+    assert ann.loose == bob.loose == [{"loose": number} for number in range(100)]
+    assert values(world.join("Dan")) == values(ann), "who comes gets them"
+    # A slow reader gets the newest when it has taken what it had.
+    bob.backlog_bytes = SLOW_FROM_BYTES
+    for number in range(5):
+        there.put(cat, number)
+        there.tick()
+        wire.carry()
+        world.tick()
+    assert values(bob)[0] == 99
+    world.settle()
+    assert values(bob)[-1] == values(ann)[-1] == 4
+
+
+def test_what_another_process_has_is_said_as_a_whole_when_some_of_it_may_not_have_been_heard(
+    world: World, ann: Reader, bob: Reader
+) -> None:
+    there = World()
+    cat = there.join("Cat")
+    wire = Wire(world, there)
+    there.put(cat, 4)
+    there.put(cat, b"bytes", key="part")
+    there.settle()
+    wire.carry()
+    world.put(ann, "own")
+    world.settle()
+    wire.carry()
+    there.settle()
+    there.put(cat, b"newer", key="part")
+    there.put(cat, None)
+    there.settle()
+    wire.published.clear()
+    frames_count = world.frames_count
+    wire.ends[0].replace(ROOM, "b", wire.ends[1].values_here(ROOM))
+    world.settle()
+    assert values(bob) == [b"newer", "own"] or values(bob) == ["own", b"newer"]
+    assert values(cat) == ["own"]
+    assert world.frames_count == frames_count + 1
+    wire.ends[0].replace(ROOM, "b", wire.ends[1].values_here(ROOM))
+    assert world.frames_count == frames_count + 1, "nothing has changed"
+    wire.ends[0].ended("b")
+    world.settle()
+    assert values(bob) == ["own"]
+    world.leave(ann)
+    wire.carry()
+    there.settle()
+    assert values(cat) == []
     world.settle()
     assert world.relay.is_empty
 

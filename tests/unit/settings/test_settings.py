@@ -309,3 +309,21 @@ def test_there_is_an_example_for_each_way_to_come_in():
 
 def test_every_default_is_valid():
     assert msgspec.convert(msgspec.to_builtins(Settings()), Settings) == Settings()
+
+
+def test_several_workers_are_for_the_command_and_need_what_processes_share():
+    for log_url in ("memory://", "sqlite:///messages.sqlite3"):
+        with pytest.raises(SettingsError, match="HAZOOM_WORKERS is 2, and several processes need a Redis"):
+            load_settings(environment={"HAZOOM_WORKERS": "2", "HAZOOM_LOG_URL": log_url})
+    for count in ("0", "65"):
+        with pytest.raises(SettingsError, match=f"HAZOOM_WORKERS cannot be '{count}'"):
+            load_settings(environment={"HAZOOM_WORKERS": count})
+    settings = load_settings(environment={"HAZOOM_WORKERS": "2", "HAZOOM_LOG_URL": "redis://127.0.0.1:1/0"})
+    with pytest.raises(SettingsError, match="only the command hazoom-ws starts so many processes"):
+        create_app(settings)
+
+
+def test_what_only_the_supervisor_sets_is_named_where_somebody_else_has(monkeypatch):
+    monkeypatch.setenv("HAZOOM_WORKER_NUMBER", "two")
+    with pytest.raises(SettingsError, match="HAZOOM_WORKER_NUMBER is set by hazoom_ws itself"):
+        create_app()

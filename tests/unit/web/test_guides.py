@@ -29,7 +29,7 @@ from hazoom_ws.namespaces.root import OWN_FEATURES
 from hazoom_ws.schema.declared import declared
 from hazoom_ws.schema.declared import fields_of as schema_fields
 from hazoom_ws.settings import FIELDS, Settings
-from hazoom_ws.settings.sources import CLIENT_PREFIX, ENVIRONMENT_PREFIX
+from hazoom_ws.settings.sources import CLIENT_PREFIX, ENVIRONMENT_PREFIX, WORKER_NUMBER
 
 SOURCE = Path(hazoom_ws.__file__).parent
 ROOT = SOURCE.parents[1]
@@ -282,7 +282,12 @@ def test_the_settings_that_it_names_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     variables = {f"{ENVIRONMENT_PREFIX}{name.upper()}" for name in FIELDS}
     told = {"HAZOOM_WS_SERVICE_HOST", "HAZOOM_PROT"}  # what is none
-    told |= {f"{CLIENT_PREFIX}TOKEN", f"{CLIENT_PREFIX}API_KEY", CLIENT_PREFIX.rstrip("_")}  # of our commands
+    told |= {
+        WORKER_NUMBER,
+        f"{CLIENT_PREFIX}TOKEN",
+        f"{CLIENT_PREFIX}API_KEY",
+        CLIENT_PREFIX.rstrip("_"),
+    }  # of our commands
     assert set(re.findall(r"HAZOOM_[A-Z_]+[A-Z]", text)) <= variables | told
     for name in re.findall(r"`(\w+_(?:limit|timeout|window|grace|expiry|interval)_\w+?)`", text):
         assert name in FIELDS, name

@@ -1,8 +1,10 @@
 """What the machine gives: the program itself, a port, files, and an event loop."""
 
+import os
 import platform
 import re
 import select
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +18,7 @@ from hazoom_ws.commands.checks import Configuration, Finding, of_error
 from hazoom_ws.commands.listening import PortTaken, bound, local_url, other_port
 from hazoom_ws.commands.open_files import FILES_NEEDED, raised_limit
 from hazoom_ws.commands.options import load_features
+from hazoom_ws.commands.workers import check_workers
 from hazoom_ws.names import escaped
 from hazoom_ws.settings import Settings, SettingsError
 from hazoom_ws.version import __version__
@@ -53,6 +56,23 @@ def check_program(configuration: Configuration) -> Iterator[Finding]:
             yield of_error("feature", error)
         else:
             yield Finding("feature", "ok", f"{name} can be served, as {feature.name}")
+
+
+def check_several(configuration: Configuration) -> Iterator[Finding]:
+    """Say whether several processes can serve, and have a core each, where they are to."""
+    settings, cores_count = configuration.settings, len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
+    try:
+        check_workers(settings, configuration.options.async_mode)
+    except SettingsError as error:
+        yield of_error("workers", error)
+        return
+    if settings.workers > cores_count:
+        found = f"{settings.workers} processes would serve, and this machine has {cores_count} cores for them"
+        yield Finding(
+            "workers", "warning", found, f"more than a process for each core make nothing faster: --workers {cores_count}"
+        )
+    elif settings.workers > 1:
+        yield Finding("workers", "ok", f"{settings.workers} processes would serve, on {cores_count} cores")
 
 
 def check_port(configuration: Configuration) -> Iterator[Finding]:

@@ -21,6 +21,7 @@ from hazoom_ws.message_log.state_cache import StateCache
 
 _LOOK_INTERVAL_S = 10.0
 _KEPT_S = 30.0  # for which a room is followed though nobody is in it
+_FILLED = b"/"  # the origin of what was read instead of heard: no batch is called so
 MISSED = "something that was said on another process was missed"
 
 
@@ -183,12 +184,12 @@ class Followed:
                 before = followed.heard_seq
                 for entry in self._store.messages_after(room, before):
                     data = b"%d %d %b" % (before, entry.seq, encode_message(entry))
-                    found.append((entry.seq, Published(f"room:{room}", b"", b"m", data)))
+                    found.append((entry.seq, Published(f"room:{room}", _FILLED, b"m", data)))
                     before = entry.seq
         for room in self._states.loaded_rooms():
             for change in self._store.changes_after(room, self._states.newest_seq(room)):
                 data = b"%d %b" % (change.seq, encode_change(change))
-                found.append((change.seq, Published(f"room:{room}", b"", b"s", data)))
+                found.append((change.seq, Published(f"room:{room}", _FILLED, b"s", data)))
         found.sort(key=lambda item: item[0])
         # Who came while Redis was away is in rooms that are not followed yet.
         new = [room for room in list(self.used()) if room not in self._rooms]

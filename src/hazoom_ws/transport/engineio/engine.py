@@ -35,7 +35,6 @@ from hazoom_ws.transport.websocket import frames
 from hazoom_ws.transport.websocket.frames import CloseCode, FrameError, frame
 
 logger = logging.getLogger(__name__)
-
 PING = frame(frames.TEXT, b"2")
 PROBE_ANSWER = frame(frames.TEXT, b"3probe")
 NO_NAMESPACE = "no namespace"
@@ -59,17 +58,19 @@ class Engine(LibraryFace):
         handle_request: HandleRequest | None = None,
         admit: Callable[[Mapping[str, Any]], float] = lambda _environ: 0.0,
         clock: Callable[[], float] = time.monotonic,
+        process_number: int = 0,
         **options: Any,
     ) -> None:
         """``options`` are `engineio.Server`'s; ``connect_timeout_s`` is how long a session may be in no namespace.
 
         ``handle_request(engine, environ, start_response)`` serves HTTP; None: there is none. ``admit(environ)`` counts a
-        handshake and returns 0 if it may open a session, else in how many seconds another may.
+        handshake and returns 0 if it may open a session, else in how many seconds another may. ``process_number``: of
+        several processes on one port which one this is (`requests.process_of`), 0 where it is alone.
         """
         super().__init__(handle_request, **options)
         self.outlet: Outlet = DirectOutlet()
         self.loop: Any = None  # the `Loop` that is the outlet, where there is one
-        self.clock = clock
+        self.clock, self._id_prefix = clock, f"{process_number}-" if process_number else ""
         self._outbox_limit_bytes = outbox_limit_bytes
         self._outbox_total = OutboxTotal(outbox_total_limit_bytes)
         # Greenlets change places only where they wait, and nothing under the lock does; eventlet's lock costs much.
@@ -146,8 +147,8 @@ class Engine(LibraryFace):
         return self.loop is None or not self.loop.is_current()
 
     def generate_id(self) -> str:
-        """Return an id that nobody can guess."""
-        return os.urandom(_ID_BYTES).hex()
+        """Return an id that nobody can guess; it begins with the number of this process where there are several."""
+        return self._id_prefix + os.urandom(_ID_BYTES).hex()
 
     # A session
 

@@ -23,6 +23,7 @@ from hazoom_ws.transport.http import heads as http_heads
 # be taken for the one with a hyphen, a folded header for two, a bare line feed for none.
 _HEAD = re.compile(r"GET /socket\.io/\?([!-~]*) HTTP/1\.1\r\n((?:[!#$%&'*+.^`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*\r\n)+)\r\n")
 _HEADERS = re.compile(r"([^:]+):([^\r]*)\r\n")  # of what matches
+_PROCESS = re.compile(r"[?&]sid=([1-9][0-9]{0,2})-")  # see `Engine.generate_id`
 _USUAL_QUERY = {"EIO": "4", "transport": "websocket"}
 _SAID_CHARS = 32  # of what the client chose, in the log
 _CLIENTS = {"2": "Socket.IO 1.0", "3": "Socket.IO 1 or 2"}  # by their version of Engine.IO
@@ -88,6 +89,12 @@ def query_of(environ: Mapping[str, Any]) -> Mapping[str, str]:
     """Return the query's parameters; of one that is repeated the first."""
     query = environ.get("QUERY_STRING", "")
     return _USUAL_QUERY if query == "EIO=4&transport=websocket" else dict(reversed(parse_qsl(query)))
+
+
+def process_of(target: str) -> int:
+    """Return the number of the process that has the session which a request names, 0 where its id says none."""
+    named = _PROCESS.search(target)
+    return int(named[1]) if named else 0
 
 
 def find_session(engine: Engine, query: Mapping[str, str]) -> EngineSession | None:

@@ -54,6 +54,9 @@ class Watcher(Protocol):
     def linger(self, endpoint: Endpoint, outbox: Outbox | None = None) -> None:
         """Let a client hear the last words: send ``outbox``, and read over what still comes, lest that be a reset."""
 
+    def take_in(self, connection: Any, address: Any) -> "Newcomer | None":
+        """Read from a new connection from now on; close it and return None if there are too many."""
+
     def welcome(self, newcomer: "Newcomer", head: bytes) -> None:
         """Answer the handshake of a WebSocket, or hand over what is none."""
 

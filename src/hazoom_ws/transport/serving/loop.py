@@ -7,7 +7,8 @@ carries and the less a message costs. A large broadcast is cut into slices, betw
 what concerns few.
 
 It accepts the connections too. A WebSocket's handshake is answered here, if it is as usual and comes in one piece; any
-other request is handed to `eventlet.wsgi`. Nothing in a turn may wait. Everything runs in the thread of eventlet's hub.
+other request, and one for another process, is handed to `eventlet.wsgi`. Nothing in a turn may wait. Everything runs in
+the thread of eventlet's hub.
 """
 
 import logging
@@ -28,13 +29,13 @@ from hazoom_ws.transport.engineio.session import EngineSession
 from hazoom_ws.transport.http import heads as http_heads
 from hazoom_ws.transport.serving.endpoints import BackendStream, Endpoint, Leaving, Lingerer, Newcomer
 from hazoom_ws.transport.serving.loop_websocket import LoopWebSocket, flush
+from hazoom_ws.transport.serving.passing import Passing
 from hazoom_ws.transport.serving.wsgi import BegunSocket
 from hazoom_ws.transport.websocket.frames import CloseCode
 
 logger = logging.getLogger(__name__)
 _select: Any = patcher.original("select")
 _socket: Any = patcher.original("socket")
-
 _READ: int = _select.EPOLLIN
 _WRITE: int = _select.EPOLLOUT
 
@@ -51,7 +52,6 @@ _READ_BYTES = 65536
 _SMALL_BROADCAST = 32
 # So many kinds of what is pending are shared by those who get a broadcast; who has another, has a list of its own.
 _KINDS = 4
-
 _LINGER_S = 2.0
 _ACCEPT_PAUSE_S = 0.05  # while there are no file descriptors
 # Tokens come evenly: without a pause each would be a turn of its own, which costs more than what is done in it.
@@ -90,6 +90,7 @@ class Loop:
         self._served_at: dict[str, str] = {}
         self._is_accepting = False
         self._hand_over: HandOver | None = None
+        self.passing: Passing | None = None  # connections, to other processes of the same port
         self._is_idle = False
         self._is_crowded = False  # somebody goes for who has just come, and has to find out first
         self._greenlet: Any = None
@@ -303,20 +304,21 @@ class Loop:
                 self._is_accepting = False
                 hubs.get_hub().schedule_call_global(_ACCEPT_PAUSE_S, self._start_accepting)
                 return
-            connection = _socket.SocketType(*kind, fd)
-            if not self.engine.descriptors.admit(fd):
-                connection.close()
+            if self.take_in(_socket.SocketType(*kind, fd), address) is None or self.engine.descriptors.are_short:
                 self._is_crowded = True
                 return
-            connection.setblocking(False)
-            newcomer = Newcomer(self, connection, address)
-            self.watch(newcomer)
-            now_s = self.clock()
-            self._newcomers.start(newcomer, now_s)
-            self.engine.unfinished.hold(newcomer, 0, now_s)
-            if self.engine.descriptors.are_short:
-                self._is_crowded = True
-                return
+
+    def take_in(self, connection: Any, address: Any) -> Newcomer | None:
+        """Read from a new connection from now on; close it and return None if there are too many."""
+        if not self.engine.descriptors.admit(connection.fileno()):
+            connection.close()
+            return None
+        connection.setblocking(False)
+        newcomer = Newcomer(self, connection, address)
+        self.watch(newcomer)
+        self._newcomers.start(newcomer, self.clock())
+        self.engine.unfinished.hold(newcomer, 0, self.clock())
+        return newcomer
 
     def watch(self, endpoint: Endpoint) -> None:
         """Read from an endpoint from now on."""
@@ -348,15 +350,14 @@ class Loop:
         """Let a client hear the last words: send ``outbox``, and read over what still comes, lest that be a reset."""
         lingerer = Lingerer(self, endpoint.connection, outbox)
         self.replace(lingerer)
-        now_s = self.clock()
-        self._lingering.start(lingerer, now_s)
+        self._lingering.start(lingerer, self.clock())
         self.engine.unfinished.release(endpoint)
-        self.engine.unfinished.hold(lingerer, 0, now_s)
+        self.engine.unfinished.hold(lingerer, 0, self.clock())
 
     def welcome(self, newcomer: Newcomer, head: bytes) -> None:
         """Answer the handshake of a WebSocket, or hand over what is none."""
         environ = handshake.environ_of(head)
-        if environ is None:
+        if environ is None or (self.passing is not None and self.passing.other_of(f"?{environ['QUERY_STRING']}")):
             self.unwatch(newcomer)
             assert self._hand_over is not None
             self._hand_over(BegunSocket(newcomer.connection.detach(), head, self.engine), newcomer.address)

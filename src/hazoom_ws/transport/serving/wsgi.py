@@ -10,10 +10,13 @@ Of eventlet this replaces: in `wsgi.HttpProtocol` ``setup``, ``_read_request_lin
 In tests/unit/test_library_facts.py the tests that use ``of_eventlet`` notice when any of it moves.
 """
 
+import errno
 import io
 import logging
+import os
 import socket
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -27,6 +30,7 @@ from hazoom_ws.transport.http.bodies import UNREAD_LIMIT_BYTES, Body
 from hazoom_ws.transport.http.heads import BadHead, Head, read_head
 from hazoom_ws.transport.serving.gate import Gate
 from hazoom_ws.transport.serving.incoming import Incoming
+from hazoom_ws.transport.serving.passing import Passing
 from hazoom_ws.transport.serving.reporting import reporting
 
 logger = logging.getLogger(__name__)
@@ -45,10 +49,13 @@ class BegunSocket(Incoming, greenio.GreenSocket):  # type: ignore[misc]
         super().__init__(_socket.socket(fileno=fd))
         self.engine = engine
         self._head = head
+        self._is_left_alone = False
         self.await_request(len(head))
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         if not self._head:
+            if self._is_left_alone:
+                raise BlockingIOError(errno.EAGAIN, "what comes now is for another process")
             size_bytes: int = super().recv_into(buffer, nbytes, flags)
             self.count(size_bytes)
             return size_bytes
@@ -56,6 +63,19 @@ class BegunSocket(Incoming, greenio.GreenSocket):  # type: ignore[misc]
         self._head = self._head[len(taken) :]
         buffer[: len(taken)] = taken
         return len(taken)
+
+    def read_already(self, file: Any) -> bytes:
+        """Return what ``file`` has read of this connection and not returned yet, and read no more."""
+        self._is_left_alone = True
+        try:
+            already: bytes = file.peek()
+        finally:
+            self._is_left_alone = False
+        return already + self._head
+
+    def let_go(self) -> None:
+        """Close this process's side of it only: the connection stays open where it was passed on to."""
+        os.close(self.fd.detach())
 
 
 class _Input:
@@ -95,6 +115,7 @@ class _Protocol(wsgi.HttpProtocol):  # type: ignore[misc]
     gate: Gate
     request_timeout_s: float
     keep_alive_timeout_s: float
+    passing: Passing | None
     environ: Any = None
 
     def setup(self) -> None:
@@ -134,18 +155,38 @@ class _Protocol(wsgi.HttpProtocol):  # type: ignore[misc]
 
     def parse_request(self) -> bool:
         self.close_connection = True
+        lines = [self.raw_requestline]
+        read_line = self._file.readline if self.passing is None else partial(self._read_line, lines)
         try:
             with eventlet.Timeout(self.request_timeout_s, TimeoutError("no headers in time")):
-                head = read_head(self.raw_requestline, self._file.readline)
+                head = read_head(self.raw_requestline, read_line)
         except BadHead as error:
             self._refuse(error)
             return False
-        if head is None:
+        if head is None or (self.passing is not None and self._pass_on(head, b"".join(lines), self.passing)):
             return False
         self.command, self.path, self.request_version = head.method, head.path, head.version
         self.headers, self.requestline = head.message(), ""
         self.close_connection = not head.keeps_alive or self.engine.descriptors.are_short
         self._head = head
+        return True
+
+    def _read_line(self, lines: list[bytes], limit_bytes: int) -> bytes:
+        line: bytes = self._file.readline(limit_bytes)
+        lines.append(line)
+        return line
+
+    def _pass_on(self, head: Head, raw_head: bytes, passing: Passing) -> bool:
+        """Pass the connection on to the process that has the session of this request; return False if this one answers.
+
+        A connection that is kept may bring requests of several clients, a proxy's most of all, so each is looked at.
+        """
+        number = passing.other_of(head.target)
+        connection: BegunSocket = self.connection
+        if not number or not passing.pass_on(connection.fileno(), raw_head + connection.read_already(self._file), number):
+            return False
+        connection.request_is_whole()
+        connection.let_go()
         return True
 
     def get_environ(self) -> dict[str, Any]:
@@ -205,11 +246,19 @@ class HttpServer:
     """Serves one WSGI application."""
 
     def __init__(
-        self, app: Any, engine: Engine, listener: Any, *, request_timeout_s: float, keep_alive_timeout_s: float
+        self,
+        app: Any,
+        engine: Engine,
+        listener: Any,
+        *,
+        request_timeout_s: float,
+        keep_alive_timeout_s: float,
+        passing: Passing | None = None,
     ) -> None:
         """``request_timeout_s`` bounds the time in which a request line, and then all headers, arrive.
 
-        ``keep_alive_timeout_s`` bounds the time between an answer and the first byte of the next request.
+        ``keep_alive_timeout_s`` bounds the time between an answer and the first byte of the next request. ``passing`` is
+        how connections get to other processes of the same port, None where there are none.
         """
         self._engine = engine
         self._listener = listener
@@ -222,6 +271,7 @@ class HttpServer:
             "gate": gate,
             "request_timeout_s": request_timeout_s,
             "keep_alive_timeout_s": keep_alive_timeout_s,
+            "passing": passing,
         }
         self._server = wsgi.Server(
             listener,

@@ -1,5 +1,6 @@
 """The engine's rules, with a clock that tests set and without the task that watches time."""
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -8,7 +9,7 @@ from hazoom_ws.transport.bounds.outbox import DroppableFrame
 from hazoom_ws.transport.engineio import requests as handshake
 from hazoom_ws.transport.engineio.engine import BAD_PACKET, NO_NAMESPACE, Engine
 from hazoom_ws.transport.engineio.python_engineio_overrides import message_frame
-from hazoom_ws.transport.engineio.requests import Refused
+from hazoom_ws.transport.engineio.requests import Refused, process_of
 from hazoom_ws.transport.engineio.session import SLOW_READER, EngineSession, WebSocket
 from hazoom_ws.transport.websocket import frames
 from hazoom_ws.transport.websocket.frames import CloseCode, FrameError, opened
@@ -528,3 +529,23 @@ def test_what_was_kept_for_a_session_that_ends_counts_no_more() -> None:
         assert session.is_open
         engine.close(session, "over")
     assert engine._outbox_total.size_bytes == 0
+
+
+def test_an_id_names_its_process_where_there_are_several():
+    assert process_of(f"/socket.io/?EIO=4&sid={Engine(async_mode='threading').generate_id()}") == 0
+    sid = Engine(async_mode="threading", process_number=12).generate_id()
+    assert re.fullmatch(r"12-[0-9a-f]{30}", sid)
+    for target in (
+        f"/socket.io/?EIO=4&transport=polling&sid={sid}",
+        f"/socket.io/?sid={sid}&EIO=4",
+        f"/socket.io/?sid={sid}&sid=3-0",
+    ):
+        assert process_of(target) == 12
+    for target in (
+        "/socket.io/",
+        "/socket.io/?xsid=3-0",
+        "/socket.io/?sid=03-0",
+        "/socket.io/?sid=1000-0",
+        "/socket.io/?sid=3",
+    ):
+        assert process_of(target) == 0

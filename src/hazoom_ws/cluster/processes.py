@@ -1,0 +1,145 @@
+"""Which other processes live, and what becomes known when one has ended: calmly, or not.
+
+A process that ends calmly says so. Of one that has died its lease runs out (15 s), which the others look for once a second.
+What it held in Redis for who begins to follow a room is removed by whoever notices, in one script that asks once more
+whether it has a lease: so one that was only away and has just come back loses nothing.
+
+Nobody is judged too soon: all leases look over when Redis was away, and when this process was held up itself. So it judges
+nobody for a while after it has started, after Redis was away, and after it could not look for some seconds.
+"""
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+from hazoom_ws.message_log.peers import Heard, Peers
+
+EVERYBODY = "processes"  # the channel that all processes follow
+ENDED = b"e"
+PREFIX = "{hazoom}:"
+HOLDING = f"{PREFIX}holding"  # the names of processes that have told Redis who is with them
+LOOK_INTERVAL_S = 1.0
+MISSING_S = 1.0  # for which a lease has to be over: two looks
+HELD_UP_S = 5.0  # without a look: this process was held up, or Redis was
+CALM_S = 8.0  # after that, in which the others take their leases again
+
+# ARGV: a process. Forgets who is where by it.
+FORGET_USERS = f"""
+local name, prefix = ARGV[1], '{PREFIX}'
+local present = prefix .. 'present:' .. name
+for _, room in ipairs(redis.call('SMEMBERS', present)) do
+  redis.call('SREM', prefix .. 'there:' .. room, name)
+  redis.call('DEL', present .. ':' .. room)
+end
+redis.call('DEL', present)
+redis.call('SREM', prefix .. 'holding', name)
+"""
+
+# ARGV: a process, and "1" if it is known to have ended. Returns whether it is dead, and then forgets it.
+_FORGET = f"""
+local lease = '{PREFIX}process:' .. ARGV[1]
+if ARGV[2] == '1' then redis.call('DEL', lease) elseif redis.call('EXISTS', lease) == 1 then return 0 end
+redis.call('SREM', '{PREFIX}processes', ARGV[1])
+{FORGET_USERS}
+return 1
+"""
+
+
+def script(text: str, *arguments: str) -> tuple[tuple[str | int, ...], ...]:
+    """Return the commands that run a script. It is loaded each time: Redis may have lost it, and this is rare."""
+    digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()  # as Redis names it
+    return ("SCRIPT", "LOAD", text), ("EVALSHA", digest, 0, *arguments)
+
+
+RunBeside = Callable[[Callable[[], Any], Callable[[Any, BaseException | None], None]], None]
+
+
+class Processes:
+    """The other processes. All of it is called within turns, but for `sweep`, which is called every second or so.
+
+    ``on_ended`` is told the name of one that has ended or died: what it did for others is over. ``on_gone`` too, and for
+    one that has ended calmly ``grace_s`` later: then who was there is not waited for any longer.
+    """
+
+    def __init__(self, peers: Peers, run_beside: RunBeside, *, grace_s: float, clock: Callable[[], float]) -> None:
+        self.on_ended: list[Callable[[str], object]] = []
+        self.on_gone: list[Callable[[str], object]] = []
+        self._peers = peers
+        self._run_beside = run_beside
+        self._grace_s = grace_s
+        self._clock = clock
+        self._known: set[str] = set()  # which have lived since this one has
+        self._missing: dict[str, float] = {}  # since when there was no lease
+        self._ended: dict[str, float] = {}  # calmly; until when their users are waited for
+        self._forgetting: set[str] = set()
+        self._looked_at_s = clock()
+        self._judges_from_s = clock() + CALM_S
+        self._is_looking = False
+        peers.on_back.append(self._hold_back)
+
+    def sweep(self, now_s: float) -> None:
+        """Look who lives, if it is time."""
+        if not self._is_looking and now_s - self._looked_at_s >= LOOK_INTERVAL_S:
+            self._is_looking = True
+            self._run_beside(self._look, self._judge)
+
+    def heard_end(self, heard: Heard) -> None:
+        """Note that a process has ended calmly."""
+        name = heard.process
+        self._known.discard(name)
+        self._missing.pop(name, None)
+        self._ended[name] = self._clock() + self._grace_s
+        for call in self.on_ended:
+            call(name)
+        if not self._grace_s:
+            self._forget(name, has_ended=True)
+
+    def _hold_back(self) -> None:
+        self._judges_from_s = self._clock() + CALM_S
+        self._missing.clear()
+
+    def _look(self) -> tuple[set[str], set[str]]:
+        """Return who lives, and who is not forgotten yet. Beside turns."""
+        holding = {name.decode() for name in self._peers.ask(("SMEMBERS", HOLDING))[0]}
+        return self._peers.alive(), holding
+
+    def _judge(self, found: tuple[set[str], set[str]] | None, error: BaseException | None) -> None:
+        self._is_looking = False
+        now_s = self._clock()
+        if error is not None or found is None or now_s - self._looked_at_s > HELD_UP_S:
+            self._hold_back()
+        self._looked_at_s = now_s
+        if found is None:
+            return
+        alive, holding = found
+        self._known |= alive - self._ended.keys()
+        for name in [name for name, until_s in self._ended.items() if until_s <= now_s]:
+            self._forget(name, has_ended=True)
+        suspects = (self._known | holding) - alive - self._ended.keys() - {self._peers.name}
+        self._missing = {name: self._missing.get(name, now_s) for name in suspects}
+        if now_s >= self._judges_from_s:
+            for name in [name for name, since_s in self._missing.items() if now_s - since_s >= MISSING_S]:
+                self._forget(name, has_ended=False)
+
+    def _forget(self, name: str, *, has_ended: bool) -> None:
+        """Forget a process, if it is dead indeed, and tell who has to know."""
+        if name in self._forgetting:
+            return
+        self._forgetting.add(name)
+
+        def forget() -> bool:
+            return bool(self._peers.ask(*script(_FORGET, name, "1" if has_ended else "0"))[-1])
+
+        def done(is_dead: bool | None, error: BaseException | None) -> None:
+            self._forgetting.discard(name)
+            if error is not None or not is_dead:
+                return  # it is looked for again
+            self._known.discard(name)
+            self._missing.pop(name, None)
+            if self._ended.pop(name, None) is None:
+                for call in self.on_ended:
+                    call(name)
+            for call in self.on_gone:
+                call(name)
+
+        self._run_beside(forget, done)

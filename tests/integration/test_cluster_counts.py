@@ -1,0 +1,73 @@
+"""How many there are, and how many there may be, on two servers with one Redis."""
+
+from collections.abc import Iterator
+
+import pytest
+import requests
+
+from redis_server import Databases, databases
+from servers import DEADLINE_S, Hazoom, OfficialClient, hazoom, wait_until
+
+__all__ = ["databases"]
+pytestmark = pytest.mark.redis
+
+
+@pytest.fixture
+def client() -> Iterator[OfficialClient]:
+    with OfficialClient() as client:
+        yield client
+
+
+def status(server: Hazoom) -> dict:
+    response = requests.get(f"{server.url}/api/v1/status", timeout=DEADLINE_S)
+    return response.json()
+
+
+def test_statistics_and_limits_are_those_of_all_processes(databases: Databases, client: OfficialClient) -> None:
+    env = {
+        "HAZOOM_LOG_URL": databases.next_url(),
+        "HAZOOM_CONNECTIONS_PER_USER_LIMIT": "3",
+        "HAZOOM_TRUSTED_PROXIES": "127.0.0.0/8",
+        "HAZOOM_CONNECTIONS_PER_ADDRESS_LIMIT": "4",
+        "HAZOOM_SHUTDOWN_GRACE_S": "1",
+    }
+
+    def connect(server: Hazoom, name: str, address: str, number: int) -> None:
+        """Connect from an address that a proxy tells; the room says nothing new."""
+        client.connect(
+            server.url, auth={"user_name": name}, extraHeaders={"X-Forwarded-For": address}, transports=["websocket"]
+        ).emit("message", {"message": f"{name} {number}"})
+
+    with hazoom(env=env) as first, hazoom(env=env) as second:
+        for number in range(3):
+            connect(first if number else second, "Ann", "10.0.0.1", number)
+        connect(second, "Bob", "10.0.0.2", 0)
+        for server, other in ((first, second), (second, first)):
+            wait_until(lambda server=server: status(server)["total_connections"] == 4, "all are counted")
+            told = wait_until(
+                lambda server=server: (now := status(server))["messages_total"] == 4 and now, "all messages are counted"
+            )
+            assert told["active_users"] == 2, "Ann is one user, on both"
+            own, elsewhere = told["processes"]
+            assert own["connections"] + elsewhere["connections"] == 4
+            assert own["name"] == status(other)["processes"][1]["name"]
+            assert own["rss_mb"] > 1
+        refused = client.try_to_connect(
+            second.url,
+            auth={"user_name": "Ann"},
+            extraHeaders={"X-Forwarded-For": "10.0.0.9"},
+            transports=["websocket"],
+            reconnection=False,
+        )
+        assert refused.wait_for("connect_error")["data"]["code"] == "rate_limited"
+        connect(first, "Eve", "10.0.0.1", 0)
+        headers = {"X-Forwarded-For": "10.0.0.1"}
+        polled = f"{second.url}/socket.io/?EIO=4&transport=polling"
+        wait_until(
+            lambda: requests.get(polled, headers=headers, timeout=DEADLINE_S).status_code == 429, "the address has its four"
+        )
+        assert requests.get(polled, headers={"X-Forwarded-For": "10.0.0.3"}, timeout=DEADLINE_S).ok
+        assert second.child.stop() == 0
+        wait_until(lambda: len(status(first)["processes"]) == 1, "the other is gone")
+        polled = f"{first.url}/socket.io/?EIO=4&transport=polling"
+        wait_until(lambda: requests.get(polled, headers=headers, timeout=DEADLINE_S).ok, "its places are free")

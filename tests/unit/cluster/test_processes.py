@@ -1,0 +1,129 @@
+"""Which process is dead: one without a lease, for who was well while it looked."""
+
+from collections.abc import Callable
+from typing import Any
+
+from hazoom_ws.cluster.processes import CALM_S, MISSING_S, Processes
+from hazoom_ws.errors import LogUnavailable
+from hazoom_ws.message_log.peers import Heard
+
+GRACE_S = 10.0
+
+
+class Others:
+    """What Redis says of the others, and the time."""
+
+    name = "me"
+
+    def __init__(self) -> None:
+        self.on_back: list[Callable[[], object]] = []
+        self.living = {"me", "other"}
+        self.holding = {"me", "other"}
+        self.is_away = False
+        self.now_s = 100.0
+        self.told: list[str] = []
+        self.processes = Processes(self, self.run, grace_s=GRACE_S, clock=lambda: self.now_s)  # type: ignore[arg-type]
+        self.processes.on_ended.append(lambda name: self.told.append(f"{name} ended"))
+        self.processes.on_gone.append(lambda name: self.told.append(f"{name} gone"))
+
+    def run(self, function: Callable[[], Any], done: Callable[[Any, BaseException | None], None]) -> None:
+        try:
+            result = function()
+        except LogUnavailable as error:
+            done(None, error)
+        else:
+            done(result, None)
+
+    def alive(self) -> set[str]:
+        return set(self.living)
+
+    def ask(self, *commands: tuple[Any, ...]) -> list[Any]:
+        command = commands[-1]
+        if self.is_away:
+            raise LogUnavailable("Redis cannot be reached")
+        if command[0] == "SMEMBERS":
+            return [{name.encode() for name in self.holding}]
+        *_, name, has_ended = command
+        if has_ended == "0" and name in self.living:
+            return [0]
+        self.living.discard(name)
+        self.holding.discard(name)
+        return [1]
+
+    def pass_time(self, seconds: float, step_s: float = 1.0) -> None:
+        ends_at_s = self.now_s + seconds
+        while self.now_s < ends_at_s:
+            self.now_s += step_s
+            self.processes.sweep(self.now_s)
+
+
+def test_a_process_without_a_lease_is_dead_for_who_has_looked_all_the_time() -> None:
+    others = Others()
+    others.pass_time(CALM_S + 1)
+    others.living.discard("other")
+    others.pass_time(1)
+    assert not others.told
+    others.pass_time(MISSING_S)
+    assert others.told == ["other ended", "other gone"]
+    assert others.holding == {"me"}
+    others.pass_time(60)
+    assert len(others.told) == 2
+
+
+def test_nobody_is_judged_soon_after_a_start_an_outage_or_a_pause_of_this_process() -> None:
+    others = Others()
+    others.living.discard("other")
+    others.pass_time(CALM_S - 1)
+    assert not others.told, "it has just started"
+    others.living.add("other")
+    others.pass_time(5)
+    others.living.discard("other")
+    others.pass_time(1)
+    others.is_away = True
+    others.pass_time(30)
+    others.is_away = False
+    others.pass_time(CALM_S - 1)
+    assert not others.told, "Redis was away"
+    others.living.add("other")
+    others.pass_time(5)
+    others.now_s += 60
+    others.living.discard("other")
+    others.pass_time(CALM_S - 1)
+    assert not others.told, "it was held up"
+    for call in others.on_back:
+        call()
+    others.pass_time(CALM_S - 1)
+    assert not others.told, "what it hears was cut off"
+    others.pass_time(2)
+    assert others.told == ["other ended", "other gone"]
+
+
+def test_a_process_that_comes_back_while_it_is_forgotten_is_not_dead() -> None:
+    others = Others()
+    others.pass_time(CALM_S + 1)
+    others.living.discard("other")
+    forget = others.ask
+
+    def ask(*commands: tuple[Any, ...]) -> list[Any]:
+        if commands[-1][0] == "EVALSHA":
+            others.living.add("other")  # it has taken its lease again
+        return forget(*commands)
+
+    others.ask = ask  # type: ignore[method-assign]
+    others.pass_time(10)
+    assert not others.told
+    assert others.holding == {"me", "other"}
+
+
+def test_users_of_a_process_that_ends_calmly_are_waited_for() -> None:
+    others = Others()
+    others.pass_time(CALM_S + 1)
+    others.processes.heard_end(Heard("processes", "other", b"e", b""))
+    assert others.told == ["other ended"]
+    others.pass_time(GRACE_S - 1)  # its lease may run out meanwhile, or not yet
+    others.living.discard("other")
+    assert others.told == ["other ended"]
+    others.pass_time(2)
+    assert others.told == ["other ended", "other gone"]
+    others.pass_time(60)
+    assert len(others.told) == 2
