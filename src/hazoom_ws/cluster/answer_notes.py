@@ -90,10 +90,6 @@ class Died(Struct, frozen=True, tag=True):
     id: str
 
 
-class Stopping(Struct, frozen=True, tag=True):
-    """The process that says this ends, and what still runs in it."""
-
-
 # Place, whose, which of these (`llm_bridge.slots.TakenElsewhere.note`), how many.
 SlotCount = tuple[str, str, str, int]
 
@@ -108,7 +104,7 @@ class TellSlots(Struct, frozen=True, tag=True):
     """Who says this does not know yet how many slots others have given."""
 
 
-Note = Union[State, Tokens, Ended, Watch, WatchRoom, Leave, Cancel, Unknown, Died, Stopping, Slots, TellSlots]  # noqa: UP007
+Note = Union[State, Tokens, Ended, Watch, WatchRoom, Leave, Cancel, Unknown, Died, Slots, TellSlots]  # noqa: UP007
 encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(Note).decode
 

@@ -14,8 +14,9 @@ Which process that is
     comes back and waits for one, finds its process.
 
 When a process dies
-    Its lease ends (`lookout`). Who watches its answers tells that they failed, and that asking again may succeed. Of each
-    one process, if possible one that knows it, keeps what there is of it in its room, and tells all who hear that.
+    It says so (`processes`), or its lease ends (`lookout`). Who watches its answers tells that they failed, and that asking
+    again may succeed. Of each one process, if possible one that knows it, keeps what there is of it in its room, and tells
+    all who hear that.
 
 Slots of users and addresses count on all processes (`slots`).
 
@@ -35,6 +36,7 @@ from hazoom_ws.chat.presence import Connection, User
 from hazoom_ws.cluster import answer_notes as notes
 from hazoom_ws.cluster.answer_claims import Claims
 from hazoom_ws.cluster.lookout import Lookout, RunBeside
+from hazoom_ws.cluster.processes import EVERYBODY
 from hazoom_ws.cluster.replicas import Replicas
 from hazoom_ws.cluster.slots import SlotsElsewhere
 from hazoom_ws.llm_bridge.answer import Answer
@@ -45,7 +47,6 @@ from hazoom_ws.message_log.peers import Heard, Peers
 logger = logging.getLogger(__name__)
 
 KIND = b"answer"
-_CHANNEL = "answers"  # what all processes hear
 _FIRST_S = 3.0  # for which only those take over an answer from a dead process that know it
 
 
@@ -75,7 +76,7 @@ class AnswersElsewhere(Elsewhere):
         self._run_beside = run_beside
         self._wake = wake
         self._replicas = replicas = Replicas(answers, hub, self._publish, clock)
-        self._slots = SlotsElsewhere(answers.slots, lambda note: self._publish(_CHANNEL, note))
+        self._slots = SlotsElsewhere(answers.slots, lambda note: self._publish(EVERYBODY, note))
         self.lookout = Lookout(
             peers,
             seen=self._claims.answering,
@@ -95,26 +96,18 @@ class AnswersElsewhere(Elsewhere):
             notes.Cancel: self._hear_cancel,
             notes.Unknown: lambda heard, note: replicas.lose(heard.process, note.id),
             notes.Died: lambda heard, note: replicas.tell_died(note.id, heard.channel.removeprefix("room:")),
-            notes.Stopping: lambda heard, _: self._forget(heard.process),
             notes.Slots: self._hear_slots,
             notes.TellSlots: lambda heard, _: self._publish(f"process:{heard.process}", self._slots.all()),
         }
         self._watching: dict[Answer, set[str]] = {}  # the processes that get one that runs here
         self._untold: dict[Answer, list[str]] = {}  # tokens, of those
-        self._searches: list[tuple[Connection, dict[str, str]]] = []  # that could not be done yet
+        self._searches: list[tuple[Connection, list[str], bool]] = []  # that are done with the next look
         peers.on_back.append(self._after_away)
         peers.on_follow.append(lambda rooms: partial(self._watch_rooms, list(rooms)))
 
-    def start(self) -> None:
-        """Hear what all tell. Before anybody connects, and not within a turn. Raises `LogUnavailable`."""
-        self._peers.follow([_CHANNEL])
-
-    def stop(self) -> None:
-        self._publish(_CHANNEL, notes.Stopping())
-
     def greet(self) -> None:
         """Ask others for what they tell only when it changes."""
-        self._publish(_CHANNEL, notes.TellSlots())
+        self._publish(EVERYBODY, notes.TellSlots())
 
     # Which process has an answer
 
@@ -192,22 +185,29 @@ class AnswersElsewhere(Elsewhere):
         self._replicas.await_state(connection, request_id, process, index)
 
     def look_for(self, connection: Connection, answers: Mapping[str, str]) -> None:
-        wanted = dict(answers)
-        connection.answers.update(wanted)
+        connection.answers.update(answers)
+        self._look_for(connection, list(answers), is_last=False)
+
+    def _look_for(self, connection: Connection, request_ids: list[str], *, is_last: bool) -> None:
+        """Get answers for a connection. ``is_last``: what is not found is lost; else its process may be about to tell."""
 
         def take(found: Any, error: BaseException | None) -> None:
             if error is not None:
-                self._searches.append((connection, wanted))
+                self._searches.append((connection, request_ids, is_last))
                 return
-            for request_id, known in zip(wanted, found, strict=True):
-                if not connection.is_open:
-                    continue
+            missing = []
+            for request_id, known in zip(request_ids, found, strict=True):
                 if known is not None and known.process != self._peers.name:
                     self.watch(connection, request_id, known.process, None)
                 elif self._get(request_id) is None:
-                    self._telling.lost(connection, request_id)
+                    missing.append(request_id)
+            if missing and not is_last:
+                self._searches.append((connection, missing, True))
+            for request_id in missing if is_last else ():
+                self._telling.lost(connection, request_id)
 
-        self._run_beside(lambda: self._claims.look_up(list(wanted)), take)
+        if connection.is_open:
+            self._run_beside(lambda: self._claims.look_up(request_ids), take)
 
     def leave(self, answer: Answer) -> None:
         self._publish(f"process:{answer.owner}", notes.Leave(answer.prompt.request_id))
@@ -289,9 +289,8 @@ class AnswersElsewhere(Elsewhere):
     def _search(self) -> None:
         """Do again what could not be done while Redis was away, and let go what nobody has come for."""
         searches, self._searches = self._searches, []
-        for connection, wanted in searches:
-            if connection.is_open:
-                self.look_for(connection, wanted)
+        for connection, request_ids, is_last in searches:
+            self._look_for(connection, request_ids, is_last=is_last)
         self._claims.forget_unused(lambda request_id: self._get(request_id) is not None)
 
     def _known_processes(self) -> set[str]:
@@ -299,18 +298,13 @@ class AnswersElsewhere(Elsewhere):
         watching = {process for processes in self._watching.values() for process in processes}
         return self._replicas.processes() | watching | set(self._answers.slots.elsewhere.processes())
 
-    def _forget(self, process: str) -> list[str]:
-        """Want nothing of a process any more, and return which of its answers in rooms are known here."""
+    def gone(self, process: str, gone_s: float = 0.0) -> None:
+        """Note that a process has died, or ended and said so, so long ago."""
         known = self._replicas.lose_all(process)
         for answer in list(self._watching):
             self._watched_no_more(answer, process)
         self._answers.slots.elsewhere.forget(process)
         self._answers.start_waiting()
-        return known
-
-    def gone(self, process: str, gone_s: float) -> None:
-        """Note that a process has died, so long ago."""
-        known = self._forget(process)
         if gone_s >= _FIRST_S:
             known = []  # all that nobody knows
         elif not known:

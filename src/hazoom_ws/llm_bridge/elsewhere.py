@@ -24,9 +24,6 @@ class Elsewhere:
 
     is_alone = True
 
-    def stop(self) -> None:
-        """Tell that this process ends, and what still runs in it."""
-
     # Which process has an answer
 
     def find(self, request_id: str) -> Known | None:  # noqa: ARG002 - as all below, for who overrides it
