@@ -215,7 +215,7 @@ def test_when_a_process_is_stopped_who_gets_its_answers_is_told_at_once(
 ) -> None:
     room, name = unique("team"), unique("Ann")
     bob, tab = in_room(client, two[0], room), client.connect(two[1].url, auth={"user_name": name})
-    with hazoom(env=environment | {"HAZOOM_SHUTDOWN_GRACE_S": "0.1"}) as third:
+    with hazoom(env=environment | {"HAZOOM_SHUTDOWN_GRACE_S": "2"}) as third:
         ann = in_room(client, third, room, user_name=name)
         shared, private = Gated(backend, ann, room=room), Gated(backend, ann, request_id=unique("request"))
         assert tab.emit("llm_resume", {"request_id": private.id, "index": 0})["ok"]
