@@ -128,6 +128,7 @@ class AnswersElsewhere(Elsewhere):
         self._claims.accepted(answer)
 
     def started(self, answer: Answer) -> None:
+        self._slots.tell_changed()  # so who hears of an answer has heard of its slot
         if answer.room is not UNSET and answer.beginning:
             self._publish(f"room:{answer.room}", notes.state_of(answer))
         elif answer in self._watching:
