@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.message_log.redis.condition import Condition, condition_of
@@ -105,6 +106,9 @@ class Server:
         return f"Redis at {self._url.shown}"
 
     def _new_client(self, url: str, **options: Any) -> Any:
+        if urlsplit(url).scheme == "rediss":
+            # With its other parser redis-py takes what TLS says by itself, such as a ticket, for an answer of Redis.
+            options["parser_class"] = self._redis._parsers._RESP2Parser
         # TCP's keep-alive is redis-py's default: a connection whose other end has vanished ends after 45 s.
         return self._redis.Redis.from_url(
             url,
