@@ -51,9 +51,9 @@ class Peers(Protocol):
         """Return when ``call`` is to be called in a turn, after all that was published before. Beside turns, as above."""
 
     def ask(self, *commands: tuple[Any, ...]) -> list[Any]:
-        """Run commands of Redis in one transaction and return their answers. Beside turns. Raises `LogUnavailable`.
+        """Run commands of Redis one after the other, in one round trip, and return their answers. Raises `LogUnavailable`.
 
-        Keys begin with ``{hazoom}:``. For what waits for nothing: see `tell`.
+        Beside turns. Keys begin with ``{hazoom}:``. For what waits for nothing: see `tell`.
         """
 
     def script(self, text: str) -> Callable[[list[Any]], Any]:

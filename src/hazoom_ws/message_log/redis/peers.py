@@ -77,7 +77,7 @@ class RedisPeers:
             is_last = taken[-1] is None
             commands = taken[:-1] if is_last else taken
             try:
-                self._server.pipeline(commands)
+                self._server.pipeline(commands, is_any_answer_fine=True)
                 if self._has_lost and self._queue.empty():
                     self._has_lost = False
                     for call in self.on_back:  # which the log does too, if it has noticed anything
@@ -100,14 +100,14 @@ class RedisPeers:
         self._bus.barrier(call)
 
     def ask(self, *commands: tuple[Any, ...]) -> list[Any]:
-        return self._server.transaction(*commands)
+        return self._server.pipeline(commands)
 
     def script(self, text: str) -> Callable[[list[Any]], Any]:
         return self._server.script(text)
 
     def alive(self) -> set[str]:
         names = [name.decode() for name in self._server.command("SMEMBERS", f"{PREFIX}processes")]
-        answers = self._server.transaction(*[("EXISTS", f"{PREFIX}process:{name}") for name in names]) if names else []
+        answers = self._server.pipeline([("EXISTS", f"{PREFIX}process:{name}") for name in names])
         return {name for name, is_there in zip(names, answers, strict=True) if is_there}
 
     def close(self) -> None:
