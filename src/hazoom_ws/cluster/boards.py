@@ -30,6 +30,15 @@ _KEPT_S = 86_400  # a hash that nobody has touched for so long is forgotten
 _TOUCHED_INTERVAL_S = 21_600.0
 _RETRY_INTERVAL_S = 2.0
 _VOLATILE_LIMIT_BYTES = 1_048_576  # while more waits to be published, cursors are left out
+# ARGV: the hash, the process, how many go, who goes, who comes. Returns all who are there. It is one step, so that of those
+# who come at once one is the first.
+_COMPARE = f"""
+local key, gone = ARGV[1], tonumber(ARGV[3])
+for place = 4, 3 + gone do redis.call('HDEL', key, ARGV[place]) end
+for place = 4 + gone, #ARGV do redis.call('HSET', key, ARGV[place], ARGV[2]) end
+redis.call('EXPIRE', key, {_KEPT_S})
+return redis.call('HGETALL', key)
+"""
 _pack = msgspec.msgpack.Encoder().encode
 _unpack_said = msgspec.msgpack.Decoder(tuple[str, tuple[bytes, ...], bool]).decode
 _unpack_followed = msgspec.msgpack.Decoder(tuple[str, str, bool, bool]).decode
@@ -79,6 +88,7 @@ class SharedBoards:
         `run_due` has something to do later."""
         self._boards = boards
         self._peers = peers
+        self._script = peers.script(_COMPARE)
         self._run_beside = run_beside
         self._refuse = refuse
         self._wake = wake
@@ -175,13 +185,8 @@ class SharedBoards:
         peers, key = self._peers, _KEY + board
         if step.here and step.is_first:
             peers.follow([_channel(board)])
-        commands: list[tuple[Any, ...]] = []
-        if step.removed:
-            commands.append(("HDEL", key, *step.removed))
-        if step.added:
-            commands.append(("HSET", key, *(part for sid in step.added for part in (sid, peers.name))))
-        commands += [("EXPIRE", key, _KEPT_S), ("HGETALL", key)]
-        found = {sid.decode(): process.decode() for sid, process in peers.ask(*commands)[-1].items()}
+        told = self._script([key, peers.name, len(step.removed), *step.removed, *step.added])
+        found = {sid.decode(): process.decode() for sid, process in zip(told[::2], told[1::2], strict=True)}
         there = {sid: process for sid, process in found.items() if process != peers.name}
         if not step.here:
             peers.unfollow([_channel(board)])

@@ -78,18 +78,26 @@ class Process:
         self.followed.difference_update(channels)
 
     def ask(self, *commands: tuple[Any, ...]) -> list[Any]:
-        if self.is_away:
-            raise LogUnavailable("away")
-        answers: list[Any] = []
-        for word, key, *rest in commands:
+        for word, key, *sids in commands:
+            assert word == "HDEL"
+            for sid in sids:
+                del self.redis.hashes[key][sid.encode()]
+        return []
+
+    def script(self, _text: str) -> Callable[[list[Any]], list[bytes]]:
+        """Return what does as the script of boards."""
+
+        def run(arguments: list[Any]) -> list[bytes]:
+            if self.is_away:
+                raise LogUnavailable("away")
+            key, process, gone_count, *sids = arguments
             there = self.redis.hashes.setdefault(key, {})
-            if word == "HSET":
-                there.update({sid.encode(): name.encode() for sid, name in zip(rest[::2], rest[1::2], strict=True)})
-            elif word == "HDEL":
-                for sid in rest:
-                    there.pop(sid.encode(), None)
-            answers.append(dict(there) if word == "HGETALL" else None)
-        return answers
+            for sid in sids[:gone_count]:
+                there.pop(sid.encode(), None)
+            there.update({sid.encode(): process.encode() for sid in sids[gone_count:]})
+            return [part for item in there.items() for part in item]
+
+        return run
 
     def alive(self) -> set[str]:
         return {process.name for process in self.redis.processes}

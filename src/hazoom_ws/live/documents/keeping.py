@@ -152,11 +152,11 @@ class Keeping:
             self._others.tell(opened.name, OPENED, opened.awareness.ours())
 
     def _take_again(self, opened: Opened, found: ReadAgain) -> None:
-        """Show what was missed, and keep again what is kept no more: a Redis that has died may have lost the end of it."""
+        """Show what was missed, and keep again what is kept no more: a log that has died may have lost the end of it."""
         note_stored(opened, found.stored)
         self._show_heard(opened, found.changes)
         if found.lost is not None:
-            logger.error("Redis had lost what was last written to document %.64r; it is kept again", opened.name)
+            logger.error("what was last written to document %.64r was lost; it is kept again", opened.name)
             self.keep(opened, found.lost, None)
 
     # What clients say: jobs, each of which has the document to itself

@@ -2,8 +2,8 @@
 
 No process owns a document. Each that has it open holds all of it: it hears of the document before it reads it, and then
 merges what the others have kept, in the one order of all. So whichever dies, the others have all that was shown; and each
-may write a snapshot up to a number, as it has merged all that is kept up to there. After Redis was away something may have
-been missed: then it is read again, before anything else is done to it.
+may write a snapshot up to a number, as it has merged all that is kept up to there. After the log was away something may
+have been missed: then it is read again, before anything else is done to it.
 
 What is not kept they tell each other, in these words. What each is followed by:
     OPENED     all that its editors say of themselves. The others answer with `HERE`
