@@ -20,6 +20,8 @@ from hazoom_ws.access.asking import Asking
 from hazoom_ws.access.journal import Journal
 from hazoom_ws.access.origins import OriginCheck, cors_origins
 from hazoom_ws.chat.hub import Hub
+from hazoom_ws.cluster.answers import KIND as ANSWER
+from hazoom_ws.cluster.answers import AnswersElsewhere
 from hazoom_ws.cluster.cluster import Cluster
 from hazoom_ws.cluster.news import News
 from hazoom_ws.commands.workers import worker_number
@@ -170,7 +172,7 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
     delivery.tell = news.tell
     listener = Listener(delivery.hear)
     wake = listener.wake if worker is None else partial(worker.wake, delivery.hear)
-    log.listen(wake, hub.rooms.names, delivery.hear)
+    log.listen(wake, lambda: [*hub.rooms.names(), *answers.register.rooms()], delivery.hear)
     ticker = Ticker(
         delivery, interval_s=settings.relay_interval_ms / 1000, worker=worker, start_task=start_task, sleep=sleep
     )
@@ -216,7 +218,6 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         idle_s=settings.document_idle_s,
         interval_s=settings.relay_interval_ms / 1000,
     )
-    ticker.serve(relay.run_due, documents.run_due, *([cluster.tick] if cluster else []))
     bridge = LlmBridge(settings, start_task=start_task, read=engine.loop_reader, give_way=engine.let_others)
     answers = Answers(
         settings,
@@ -229,6 +230,25 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         after_kept=delivery.when_kept,
         open_writer=lambda writing: Writer(documents, writing.document, writing.text, settings.assistant_name),
     )
+    on_tick: list[Callable[[], float | None]] = [relay.run_due, documents.run_due]
+    if log.peers is not None:
+        answers.elsewhere = elsewhere = AnswersElsewhere(
+            answers,
+            hub,
+            log.peers,
+            problem=lambda: log.problem,
+            run_beside=beside,
+            wake=ticker.ensure_running,
+            clock=time.monotonic,
+        )
+        news.on[ANSWER] = elsewhere.hear
+        on_tick.append(elsewhere.run_due)
+        engine.sweeps.append(elsewhere.lookout.sweep)
+        elsewhere.start()
+        elsewhere.greet()
+    if cluster is not None:
+        on_tick.append(cluster.tick)
+    ticker.serve(*on_tick)
 
     # The numbers of all that.
     process, refused = Process(), Refused()

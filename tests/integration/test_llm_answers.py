@@ -6,11 +6,10 @@ from pathlib import Path
 import pytest
 import requests
 
-from servers import Backend, Hazoom, OfficialClient, Socket, django_runserver, free_port, hazoom, unique, wait_until
+from gated_answers import ANSWER, TOKENS, Gated
+from servers import Backend, Hazoom, OfficialClient, django_runserver, free_port, hazoom, unique, wait_until
 from tcp_proxy import TcpProxy, tcp_proxy
 
-TOKENS = ["Grüße", " aus", "  dem", " Café", ":\n", "🦆", " \t", "👩‍🚀", "日本", "語 ", "<b>fett</b>", "."]
-ANSWER = "".join(TOKENS)
 # No upgrade: cut off in the middle of one, the official client notices by the heartbeat only.
 QUICKLY = {"reconnectionDelay": 20, "reconnectionDelayMax": 100, "transports": ["websocket"]}
 
@@ -25,38 +24,6 @@ def server(async_mode: str, backend: Backend) -> Iterator[Hazoom]:
 def proxy(server: Hazoom) -> Iterator[TcpProxy]:
     with tcp_proxy(server.port) as proxy:
         yield proxy
-
-
-class Gated:
-    """An answer whose tokens the test lets through."""
-
-    def __init__(self, backend: Backend, asker: Socket, **fields: object) -> None:
-        self._backend = backend
-        self._gate = unique("gate")
-        self.message = f"do:gated {self._gate}"
-        self.id: str = asker.emit("llm_request", {"message": self.message, **fields})["request_id"]
-
-    def release(self, count: int) -> None:
-        for _ in range(count):
-            self._backend.release(self._gate)
-
-    def release_all(self) -> None:
-        self.release(len(TOKENS) + 1)
-
-    def tokens(self, socket: Socket) -> list[dict]:
-        return [event for event in socket.received("llm_token") if event["request_id"] == self.id]
-
-    def wait_for_tokens(self, socket: Socket, count: int) -> None:
-        """Wait until a client has seen so many tokens, however they were joined."""
-        text = "".join(TOKENS[:count])
-        socket._client.wait(lambda: self.text(socket) == text, f"{count} tokens")
-
-    def text(self, socket: Socket) -> str:
-        """Return what a client shows that appends tokens, and begins anew with a snapshot."""
-        text = ""
-        for event in self.tokens(socket):
-            text = event["token"] if event.get("snapshot") else text + event["token"]
-        return text
 
 
 # Shared

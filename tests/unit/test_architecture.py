@@ -42,7 +42,7 @@ ALLOWED = {
     "llm_bridge": STANDING_ON_CHAT,
     "live": STANDING_ON_CHAT,
     "delivery": STANDING_ON_CHAT | {"transport.socketio"},
-    "cluster": STANDING_ON_CHAT | {"access", "live", "metrics"},
+    "cluster": STANDING_ON_CHAT | {"access", "live", "llm_bridge", "metrics"},
     "features": BASE | {"events", "chat", "namespaces"},
     "metrics": STANDING_ON_CHAT | {"llm_bridge", "live", "delivery", "transport.engineio", "transport.socketio"},
     "namespaces": STANDING_ON_CHAT | {"access", "delivery", "live", "llm_bridge", "metrics", "transport.socketio"},

@@ -334,10 +334,12 @@ class Hub:
 
     def publish_answer(
         self, room: str, message: str, request_id: str, finish_reason: FinishReason, code: str | UnsetType = UNSET
-    ) -> None:
-        """Keep what there is of the AI's answer in the room's history and show it. Raises `LogUnavailable`."""
+    ) -> NewMessage:
+        """Keep what there is of the AI's answer in the room's history, show it, and return it. Raises `LogUnavailable`."""
         fields: dict[str, Any] = {"kind": "assistant", "finish_reason": finish_reason, "code": code}
-        self._broadcast(self._append(room, self._settings.assistant_name, message, request_id=request_id, **fields))
+        entry = self._append(room, self._settings.assistant_name, message, request_id=request_id, **fields)
+        self._broadcast(entry)
+        return entry
 
     def _append(self, room: str, user: str, message: str, **fields: Any) -> NewMessage:
         return self._log.append(room=room, user=user, message=message, timestamp=self._wall_clock(), **fields)

@@ -53,6 +53,9 @@ class Delivery(Turns):
         self._pages_limit_bytes = outbox_limit_bytes // 2
         self._fan_out = fan_out
         self._client_sets = ClientSets()
+        # Which process this is, as offsets say it; "" if there is no other one.
+        self.process = "" if log.peers is None else log.peers.name
+        self._numbered_by = b"." + self.process.encode() if self.process else b""
 
     def keeps_up(self, room: str | UnsetType, connections: Iterable[Connection], limit_bytes: int) -> bool:
         """Return whether any of those who get an answer of the AI has less than ``limit_bytes`` waiting.
@@ -188,9 +191,13 @@ class Delivery(Turns):
             if not number:
                 self._fan_out.send(event, namespace, keys_of(room), sids)
                 continue
-            for key, offset in ((room_key(room), number), (plain_key(room), 0)):
+            for key, offset in ((room_key(room), self._told(number)), (plain_key(room), b"")):
                 if key in rooms:
                     self._fan_out.send(event, namespace, key, sids, offset=offset)
+
+    def _told(self, number: int) -> bytes:
+        """Return a number as the offset that a client is told (`events.connecting.offset_in`)."""
+        return b"%d%b" % (number, self._numbered_by) if number else b""
 
     def _send_to(self, clients: ClientSet, effect: Push | Enter | Leave) -> None:
         if type(effect) is Push:
@@ -201,7 +208,7 @@ class Delivery(Turns):
                 event = msgspec.structs.replace(event, messages=kept_of(event.messages))
             for namespace in self._namespaces_of[type(event)]:
                 if namespace in clients.sids and namespace not in clients.arriving:
-                    offset = 0 if namespace in clients.plain else number
+                    offset = b"" if namespace in clients.plain else self._told(number)
                     self._fan_out.send(event, namespace, clients.sids[namespace], offset=offset)
         elif type(effect) is Enter:
             for namespace, sid in clients.sids.items():
@@ -254,7 +261,7 @@ class Delivery(Turns):
         for event, offset in greet.events:
             number = _number_of(offset)
             if number is not None:
-                self._fan_out.send(event, greet.namespace, sid, offset=0 if is_plain else number)
+                self._fan_out.send(event, greet.namespace, sid, offset=b"" if is_plain else self._told(number))
         for room in greet.rooms:
             if room in clients.connection.rooms:
                 self._fan_out.enter_room(sid, greet.namespace, clients.key_of(greet.namespace, room))

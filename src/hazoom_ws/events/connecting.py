@@ -1,5 +1,6 @@
 """Who connects and says who they are, and what they are told."""
 
+import re
 from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
@@ -9,7 +10,7 @@ from hazoom_ws.events.base import HIDDEN, ClientPayload, IfSlow, ServerEvent, Ti
 from hazoom_ws.settings import Settings
 
 TOKEN_LIMIT_CHARS = 16_384
-_OFFSET_DIGITS = 16  # of 2**53
+_OFFSET = re.compile(r"([0-9]{1,16})(?:\.([0-9a-zA-Z]{1,32}))?")  # 16 digits are those of 2**53
 
 
 class Auth(Struct, frozen=True, kw_only=True):
@@ -38,7 +39,18 @@ class Auth(Struct, frozen=True, kw_only=True):
 
 def offset_in(offset: object) -> int | None:
     """Return the number that an offset is, as a client has said it; None if it is none of ours."""
-    return int(offset) if isinstance(offset, str) and offset.isdecimal() and len(offset) <= _OFFSET_DIGITS else None
+    found = _OFFSET.fullmatch(offset) if isinstance(offset, str) else None
+    return None if found is None else int(found[1])
+
+
+def numbered_by(offset: object) -> str:
+    """Return the name of the process that has given an offset, "" if it does not say that.
+
+    Of several processes each numbers what is not kept by itself: only in its own numbers it sees what a client has missed
+    of that. Numbers of what is kept are the same for all.
+    """
+    found = _OFFSET.fullmatch(offset) if isinstance(offset, str) else None
+    return "" if found is None else found[2] or ""
 
 
 class RefreshToken(ClientPayload, frozen=True, kw_only=True):

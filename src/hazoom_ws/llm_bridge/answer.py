@@ -30,7 +30,11 @@ class Writer(Protocol):
 
 
 class Answer:
-    """One question, and as much of its answer as there is. A private one goes to its ``watchers``."""
+    """One question, and as much of its answer as there is. A private one goes to its ``watchers``.
+
+    ``owner``: the process in which it runs, "" for this one. ``kept_seq``: the number of its record in the room, once it
+    has ended; 0 if there is none. ``told_seq``: the number that its owner has given its end, 0 for this process.
+    """
 
     __slots__ = (
         "address",
@@ -39,12 +43,15 @@ class Answer:
         "beginning",
         "exchange",
         "is_ended",
+        "kept_seq",
         "offsets",
         "outcome",
+        "owner",
         "position",
         "prompt",
         "size_bytes",
         "tokens",
+        "told_seq",
         "user",
         "watchers",
         "writer",
@@ -65,7 +72,20 @@ class Answer:
         self.beginning: list[Numbered] = []  # what was sent before them
         self.outcome: list[Numbered] = []  # and after them
         self.is_ended = False
+        self.owner = ""
+        self.kept_seq = 0
+        self.told_seq = 0
         self.size_bytes = 0  # of one that has ended
+
+    @classmethod
+    def of_process(cls, owner: str, prompt: Prompt, user: User, asked_s: float) -> "Answer":
+        """Return one that runs in another process, as far as this one knows it: nothing yet. Nobody here has asked."""
+        nobody = Connection("", user, "")
+        nobody.is_open = False
+        answer = cls(prompt, nobody, asked_s)
+        answer.owner = owner
+        answer.watchers = []
+        return answer
 
     @property
     def room(self) -> str | UnsetType:

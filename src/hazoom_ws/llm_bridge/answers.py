@@ -1,9 +1,12 @@
 """The AI's answers, each an object of its own: asked, queued, watched, stopped, resumed, and kept for a while.
 
 A connection never owns an answer: it belongs to its user, or to the room that it was asked in, and ends by finishing,
-failing or being stopped. Everything that is sent of it has a number in the one order of the message log, which goes along
-as the event's offset: so a client that has dropped gets what came after the last thing it heard. Not thread-safe:
-what is not said to be called from outside is called within a turn.
+failing or being stopped. One may run on another process (`elsewhere`), and is known here because somebody here gets it:
+then it is fed by what that process tells, and goes out as one that runs here does.
+
+Everything that is sent of an answer has a number in the one order of the message log, which goes along as the event's
+offset: so a client that has dropped gets what came after the last thing it heard (`missed`). Not thread-safe: what is not
+said to be called from outside is called within a turn.
 
 It is long because it has all that happens to an answer from its question to its end.
 """
@@ -17,24 +20,29 @@ from typing import Any
 
 from msgspec import UNSET, UnsetType
 
-from hazoom_ws.chat.effects import Broadcast, Effect, Numbered, Push, place_of
+from hazoom_ws.chat.effects import Effect, Push
 from hazoom_ws.chat.hub import Hub
 from hazoom_ws.chat.presence import Connection, User
 from hazoom_ws.chat.rooms import NOTICE_INTERVAL_S
 from hazoom_ws.deadlines import Deadlines
-from hazoom_ws.errors import BadPayload, Forbidden, Internal, LlmFailed, LogUnavailable, NotFound
+from hazoom_ws.errors import BadPayload, Forbidden, HazoomError, Internal, NotFound
 from hazoom_ws.events.base import ServerEvent
-from hazoom_ws.events.llm import LlmComplete, LlmError, LlmQueued, LlmResponse, LlmStarted, LlmToken
-from hazoom_ws.llm_bridge.answer import Answer, Writer, weave
+from hazoom_ws.events.llm import LlmError, LlmQueued, LlmResponse, LlmStarted
+from hazoom_ws.events.rooms import NewMessage
+from hazoom_ws.llm_bridge.answer import Answer, Writer
 from hazoom_ws.llm_bridge.bridge import LlmBridge
+from hazoom_ws.llm_bridge.elsewhere import Elsewhere
+from hazoom_ws.llm_bridge.missed import Missed
 from hazoom_ws.llm_bridge.register import Register
 from hazoom_ws.llm_bridge.slots import Slots
+from hazoom_ws.llm_bridge.telling import Telling
 from hazoom_ws.llm_bridge.wire import Prompt, Writing, completion, error_event
-from hazoom_ws.message_log.contract import MessageLog
+from hazoom_ws.message_log.contract import REVOKED, MessageLog
 from hazoom_ws.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+_MOVING_S = 2.0  # for which an answer goes on that nobody watches, as far as this process knows
 _AWAY_LIMIT_COUNT = 10  # connections of one answer that may still come back
 
 
@@ -70,11 +78,16 @@ class Answers:
         self._wake = wake
         self._after_kept = after_kept
         self._open_writer = open_writer
-        self._register = Register(settings)
+        self.elsewhere = Elsewhere()  # what other processes have of answers; none, unless the application says so
+        self.register = Register(settings)
+        self.register.on_forgotten = self._forgotten
+        self.missed = Missed(self.register, hub, log, lambda: self.elsewhere)
+        self.telling = Telling(hub, log, self.register, clock=bridge.clock, wake=wake)
         self._waiting: dict[Answer, None] = {}  # the first one has waited longest
         self.slots = Slots(settings)
         self._gone: Deadlines[User] = Deadlines(settings.llm_user_grace_s)
-        self._awaited: set[User] = set()  # gone for longer, but one of their clients may still recover
+        # Gone for longer, but one of their clients may still recover; or since when none may.
+        self._awaited: dict[User, float | None] = {}
         self._positions_due_at_s = 0.0
 
     @property
@@ -83,23 +96,23 @@ class Answers:
         return len(self._waiting)
 
     def keep_died(self) -> None:
-        """Keep the answers that ended with an earlier process, in the turn before anybody connects: their text is gone."""
-        try:
-            for request_id, room in self._hub.recoverable.died_answers.items():
-                self._hub.publish_answer(room, "", request_id, "failed", LlmFailed.code)
-        except LogUnavailable as error:
-            logger.warning("the answers that ended with the last process are in no history: %s", error.reason)
+        """Keep the answers that ended with an earlier process, in the turn before anybody connects: their text is gone.
+
+        Of several processes one does that when another one ends.
+        """
+        if self.elsewhere.is_alone:
+            self.telling.keep_died()
 
     # What clients ask for
 
-    def ask(self, connection: Connection, prompt: Prompt) -> None:
+    def ask(self, connection: Connection, prompt: Prompt, *, is_new: bool = False) -> None:
         """Ask now, or when there is room for one more. What was accepted before is accepted again, and asked once.
 
-        Raises `BadPayload` for its id, `TooManyStreams`, `LlmUnavailable`, `ShuttingDown`, `NotInRoom`, `LogUnavailable`:
-        then nobody has heard of it.
+        ``is_new``: its id was made for it. Raises `BadPayload` for its id, `TooManyStreams`, `LlmUnavailable`,
+        `ShuttingDown`, `NotInRoom`, `LogUnavailable`, `NotLoaded`: then nobody has heard of it.
         """
-        user, room, sessions = connection.user, prompt.room, self._hub.recoverable
-        known = self._register.get(prompt.request_id)
+        user, room = connection.user, prompt.room
+        known = self.register.get(prompt.request_id)
         if known is not None:
             if known.user != user:
                 raise BadPayload("request_id", "is the id of another request")
@@ -112,43 +125,78 @@ class Answers:
         if has_to_wait:
             self.slots.check_queue(user, connection.address)
         self._bridge.check()
-        if room is not UNSET:
-            self._hub.publish_prompt(connection, room, prompt.message, prompt.request_id)
-            sessions.save_shared_answer(prompt.request_id, room)
+        claimed = None if is_new else self.elsewhere.claim(prompt.request_id, user, "" if room is UNSET else room)
+        if claimed is not None:
+            if claimed.user_id != user.id:
+                raise BadPayload("request_id", "is the id of another request")
+            self._wait_for(connection, prompt.request_id, claimed.room)
+            if not claimed.room:
+                self.elsewhere.watch(connection, prompt.request_id, claimed.process, 0)
+            return
+        try:
+            self._accept(connection, prompt)
+        except HazoomError:
+            self.elsewhere.release(prompt.request_id)
+            raise
         answer = Answer(prompt, connection, self._clock())
-        self._register.add(answer)
-        connection.answers[prompt.request_id] = "" if room is UNSET else room
-        sessions.save_answers(connection)
+        self.register.add(answer)
+        self.elsewhere.accepted(answer)
         if not has_to_wait:
             self._start(answer)
             return
         self._waiting[answer] = None
         self.slots.waiting.add(user, answer.address)
+        self.elsewhere.count(user, answer.address)
         self._tell_position(answer, len(self._waiting))
 
+    def _accept(self, connection: Connection, prompt: Prompt) -> None:
+        room = prompt.room
+        if room is not UNSET:
+            self._hub.publish_prompt(connection, room, prompt.message, prompt.request_id)
+            if self.elsewhere.is_alone:
+                self._hub.recoverable.save_shared_answer(prompt.request_id, room)
+        self._wait_for(connection, prompt.request_id, "" if room is UNSET else room)
+
+    def _wait_for(self, connection: Connection, request_id: str, room: str) -> None:
+        connection.answers[request_id] = room
+        self._hub.recoverable.save_answers(connection)
+
     def cancel(self, connection: Connection, request_id: str) -> None:
-        """End an answer with what there is of it. Raises `NotFound`, `Forbidden`."""
-        answer = self._register.get(request_id)
-        if answer is None or answer.is_ended:
+        """End an answer with what there is of it. Raises `NotFound`, `Forbidden`, `NotLoaded`, `LogUnavailable`."""
+        answer = self.register.get(request_id)
+        if answer is None:
+            self._cancel_elsewhere(connection, request_id)
+            return
+        if answer.is_ended:
             raise NotFound("request_id")
         if answer.user != connection.user:
             raise Forbidden("request_id")
-        self._stop(answer)
+        self.stop(answer)
+
+    def _cancel_elsewhere(self, connection: Connection, request_id: str) -> None:
+        known = self.elsewhere.find(request_id)
+        if known is None or not known.is_running:
+            raise NotFound("request_id")
+        if known.user_id != connection.user.id:
+            raise Forbidden("request_id")
+        self.elsewhere.cancel(request_id, known.process, connection.user)
 
     def stop_all(self, user: User, *, shared: bool = False, where: Callable[[Answer], bool] = lambda _: True) -> None:
         """End the private answers of a user, and with ``shared`` those that they have asked for in rooms."""
-        for answer in self._register.asked_by(user) if shared else list(self._register.of_user(user)):
+        for answer in self.register.asked_by(user) if shared else list(self.register.of_user(user)):
             if not answer.is_ended and where(answer):
-                self._stop(answer)
+                self.stop(answer)
 
-    def resume(self, connection: Connection, request_id: str, index: int) -> None:
+    def resume(self, connection: Connection, request_id: str, index: int, *, is_snapshot: bool = False) -> None:
         """Send a connection what there is of an answer from a token on, and from now on the rest.
 
-        Raises `NotFound`, `Forbidden`, `NotInRoom`, `BadPayload`.
+        ``is_snapshot``: it is to forget what it had of it. What runs on another process and nobody here gets yet is sent
+        soon. Raises `NotFound`, `Forbidden`, `NotInRoom`, `BadPayload`, `NotLoaded`, `LogUnavailable`.
         """
-        answer = self._register.get(request_id)
+        answer = self.register.get(request_id)
         if answer is None:
-            raise NotFound("request_id")
+            self._resume_elsewhere(connection, request_id, index)
+            return
         if answer.room is not UNSET:
             self._hub.require_member(connection, answer.room)
         elif answer.user != connection.user:
@@ -161,122 +209,90 @@ class Answers:
             answer.watchers = [*away[-_AWAY_LIMIT_COUNT:], *here, connection]
         offset = self._log.last_seq
         if index < len(answer.tokens):
-            self._deliver(Push(connection, answer.joined(index), offset))
+            self._deliver(Push(connection, answer.joined(index, snapshot=is_snapshot), offset))
         for event, _ in answer.outcome:
             self._deliver(Push(connection, event, offset))
-        if answer in self._waiting:
+        if not answer.beginning and not answer.is_ended and answer.position:
             self._deliver(Push(connection, LlmQueued(request_id=request_id, position=answer.position)))
         elif not answer.tokens and not answer.is_ended:
             for event, _ in answer.beginning:
                 self._deliver(Push(connection, event, offset))
 
-    # Who comes and goes
+    def _resume_elsewhere(self, connection: Connection, request_id: str, index: int) -> None:
+        known = self.elsewhere.find(request_id)
+        if known is None:
+            raise NotFound("request_id")
+        if known.room:
+            self._hub.require_member(connection, known.room)
+        elif known.user_id != connection.user.id:
+            raise Forbidden("request_id")
+        self.elsewhere.watch(connection, request_id, known.process, index)
 
-    def snapshots(self, rooms: Iterable[str]) -> list[Numbered]:
-        """Return what there is of the answers that run in rooms, for who comes in the middle; the live rest follows."""
-        if not self._register.has_shared:
-            return []
-        events: list[ServerEvent] = []
-        for room in rooms:
-            for answer in self._register.of_room(room):
-                if not answer.is_ended:
-                    events += [event for event, _ in answer.beginning]
-                    if answer.tokens:
-                        events.append(answer.joined(0, snapshot=True))
-        return [(event, self._log.last_seq) for event in events]
+    # Who comes and goes
 
     def push_snapshots(self, connection: Connection, room: str) -> None:
         """Send the snapshots of a room to one who joins it, be it again."""
-        for event, offset in self.snapshots([room]):
+        for event, offset in self.missed.snapshots([room]):
             self._deliver(Push(connection, event, offset))
-
-    def catch_up(self, connection: Connection, offset: int, replayed: list[Numbered]) -> list[Numbered]:
-        """Return ``replayed`` with what a recovered client missed of answers after ``offset``, all in its order.
-
-        From now on its connection watches what it watched before.
-        """
-        events: list[Numbered] = []
-        lost = self._lost(connection)
-        private = self._register.of_user(connection.user)
-        for answer in private:
-            for position, watcher in enumerate(answer.watchers):
-                if watcher.pid == connection.pid:
-                    answer.watchers[position] = connection
-        watched = [answer for answer in private if connection in answer.watchers]
-        for room in connection.rooms:
-            watched += self._register.of_room(room)
-        for answer in watched:
-            events += [numbered for numbered in (*answer.beginning, *answer.outcome) if place_of(numbered) > offset]
-        return weave(watched, sorted(events + replayed, key=place_of), offset) + lost
-
-    def _lost(self, connection: Connection) -> list[Numbered]:
-        """Return the ends of answers that a recovered client waits for and that are kept nowhere, on each namespace."""
-        if connection.lost_answers is None:
-            connection.lost_answers = connection.died_answers.copy()
-            connection.died_answers.clear()
-            for request_id, room in list(connection.answers.items()):
-                answer = self._register.get(request_id)
-                if answer is None:
-                    connection.lost_answers[request_id] = room
-                else:
-                    answer.asker = connection
-                if answer is None or answer.is_ended:
-                    del connection.answers[request_id]
-            self._hub.recoverable.save_answers(connection)
-        error = LlmFailed("this answer was lost, the server was restarted or you were away for too long; ask again")
-        return [
-            (error_event(request_id, error, room or UNSET), self._log.last_seq)
-            for request_id, room in connection.lost_answers.items()
-        ]
 
     def arrived(self, user: User) -> None:
         """Note that a user is here."""
         self._gone.stop(user)
-        self._awaited.discard(user)
+        self._awaited.pop(user, None)
 
     def left(self, user: User) -> None:
         """Note that a user has no connection any more."""
-        if any(not answer.is_ended for answer in self._register.of_user(user)):
+        if any(not answer.is_ended for answer in self.register.of_user(user)):
             self._gone.start(user, self._clock())
             self._wake()
 
     def run_due(self) -> float | None:
         """Stop, forget and tell what is due; return the seconds until the next time."""
         now_s = self._clock()
-        self._awaited.update(user for user, _ in self._gone.pop_due(now_s))
+        self._awaited.update((user, None) for user, _ in self._gone.pop_due(now_s))
         # The hub, which is asked before, has ended the sessions whose time is over.
         for user in [user for user in self._awaited if not self._hub.recoverable.is_awaited(user)]:
-            self._awaited.discard(user)
-            self.stop_all(user)
-        self._register.forget_due(now_s)
+            since_s = self._awaited[user] = self._awaited[user] or now_s
+            # Who has come back to another process is about to say so.
+            if self.elsewhere.is_alone or now_s - since_s >= _MOVING_S:
+                del self._awaited[user]
+                self._gave_up(user)
+        self.register.forget_due(now_s)
         if self._waiting and now_s >= self._positions_due_at_s:
             self._positions_due_at_s = now_s + NOTICE_INTERVAL_S
             for position, answer in enumerate(self._waiting, 1):
                 if position != answer.position:
                     self._tell_position(answer, position)
         told_at_s = self._positions_due_at_s if self._waiting else None
-        moments = (self._gone.next_due_at_s(), self._register.next_due_at_s(), told_at_s)
+        moving_at_s = min((since_s + _MOVING_S for since_s in self._awaited.values() if since_s), default=None)
+        moments = (self._gone.next_due_at_s(), self.register.next_due_at_s(), told_at_s, moving_at_s)
         return min((at_s - now_s for at_s in moments if at_s is not None), default=None)
+
+    def _gave_up(self, user: User) -> None:
+        """Stop the private answers of a user who is gone, but for those that are watched on another process."""
+        for answer in list(self.register.of_user(user)):
+            if answer.is_ended:
+                continue
+            if answer.owner:
+                self.register.drop(answer)
+                self.elsewhere.leave(answer)
+            elif not self.elsewhere.is_watched(answer):
+                self.stop(answer)
 
     # What the bridge brings, from outside of turns
 
     def add_tokens(self, answer: Answer, tokens: list[str]) -> None:
         """Send the next tokens of an answer."""
         with self.turn():
-            prompt = answer.prompt
-            for token in tokens:
-                offset = self._log.next_offset()
-                event = LlmToken(token=token, request_id=prompt.request_id, index=len(answer.tokens), room=prompt.room)
-                answer.tokens.append(token)
-                answer.offsets.append(offset)
-                self._send(answer, event, offset)
+            self.telling.tokens(answer, tokens)
+            self.elsewhere.add_tokens(answer, tokens)
             if answer.writer is not None:
                 answer.writer.add("".join(tokens))
 
     def respond(self, answer: Answer, response: LlmResponse) -> None:
         """Send an answer that was asked for without a stream; `end` follows."""
         with self.turn():
-            self._conclude(answer, response)
+            self.telling.conclude(answer, response)
             if answer.writer is not None:
                 answer.writer.add(response.response)
 
@@ -286,12 +302,13 @@ class Answers:
             self._release(answer)
             if not answer.is_ended:
                 self._end(answer, event)
-            self._start_waiting()
+            self.start_waiting()
 
     # Inside
 
     def _start(self, answer: Answer) -> None:
         self.slots.running.add(answer.user, answer.address)
+        self.elsewhere.count(answer.user, answer.address)
         try:
             answer.exchange = self._bridge.start(answer.prompt, _Sink(self, answer), answer.asked_s)
         except Exception:
@@ -306,37 +323,43 @@ class Answers:
                 answer.writer = self._open_writer(answer.prompt.writing)
 
     def _tell_start(self, answer: Answer) -> None:
-        prompt, offset = answer.prompt, self._log.next_offset()
+        prompt = answer.prompt
         started = LlmStarted(
             request_id=prompt.request_id,
             user=answer.user.name,
             intelligence_level=prompt.intelligence_level,
             room=prompt.room,
         )
-        answer.beginning.append((started, offset))
-        self._send(answer, started, offset)
+        self.telling.start(answer, started)
+        self.elsewhere.started(answer)
 
-    def _start_waiting(self) -> None:
+    def start_waiting(self) -> None:
+        """Ask what may be asked now, since slots are free."""
         for answer in self.slots.admitted(list(self._waiting)):
             self._unqueue(answer)
             self._start(answer)
 
     def _release(self, answer: Answer) -> None:
         self.slots.running.remove(answer.user, answer.address)
+        self.elsewhere.count(answer.user, answer.address)
 
     def _unqueue(self, answer: Answer) -> None:
         del self._waiting[answer]
+        answer.position = 0
         self.slots.waiting.remove(answer.user, answer.address)
+        self.elsewhere.count(answer.user, answer.address)
 
     def _tell_position(self, answer: Answer, position: int) -> None:
-        answer.position = position
         self._wake()
-        queued = LlmQueued(request_id=answer.prompt.request_id, position=position)
-        for connection in answer.watchers or self._hub.connections_of(answer.user):
-            self._deliver(Push(connection, queued))
+        self.telling.position(answer, position)
+        self.elsewhere.started(answer)
 
-    def _stop(self, answer: Answer) -> None:
+    def stop(self, answer: Answer) -> None:
+        """End an answer that has not ended with what there is of it."""
         exchange = answer.exchange
+        if answer.owner:
+            self.elsewhere.cancel(answer.prompt.request_id, answer.owner, answer.user)
+            return
         if exchange is None:
             self._unqueue(answer)
             self._bridge.note_cancelled(answer.prompt, answer.asked_s)
@@ -348,47 +371,28 @@ class Answers:
             self._end(answer, exchange.completion())
 
     def _end(self, answer: Answer, event: ServerEvent) -> None:
-        if answer.room is not UNSET:
-            self._keep(answer, answer.room, event)
+        self.elsewhere.flush(answer)
+        entry = None if answer.room is UNSET else self._keep(answer, answer.room, event)
         answer.is_ended = True
-        self._after_kept(partial(self._finish, answer, event))
+        self._after_kept(partial(self._finish, answer, event, entry))
 
-    def _finish(self, answer: Answer, event: ServerEvent) -> None:
-        self._conclude(answer, event)
+    def _finish(self, answer: Answer, event: ServerEvent, entry: NewMessage | None) -> None:
+        self.telling.conclude(answer, event)
         writer, writing = answer.writer, answer.prompt.writing
         if writer is not None and writing is not None:
             writer.end(undo=writing.is_removed_on_error and isinstance(event, LlmError))
-        answer.finish()
-        if answer.asker.is_open or answer.room is not UNSET:  # else it is told when it comes back
-            answer.asker.answers.pop(answer.prompt.request_id, None)
-            self._hub.recoverable.save_answers(answer.asker)
-        self._register.keep(answer, self._clock())
-        self._wake()
+        self.telling.finish(answer, 0 if entry is None else max(entry.seq, REVOKED))
+        self.elsewhere.ended(answer)
 
-    def _keep(self, answer: Answer, room: str, event: ServerEvent) -> None:
-        """Keep what there is of an answer in its room's history, however it ended."""
-        request_id, code = answer.prompt.request_id, event.code if isinstance(event, LlmError) else UNSET
-        try:
-            if isinstance(event, LlmComplete):
-                self._hub.publish_answer(room, event.response, request_id, event.finish_reason)
-            else:
-                self._hub.publish_answer(room, answer.tokens.joined(), request_id, "failed", code)
-        except LogUnavailable as error:
-            logger.warning("the answer to AI request %r is in no history: %s", request_id, error.reason)
-        else:
-            self._hub.recoverable.forget_shared_answer(request_id)
+    def _forgotten(self, answer: Answer) -> None:
+        if not answer.owner:
+            self.elsewhere.forget(answer)
 
-    def _conclude(self, answer: Answer, event: ServerEvent) -> None:
-        offset = self._log.next_offset()
-        answer.outcome.append((event, offset))
-        self._send(answer, event, offset)
-
-    def _send(self, answer: Answer, event: ServerEvent, offset: int) -> None:
-        if answer.room is not UNSET:
-            self._deliver(Broadcast(answer.room, event, offset=offset))
-        else:
-            for connection in answer.watchers:
-                self._deliver(Push(connection, event, offset))
+    def _keep(self, answer: Answer, room: str, event: ServerEvent) -> NewMessage | None:
+        entry = self.telling.keep(answer, room, event)
+        if entry is not None and self.elsewhere.is_alone:
+            self._hub.recoverable.forget_shared_answer(answer.prompt.request_id)
+        return entry
 
 
 class _Sink:

@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from msgspec import UNSET
 
@@ -16,6 +16,7 @@ class Register:
     """The answers that run, wait, or have ended and can be resumed; of the latter the oldest go for want of space."""
 
     def __init__(self, settings: Settings) -> None:
+        self.on_forgotten: Callable[[Answer], object] = lambda _: None  # told which can be resumed no more
         self._limit_bytes = settings.llm_resume_limit_bytes
         self._by_id: dict[str, Answer] = {}
         self._by_user: defaultdict[str, dict[Answer, None]] = defaultdict(dict)  # private ones
@@ -30,6 +31,14 @@ class Register:
     def of_user(self, user: User) -> Collection[Answer]:
         """Return a user's private answers."""
         return self._by_user.get(user.id, {})
+
+    def all(self) -> list[Answer]:
+        """Return all answers."""
+        return list(self._by_id.values())
+
+    def rooms(self) -> list[str]:
+        """Return the rooms that answers are shared with. In any thread."""
+        return list(self._by_room)
 
     def asked_by(self, user: User) -> list[Answer]:
         """Return all answers that a user has asked for, those of rooms too."""
@@ -65,8 +74,16 @@ class Register:
         """Return when the next one is forgotten, by the clock in seconds; None if none is to be."""
         return self._kept.next_due_at_s()
 
+    def drop(self, answer: Answer) -> None:
+        """Forget one that has not ended."""
+        self._remove(answer)
+
     def _forget(self, answer: Answer) -> None:
         self._kept_bytes -= answer.size_bytes
+        self._remove(answer)
+        self.on_forgotten(answer)
+
+    def _remove(self, answer: Answer) -> None:
         del self._by_id[answer.prompt.request_id]
         index = self._index_of(answer)
         del index[answer]

@@ -1,4 +1,8 @@
-"""The slots of the AI's answers, running and waiting: who holds how many, and who may have one more. Pure bookkeeping."""
+"""The slots of the AI's answers, running and waiting: who holds how many, and who may have one more. Pure bookkeeping.
+
+Where there are several processes, each has slots of its own, but what a user and an address hold counts on all of them.
+What others hold is what they have said last: who asks two processes in the same moment may get one more.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -45,6 +49,38 @@ class _Taken:
                 del counts[key]
 
 
+class TakenElsewhere:
+    """What users and addresses hold on other processes. A place is "running" or "waiting"."""
+
+    def __init__(self) -> None:
+        self._by_process: dict[str, dict[tuple[str, str, str], int]] = {}
+        self._totals: Counter[tuple[str, str, str]] = Counter()
+
+    def note(self, process: str, place: str, whose: str, key: str, count: int) -> None:
+        """Note how many places a process has given to a user or an address (``whose``: "user" or "address")."""
+        counts, name = self._by_process.setdefault(process, {}), (place, whose, key)
+        self._totals[name] += count - counts.pop(name, 0)
+        if count:
+            counts[name] = count
+        if not self._totals[name]:
+            del self._totals[name]
+
+    def forget(self, process: str) -> None:
+        """Note that a process is gone."""
+        for name, count in self._by_process.pop(process, {}).items():
+            self._totals[name] -= count
+            if not self._totals[name]:
+                del self._totals[name]
+
+    def processes(self) -> list[str]:
+        """Return the processes that have said something."""
+        return list(self._by_process)
+
+    def count(self, place: str, whose: str, key: str) -> int:
+        """Return how many of all."""
+        return self._totals.get((place, whose, key), 0)
+
+
 class Slots:
     """An address may hold as many slots as it leaves free.
 
@@ -55,6 +91,7 @@ class Slots:
         self._settings = settings
         self.running = _Taken()
         self.waiting = _Taken()
+        self.elsewhere = TakenElsewhere()
 
     def taken_count(self) -> int:
         """Return how many answers run or wait."""
@@ -65,7 +102,8 @@ class Slots:
         if self.are_all_taken or self._is_full(address):
             return False
         # A Counter is slow to say that there is none.
-        return self.running.of_user.get(user.id, 0) < self._settings.llm_streams_per_user_limit
+        taken_count = self.running.of_user.get(user.id, 0) + self.elsewhere.count("running", "user", user.id)
+        return taken_count < self._settings.llm_streams_per_user_limit
 
     def admitted(self, waiting: Iterable[Q]) -> Iterator[Q]:
         """Yield which of those that wait may run, in their order. Each is to get its slot before the next is asked for.
@@ -87,7 +125,10 @@ class Slots:
     def _is_full(self, address: str) -> bool:
         """Return whether an address holds as many slots as are free."""
         free_count = self._settings.llm_streams_limit - self.running.count
-        return bool(address) and self.running.of_address.get(address, 0) >= free_count
+        if not address:
+            return False
+        taken_count = self.running.of_address.get(address, 0) + self.elsewhere.count("running", "address", address)
+        return taken_count >= free_count
 
     @property
     def are_all_taken(self) -> bool:
@@ -96,11 +137,14 @@ class Slots:
 
     def check_queue(self, user: User, address: str) -> None:
         """Raise `TooManyStreams` unless one more question may wait."""
-        settings, waiting = self._settings, self.waiting
-        if waiting.of_user[user.id] >= settings.llm_queue_per_user_limit:
+        settings, waiting, elsewhere = self._settings, self.waiting, self.elsewhere
+        of_user = waiting.of_user[user.id] + elsewhere.count("waiting", "user", user.id)
+        if of_user >= settings.llm_queue_per_user_limit:
             raise TooManyStreams(settings.llm_streams_per_user_limit, settings.llm_queue_per_user_limit, "you have")
         free_count = settings.llm_queue_limit - waiting.count
         if free_count <= 0:
             raise TooManyStreams(settings.llm_streams_limit, settings.llm_queue_limit, "the server has")
-        if address and waiting.of_address[address] >= free_count:
-            raise TooManyStreams(self.running.of_address[address], waiting.of_address[address], "your address has")
+        of_address = waiting.of_address[address] + elsewhere.count("waiting", "address", address)
+        if address and of_address >= free_count:
+            running_count = self.running.of_address[address] + elsewhere.count("running", "address", address)
+            raise TooManyStreams(running_count, of_address, "your address has")

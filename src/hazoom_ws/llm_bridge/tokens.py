@@ -46,6 +46,11 @@ class Tokens:
         before_chars = self._end_of(self._firsts[begin])
         return text[self._end_of(first) - before_chars : self._end_of(end) - before_chars]
 
+    def split(self) -> list[str]:
+        """Return all tokens, each by itself."""
+        text = self.joined()
+        return [text[self._end_of(index) : self._end_of(index + 1)] for index in range(len(self._ends))]
+
     def pack(self, same: str = "") -> str:
         """Hold all as one text, and return it: ``same``, if that says what they say and somebody holds it anyway."""
         text = self.joined()

@@ -52,6 +52,9 @@ class Peers(Protocol):
         Keys begin with ``{hazoom}:``. For what waits for nothing: see `tell`.
         """
 
+    def script(self, text: str) -> Callable[[list[Any]], Any]:
+        """Return a function that runs a script in Lua, with arguments, and returns its answer. Beside turns, as `ask`."""
+
     def tell(self, *command: Any) -> None:
         """Run a command soon, in order with what is published and told; lost while Redis is away. Within a turn."""
 

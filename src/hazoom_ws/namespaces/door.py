@@ -26,7 +26,7 @@ from hazoom_ws.delivery.client_sets import ClientSet
 from hazoom_ws.delivery.effects import Later, Reply
 from hazoom_ws.errors import BadPayload, HazoomError, RateLimited, SessionGoesOn, UnknownEvent
 from hazoom_ws.events.base import ClientPayload, ServerEvent
-from hazoom_ws.events.connecting import Auth, ServerInfo, Status, limits_of, offset_in
+from hazoom_ws.events.connecting import Auth, ServerInfo, Status, limits_of, numbered_by, offset_in
 from hazoom_ws.events.parsing import parse
 from hazoom_ws.events.refusals import ErrorReport, report_of
 from hazoom_ws.events.rooms import NewMessage
@@ -250,8 +250,11 @@ class FeatureNamespace(flask_socketio.Namespace):  # type: ignore[misc]
         if has_recovered:
             offset = max(parts.hub.recoverable.since(connection), offset_in(offset_said) or 0)
             replayed = self._served(parts.hub.catch_up(connection, offset)) if self._replays else []
+            process = numbered_by(offset_said)
+            # Whoever says none has it of no process that shares our messages.
+            process = "" if process == parts.delivery.process else process or "?"
             for feature in self._greeting:
-                replayed = feature.catch_up(connection, offset, replayed)
+                replayed = feature.catch_up(connection, offset, replayed, process)
             events += replayed
         else:
             for feature in self._greeting:

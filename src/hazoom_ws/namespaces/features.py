@@ -87,5 +87,8 @@ class Greeting(OwnFeature, ABC):
         """Return what who comes new is told of what goes on in the connection's rooms."""
 
     @abstractmethod
-    def catch_up(self, connection: Connection, offset: int, replayed: list[Numbered]) -> list[Numbered]:
-        """Return ``replayed`` and what else a client that comes back has missed after ``offset``, in order."""
+    def catch_up(self, connection: Connection, offset: int, replayed: list[Numbered], process: str) -> list[Numbered]:
+        """Return ``replayed`` and what else a client that comes back has missed after ``offset``, in order.
+
+        ``process``: the one that has given that number, "" for this one. Each numbers what is not kept by itself.
+        """

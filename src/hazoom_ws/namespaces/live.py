@@ -29,7 +29,13 @@ class LiveFeature(Greeting):
     def snapshots(self, connection: Connection) -> list[Numbered]:
         return [(event, 0) for event in self.parts.relay.greeting(connection)]
 
-    def catch_up(self, connection: Connection, offset: int, replayed: list[Numbered]) -> list[Numbered]:  # noqa: ARG002
+    def catch_up(
+        self,
+        connection: Connection,
+        offset: int,  # noqa: ARG002
+        replayed: list[Numbered],
+        process: str,  # noqa: ARG002
+    ) -> list[Numbered]:
         return [*replayed, *self.snapshots(connection)]
 
     @handles(SendRelay)

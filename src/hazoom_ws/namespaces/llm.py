@@ -38,10 +38,10 @@ class LlmFeature(Greeting):
     events = (LlmStarted, LlmQueued, LlmToken, LlmTokens, LlmResponse, LlmComplete, LlmError)
 
     def snapshots(self, connection: Connection) -> list[Numbered]:
-        return self.parts.answers.snapshots(connection.rooms)
+        return self.parts.answers.missed.snapshots(connection.rooms)
 
-    def catch_up(self, connection: Connection, offset: int, replayed: list[Numbered]) -> list[Numbered]:
-        return self.parts.answers.catch_up(connection, offset, replayed)
+    def catch_up(self, connection: Connection, offset: int, replayed: list[Numbered], process: str) -> list[Numbered]:
+        return self.parts.answers.missed.catch_up(connection, offset, replayed, process)
 
     @handles(LlmRequest)
     def llm_request(self, clients: ClientSet, payload: LlmRequest) -> LlmAccepted:
@@ -63,7 +63,7 @@ class LlmFeature(Greeting):
             trace=_span_of(connection, payload),
             client=connection.client,
         )
-        self.parts.answers.ask(connection, prompt)
+        self.parts.answers.ask(connection, prompt, is_new=payload.request_id is UNSET)
         return LlmAccepted(request_id=prompt.request_id)
 
     @handles(LlmCancel)

@@ -457,21 +457,27 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         int, _count("Bytes of one answer on the wire; a backend that never stops is cut off here.")
     ] = 8388608
     llm_streams_per_user_limit: Annotated[
-        int, _count("AI answers of one user that run at once, a fair share of the backend; further questions wait.")
+        int,
+        _count(
+            "AI answers of one user that run at once, on all processes together: a fair share of the backend; further "
+            "questions wait."
+        ),
     ] = 3
     llm_streams_limit: Annotated[
-        int, _count("AI answers of all users that run at once; further questions wait.", largest=_MOST_STREAMS)
+        int,
+        _count("AI answers of all users that run at once in one process; further questions wait.", largest=_MOST_STREAMS),
     ] = 1000
     llm_queue_per_user_limit: Annotated[
         int,
         Meta(
             ge=0,
             le=_LARGEST,
-            description="Questions of one user that wait for an answer of theirs to end; one more is refused.",
+            description="Questions of one user that wait for an answer of theirs to end, on all processes together; one "
+            "more is refused.",
         ),
     ] = 10
     llm_queue_limit: Annotated[
-        int, Meta(ge=0, le=_LARGEST, description="Questions of all users that wait; one more is refused.")
+        int, Meta(ge=0, le=_LARGEST, description="Questions of all users that wait in one process; one more is refused.")
     ] = 1000
     llm_user_grace_s: Annotated[
         float,

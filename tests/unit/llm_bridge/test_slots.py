@@ -90,3 +90,25 @@ def test_one_user_of_many_addresses_has_the_slots_of_one():
         slots.waiting.add(question.user, question.address)
     with pytest.raises(TooManyStreams, match="you have 3"):
         slots.check_queue(questions[5].user, questions[5].address)
+
+
+def test_what_a_user_and_an_address_hold_on_other_processes_counts_until_these_are_gone():
+    slots = Slots(Settings(llm_streams_limit=4, llm_streams_per_user_limit=3, llm_queue_per_user_limit=2))
+    ann, held = User.named("Ann"), slots.elsewhere
+    held.note("b", "running", "user", ann.id, 2)
+    held.note("c", "running", "user", ann.id, 3)
+    assert not slots.may_run(ann, "")
+    held.note("c", "running", "user", ann.id, 0)
+    assert slots.may_run(ann, "")
+    held.note("b", "waiting", "user", ann.id, 2)
+    with pytest.raises(TooManyStreams, match="you have"):
+        slots.check_queue(ann, "")
+    held.forget("b")
+    slots.check_queue(ann, "")
+    assert held.count("running", "user", ann.id) == 0
+    # Of an address as many as are free here.
+    held.note("b", "running", "address", "1.1.1.1", 4)
+    assert not slots.may_run(User.named("Bob"), "1.1.1.1")
+    assert slots.may_run(User.named("Bob"), "2.2.2.2")
+    held.note("b", "running", "address", "1.1.1.1", 3)
+    assert slots.may_run(User.named("Bob"), "1.1.1.1")

@@ -91,6 +91,9 @@ class RedisPeers:
     def ask(self, *commands: tuple[Any, ...]) -> list[Any]:
         return self._server.transaction(*commands)
 
+    def script(self, text: str) -> Callable[[list[Any]], Any]:
+        return self._server.script(text)
+
     def alive(self) -> set[str]:
         names = [name.decode() for name in self._server.command("SMEMBERS", f"{PREFIX}processes")]
         answers = self._server.transaction(*[("EXISTS", f"{PREFIX}process:{name}") for name in names]) if names else []

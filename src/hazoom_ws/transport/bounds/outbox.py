@@ -58,7 +58,7 @@ class Piece(Protocol):
     request_id: str
 
 
-FrameOf = Callable[[str, Any, int], bytes]
+FrameOf = Callable[[str, Any, bytes], bytes]
 
 
 class TokenFrame(bytes):
@@ -67,10 +67,10 @@ class TokenFrame(bytes):
     ``source``: the function that made it, and its namespace, event and offset.
     """
 
-    source: tuple[FrameOf, str, Piece, int]
+    source: tuple[FrameOf, str, Piece, bytes]
 
     @classmethod
-    def of(cls, frame_of: FrameOf, namespace: str, event: Piece, offset: int) -> "TokenFrame":
+    def of(cls, frame_of: FrameOf, namespace: str, event: Piece, offset: bytes) -> "TokenFrame":
         """Return the frame that ``frame_of(namespace, event, offset)`` makes, such that it can be joined."""
         framed = cls(frame_of(namespace, event, offset))
         framed.source = (frame_of, namespace, event, offset)

@@ -39,7 +39,7 @@ class Split(Protocol):
         """Return the struct that is sent as JSON, with placeholders, and the parts."""
 
 
-def framed_event(namespace: str, event: Event, offset: int = 0) -> bytes:
+def framed_event(namespace: str, event: Event, offset: bytes = b"") -> bytes:
     """Return the frame that `FanOut.send` sends, of the kind that an outbox is to treat as its event allows."""
     if_slow = event.if_slow
     if if_slow == "joined":
@@ -53,9 +53,9 @@ def framed_event(namespace: str, event: Event, offset: int = 0) -> bytes:
     return framed
 
 
-def _frame_of(namespace: str, event: Event, offset: int) -> bytes:
+def _frame_of(namespace: str, event: Event, offset: bytes) -> bytes:
     """Return the frame of an event; of one with parts theirs too, in one piece: nothing comes between them."""
-    suffix = b',"%d"]' % offset if offset else b"]"
+    suffix = b',"%b"]' % offset if offset else b"]"
     if event.has_parts:
         said, parts = cast(Split, event).split()
         prefix = _prefix(namespace, event.event)

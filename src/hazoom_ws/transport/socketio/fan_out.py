@@ -238,11 +238,11 @@ class FanOut(socketio.Manager):  # type: ignore[misc]
         to: str | tuple[str, ...],
         skip_sids: Collection[str | None] = (),
         *,
-        offset: int = 0,
+        offset: bytes = b"",
     ) -> None:
         """Send one of our events to a room, to several rooms or to one client, as `emit` does and quicker.
 
-        ``offset``, if it is not 0, goes along as one more argument, where a client that can recover looks for it.
+        ``offset``, if there is one, goes along as one more argument, where a client that can recover looks for it.
         """
         if isinstance(to, str):
             client = self._clients.get(to)

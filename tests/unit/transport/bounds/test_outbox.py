@@ -149,11 +149,11 @@ def test_what_is_delivered_to_a_session_after_its_end_is_lost_and_counted_nowher
 
 def token(index: int, text: str = "", *, request_id: str = "r", offset: int = 0) -> TokenFrame:
     event = LlmToken(token=text or f"t{index} ", request_id=request_id, index=index)
-    return TokenFrame.of(frame_of, "/", event, offset or 100 + index)
+    return TokenFrame.of(frame_of, "/", event, b"%d" % (offset or 100 + index))
 
 
-def frame_of(namespace: str, event: LlmToken, offset: int) -> bytes:
-    return json.dumps([namespace, event.request_id, event.index, event.token, offset]).encode()
+def frame_of(namespace: str, event: LlmToken, offset: bytes) -> bytes:
+    return json.dumps([namespace, event.request_id, event.index, event.token, int(offset)]).encode()
 
 
 FILLER = b"x" * 4096  # as much as makes a reader a slow one

@@ -104,16 +104,16 @@ def test_an_event_that_could_have_parts_and_has_none_is_an_ordinary_one(ann: Vis
     from hazoom_ws.transport.socketio.event_frames import framed_event
     from hazoom_ws.transport.websocket import frames
 
-    assert frames.opened(framed_event("/drawing", Drawn(parts=()), 0)).data == '42/drawing,["drawn",{"parts":[]}]'
+    assert frames.opened(framed_event("/drawing", Drawn(parts=()))).data == '42/drawing,["drawn",{"parts":[]}]'
 
 
 def test_ten_parts_may_be_sent_and_not_eleven() -> None:
     from hazoom_ws.transport.socketio.event_frames import framed_event
 
-    framed = framed_event("/", Drawn(parts=(b"x",) * 10), 0)
+    framed = framed_event("/", Drawn(parts=(b"x",) * 10))
     assert framed.endswith(b"\x82\x01x" * 10)
     with pytest.raises(ValueError, match="11 binary parts in one event, the limit is 10"):
-        framed_event("/", Drawn(parts=(b"x",) * 11), 0)
+        framed_event("/", Drawn(parts=(b"x",) * 11))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,199 @@
+"""Which process has which answer of the AI, for all to see: each question is accepted by one process only.
+
+Keys, beside those of the log:
+    answers            a hash: the process and `Owner` of each question that was accepted and can be resumed, by its id
+    answers:<process>  a hash of those of one process: the room of each that runs (`_RUNNING` before it), "" of the others
+    answering          a set of the processes that may have such a hash
+
+A process that ends without a word leaves its hashes behind: whoever finds that first takes them (`take`), in one step, and
+does what there is to be done. A question that a dead process had may be asked again.
+
+Called within turns, but for `take` and what `NotLoaded` loads.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from hazoom_ws.chat.presence import User
+from hazoom_ws.errors import LogUnavailable
+from hazoom_ws.llm_bridge.answer import Answer
+from hazoom_ws.llm_bridge.elsewhere import Known
+from hazoom_ws.message_log.contract import NotLoaded
+from hazoom_ws.message_log.peers import Peers
+
+_PREFIX = "{hazoom}:"
+_ANSWERS, _ANSWERING = f"{_PREFIX}answers", f"{_PREFIX}answering"
+_RUNNING = "r"
+_FOUND_LIMIT_S = 60.0  # for which what was read is remembered for who asked
+
+_KNOWN = f"""
+local answers, prefix = '{_ANSWERS}', '{_PREFIX}'
+local function known(id)
+  local there = redis.call('HGET', answers, id)
+  local process = there and string.match(there, '^%S+')
+  if not process or redis.call('EXISTS', prefix .. 'process:' .. process) == 0 then return false end
+  return {{there, redis.call('HGET', answers .. ':' .. process, id) or ''}}
+end
+"""
+
+# ARGV: ids. Returns of each what there is, and the value in the hash of its process; null if there is nothing.
+_FIND = (
+    _KNOWN
+    + """
+local found = {}
+for place, id in ipairs(ARGV) do found[place] = known(id) end
+return found
+"""
+)
+
+# ARGV: the id, the process that wants it, what is to be kept then. Returns as `_FIND`, of the one.
+_CLAIM = (
+    _KNOWN
+    + f"""
+local id, process, value = unpack(ARGV)
+local there = known(id)
+if there then return there end
+redis.call('HSET', answers, id, value)
+redis.call('HSET', answers .. ':' .. process, id, '')
+redis.call('SADD', '{_ANSWERING}', process)
+return {{value, ''}}
+"""
+)
+
+# ARGV: the process, then ids; without any, all that it had. Returns each id and its value in the hash of the process, but
+# for what somebody else has taken; nothing if the process lives.
+_TAKE = f"""
+local process, answers, prefix = ARGV[1], '{_ANSWERS}', '{_PREFIX}'
+if redis.call('EXISTS', prefix .. 'process:' .. process) == 1 then return {{}} end
+local of_process, ids, taken = answers .. ':' .. process, ARGV, {{}}
+if #ARGV == 1 then
+  ids = {{}}
+  local all = redis.call('HGETALL', of_process)
+  for place = 1, #all, 2 do ids[#ids + 1] = all[place] end
+  redis.call('SREM', '{_ANSWERING}', process)
+end
+for _, id in ipairs(ids) do
+  local value = redis.call('HGET', of_process, id)
+  if value then
+    taken[#taken + 1] = id
+    taken[#taken + 1] = value
+    redis.call('HDEL', of_process, id)
+    local there = redis.call('HGET', answers, id)
+    if there and string.match(there, '^%S+') == process then redis.call('HDEL', answers, id) end
+  end
+end
+return taken
+"""
+
+
+class Owner(msgspec.Struct, frozen=True, array_like=True):
+    """Whose question it is, and in which room; "": it is private."""
+
+    user_id: str
+    room: str
+
+
+_decode = msgspec.json.Decoder(Owner).decode
+
+
+class Claims:
+    """What one process reads and tells of that. ``problem()`` returns why nothing can be read, None if it can."""
+
+    def __init__(self, peers: Peers, problem: Callable[[], str | None], clock: Callable[[], float]) -> None:
+        self._peers = peers
+        self._problem = problem
+        self._clock = clock
+        self._of_process = f"{_ANSWERS}:{peers.name}"
+        self._find, self._claim, self._take = map(peers.script, (_FIND, _CLAIM, _TAKE))
+        self._found: dict[tuple[str, str], tuple[Known | None, float]] = {}  # what was read for somebody, and when
+
+    def find(self, request_id: str) -> Known | None:
+        """Return who has a question, None for nobody. Raises `NotLoaded`, `LogUnavailable`."""
+        return self._read("find", request_id, lambda: self._find([request_id])[0])
+
+    def claim(self, request_id: str, user: User, room: str) -> Known:
+        """Return who has a question; this process, if nobody had it. Raises `NotLoaded`, `LogUnavailable`."""
+        arguments = [request_id, self._peers.name, self._value(user, room)]
+        known = self._read("claim", request_id, lambda: self._claim(arguments))
+        assert known is not None
+        return known
+
+    def _value(self, user: User, room: str) -> str:
+        return f"{self._peers.name} {msgspec.json.encode(Owner(user.id, room)).decode()}"
+
+    def _read(self, why: str, request_id: str, ask: Callable[[], Any]) -> Known | None:
+        found = self._found.pop((why, request_id), None)
+        if found is not None:
+            return found[0]
+        problem = self._problem()
+        if problem is not None:
+            raise LogUnavailable(problem)
+
+        def load() -> Callable[[], None]:
+            known = _known(ask())
+
+            def take() -> None:
+                self._found[why, request_id] = (known, self._clock())
+
+            return take
+
+        raise NotLoaded(load)
+
+    def look_up(self, request_ids: list[str]) -> list[Known | None]:
+        """Return who has which of some questions. Beside turns. Raises `LogUnavailable`."""
+        return [_known(answer) for answer in self._find(request_ids)]
+
+    def forget_unused(self, is_here: Callable[[str], bool]) -> None:
+        """Let go what was read for somebody who did not come again. ``is_here(id)``: the question was accepted here."""
+        now_s = self._clock()
+        for (why, request_id), (known, at_s) in list(self._found.items()):
+            if now_s - at_s > _FOUND_LIMIT_S:
+                del self._found[why, request_id]
+                if why == "claim" and known is not None and known.process == self._peers.name and not is_here(request_id):
+                    self.forget(request_id)
+
+    # What becomes of those of this process
+
+    def accepted(self, answer: Answer) -> None:
+        """Note that a question was accepted."""
+        request_id, room = answer.prompt.request_id, "" if answer.room is UNSET else answer.room
+        self._peers.tell("HSET", _ANSWERS, request_id, self._value(answer.user, room))
+        self._peers.tell("HSET", self._of_process, request_id, _RUNNING + room)
+        self._peers.tell("SADD", _ANSWERING, self._peers.name)
+
+    def ended(self, answer: Answer) -> None:
+        """Note that its answer has ended."""
+        self._peers.tell("HSET", self._of_process, answer.prompt.request_id, "")
+
+    def forget(self, request_id: str) -> None:
+        """Note that nobody has it any more."""
+        self._peers.tell("HDEL", _ANSWERS, request_id)
+        self._peers.tell("HDEL", self._of_process, request_id)
+
+    # When another process dies
+
+    def answering(self) -> set[str]:
+        """Return the processes that have, or had, answers. Beside turns. Raises `LogUnavailable`."""
+        [names] = self._peers.ask(("SMEMBERS", _ANSWERING))
+        return {name.decode() for name in names}
+
+    def take(self, process: str, request_ids: list[str]) -> dict[str, str]:
+        """Return which answers a dead process has left that ran in rooms, the room of each by id; only one is told of each.
+
+        ``request_ids``: of these; if it is empty, of all. Beside turns. Raises `LogUnavailable`.
+        """
+        taken = self._take([process, *request_ids])
+        pairs = zip(taken[::2], taken[1::2], strict=True)
+        rooms = {request_id.decode(): where.decode().removeprefix(_RUNNING) for request_id, where in pairs}
+        return {request_id: room for request_id, room in rooms.items() if room}
+
+
+def _known(answer: Any) -> Known | None:
+    if not answer:
+        return None
+    process, said = answer[0].split(b" ", 1)
+    owner = _decode(said)
+    return Known(process.decode(), owner.user_id, owner.room, is_running=answer[1].startswith(_RUNNING.encode()))
