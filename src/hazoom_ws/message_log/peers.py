@@ -34,6 +34,10 @@ class Peers(Protocol):
     on_follow: list[OnFollow]
     on_unfollow: list[Callable[[list[str]], object]]
 
+    @property
+    def queued_bytes(self) -> int:
+        """How much is published and told and not on its way yet. What is worth little should wait or be left out then."""
+
     def publish(self, channel: str, kind: bytes, data: bytes) -> None:
         """Tell who follows a channel. ``kind``: letters, but none of m, s, u, b. Called within a turn; returns at once."""
 
@@ -47,9 +51,9 @@ class Peers(Protocol):
         """Return when ``call`` is to be called in a turn, after all that was published before. Beside turns, as above."""
 
     def ask(self, *commands: tuple[Any, ...]) -> list[Any]:
-        """Run commands of Redis in one transaction and return their answers. Beside turns. Raises `LogUnavailable`.
+        """Run commands of Redis one after the other, in one round trip, and return their answers. Raises `LogUnavailable`.
 
-        Keys begin with ``{hazoom}:``. For what waits for nothing: see `tell`.
+        Beside turns. Keys begin with ``{hazoom}:``. For what waits for nothing: see `tell`.
         """
 
     def script(self, text: str) -> Callable[[list[Any]], Any]:

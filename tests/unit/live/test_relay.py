@@ -434,7 +434,7 @@ class AllRooms:
         return True
 
 
-def test_what_clients_of_another_process_relay_is_relayed_like_what_is_said_here(  # noqa: PLR0915 - one story
+def test_what_clients_of_another_process_relay_is_relayed_like_what_is_said_here(
     world: World, ann: Reader, bob: Reader
 ) -> None:
     there = World()
@@ -467,8 +467,20 @@ def test_what_clients_of_another_process_relay_is_relayed_like_what_is_said_here
     assert values(bob)[0] == 99
     world.settle()
     assert values(bob)[-1] == values(ann)[-1] == 4
-    # What it has is said as a whole, when some of it may not have been heard.
+
+
+def test_what_another_process_has_is_said_as_a_whole_when_some_of_it_may_not_have_been_heard(
+    world: World, ann: Reader, bob: Reader
+) -> None:
+    there = World()
+    cat = there.join("Cat")
+    wire = Wire(world, there)
+    there.put(cat, 4)
+    there.put(cat, b"bytes", key="part")
+    there.settle()
+    wire.carry()
     world.put(ann, "own")
+    world.settle()
     wire.carry()
     there.settle()
     there.put(cat, b"newer", key="part")

@@ -144,6 +144,7 @@ class RedisLog:
         self._followed = self._replica.followed
         self._followed.on_follow, self._followed.on_unfollow = self.peers.on_follow, self.peers.on_unfollow
         self.documents = RedisDocuments(self._reading(self._store.read_document), self, self.check)
+        self.peers.on_back.append(self.documents.go_on)  # the first to be called
         self._upkeep = Upkeep(self._store, settings, self.documents.snapshots, wall_clock=wall_clock, clock=clock)
         try:
             self._begin(self._store.begin(epoch=self._recent.epoch, start_seq=self._recent.last_seq))
@@ -459,6 +460,7 @@ class RedisLog:
             raise LogUnavailable("this is another Redis than before; restart the server to use what it has")
         if about.last_seq < heard_seq:
             self._restore(about.last_seq)
+        self.documents.lose_touch()
         self._bus.connect(self._store.channels, lambda: [*self._followed.missed(), *self.peers.on_back])
         self._try()
 

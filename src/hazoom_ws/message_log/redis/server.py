@@ -176,16 +176,21 @@ class Server:
         answers: list[Any] = self._call(run)
         return answers
 
-    def pipeline(self, commands: Sequence[tuple[Any, ...]]) -> None:
-        """Run commands in one round trip, whatever each answers."""
+    def pipeline(self, commands: Sequence[tuple[Any, ...]], *, is_any_answer_fine: bool = False) -> list[Any]:
+        """Run commands in one round trip, one after the other, and return their answers.
 
-        def run() -> None:
+        Unlike a transaction, which a full Redis refuses whatever is in it, this reads from a full one too.
+        """
+
+        def run() -> list[Any]:
             with self._client.pipeline(transaction=False) as pipeline:
                 for command in commands:
                     pipeline.execute_command(*command)
-                pipeline.execute(raise_on_error=False)
+                answers: list[Any] = pipeline.execute(raise_on_error=not is_any_answer_fine)
+                return answers
 
-        self._call(run)
+        answers: list[Any] = self._call(run)
+        return answers
 
     def inspect(self) -> Condition:
         """Return what it is like. Raises `SettingsError` if it must not be used."""
