@@ -66,7 +66,9 @@ class Person:
             elif event == "connect":
                 if not data["recovered"]:
                     self._arrive(doing)
-            elif event == "room_joined" and data.get("messages"):  # it has missed more than what is replayed
+            elif (
+                event == "room_joined" and "messages" in data and not data["complete"]
+            ):  # it is told that it has missed some
                 self.shown[data["room"]].append([entry["id"] for entry in data["messages"]])
         for key in [key for key in self._joining if key in replies]:
             room, stretch = self._joining.pop(key)
