@@ -434,7 +434,7 @@ class AllRooms:
         return True
 
 
-def test_what_clients_of_another_process_relay_is_relayed_like_what_is_said_here(  # noqa: PLR0915 - one story
+def test_what_clients_of_another_process_relay_is_relayed_like_what_is_said_here(
     world: World, ann: Reader, bob: Reader
 ) -> None:
     there = World()
