@@ -22,7 +22,9 @@ from hazoom_ws.access.origins import OriginCheck, cors_origins
 from hazoom_ws.chat.hub import Hub
 from hazoom_ws.cluster.answers import KIND as ANSWER
 from hazoom_ws.cluster.answers import AnswersElsewhere
+from hazoom_ws.cluster.boards import SharedBoards
 from hazoom_ws.cluster.cluster import Cluster
+from hazoom_ws.cluster.documents import OtherProcesses, SharedDocuments
 from hazoom_ws.cluster.news import News
 from hazoom_ws.commands.workers import worker_number
 from hazoom_ws.delivery.beside import run_beside
@@ -49,8 +51,8 @@ from hazoom_ws.metrics.sources import Sources
 from hazoom_ws.metrics.statistics import Statistics
 from hazoom_ws.namespaces.application import FromApplication
 from hazoom_ws.namespaces.backends import Backends
+from hazoom_ws.namespaces.boards import JOIN, BoardsNamespace
 from hazoom_ws.namespaces.boards import NAME as BOARDS
-from hazoom_ws.namespaces.boards import BoardsNamespace
 from hazoom_ws.namespaces.chat import Chat
 from hazoom_ws.namespaces.documents import PREFIX as DOCUMENTS
 from hazoom_ws.namespaces.documents import DocumentsNamespace, send_to_editors
@@ -217,6 +219,7 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         document_limit_bytes=settings.document_limit_bytes,
         idle_s=settings.document_idle_s,
         interval_s=settings.relay_interval_ms / 1000,
+        others=None if log.peers is None else OtherProcesses(log.peers),
     )
     bridge = LlmBridge(settings, start_task=start_task, read=engine.loop_reader, give_way=engine.let_others)
     answers = Answers(
@@ -303,7 +306,23 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
     )
     editors = DocumentsNamespace(documents, settings, delivery, fan_out, dispatcher.disconnect, note_refusal=refused.note)
     identities.on_rights_changed += [partial(stop_forbidden, answers), editors.check_rights]
-    dispatcher.serve_protocols({BOARDS: BoardsNamespace(settings, delivery, fan_out, refused.note)}, {DOCUMENTS: editors})
+    boards = BoardsNamespace(settings, delivery, fan_out, refused.note)
+    dispatcher.serve_protocols({BOARDS: boards}, {DOCUMENTS: editors})
+    shared: list[Callable[[], float | None]] = []  # what is due where there are other processes
+    if log.peers is not None and cluster is not None:
+        wake = timers.ensure_running
+        shared_documents = SharedDocuments(documents, log.peers, news, wake=wake, clock=time.monotonic)
+        shared_boards = SharedBoards(
+            boards.boards,
+            log.peers,
+            news,
+            run_beside=beside,
+            refuse=partial(boards.refuse, event=JOIN),
+            wake=wake,
+            clock=time.monotonic,
+        )
+        cluster.processes.on_ended += [documents.lose, shared_boards.lose]
+        shared += [shared_documents.run_due, shared_boards.run_due]
     TestClients(socketio.server, fan_out, dispatcher)
     outside = FromApplication(
         settings,
@@ -398,6 +417,7 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         asking.run_due,
         identities.expiry.run_due,
         charts.run_due,
+        *shared,
         *([cluster.run_due] if cluster else []),
     )
     running.start()

@@ -217,7 +217,7 @@ def test_each_message_is_published_with_the_one_before(redis: RedisServer, open_
     with socket.create_connection(("127.0.0.1", redis.port), timeout=20) as listener:
         listener.sendall(f"AUTH '{PASSWORD}'\r\nSUBSCRIBE {{hazoom}}:{log.epoch}:room:a\r\n".encode())
         lines = listener.makefile("rb")
-        while b":1" not in lines.readline():
+        while lines.readline() != b":1\r\n":  # it is listening
             pass
         entries = [say(log, "1"), say(log, "2")]
         write(log)

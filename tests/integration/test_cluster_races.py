@@ -184,6 +184,26 @@ def test_what_was_missed_is_told_though_nobody_here_says_anything(
     assert one.told == one.texts(room) == ["meanwhile"]
 
 
+def test_what_is_heard_while_the_log_begins_anew_is_nothing_that_redis_has_lost(
+    logs: tuple[LogOfProcess, LogOfProcess], room: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The number that Redis had named was compared with what was heard since."""
+    one, other = logs
+    one.follow_now(room)
+    begin = one._store.begin
+
+    def begin_slowly(*, epoch: str, start_seq: int) -> object:
+        about = begin(epoch=epoch, start_seq=start_seq)
+        other.say(room, "said")
+        wait_until(lambda: one.tell() or "said" in one.told, "a turn has told it")
+        return about
+
+    one._store.begin = begin_slowly  # type: ignore[method-assign, assignment]
+    one.reopen()
+    assert (one.problem, one.documents.losses_count) == (None, 0)
+    assert "had lost" not in caplog.text
+
+
 def test_a_connection_that_listens_does_not_come_back_by_itself(logs: tuple[LogOfProcess, LogOfProcess]) -> None:
     """redis-py connects again by itself, and what was listened to is not listened to then."""
     one, _ = logs

@@ -34,6 +34,10 @@ class Peers(Protocol):
     on_follow: list[OnFollow]
     on_unfollow: list[Callable[[list[str]], object]]
 
+    @property
+    def queued_bytes(self) -> int:
+        """How much is published and told and not on its way yet. What is worth little should wait or be left out then."""
+
     def publish(self, channel: str, kind: bytes, data: bytes) -> None:
         """Tell who follows a channel. ``kind``: letters, but none of m, s, u, b. Called within a turn; returns at once."""
 

@@ -40,6 +40,10 @@ class QueuedSnapshots:
             return document, snapshot, through
         return None
 
+    def clear(self) -> None:
+        """Forget all. In any thread."""
+        self._queued.clear()
+
     def done(self, document: str, snapshot: bytes) -> None:
         """Forget a snapshot that is written, but not another that has come instead."""
         there = self._queued.pop(document, None)

@@ -29,6 +29,7 @@ from hazoom_ws.transport.socketio.fan_out import Client, FanOut
 from hazoom_ws.transport.socketio.packet import ClientEvent
 
 NAME = "/excalidraw"
+JOIN = "join-room"
 _SERVER_BROADCAST, _VOLATILE_BROADCAST = "server-broadcast", "server-volatile-broadcast"
 _QUOTED_CHARS = 64
 _BOARDS_LIMIT_COUNT = 8  # of one client: an Excalidraw is on one board, and follows one other
@@ -81,15 +82,19 @@ class BoardsNamespace:
             try:
                 self._handle(event, sid, arguments)
             except HazoomError as error:
-                self._note_refusal(error.code)
-                report = msgspec.to_builtins(report_of(error, event[:_QUOTED_CHARS]))
-                self._send([sid], "error", (report,))
+                self.refuse(sid, error, event)
+
+    def refuse(self, sid: str, error: HazoomError, event: str) -> None:
+        """Tell a client why what it has said cannot be. Called within a turn."""
+        self._note_refusal(error.code)
+        report = msgspec.to_builtins(report_of(error, event[:_QUOTED_CHARS]))
+        self._send([sid], "error", (report,))
 
     def _handle(self, event: ClientEvent, sid: str, arguments: tuple[Any, ...]) -> None:
         if event.problem is not None:
             raise event.problem()
         first = arguments[0] if arguments else None
-        if event == "join-room":
+        if event == JOIN:
             self.boards.join(sid, first)
         elif event == "user-follow":
             self.boards.follow(sid, first)
@@ -100,7 +105,7 @@ class BoardsNamespace:
             is_volatile = event == _VOLATILE_BROADCAST
             problem = self._charge(sid, sum(map(len, arguments[1:])))
             if problem is None:
-                self._send(recipients, "client-broadcast", arguments[1:], is_volatile=is_volatile)
+                self.boards.say(str(first), recipients, arguments[1:], is_volatile=is_volatile)
             elif not is_volatile:
                 raise problem()
 

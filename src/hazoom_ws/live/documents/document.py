@@ -15,6 +15,7 @@ from pycrdt import Doc, Text, TransactionEvent, UndoManager, get_update, merge_u
 
 from hazoom_ws.live.documents.errors import MalformedUpdate
 from hazoom_ws.live.documents.pieces import pieces
+from hazoom_ws.message_log.documents import DocumentUpdate
 
 NOTHING = b"\x00\x00"  # an update that says nothing
 # What waits, of one document: each change tries it all again, which takes 3 us for each and 1 us for each insertion.
@@ -36,7 +37,7 @@ class Document:
 
         self._changes = changes
         self._subscription = self._doc.observe(note)  # a bound method would be kept for ever, and the document with it
-        self._waiting: dict[int, bytes] = {}
+        self._waiting: list[DocumentUpdate] = []
 
     def merge(self, update: bytes) -> list[bytes]:
         """Merge an update; return what that has changed, as updates. Raises `MalformedUpdate`, and then has merged none.
@@ -83,13 +84,14 @@ class Document:
             deletions = self._doc.get_update(state_vector)
             return left != deletions and merge_updates(deletions, left) != merge_updates(deletions, NOTHING)
 
-    def wait(self, number: int, update: bytes) -> None:
+    def wait(self, update: DocumentUpdate) -> None:
         """Let an update that waits for another one be tried again, whenever something has changed."""
-        self._waiting[number] = update
+        if all(update.data != other.data for other in self._waiting):
+            self._waiting.append(update)
 
-    def waiting(self) -> dict[int, bytes]:
-        """Return by number what is not in a `snapshot`, as it waits for another one."""
-        return dict(self._waiting)
+    def waiting(self) -> list[DocumentUpdate]:
+        """Return what is not in a `snapshot`, as it waits for another one: with its number, which it may get later."""
+        return list(self._waiting)
 
     def _apply(self, update: bytes) -> list[bytes]:
         self._changes.clear()
@@ -102,13 +104,15 @@ class Document:
         has_changed = True
         while has_changed:
             has_changed = False
-            for number, update in list(self._waiting.items()):
-                found = self._apply(update)
+            still_waiting: list[DocumentUpdate] = []
+            for update in self._waiting:
+                found = self._apply(update.data)
                 if found:
                     has_changed = True
                     changes += found
-                if not self.waits(update):
-                    del self._waiting[number]
+                if self.waits(update.data):
+                    still_waiting.append(update)
+            self._waiting = still_waiting
         return changes
 
     def state_vector(self) -> bytes:

@@ -19,16 +19,19 @@ from typing import Any
 
 from hazoom_ws.deadlines import Deadlines
 from hazoom_ws.errors import TooLarge
-from hazoom_ws.live.documents.awareness import Entry, decode, encode
+from hazoom_ws.live.documents.awareness import Elsewhere, Entry, Told, decode, encode
 from hazoom_ws.live.documents.errors import MalformedUpdate
-from hazoom_ws.live.documents.keeping import Keeping, Opened, Peer, RunBeside
+from hazoom_ws.live.documents.keeping import Keeping, Opened, Peer
 from hazoom_ws.live.documents.open_document import State
+from hazoom_ws.live.documents.others import AGAIN, AWARENESS, CLOSED, HERE, OPENED, SNAPSHOT, Others
+from hazoom_ws.live.documents.reading import RunBeside
 from hazoom_ws.message_log.documents import Documents as Store
 from hazoom_ws.message_log.documents import DocumentUpdate
 
 SYNC_STEP_1, AWARENESS_UPDATE = "sync-step-1", "awareness-update"
 MALFORMED_LIMIT_COUNT = 3
 _WAITING_LIMIT_BYTES = 67_108_864  # of what is said while a document is read
+_RETRY_INTERVAL_S = 1.0
 _IDLE_LIMIT_COUNT = 100  # documents in memory that nobody has open
 
 
@@ -50,6 +53,7 @@ class Documents:
         document_limit_bytes: int,
         idle_s: float,
         interval_s: float,
+        others: Others | None = None,
     ) -> None:
         """``queue(send)`` lets that be sent in order, when what came before is kept.
 
@@ -57,7 +61,7 @@ class Documents:
         error)`` in a turn with what ``function`` returned or raised beside turns. ``note(what, detail)`` logs what clients
         do wrong, however often they do it. ``wake`` is called when there is something that `run_due` has to do later,
         ``wake_idle`` when there is for `let_go_idle`. ``idle_s``: how long a document stays in memory that nobody has open.
-        ``interval_s``: between two awareness updates of one document.
+        ``interval_s``: between two awareness updates of one document. ``others``: where several processes share the store.
         """
         self._queue = queue
         self._send_all = send_all
@@ -74,10 +78,14 @@ class Documents:
             document_limit_bytes=document_limit_bytes,
             on_malformed=self._note_malformed,
             on_closed=self._on_closed,
+            on_unread=self._on_unread,
+            others=others,
         )
+        self._others = others
         self._by_peer: dict[Any, Opened] = {}
         self._malformed: Counter[Any] = Counter()
         self._idle: Deadlines[Opened] = Deadlines(idle_s)
+        self._unread: Deadlines[Opened] = Deadlines(_RETRY_INTERVAL_S)
         self._speaking: Deadlines[Opened] = Deadlines(interval_s)
 
     @property
@@ -116,7 +124,7 @@ class Documents:
         if opened is None:
             return
         del opened.peers[peer]
-        self._tell_gone(opened.awareness.leave(peer))
+        self._tell_gone(opened, opened.awareness.leave(peer))
         self._run_if_due(opened)
         if not opened.peers and opened.is_open:
             self._idle.start(opened, self._clock())
@@ -161,7 +169,7 @@ class Documents:
         except MalformedUpdate as error:
             self._note_malformed(peer, opened, str(error))
             return
-        self._tell_gone(opened.awareness.apply(peer, entries))
+        self._tell_gone(opened, opened.awareness.apply(peer, entries))
         self._run_if_due(opened)
 
     # What is written by us
@@ -186,11 +194,17 @@ class Documents:
         return self._speaking.next_due_in_s(now_s)
 
     def let_go_idle(self) -> float | None:
-        """Let go of the documents that nobody has had open for a while; return the seconds until the next time."""
+        """Let go of the documents that nobody has had open for a while; return the seconds until the next time.
+
+        Those that could not be read again are tried.
+        """
         now_s = self._clock()
         for opened, _ in self._idle.pop_due(now_s):
             self._let_go(opened)
-        return self._idle.next_due_in_s(now_s)
+        for opened, _ in self._unread.pop_due(now_s):
+            self._keeping.read(opened)
+        due_in_s = (self._idle.next_due_in_s(now_s), self._unread.next_due_in_s(now_s))
+        return min((each for each in due_in_s if each is not None), default=None)
 
     def _let_go(self, opened: Opened) -> bool:
         """Let go of a document that nobody has open, unless something is still to be done; return whether it has gone."""
@@ -202,11 +216,17 @@ class Documents:
 
     def close(self) -> None:
         """Let go of all documents: the application ends, and nobody is connected any more. Call it outside turns."""
+        self._keeping.is_ending = True
         for opened in list(self._keeping.open.values()):
             self._keeping.close(opened)
 
+    def _on_unread(self, opened: Opened) -> None:
+        self._unread.start(opened, self._clock())
+        self._wake_idle()
+
     def _on_closed(self, opened: Opened) -> None:
         self._idle.stop(opened)
+        self._unread.stop(opened)
         self._speaking.stop(opened)
 
     def _greet(self, opened: Opened, peer: Peer) -> None:
@@ -226,10 +246,16 @@ class Documents:
 
     # Awareness
 
-    def _tell_gone(self, told: dict[Any, list[Entry]]) -> None:
+    def _tell_gone(self, opened: Opened, told: Told[Any]) -> None:
         """Tell clients that their own ids have gone, so that they say again who they are."""
-        for peer, entries in told.items():
-            self._queue(partial(peer.send, AWARENESS_UPDATE, encode(entries)))
+        elsewhere: list[Entry] = []
+        for owner, entries in told.items():
+            if isinstance(owner, Elsewhere):
+                elsewhere += entries
+            else:
+                self._queue(partial(owner.send, AWARENESS_UPDATE, encode(entries)))
+        if elsewhere:
+            self._tell_others(opened, AGAIN, encode(elsewhere))
 
     def _run_if_due(self, opened: Opened) -> None:
         """Say what has changed, unless something was said a moment ago: then it is due soon."""
@@ -239,12 +265,67 @@ class Documents:
     def _say_awareness(self, opened: Opened, now_s: float) -> None:
         if not (opened.is_open and opened.awareness.has_changed):
             return
-        update, speakers = opened.awareness.take()
+        update, speakers, ours = opened.awareness.take()
         others = [peer for peer in opened.peers if peer not in speakers]
         if others:
             self._queue(partial(self._send_all, others, AWARENESS_UPDATE, update))
+        if ours and opened.others:
+            self._queue(partial(self._tell_others, opened, AWARENESS, encode(ours)))
         self._speaking.start(opened, now_s)
         self._wake()
+
+    # Other processes
+
+    def hear_update(self, name: str, seq: int, update: bytes) -> None:
+        """Merge an update that another process has kept."""
+        self._keeping.hear(name, seq, update, _WAITING_LIMIT_BYTES)
+
+    def hear(self, name: str, process: str, word: bytes, data: bytes) -> None:
+        """Take note of what another process says about a document, as `others` has it."""
+        opened = self._keeping.open.get(name)
+        if opened is None or not opened.is_followed:
+            return
+        if word == SNAPSHOT:
+            self._keeping.note_snapshot(opened, int(data))
+            return
+        if word == AGAIN:
+            self._tell_gone(opened, opened.awareness.say_again(decode(data, limit_count=None)))
+            return
+        opened.unheard.discard(process)
+        if word == CLOSED:
+            opened.others.discard(process)
+            self._tell_gone(opened, opened.awareness.lose(process))
+        else:
+            opened.others.add(process)
+            entries = decode(data, limit_count=None)
+            self._tell_gone(opened, opened.awareness.hear(process, entries, is_all=word != AWARENESS))
+        if word == OPENED:
+            self._tell_others(opened, HERE, opened.awareness.ours())
+        self._run_if_due(opened)
+
+    def hear_again(self) -> None:
+        """Read all that is open again, and ask who else has it open: what others have said meanwhile may be lost."""
+        self._keeping.read_again()
+        for opened in self._keeping.open.values():
+            if opened.is_read:
+                opened.unheard = set(opened.others)
+                self._tell_others(opened, OPENED, opened.awareness.ours())
+
+    def lose(self, process: str) -> None:
+        """Let the editors of a process be gone: it has died."""
+        for name, opened in list(self._keeping.open.items()):
+            if process in opened.others:
+                self.hear(name, process, CLOSED, b"")
+
+    def lose_unheard(self) -> None:
+        """Let the editors be gone of processes that have not answered since `hear_again`: they have let go meanwhile."""
+        for name, opened in list(self._keeping.open.items()):
+            for process in list(opened.unheard):
+                self.hear(name, process, CLOSED, b"")
+
+    def _tell_others(self, opened: Opened, word: bytes, data: bytes) -> None:
+        if self._others is not None and opened.is_open:
+            self._others.tell(opened.name, word, data)
 
     # What cannot be
 

@@ -9,6 +9,7 @@ States
     LOADING -> READY    it was read
             -> CLOSED   it could not be, or the server ends
     READY   -> BUSY     something takes long
+            -> LOADING  something that others have kept was missed
             -> CLOSED   nobody has it open, or something in it could not be kept
     BUSY    -> READY    that is done
             -> CLOSED   as for READY
@@ -37,7 +38,7 @@ class State(StrEnum):
 
 MOVES: Mapping[State, tuple[State, ...]] = {
     State.LOADING: (State.READY, State.CLOSED),
-    State.READY: (State.BUSY, State.CLOSED),
+    State.READY: (State.BUSY, State.LOADING, State.CLOSED),
     State.BUSY: (State.READY, State.CLOSED),
     State.CLOSED: (),
 }
@@ -47,21 +48,29 @@ class OpenDocument(Generic[P]):
     """One document and who has it open.
 
     ``tail_bytes``: of the updates since the snapshot, which has ``snapshot_bytes``. ``unkept_count``: updates that are
-    merged and not known to be kept. ``last_seq``: the number of the last one that was kept.
+    merged and not known to be kept. ``last_seq``: all that is kept up to this number is merged. ``is_read``: it was
+    read once. ``is_unsaved``: what is kept of it was lost, and it is to be saved whole.
+
+    Of other processes: ``is_followed`` if it is heard what they keep of it; ``others`` are those that have it open too,
+    and ``unheard`` those of them that were not heard since something may have been missed.
     """
 
     __slots__ = (
         "awareness",
         "document",
+        "is_followed",
+        "is_read",
+        "is_unsaved",
         "jobs",
         "jobs_bytes",
         "last_seq",
         "name",
+        "others",
         "peers",
         "snapshot_bytes",
         "state",
         "tail_bytes",
-        "tail_count",
+        "unheard",
         "unkept_count",
     )
 
@@ -73,7 +82,10 @@ class OpenDocument(Generic[P]):
         self.peers: dict[P, None] = {}
         self.jobs: deque[tuple[Callable[[], None], int]] = deque()
         self.jobs_bytes = 0
-        self.snapshot_bytes = self.tail_bytes = self.tail_count = self.unkept_count = self.last_seq = 0
+        self.is_read = self.is_unsaved = self.is_followed = False
+        self.others: set[str] = set()
+        self.unheard: set[str] = set()
+        self.snapshot_bytes = self.tail_bytes = self.unkept_count = self.last_seq = 0
 
     @property
     def size_bytes(self) -> int:

@@ -34,6 +34,7 @@ class Writer:
         self._pen: Pen | None = None
         self._unwritten: deque[str] = deque()
         self._unkept: deque[tuple[DocumentUpdate, str]] = deque()  # the last ones; most of them are kept by now
+        self._refused: list[tuple[DocumentUpdate, str]] = []  # in a document that was closed for that
         self._is_ended = False
         self._opened = documents.enter(self, name)
 
@@ -60,19 +61,22 @@ class Writer:
     def _enter_again(self) -> None:
         """Open the document again: something in it could not be kept. What of that was ours is written again."""
         self._documents.leave(self)
-        lost = [text for entry, text in self._unkept if entry.seq == REVOKED]
-        self._unwritten.extendleft(reversed(lost))
+        self._refused += [each for each in self._unkept if each[0].seq == REVOKED]
         self._unkept.clear()
         self._pen = None
         self._opened = self._documents.enter(self, self._name)
 
     def _write(self, opened: Opened) -> None:
+        # Where a log is elsewhere, what was refused may be kept all the same: there was no answer.
+        lost = [text for entry, text in self._refused if opened.document.waits(entry.data)]
+        self._unwritten.extendleft(reversed(lost))
+        self._refused.clear()
         if not self._unwritten:
             return
         pen = self._pen = self._pen or opened.document.pen(self._text, f"{self._id}")
         text = "".join(self._unwritten)
         self._unwritten.clear()
-        while len(self._unkept) > 1 and self._unkept[0][0].seq <= opened.last_seq:
+        while len(self._unkept) > max(1, opened.unkept_count):
             self._unkept.popleft()
         for update in pen.write(text):
             entry = self._documents.keep(opened, update, self)

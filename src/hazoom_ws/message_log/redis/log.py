@@ -144,6 +144,7 @@ class RedisLog:
         self._followed = self._replica.followed
         self._followed.on_follow, self._followed.on_unfollow = self.peers.on_follow, self.peers.on_unfollow
         self.documents = RedisDocuments(self._reading(self._store.read_document), self, self.check)
+        self.peers.on_back.append(self.documents.go_on)  # the first to be called
         self._upkeep = Upkeep(self._store, settings, self.documents.snapshots, wall_clock=wall_clock, clock=clock)
         try:
             self._begin(self._store.begin(epoch=self._recent.epoch, start_seq=self._recent.last_seq))
@@ -441,8 +442,9 @@ class RedisLog:
     # After Redis was away
 
     def reopen(self) -> None:
+        heard_seq = self._followed.heard_seq  # turns may hear more while Redis is asked
         try:
-            self._go_on(self._store.begin(epoch=self._recent.epoch, start_seq=self._start_seq))
+            self._go_on(self._store.begin(epoch=self._recent.epoch, start_seq=self._start_seq), heard_seq)
         except LogUnavailable as error:
             self.problem = error.reason
         except SettingsError as error:
@@ -452,12 +454,13 @@ class RedisLog:
             if not self._bus.is_connected:  # it has ended again meanwhile
                 self.problem = AWAY
 
-    def _go_on(self, about: About) -> None:
-        """Hear again, first what was missed; and let Redis have what it has lost."""
+    def _go_on(self, about: About, heard_seq: int) -> None:
+        """Hear again, first what was missed; and let Redis have what it has lost of what was heard up to ``heard_seq``."""
         if about.epoch != self._recent.epoch:
             raise LogUnavailable("this is another Redis than before; restart the server to use what it has")
-        if about.last_seq < self._followed.heard_seq:
+        if about.last_seq < heard_seq:
             self._restore(about.last_seq)
+        self.documents.lose_touch()
         self._bus.connect(self._store.channels, lambda: [*self._followed.missed(), *self.peers.on_back])
         self._try()
 

@@ -11,10 +11,11 @@ from hazoom_ws.message_log.redis.server import ImportModule, Refused, Server
 
 logger = logging.getLogger(__name__)
 
-_AT_ONCE_COUNT = 1000
+_AT_ONCE_COUNT, _AT_ONCE_LIMIT_BYTES = 1000, 4_194_304  # in one round trip, which has to be over before the time is up
 _RETRY_INTERVAL_S = 0.2
 _CLOSE_S = 3.0  # for the last that is published, when Redis may be away
-_QUEUED_LIMIT_COUNT = 100_000  # over it what is published is lost, as it is while Redis is away
+# Over these what is published is lost, as it is while Redis is away.
+_QUEUED_LIMIT_COUNT, _QUEUED_LIMIT_BYTES = 100_000, 67_108_864
 
 
 class RedisPeers:
@@ -37,6 +38,11 @@ class RedisPeers:
         self._thread: Any = None
         self._is_closed = False
         self._has_lost = False  # something, since ``on_back`` was called last
+        self._put_bytes = self._sent_bytes = 0  # each has one who changes it: turns, and the thread
+
+    @property
+    def queued_bytes(self) -> int:
+        return self._put_bytes - self._sent_bytes
 
     def publish(self, channel: str, kind: bytes, data: bytes) -> None:
         self._put(("PUBLISH", self._channels() + channel, self._origin + kind + b" " + data))
@@ -50,7 +56,9 @@ class RedisPeers:
         if self._thread is None:
             self._thread = self._threading.Thread(target=self._run, name="hazoom_ws publisher", daemon=True)
             self._thread.start()
-        if self._queue.qsize() < _QUEUED_LIMIT_COUNT:
+        size_bytes = _bytes_of(command)
+        if self._queue.qsize() < _QUEUED_LIMIT_COUNT and self.queued_bytes + size_bytes <= _QUEUED_LIMIT_BYTES:
+            self._put_bytes += size_bytes
             self._queue.put(command)
         else:
             self.lost_total += 1
@@ -62,8 +70,10 @@ class RedisPeers:
             if self._has_lost:
                 self._sleep(_RETRY_INTERVAL_S)
             taken = [("PING",) if self._has_lost else self._queue.get()]
-            while not self._queue.empty() and len(taken) < _AT_ONCE_COUNT:
+            size_bytes = 0 if taken[0] == ("PING",) else _bytes_of(taken[0])
+            while not self._queue.empty() and len(taken) < _AT_ONCE_COUNT and size_bytes < _AT_ONCE_LIMIT_BYTES:
                 taken.append(self._queue.get())
+                size_bytes += _bytes_of(taken[-1])
             is_last = taken[-1] is None
             commands = taken[:-1] if is_last else taken
             try:
@@ -77,6 +87,7 @@ class RedisPeers:
                 self.lost_total += len(commands)
             except Exception:
                 logger.exception("%d things were not told to other processes", len(commands))
+            self._sent_bytes += size_bytes
 
     def follow(self, channels: Collection[str]) -> None:
         self._bus.follow(channels)
@@ -105,3 +116,7 @@ class RedisPeers:
             self._queue.put(None)
         if self._thread is not None:
             self._thread.join(_CLOSE_S)
+
+
+def _bytes_of(command: tuple[Any, ...] | None) -> int:
+    return sum(len(part) for part in command or () if isinstance(part, bytes | str))

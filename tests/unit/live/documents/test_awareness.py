@@ -11,6 +11,7 @@ from hazoom_ws.live.documents.awareness import (
     ENTRIES_LIMIT_COUNT,
     STATE_LIMIT_BYTES,
     Awareness,
+    Elsewhere,
     Entry,
     decode,
     encode,
@@ -104,6 +105,9 @@ class Room:
         for client, entries in told.items():
             self.send(client, encode(entries))
 
+    def pass_on(self, ours: list[Entry]) -> None:
+        """Tell other processes, if there are any, what those here say."""
+
     def settle(self) -> int:
         """Pass on what is said until nobody says anything; return how many frames that took."""
         before = self.frames
@@ -114,7 +118,8 @@ class Room:
             for client, entries in said:
                 self.tell(self.awareness.apply(client, decode(encode(entries))))
             if self.awareness.has_changed:
-                update, speakers = self.awareness.take()
+                update, speakers, ours = self.awareness.take()
+                self.pass_on(ours)
                 for client in self.here:
                     if client not in speakers:
                         self.send(client, update)
@@ -274,3 +279,124 @@ def test_what_cannot_be_read_says_why(data: bytes, why: str) -> None:
 def test_the_limits_are_allowed() -> None:
     assert len(decode(encode([Entry(1, 1, "x" * STATE_LIMIT_BYTES)]))) == 1
     assert len(decode(encode([Entry(number, 1, "") for number in range(ENTRIES_LIMIT_COUNT)]))) == ENTRIES_LIMIT_COUNT
+
+
+class Shared(Room):
+    """One of several processes: what it says reaches the others, in order."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.others: list[Shared] = []
+
+    def tell(self, told: dict) -> None:
+        super().tell({client: entries for client, entries in told.items() if not isinstance(client, Elsewhere)})
+        again = [entry for client, entries in told.items() if isinstance(client, Elsewhere) for entry in entries]
+        for other in self.others if again else ():
+            other.tell(other.awareness.say_again(decode(encode(again))))
+
+    def pass_on(self, ours: list[Entry]) -> None:
+        for other in self.others if ours else ():
+            other.tell(other.awareness.hear(self.name, decode(encode(ours)), is_all=False))
+
+
+def shared(*rooms: Shared) -> None:
+    for room in rooms:
+        room.others = [other for other in rooms if other is not room]
+
+
+def settle(*rooms: Shared) -> None:
+    for _ in range(20):
+        if sum(room.settle() for room in rooms) == 0 and not any(room.awareness.has_changed for room in rooms):
+            return
+    raise AssertionError("they go on for ever")
+
+
+def see_each_other(*rooms: Shared) -> bool:
+    here = [client for room in rooms for client in room.here]
+    return all(
+        client.others == {other.id: other.states[other.id] for other in here if other is not client} for client in here
+    )
+
+
+def processes_of(*clients: YjsClient) -> list[Shared]:
+    """Return as many processes, each of which one of the clients is connected to."""
+    rooms = [Shared(f"p{number}") for number in range(len(clients))]
+    shared(*rooms)
+    for room, client in zip(rooms, clients, strict=True):
+        client.move("start")
+        client.said.clear()
+        room.enter(client)
+        settle(*rooms)
+    return rooms
+
+
+def test_all_processes_see_each_other_and_then_there_is_no_traffic() -> None:
+    clients = [YjsClient(number) for number in range(1, 4)]
+    rooms = processes_of(*clients)
+    assert see_each_other(*rooms)
+    settle(*rooms)
+    frames = sum(room.frames for room in rooms)
+    clients[0].move("there")
+    settle(*rooms)
+    assert sum(room.frames for room in rooms) == frames + 2
+    assert see_each_other(*rooms)
+
+
+def test_who_moves_to_another_process_is_seen_there_and_sees_the_others() -> None:
+    ann, bob, cid = clients = [YjsClient(number) for number in range(1, 4)]
+    rooms = processes_of(*clients)
+    rooms[0].leave(ann)
+    settle(*rooms)
+    assert set(bob.others) == {3}
+    rooms[1].enter(ann)
+    settle(*rooms)
+    assert see_each_other(*rooms)
+    ann.move("there")
+    settle(*rooms)
+    assert cid.others[1] == ann.states[1]
+
+
+def test_who_comes_back_before_its_process_is_known_to_be_dead_gets_its_id_when_it_is() -> None:
+    ann, bob, cid = clients = [YjsClient(number) for number in range(1, 4)]
+    first, *rest = processes_of(*clients)
+    shared(*rest)
+    ann.drop()
+    rest[0].enter(ann)
+    ann.move("here")
+    settle(*rest)
+    assert cid.others[1] != ann.states[1], "for all that is known the first process says that"
+    for room in rest:
+        room.tell(room.awareness.lose(first.name))
+    settle(*rest)
+    assert see_each_other(*rest)
+    assert cid.others[1] == ann.states[1]
+    assert bob.others[3] == cid.states[3]
+
+
+def test_a_process_that_was_taken_for_dead_is_seen_again() -> None:
+    clients = [YjsClient(number) for number in range(1, 4)]
+    rooms = processes_of(*clients)
+    for room in rooms[1:]:
+        room.tell(room.awareness.lose(rooms[0].name))
+    settle(*rooms)
+    assert set(clients[1].others) == {3}
+    for room in rooms[1:]:
+        room.tell(room.awareness.hear(rooms[0].name, decode(rooms[0].awareness.ours()), is_all=True))
+    settle(*rooms)
+    assert see_each_other(*rooms)
+
+
+def test_a_process_says_nothing_of_the_clients_of_another() -> None:
+    clients = [YjsClient(number) for number in range(1, 3)]
+    rooms = processes_of(*clients)
+    forged = [Entry(1, 1000, json.dumps({"cursor": "forged"}))]
+    rooms[0].tell(rooms[0].awareness.hear("p1", forged, is_all=False))
+    settle(*rooms)
+    assert see_each_other(*rooms)
+    eve = YjsClient(1)
+    eve.move("forged")
+    rooms[1].enter(eve)
+    eve.move("forged again")
+    settle(*rooms)
+    assert clients[1].others[1] == clients[0].states[1]

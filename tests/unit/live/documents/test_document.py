@@ -11,6 +11,7 @@ from pycrdt import Doc, Text
 
 from hazoom_ws.live.documents.document import NOTHING, Document
 from hazoom_ws.live.documents.errors import MalformedUpdate
+from hazoom_ws.message_log.documents import DocumentUpdate
 
 
 class Replica:
@@ -35,10 +36,10 @@ def restarted(document: Document) -> Document:
     """Return what is read again of a document: its snapshot, and what that leaves out."""
     read = Document()
     read.merge(document.snapshot())
-    for number, update in document.waiting().items():
-        read.merge(update)
-        if read.waits(update):
-            read.wait(number, update)
+    for entry in document.waiting():
+        read.merge(entry.data)
+        if read.waits(entry.data):
+            read.wait(entry)
     document.close()
     return read
 
@@ -62,11 +63,11 @@ def test_an_update_that_needs_another_waits_for_it() -> None:
     document.merge(first)
     assert not document.merge(third)
     assert document.waits(third)
-    document.wait(7, third)
-    assert document.waiting() == {7: third}
+    document.wait(DocumentUpdate(7, "doc", third))
+    assert document.waiting() == [DocumentUpdate(7, "doc", third)]
     assert document.merge(second)
     assert text_of(document) == "abc"
-    assert document.waiting() == {}
+    assert document.waiting() == []
 
 
 def test_a_deletion_that_comes_before_what_it_deletes_survives_a_restart() -> None:
@@ -75,10 +76,10 @@ def test_a_deletion_that_comes_before_what_it_deletes_survives_a_restart() -> No
     inserted, deleted = ann.type("abc"), ann.delete(1, 1)
     assert document.merge(deleted) == []
     assert document.waits(deleted)
-    document.wait(1, deleted)
+    document.wait(DocumentUpdate(1, "doc", deleted))
     document = restarted(document)
     document.merge(inserted)
-    assert (text_of(document), document.waiting()) == ("ac", {})
+    assert (text_of(document), document.waiting()) == ("ac", [])
     assert not document.waits(deleted)
     assert not document.waits(bytes(ann.doc.get_update()))
 
@@ -157,10 +158,10 @@ def test_random_updates_in_any_order_converge(chance: random.Random, steps: list
     for number, update in enumerate(updates):
         document.merge(update)
         if document.waits(update):
-            document.wait(number, update)
+            document.wait(DocumentUpdate(number, "doc", update))
         if chance.random() < 0.1:
             document = restarted(document)
-    assert document.waiting() == {}
+    assert document.waiting() == []
     for replica in replicas:
         replica.doc.apply_update(document.difference(bytes(replica.doc.get_state())))
         assert str(replica.text) == text_of(document)
