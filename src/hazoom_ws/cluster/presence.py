@@ -97,7 +97,7 @@ class Presence:
         self._wake = wake
         self._clock = clock
         self._followed: set[str] = set()
-        self._loads: list[_Load] = []
+        self._loads: dict[_Load, None] = {}  # to which other threads add
         self._elsewhere: dict[str, dict[str, dict[str, StandIn]]] = {}  # by process, room and id
         self._leaving: dict[tuple[str, StandIn], None] = {}  # whose process is gone
         peers.on_follow.append(self.load)
@@ -134,7 +134,7 @@ class Presence:
     def load(self, rooms: Sequence[str]) -> Callable[[], None]:
         """Read who is in rooms that are heard from now on; return what lets that be true in a turn. See `OnFollow`."""
         load = _Load(rooms, self._clock())
-        self._loads.append(load)
+        self._loads[load] = None
         if rooms:
             found = self._peers.ask(*script(_WHO_IS_THERE, *rooms))[-1]
             for room, processes in zip(rooms, found, strict=True):
@@ -146,7 +146,9 @@ class Presence:
 
     def _take(self, load: _Load) -> None:
         now_s = self._clock()
-        self._loads = [one for one in self._loads if one is not load and now_s - one.now_s < _LOADS_LIMIT_S]
+        for one in list(self._loads):
+            if one is load or now_s - one.now_s >= _LOADS_LIMIT_S:
+                del self._loads[one]
         new = load.rooms - self._followed
         self._followed |= new
         for room, process, user in load.found:
@@ -178,7 +180,7 @@ class Presence:
 
     def _note(self, heard: Heard, stand_in: StandIn, *, has_come: bool) -> None:
         room = heard.channel.removeprefix("room:")
-        for load in self._loads:
+        for load in list(self._loads):
             if room in load.rooms:
                 load.since.append((room, stand_in, has_come))
         if room in self._followed:
