@@ -188,7 +188,7 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         wall_clock=time.time,
     )
     beside = run_beside(delivery, worker, start_task)
-    loading = Loading(hub, delivery, beside)
+    loading = Loading(hub, delivery, beside, close=fan_out.close)
     states = States(log.states, delivery.add, wall_clock=time.time)
     hub.on_parted = relay.leave
     cluster = None

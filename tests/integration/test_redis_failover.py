@@ -69,7 +69,7 @@ def test_people_talk_on_after_a_failover_and_nothing_is_lost_that_was_acknowledg
                 "the replica has taken over, and has a replica of its own",
             )
             clients.wait(lambda: len(bob.received("new_message")) == 3, "Bob has seen each")
-            history = ann.emit("get_history", {})["messages"]
+            history = wait_until(lambda: ann.emit("get_history", {}).get("messages"), "the history can be read")
             assert [entry["message"] for entry in history] == ["1", "2", "3"]
             assert [entry["message"] for entry in bob.received("new_message")] == ["1", "2", "3"]
             assert server.log.count("which has taken over from") == 1

@@ -193,7 +193,8 @@ class Hub:
     def missing_of(self, pid: str, offset: int, opened_at_s: float = math.inf) -> NotLoaded | None:
         """Return what has to be loaded before a client comes, or comes back with a ``pid``; None if nothing.
 
-        It is for `catch_up` too. There may be more when that is loaded.
+        It is for `catch_up` too. There may be more when that is loaded. Raises `LogUnavailable` for a ``pid`` of another
+        process that cannot be asked for at the moment: as somebody new its client would lose what it was.
         """
         session = self.recoverable.find(pid) if pid else None
         if session is None:
@@ -204,6 +205,9 @@ class Hub:
             if session is None and pid:
                 at_s = self._by_wall_clock(opened_at_s)
                 self.recoverable.claim(pid, at_s, wall_now_s=self._wall_clock(), now_s=self._clock())
+        except NotLoaded as missing:
+            return missing
+        try:
             self._log.follow(rooms)
         except NotLoaded as missing:
             return missing

@@ -87,8 +87,14 @@ class Waiting:
 class Loading:
     """What one application loads for its clients. Called within turns, but for `admit`."""
 
-    def __init__(self, hub: Hub, delivery: Delivery, run_beside: RunBeside) -> None:
-        """``run_beside(function, done)`` calls ``function()`` in a thread, then ``done(result, error)`` in a turn."""
+    def __init__(
+        self, hub: Hub, delivery: Delivery, run_beside: RunBeside, *, close: Callable[[str], object] = lambda _: None
+    ) -> None:
+        """``run_beside(function, done)`` calls ``function()`` in a thread, then ``done(result, error)`` in a turn.
+
+        ``close(connection_id)`` closes a connection in the way that makes its client come back.
+        """
+        self._close = close
         self._hub = hub
         self._delivery = delivery
         self._run_beside = run_beside
@@ -163,7 +169,11 @@ class Loading:
             return self._hub.missing_of(pid if isinstance(pid, str) else "", offset, account.opened_at_s)
 
     def _load_for(self, account: Account, auth: object, then: Callable[[Any], None], *, tries_count: int) -> None:
-        missing = self._missing_of(account, auth) if tries_count < TRIES_COUNT else None
+        try:
+            missing = self._missing_of(account, auth) if tries_count < TRIES_COUNT else None
+        except LogUnavailable:
+            self._close(account.id)  # later it can come back as who it was
+            return
         if missing is None:
             then(None)
             return
@@ -172,7 +182,7 @@ class Loading:
             if error is None and take is not None:
                 take()
             # What cannot be loaded is told as incomplete.
-            self._load_for(account, auth, then, tries_count=tries_count + 1 if error is None else TRIES_COUNT)
+            self._load_for(account, auth, then, tries_count=tries_count + 1)
 
         self._run_beside(missing.load, go_on)
 
