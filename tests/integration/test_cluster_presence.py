@@ -231,8 +231,8 @@ def test_nobody_leaves_because_redis_was_away_and_all_is_exact_when_it_is_back(c
         dan.disconnect()
         eve = client.connect(first.url, auth={"user_name": "Eve"})  # in the default room
         redis_server.start()
-        bob.wait_for("user_left", lambda event: event["user"] == "Cat")
-        ann.wait_for("user_left", lambda event: event["user"] == "Dan")
+        bob.wait_for("user_left", lambda event: (event["room"], event["user"]) == ("room", "Cat"))
+        ann.wait_for("user_left", lambda event: (event["room"], event["user"]) == ("room", "Dan"))
         wait_until(lambda: first.is_ready() and second.is_ready(), "both are well")
         wait_until(lambda: "Eve" in bob.emit("join_room", {})["users"], "who has come meanwhile is known")
         for socket in (ann, bob):
