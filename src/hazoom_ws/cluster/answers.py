@@ -47,7 +47,7 @@ from hazoom_ws.message_log.peers import Heard, Peers
 logger = logging.getLogger(__name__)
 
 KIND = b"answer"
-_FIRST_S = 3.0  # for which only those take over an answer from a dead process that know it
+_FIRST_S = 6.0  # for which only those take over an answer from a dead process that know it
 
 
 class AnswersElsewhere(Elsewhere):
