@@ -349,6 +349,9 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         listener=listener,
         leave=(lambda: None) if cluster is None else cluster.end,
     )
+    logging_out = LoggingOut(hub, answers, accounts, delivery, turn=outside.turn, note=admission.note_logged_out)
+    if cluster is not None:
+        logging_out.tell_others = cluster.log_out_with(logging_out.end)
     parts = Parts(
         settings,
         hub,
@@ -364,7 +367,7 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         loading,
         running.close,
         outside.publish,
-        LoggingOut(hub, answers, accounts, delivery, turn=outside.turn, note=admission.note_logged_out).disconnect_user,
+        logging_out.disconnect_user,
         running.stop,
     )
     tasks = Tasks(delivery, start_task, refused.note)

@@ -10,6 +10,7 @@ from servers import DEADLINE_S, Hazoom, OfficialClient, hazoom, wait_until
 
 __all__ = ["databases"]
 pytestmark = pytest.mark.redis
+KEY = "a-key-of-sixteen-characters"
 
 
 @pytest.fixture
@@ -71,3 +72,24 @@ def test_statistics_and_limits_are_those_of_all_processes(databases: Databases, 
         wait_until(lambda: len(status(first)["processes"]) == 1, "the other is gone")
         polled = f"{first.url}/socket.io/?EIO=4&transport=polling"
         wait_until(lambda: requests.get(polled, headers=headers, timeout=DEADLINE_S).ok, "its places are free")
+
+
+def test_who_is_logged_out_is_so_everywhere(databases: Databases, client: OfficialClient) -> None:
+    env = {"HAZOOM_LOG_URL": databases.next_url(), "HAZOOM_API_KEYS": KEY}
+    with hazoom(env=env) as first, hazoom(env=env, async_mode="threading") as second:
+        ann = client.connect(second.url, auth={"user_name": "Ann"}, reconnection=False)
+        bob = client.connect(second.url, auth={"user_name": "Bob"}, reconnection=False)
+        away = client.connect(first.url, auth={"user_name": "Ann"}, reconnection=False)
+        sessions = [ann.session(), away.session()]
+        client.call("close", away)
+        wait_until(lambda: status(first)["total_connections"] == 2, "the one that has gone is counted no more")
+        response = requests.post(
+            f"{first.url}/api/v1/users/Ann/disconnect", headers={"X-API-Key": KEY}, json={}, timeout=DEADLINE_S
+        )
+        assert response.json() == {"ok": True, "connections": 1}
+        assert ann.wait_for("bye")["reason"] == "logged_out"
+        assert ann.wait_for("disconnect")["reason"] == "io server disconnect"
+        assert not bob.received("disconnect")
+        for server, session in zip((first, second), sessions, strict=True):
+            again = client.connect(server.url, auth={"user_name": "Ann", **session})
+            assert again.received("status")[0]["recovered"] is False

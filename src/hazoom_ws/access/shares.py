@@ -107,9 +107,12 @@ class Shares:
 
     def connection_count(self, key: str) -> int:
         """Return how many connections there are, here and on other processes as far as they have told."""
-        share, elsewhere = self._by_key.get(key), self._elsewhere.get(key)
-        count = 0 if share is None else share.connection_count
-        return count + sum(elsewhere.values()) if elsewhere else count
+        share = self._by_key.get(key)
+        return (0 if share is None else share.connection_count) + self.elsewhere_count(key)
+
+    def elsewhere_count(self, key: str) -> int:
+        """Return how many there are on other processes, as far as they have told."""
+        return sum(self._elsewhere[key].values()) if key in self._elsewhere else 0
 
     def counts(self) -> dict[str, int]:
         """Return how many connections each has here."""

@@ -215,6 +215,10 @@ class Hub:
             return None
         return None if session is None else missing_of(self._log, rooms, max(session.since, offset))
 
+    def log_out(self, user: User) -> None:
+        """Let nobody come back as a user who was here before now, be it to a session of another process."""
+        self.recoverable.forget(user, self._wall_clock())
+
     def adopt(self, key: str, session: StoredSession) -> None:
         """Let a client come back here whose process has died."""
         self.recoverable.adopt(key, session, wall_now_s=self._wall_clock(), now_s=self._clock())

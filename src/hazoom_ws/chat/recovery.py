@@ -71,6 +71,7 @@ class RecoverableSessions:
         self._away_counts: Counter[str] = Counter()  # by user
         self._limit_bytes = limit_bytes
         self._evicted: list[User] = []
+        self._forgotten: dict[User, float] = {}  # and when, where other processes may have sessions of theirs
         self._numbers = count(int(wall_now_s * 1000))
         self._shared_answers: dict[str, str] = {}  # those of rooms that have not ended, the room of each by id
         died: defaultdict[str, dict[str, str]] = defaultdict(dict)  # with the earlier process, by room
@@ -98,7 +99,10 @@ class RecoverableSessions:
 
     def adopt(self, key: str, stored: StoredSession, *, wall_now_s: float, now_s: float) -> None:
         """Have a session of another process from now on, whose client is away, or has come here."""
-        if self._window_s and key not in self._by_key:
+        forgotten_at_s = self._forgotten.get(User(stored.user_id, stored.user_name))
+        if forgotten_at_s is not None and stored.opened_at_s <= forgotten_at_s:
+            self._log.save_session(key, None)
+        elif self._window_s and key not in self._by_key:
             self._adopt(key, stored, stored.died_answers, wall_now_s, now_s)
             self._by_key[key].answers = dict(stored.answers)
 
@@ -240,8 +244,11 @@ class RecoverableSessions:
         if not self._away_counts[session.user.id]:
             del self._away_counts[session.user.id]
 
-    def forget(self, user: User) -> None:
-        """End all sessions of a user whose clients are away."""
+    def forget(self, user: User, wall_now_s: float) -> None:
+        """End all sessions of a user whose clients are away; what other processes have of them counts no more either."""
+        self._forgotten = {one: at_s for one, at_s in self._forgotten.items() if at_s > wall_now_s - self._window_s}
+        if self._log.peers is not None:
+            self._forgotten[user] = wall_now_s
         if user.id in self._away_counts:
             for session in [one for one in self._by_key.values() if one.user == user and one.connection is None]:
                 self._no_longer_waits(session)

@@ -23,7 +23,7 @@ from hazoom_ws.message_log.peers import Heard, Peers
 from hazoom_ws.metrics.statistics import Statistics
 from hazoom_ws.settings import Settings
 
-NEW = b"n"
+NEW, LOGGED_OUT = b"n", b"o"
 
 
 class Cluster:
@@ -94,6 +94,11 @@ class Cluster:
         statistics.name, statistics.others = self._peers.name, counts
         self._news.on[COUNTS] = counts.heard
         self.processes.on_ended.append(counts.gone)
+
+    def log_out_with(self, end: Callable[[str], object]) -> Callable[[str], None]:
+        """Call ``end(user_id)`` for who is logged out by another process; return what tells the others of one."""
+        self._news.on[LOGGED_OUT] = lambda heard: end(heard.data.decode())
+        return lambda user_id: self._peers.publish(EVERYBODY, LOGGED_OUT, user_id.encode())
 
     def run_due(self) -> float | None:
         """Do what is due; return the seconds until the next time, None if there is nothing to wait for."""

@@ -30,7 +30,11 @@ class LoggingOut:
         turn: Callable[[], AbstractContextManager[Any]],
         note: Callable[[User], None],
     ) -> None:
-        """``turn`` is `FromApplication.turn`, ``note`` `Admission.note_logged_out`."""
+        """``turn`` is `FromApplication.turn`, ``note`` `Admission.note_logged_out`.
+
+        ``tell_others`` tells other processes, where there are some, the id of who is logged out: they call `end`.
+        """
+        self.tell_others: Callable[[str], object] = lambda _: None
         self._hub = hub
         self._answers = answers
         self._accounts = accounts
@@ -44,19 +48,24 @@ class LoggingOut:
         Their clients are told and do not come back by themselves; nobody recovers one of their sessions. Logging out who
         is not here is no error. Raises RuntimeError in a foreign thread.
         """
-        ended_count = 0
         with self._turn():
-            # Who was identified has the first id, a name that nobody checks is the second.
-            for user in (User.identified(user_id, ""), User.named(composed(user_id.strip()))):
-                self._note(user)
-                # Who has documents or boards open only is known by its account.
-                ids = {connection.id for connection in self._hub.connections_of(user)}
-                ids |= {account.id for account in self._accounts.of_user(user)}
-                for connection_id in ids:
-                    self._end(connection_id)
-                ended_count += len(ids)
-                self._hub.recoverable.forget(user)
-                self._answers.stop_all(user, shared=True)
+            ended_count = sum(self._accounts.users.elsewhere_count(user.id) for user in _users_of(user_id))
+            self.tell_others(user_id)
+            return ended_count + self.end(user_id)
+
+    def end(self, user_id: str) -> int:
+        """End what somebody has at this process, within a turn; return how many connections have ended."""
+        ended_count = 0
+        for user in _users_of(user_id):
+            self._note(user)
+            # Who has documents or boards open only is known by its account.
+            ids = {connection.id for connection in self._hub.connections_of(user)}
+            ids |= {account.id for account in self._accounts.of_user(user)}
+            for connection_id in ids:
+                self._end(connection_id)
+            ended_count += len(ids)
+            self._hub.log_out(user)
+            self._answers.stop_all(user, shared=True)
         return ended_count
 
     def _end(self, connection_id: str) -> None:
@@ -64,3 +73,8 @@ class LoggingOut:
         if clients is not None:
             self._hub.disconnect(clients.connection, may_return=False)
         self._delivery.add(Close(connection_id, Bye(reason="logged_out", reconnect=False)))
+
+
+def _users_of(user_id: str) -> tuple[User, User]:
+    """Return who may have an id: who was identified has the first, a name that nobody checks is the second."""
+    return User.identified(user_id, ""), User.named(composed(user_id.strip()))
