@@ -1,6 +1,7 @@
 """An application with features of its own, started as a child process: ``python tests/feature_server.py``.
 
-Its settings come from the environment. ``POST /close`` ends the application, but not the process.
+Its settings come from the environment. ``POST /close`` ends the application, but not the process; ``POST /alarm/<room>``
+emits an event of the application's own in a room.
 """
 
 import argparse
@@ -29,16 +30,22 @@ def serve(async_mode: str) -> None:
 
     import hazoom_ws
     from features.broken import Broken
+    from features.cheer import Cheering
     from features.game import Game
     from features.polls import Polls
     from hazoom_ws import cli
 
-    app = hazoom_ws.create_app(async_mode=async_mode, features=[Polls, Game, Broken])
+    app = hazoom_ws.create_app(async_mode=async_mode, features=[Polls, Game, Broken, Cheering])
 
     @app.post("/close")
     def close() -> str:
         app.extensions["hazoom_ws"].close()
         return "closed"
+
+    @app.post("/alarm/<room>")
+    def alarm(room: str) -> str:
+        app.extensions["socketio"].emit("alarm", {"room": room}, to=room)
+        return "emitted"
 
     listener = socket.create_server(("127.0.0.1", 0), backlog=128)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

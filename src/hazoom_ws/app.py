@@ -22,6 +22,7 @@ from hazoom_ws.access.origins import OriginCheck, cors_origins
 from hazoom_ws.chat.hub import Hub
 from hazoom_ws.cluster.answers import KIND as ANSWER
 from hazoom_ws.cluster.answers import AnswersElsewhere
+from hazoom_ws.cluster.application import ApplicationElsewhere
 from hazoom_ws.cluster.boards import SharedBoards
 from hazoom_ws.cluster.cluster import Cluster
 from hazoom_ws.cluster.documents import OtherProcesses, SharedDocuments
@@ -381,6 +382,16 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         kept_limit_bytes=settings.message_limit_bytes,
         wall_clock=time.time,
     )
+    if log.peers is not None:
+        chat.elsewhere = elsewhere_too = ApplicationElsewhere(
+            log.peers,
+            news,
+            hub,
+            accounts.users,
+            decode=registry.event_of,
+            emit_here=outside.emit_here,
+        )
+        outside.tell_others = elsewhere_too.emit
     if features:
         hub.rooms.on_left = partial(chat.in_turn, registry.left)
     for namespace in build_namespaces(registry, parts, chat, tasks):

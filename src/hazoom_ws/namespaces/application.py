@@ -6,7 +6,7 @@ namespace of its own. Under eventlet all of that is one thread of the system; ot
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -61,6 +61,7 @@ class FromApplication:
         that only its caller waits.
         """
         self.ours: set[str] = set()
+        self.tell_others: Callable[..., object] = lambda *_: None  # processes, of what is emitted
         self._settings = settings
         self._hub = hub
         self._log = log
@@ -98,18 +99,35 @@ class FromApplication:
         self._fan_out.frame_of(name, [event, *arguments])  # who has said it hears of what cannot be sent
         self._check_thread()
         skipped = {skip_sid} if isinstance(skip_sid, str) else set(skip_sid or ())
-        send = partial(self._fan_out.emit, event, namespace=name, room=_keys(to or room), callback=callback)
-        is_mistakable = callback is None and isinstance(arguments[-1] if arguments else "", str)
+        receivers = to or room
+        names = [receivers] if isinstance(receivers, str) else receivers
         with self._delivery.turn():
-            offset = str(self._log.last_seq)
+            self.emit_here(event, arguments, name, names, skipped, callback=callback)
+            if callback is None:  # nobody else's answer comes back here
+                self.tell_others(event, arguments, name, names, skipped)
 
-            def send_in_order(_: object) -> None:
-                plain = self._delivery.plain_sids(name) if is_mistakable else None
-                send(data=tuple(arguments), skip_sid=skipped, only=plain)
-                if plain is not None:
-                    send(data=(*arguments, offset), skip_sid=skipped | plain)
+    def emit_here(
+        self,
+        event: str,
+        arguments: list[Any],
+        namespace: str,
+        to: Collection[str] | None,
+        skipped: Collection[str],
+        *,
+        callback: Callable[..., object] | None = None,
+    ) -> None:
+        """Send an event to who is connected to this process, within a turn."""
+        send = partial(self._fan_out.emit, event, namespace=namespace, room=_keys(to), callback=callback)
+        is_mistakable = callback is None and isinstance(arguments[-1] if arguments else "", str)
+        offset, skip_sid = str(self._log.last_seq), set(skipped)
 
-            self._delivery.add(Later(send_in_order))
+        def send_in_order(_: object) -> None:
+            plain = self._delivery.plain_sids(namespace) if is_mistakable else None
+            send(data=tuple(arguments), skip_sid=skip_sid, only=plain)
+            if plain is not None:
+                send(data=(*arguments, offset), skip_sid=skip_sid | plain)
+
+        self._delivery.add(Later(send_in_order))
 
     def publish(self, room: str, message: str, *, user_name: str, client_id: str | None = None) -> Published:
         """Say something in a room as somebody: like a client's ``message``, but nobody has to be in the room for it.
@@ -198,9 +216,6 @@ class FromApplication:
             raise RuntimeError("not in a thread beside eventlet's: call it in socketio.start_background_task(...)")
 
 
-def _keys(to: Rooms) -> Rooms:
+def _keys(to: Collection[str] | None) -> list[str] | None:
     """Return under what those are found to whom something is sent: a room of ours is two of Socket.IO's."""
-    if to is None:
-        return None
-    names = [to] if isinstance(to, str) else list(to)
-    return [key for name in names for key in (name, *keys_of(composed(name)))]
+    return None if to is None else [key for name in to for key in (name, *keys_of(composed(name)))]

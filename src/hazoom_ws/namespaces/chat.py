@@ -47,6 +47,16 @@ class Sender(Protocol):
     def is_open(self) -> bool: ...
 
 
+class Elsewhere(Protocol):
+    """What is sent that is not kept, for who is connected to other processes."""
+
+    def broadcast(self, room: str, event: ServerEvent) -> None:
+        """Send an event to who is in a room there."""
+
+    def push_user(self, user: User, event: ServerEvent) -> int:
+        """Send an event to a user's connections there; return how many there are."""
+
+
 class Kept(Struct, Generic[E], frozen=True):
     """An event that a room keeps, and its ``entry`` in the log. ``duplicate``: it was kept before."""
 
@@ -107,6 +117,7 @@ class Chat:
         self._in_turn: int | None = None  # the thread or greenlet whose turn it is, if that is one of a feature
         self._kept_last: NewMessage | None = None  # in this turn
         self._has_said = False  # the handler that is called
+        self.elsewhere: Elsewhere | None = None  # the other processes, where there are some
 
     # Who and where
 
@@ -147,6 +158,8 @@ class Chat:
             with self.turn():
                 self._has_said = True
                 self._hub.deliver(Broadcast(room, event, skip=skipped))
+                if self.elsewhere is not None:
+                    self.elsewhere.broadcast(room, event)
             return None
         text = msgspec.json.encode(event).decode()
         size_bytes = len(text.encode())
@@ -175,7 +188,8 @@ class Chat:
             self._has_said = True
             for connection in connections:
                 self._hub.deliver(Push(connection, event))
-        return len(connections)
+            elsewhere_count = 0 if self.elsewhere is None else self.elsewhere.push_user(user, event)
+        return len(connections) + elsewhere_count
 
     def publish(self, room: str, message: str, *, user_name: str, client_id: str | None = None) -> Published:
         """Say something in a room as somebody, and wait until it is kept: see `FromApplication.publish`.

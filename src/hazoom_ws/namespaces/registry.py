@@ -51,6 +51,7 @@ class Registry:
         self._own_names: set[str] = set()
         self._own_events: set[str] = set()
         self._decoders: dict[str, Callable[[str], ServerEvent]] = {}  # of events that are kept
+        self._event_decoders: dict[str, Callable[[bytes], ServerEvent]] = {}  # of all that are added
         for own_type in self.own_types:
             self._add(own_type)
         self._own_names.update(own_type.name for own_type in self.own_types)
@@ -95,6 +96,7 @@ class Registry:
             self.namespaces_of[event_type] = (ROOT, f"/{name}")
             if event_type.is_kept:
                 self._decoders[event_type.event] = msgspec.json.Decoder(event_type).decode
+            self._event_decoders[event_type.event] = msgspec.json.Decoder(event_type).decode
 
     def _note(self, direction: Direction, declared: type[ClientPayload] | type[ServerEvent], who: str, name: str) -> None:
         """Note which feature handles or sends an event. Raises ValueError if that cannot be."""
@@ -146,6 +148,14 @@ class Registry:
         return by_namespace
 
     # What it says
+
+    def event_of(self, name: str, data: bytes) -> ServerEvent | None:
+        """Return an event that a feature of another process has sent as JSON, None if there is no such event here."""
+        decode = self._event_decoders.get(name)
+        try:
+            return None if decode is None else decode(data)
+        except MsgspecError:
+            return None  # another version of the application
 
     def decoded(self, record: NewMessage) -> ServerEvent | None:
         """Return the event that a record of the log holds, None if no feature has it any more, or not like that."""
