@@ -171,7 +171,7 @@ class CommitBesideTurns:
 
     def hear(self) -> None:
         if self._shared is not None:
-            self._shared.hear()
+            self._shared.hear(self.effects)
 
     def look(self) -> None:
         """Miss what keeps the log, as a turn that writes does."""
@@ -245,7 +245,7 @@ class CommitBesideTurns:
     def _hear_before(self) -> None:
         """Send what others have said before what waits."""
         if self._shared is not None:
-            self._shared.hear(is_before_kept=True)
+            self._shared.hear(self.effects, is_before_kept=True)
             self._send_all(self.effects)
 
     def _revoke_unwritten(self) -> None:

@@ -78,9 +78,12 @@ class CommitInTurns:
         write_all(self._log, self.revoked, self.commit_s, self._hear_before)
 
     def _hear_before(self) -> None:
-        """Send what others have said before what waits."""
+        """Send what others have said before a batch that was kept, then what has waited for that."""
         if self._shared is not None:
-            self._shared.hear(is_before_kept=True)
+            waiting, self._shared.waiting = self._shared.waiting, deque()
+            self._shared.hear(self.effects, is_before_kept=True)
+            self._send_all(self.effects)
+            self.effects.extend(waiting)
             self._send_all(self.effects)
 
     def hold(self, effect: Any) -> None:
@@ -88,7 +91,7 @@ class CommitInTurns:
 
     def hear(self) -> None:
         if self._shared is not None:
-            self._shared.hear()
+            self._shared.hear(self.effects)
 
     def look(self) -> None:
         """Miss what keeps the log, as a turn that writes does."""

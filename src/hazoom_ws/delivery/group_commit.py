@@ -105,20 +105,24 @@ class Shared:
         self._tell = tell
         self._said_total = log.said_total
 
-    def part(self, effects: deque[Any]) -> None:
-        """Let what a turn has queued wait, if it has said something; ``effects`` keeps what does not."""
+    def part(self, effects: deque[Any], first: int = 0) -> None:
+        """Let what a turn has queued wait, from the ``first`` effect on, if it has said something.
+
+        ``effects`` keeps what does not wait.
+        """
         if self._log.said_total == self._said_total:
             return
         self._said_total = self._log.said_total
-        at_once = [effect for effect in effects if type(effect) in AT_ONCE]
-        self.waiting.extend(effect for effect in effects if type(effect) not in AT_ONCE)
-        effects.clear()
-        effects.extend(at_once)
+        queued = [effects.pop() for _ in range(len(effects) - first)]
+        for effect in reversed(queued):
+            (effects if type(effect) in AT_ONCE else self.waiting).append(effect)
 
-    def hear(self, *, is_before_kept: bool = False) -> None:
-        """Queue what others have said, see `MessageLog.news`."""
+    def hear(self, effects: deque[Any], *, is_before_kept: bool = False) -> None:
+        """Queue what others have said, see `MessageLog.news`. Who hears it may say something, which is kept first."""
         for entry in self._log.news(is_before_kept=is_before_kept):
+            first = len(effects)
             self._tell(entry)
+            self.part(effects, first)
 
 
 class Revocations:
