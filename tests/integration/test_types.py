@@ -11,6 +11,7 @@ import pytest
 import requests
 
 from features.broken import Broken
+from features.cheer import Cheering
 from features.game import Game
 from features.polls import Polls
 from hazoom_ws.events.refusals import ErrorReport
@@ -23,7 +24,7 @@ from servers import DEADLINE_S, ROOT, feature_server, hazoom, program
 
 NPM = ROOT / "scripts" / "npm" / "node_modules"
 OURS = Documents(Registry(OWN_FEATURES, ()), Settings())
-WITH_FEATURES = Documents(Registry(OWN_FEATURES, (Polls, Game, Broken)), Settings())
+WITH_FEATURES = Documents(Registry(OWN_FEATURES, (Polls, Game, Broken, Cheering)), Settings())
 # As strict as a project can be: its own files and the types.
 STRICT = {
     "strict": True,
@@ -99,6 +100,8 @@ def test_the_command_writes_them() -> None:
         "features.game:Game",
         "--feature",
         "features.broken:Broken",
+        "--feature",
+        "features.cheer:Cheering",
     ]
     for arguments, text in (([], WITH_FEATURES.typescript), (["--asyncapi"], WITH_FEATURES.asyncapi)):
         command = [sys.executable, "-m", "hazoom_ws", "types", *arguments, *features]
