@@ -205,7 +205,7 @@ def test_an_answer_goes_on_while_its_user_watches_it_on_another_process(
         assert tab.emit("llm_resume", {"request_id": answer.id, "index": 0})["ok"]
         answer.wait_for_tokens(tab, 1)
         ann.disconnect()
-        wait_until(lambda: third.stats()["total_connections"] == 0, "she has left")
+        wait_until(lambda: third.stats()["processes"][0]["connections"] == 0, "she has left")
         answer.release_all()
         assert tab.wait_for("llm_complete")["response"] == ANSWER
 
