@@ -6,6 +6,7 @@
 import importlib
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -37,14 +38,15 @@ class LogOfProcess(RedisLog):
     def follow_now(self, room: str) -> None:
         loaded(self.follow, [room])
 
-    def begin_to_say(self, room: str, text: str) -> Batch:
-        self.append(room=room, user="Ann", message=text, timestamp=time.time())
+    def begin_to_say(self, room: str, text: str, **fields: Any) -> Batch:
+        self.append(**{"room": room, "user": "Ann", "message": text, "timestamp": time.time()} | fields)
         return self.pop_batch()
 
-    def say(self, room: str, text: str) -> None:
-        batch = self.begin_to_say(room, text)
+    def say(self, room: str, text: str, **fields: Any) -> NewMessage:
+        batch = self.begin_to_say(room, text, **fields)
         self.write(batch)
         self.note_kept(batch)
+        return batch.messages[0]
 
     def has_heard(self, text: str) -> Callable[[], bool]:
         """Return whether something is in the inbox, whether it was applied or not."""
@@ -212,3 +214,30 @@ def test_a_connection_that_listens_does_not_come_back_by_itself(logs: tuple[LogO
     wait_until(lambda: one.problem is not None, "it is noticed")
     with pytest.raises(one._server._errors.ConnectionError):
         connection.send_command("PING")
+
+
+@pytest.mark.parametrize("of_somebody_else", [{"sender": "guest:1"}, {"sender": "cheer name:Ann", "event_name": "cheer"}])
+def test_what_somebody_else_says_under_the_same_name_and_client_id_is_no_duplicate(
+    logs: tuple[LogOfProcess, LogOfProcess], room: str, of_somebody_else: dict[str, str]
+) -> None:
+    """Who has sent what is heard is not known, and it was taken for whoever shows the name: their own was not kept."""
+    one, other = logs
+    one.follow_now(room)
+    other.say(room, "theirs", client_id="1", **of_somebody_else)
+    wait_until(one.has_heard("theirs"), "it is heard")
+    one.tell()
+    assert loaded(one.find_resent, room, "Ann", "1") is None
+    mine = one.say(room, "mine", client_id="1")
+    assert one.find_resent(room, "Ann", "1") is mine
+    page = loaded(one.read, room, limit=9, newest=True, event_name=None)
+    assert [entry.message for entry in page.messages] == ["theirs", "mine"]
+
+
+def test_what_was_said_before_over_another_process_is_acknowledged_as_that(
+    logs: tuple[LogOfProcess, LogOfProcess], room: str
+) -> None:
+    one, other = logs
+    first = other.say(room, "said", client_id="1", timestamp=1000.5)
+    again = one.say(room, "said", client_id="1")
+    assert (-again.seq, again.id, again.timestamp) == (first.seq, first.id, 1000.5)
+    assert one.texts(room) == ["said"]

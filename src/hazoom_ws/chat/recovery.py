@@ -94,7 +94,7 @@ class RecoverableSessions:
             died_answers = stored.died_answers | stored.answers
             for room in stored.rooms:
                 died_answers |= died.get(room, {})
-            self._adopt(key, stored, died_answers, wall_now_s, now_s)
+            self._adopt(key, stored, {}, died_answers, wall_now_s=wall_now_s, now_s=now_s)
         log.restore_from(self._states)
 
     def adopt(self, key: str, stored: StoredSession, *, wall_now_s: float, now_s: float) -> None:
@@ -103,16 +103,24 @@ class RecoverableSessions:
         if forgotten_at_s is not None and stored.opened_at_s <= forgotten_at_s:
             self._log.save_session(key, None)
         elif self._window_s and key not in self._by_key:
-            self._adopt(key, stored, stored.died_answers, wall_now_s, now_s)
-            self._by_key[key].answers = dict(stored.answers)
+            self._adopt(key, stored, stored.answers, stored.died_answers, wall_now_s=wall_now_s, now_s=now_s)
 
     def _adopt(
-        self, key: str, stored: StoredSession, died_answers: dict[str, str], wall_now_s: float, now_s: float
+        self,
+        key: str,
+        stored: StoredSession,
+        answers: dict[str, str],
+        died_answers: dict[str, str],
+        *,
+        wall_now_s: float,
+        now_s: float,
     ) -> None:
+        """Wait for the client of a session; ``answers``: those of its answers that go on."""
         user = User(stored.user_id, stored.user_name)
         session = RecoverableSession(
             key, user, stored.conversation_id, stored.since, stored.rooms, died_answers=died_answers
         )
+        session.answers = dict(answers)
         session.opened_at_s = stored.opened_at_s
         self._by_key[key] = session
         if died_answers:

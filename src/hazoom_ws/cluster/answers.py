@@ -35,8 +35,8 @@ from hazoom_ws.chat.hub import Hub
 from hazoom_ws.chat.presence import Connection, User
 from hazoom_ws.cluster import answer_notes as notes
 from hazoom_ws.cluster.answer_claims import Claims
-from hazoom_ws.cluster.lookout import Lookout, RunBeside
-from hazoom_ws.cluster.processes import EVERYBODY
+from hazoom_ws.cluster.lookout import Lookout
+from hazoom_ws.cluster.processes import EVERYBODY, RunBeside
 from hazoom_ws.cluster.replicas import Replicas
 from hazoom_ws.cluster.slots import SlotsElsewhere
 from hazoom_ws.llm_bridge.answer import Answer

@@ -7,12 +7,11 @@ once: then nobody is judged before that time is over again.
 from collections.abc import Callable
 from typing import Any
 
+from hazoom_ws.cluster.processes import RunBeside
 from hazoom_ws.message_log.peers import Peers
 
 _LOOK_INTERVAL_S = 2.0
 _GRACE_S = 4.0
-
-RunBeside = Callable[[Callable[[], Any], Callable[[Any, BaseException | None], None]], None]
 
 
 class Lookout:

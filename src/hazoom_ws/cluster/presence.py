@@ -91,6 +91,7 @@ class Presence:
         """``wake`` is called when `run_due` has something to do."""
         self.on_size: Callable[[str], object] = lambda _: None
         self._peers = peers
+        self._ask_who_is_there = peers.script(_WHO_IS_THERE)
         self._name = peers.name
         self._rooms = rooms
         self._relay = relay
@@ -136,7 +137,7 @@ class Presence:
         load = _Load(rooms, self._clock())
         self._loads[load] = None
         if rooms:
-            found = self._peers.ask(*script(_WHO_IS_THERE, *rooms))[-1]
+            found = self._ask_who_is_there([*rooms])
             for room, processes in zip(rooms, found, strict=True):
                 for name, users in processes:
                     process = name.decode()

@@ -46,7 +46,7 @@ return 1
 
 
 def script(text: str, *arguments: str) -> tuple[tuple[str | int, ...], ...]:
-    """Return the commands that run a script. It is loaded each time: Redis may have lost it, and this is rare."""
+    """Return the commands that run a script, for `Peers.tell`. It is loaded each time: Redis may have lost it."""
     digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()  # as Redis names it
     return ("SCRIPT", "LOAD", text), ("EVALSHA", digest, 0, *arguments)
 
@@ -65,6 +65,7 @@ class Processes:
         self.on_ended: list[Callable[[str], object]] = []
         self.on_gone: list[Callable[[str], object]] = []
         self._peers = peers
+        self._run_forget = peers.script(_FORGET)
         self._run_beside = run_beside
         self._grace_s = grace_s
         self._clock = clock
@@ -128,7 +129,7 @@ class Processes:
         self._forgetting.add(name)
 
         def forget() -> bool:
-            return bool(self._peers.ask(*script(_FORGET, name, "1" if has_ended else "0"))[-1])
+            return bool(self._run_forget([name, "1" if has_ended else "0"]))
 
         def done(is_dead: bool | None, error: BaseException | None) -> None:
             self._forgetting.discard(name)

@@ -102,6 +102,12 @@ def number(entry: Entry, seq: int, identifier: str) -> None:
         force_setattr(entry, "id", identifier)
 
 
+def number_as_before(entry: Entry, seq: int, identifier: str, timestamp: float) -> None:
+    """Let a message or a change that was said before, over another process, have what the first has; as `number`."""
+    number(entry, -seq, identifier)
+    force_setattr(entry, "timestamp", timestamp)
+
+
 def number_of(entry: Entry) -> int:
     """Return the number of what was said, be it now or before, as whoever has said it is told."""
     return abs(entry.seq)

@@ -2,8 +2,6 @@
 
 Not thread-safe, but for reading documents. Bounded by messages and text per room and by bytes over all rooms, by four times
 as many bytes of rooms' states, and eight times as many of documents; what goes first is the oldest.
-
-It is long because it has all that a `MessageLog` has, most of it in a line.
 """
 
 import secrets
@@ -176,41 +174,9 @@ class MemoryLog(Alone):
         user_id: str | UnsetType = UNSET,
     ) -> NewMessage:
         """Keep one message and return it with its ``id`` and ``seq``."""
-        entry = self.composed(
-            room=room,
-            user=user,
-            message=message,
-            timestamp=timestamp,
-            client_id=client_id,
-            kind=kind,
-            request_id=request_id,
-            finish_reason=finish_reason,
-            code=code,
-            event_name=event_name,
-            user_id=user_id,
-        )
-        self.add(entry, sender)
-        return entry
-
-    def composed(
-        self,
-        *,
-        room: str,
-        user: str,
-        message: str,
-        timestamp: float,
-        client_id: str | UnsetType = UNSET,
-        kind: Literal["prompt", "assistant"] | UnsetType = UNSET,
-        request_id: str | UnsetType = UNSET,
-        finish_reason: FinishReason | UnsetType = UNSET,
-        code: str | UnsetType = UNSET,
-        event_name: str | UnsetType = UNSET,
-        user_id: str | UnsetType = UNSET,
-    ) -> NewMessage:
-        """Return a message with the next number, which is not kept."""
         self.last_seq += 1
         kept = self._rooms.get(room)
-        return NewMessage(
+        entry = NewMessage(
             user=user,
             message=message,
             timestamp=timestamp,
@@ -225,11 +191,16 @@ class MemoryLog(Alone):
             event_name=event_name,
             user_id=user_id,
         )
+        self.add(entry, sender)
+        return entry
 
-    def add(self, entry: NewMessage, sender: str | UnsetType = UNSET) -> None:
-        """Keep a message, whose number is above those of all before it in its room."""
+    def add(self, entry: NewMessage, sender: str | UnsetType = UNSET, *, is_sender_known: bool = True) -> None:
+        """Keep a message, whose number is above those of all before it in its room.
+
+        The caller sees to ``last_seq``. If it is not known who sent it, `find_resent` does not return it: two may show one
+        name.
+        """
         room, seq, client_id = entry.room, entry.seq, entry.client_id
-        self.last_seq = max(self.last_seq, seq)
         kept = self._rooms.get(room)
         if kept is None:
             kept = self._rooms[room] = _Room(room, self._dropped_elsewhere)
@@ -244,7 +215,7 @@ class MemoryLog(Alone):
         self._held_bytes += entry_bytes + _extra_bytes(entry)
         kept.entries.append(entry)
         self._oldest_first[seq] = entry
-        if client_id is not UNSET:
+        if client_id is not UNSET and is_sender_known:
             if sender is UNSET:
                 self._by_client_id[room, entry.user, client_id] = entry
             else:
@@ -397,7 +368,9 @@ class MemoryLog(Alone):
         if entry.client_id is not UNSET:
             sender = self._senders.pop(entry.seq, UNSET) if self._senders else UNSET
             if sender is UNSET:
-                self._by_client_id.pop((entry.room, entry.user, entry.client_id), None)
+                key = (entry.room, entry.user, entry.client_id)
+                if self._by_client_id.get(key) is entry:  # else it is not known who sent this one
+                    del self._by_client_id[key]
             else:
                 self._by_client_id.pop(resent_key(entry.room, entry.user, entry.client_id, sender), None)
                 self._held_bytes -= _SENDER_BYTES

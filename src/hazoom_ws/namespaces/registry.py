@@ -50,8 +50,8 @@ class Registry:
         self._declared: dict[tuple[Direction, str], tuple[str, type[msgspec.Struct]]] = {}
         self._own_names: set[str] = set()
         self._own_events: set[str] = set()
-        self._decoders: dict[str, Callable[[str], ServerEvent]] = {}  # of events that are kept
-        self._event_decoders: dict[str, Callable[[bytes], ServerEvent]] = {}  # of all that are added
+        self._event_decoders: dict[str, Callable[[bytes | str], ServerEvent]] = {}
+        self._kept_decoders: dict[str, Callable[[bytes | str], ServerEvent]] = {}  # those of events that are kept
         for own_type in self.own_types:
             self._add(own_type)
         self._own_names.update(own_type.name for own_type in self.own_types)
@@ -94,9 +94,9 @@ class Registry:
             self._check_event(who, event_type)
             self._note("sends", event_type, who, name)
             self.namespaces_of[event_type] = (ROOT, f"/{name}")
+            decode = self._event_decoders[event_type.event] = msgspec.json.Decoder(event_type).decode
             if event_type.is_kept:
-                self._decoders[event_type.event] = msgspec.json.Decoder(event_type).decode
-            self._event_decoders[event_type.event] = msgspec.json.Decoder(event_type).decode
+                self._kept_decoders[event_type.event] = decode
 
     def _note(self, direction: Direction, declared: type[ClientPayload] | type[ServerEvent], who: str, name: str) -> None:
         """Note which feature handles or sends an event. Raises ValueError if that cannot be."""
@@ -159,7 +159,7 @@ class Registry:
 
     def decoded(self, record: NewMessage) -> ServerEvent | None:
         """Return the event that a record of the log holds, None if no feature has it any more, or not like that."""
-        decode = None if record.event_name is UNSET else self._decoders.get(record.event_name)
+        decode = None if record.event_name is UNSET else self._kept_decoders.get(record.event_name)
         if decode is None:
             return None
         try:

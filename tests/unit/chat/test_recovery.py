@@ -542,3 +542,24 @@ def test_a_user_is_awaited_while_a_client_of_theirs_may_come_back() -> None:
     world.hub.run_due()
     assert not sessions.is_awaited(ann)
     assert not sessions._away_counts
+
+
+def test_answers_of_a_session_from_another_process_count_in_what_it_holds() -> None:
+    answers = {f"r{number}": "room" for number in range(100)}
+    stored = StoredSession(
+        user_id="name:Bob",
+        user_name="Bob",
+        conversation_id="s",
+        since=1,
+        rooms=["a"],
+        answers=answers,
+        died_answers={"d": "a"},
+    )
+    world = World(recovery_limit_bytes=100_000)
+    sessions = world.hub.recoverable
+    sessions.adopt("key", stored, wall_now_s=1000.0, now_s=0.0)
+    assert 100 * 300 < sessions._away_bytes < 100_000
+    assert dict(sessions._states())["key"].answers == answers
+    cramped = World(recovery_limit_bytes=1000).hub.recoverable
+    cramped.adopt("key", stored, wall_now_s=1000.0, now_s=0.0)
+    assert cramped._away_bytes == 0, "it has no place, and that is all"

@@ -1,7 +1,7 @@
 """Who is in a room, by any number of processes: whatever happens in whatever order, all come to know the same."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import given, settings
@@ -27,12 +27,11 @@ class Network:
     """What Redis is for the processes: sets and hashes, and one order of what is published."""
 
     def __init__(self) -> None:
-        self.script = ""
         self.published: list[Heard] = []
         self.sets: defaultdict[str, set[str]] = defaultdict(set)
         self.hashes: defaultdict[str, dict[str, str]] = defaultdict(dict)
 
-    def run(self, command: str, *arguments: Any) -> Any:
+    def run(self, command: str, *arguments: Any) -> None:
         if command == "SADD":
             self.sets[arguments[0]].update(arguments[1:])
         elif command == "SREM":
@@ -43,15 +42,15 @@ class Network:
         elif command == "HDEL":
             self.hashes[arguments[0]].pop(arguments[1], None)
         elif command == "SCRIPT":
-            self.script = arguments[1]
-        elif self.script == FORGET_USERS:
+            assert arguments[1] == FORGET_USERS
+        else:
+            assert command == "EVALSHA"
             for room in self.sets.pop(f"{{hazoom}}:present:{arguments[2]}", ()):
                 self.sets[f"{{hazoom}}:there:{room}"].discard(arguments[2])
                 self.hashes.pop(f"{{hazoom}}:present:{arguments[2]}:{room}", None)
-        else:
-            assert self.script == module._WHO_IS_THERE
-            return [[self.answer(room, name) for name in self.sets[f"{{hazoom}}:there:{room}"]] for room in arguments[2:]]
-        return None
+
+    def who_is_there(self, rooms: list[str]) -> list[Any]:
+        return [[self.answer(room, name) for name in self.sets[f"{{hazoom}}:there:{room}"]] for room in rooms]
 
     def answer(self, room: str, name: str) -> list[Any]:
         users = self.hashes[f"{{hazoom}}:present:{name}:{room}"]
@@ -109,8 +108,9 @@ class Process:
         if not self.is_away:
             self.network.run(*command)
 
-    def ask(self, *commands: Sequence[Any]) -> list[Any]:
-        return [self.network.run(*command) for command in commands]
+    def script(self, text: str) -> Callable[[list[Any]], Any]:
+        assert text == module._WHO_IS_THERE
+        return self.network.who_is_there
 
     # What happens
 

@@ -37,18 +37,23 @@ class Others:
     def alive(self) -> set[str]:
         return set(self.living)
 
-    def ask(self, *commands: tuple[Any, ...]) -> list[Any]:
-        command = commands[-1]
+    def ask(self, command: tuple[Any, ...]) -> list[Any]:
+        assert command[0] == "SMEMBERS"
         if self.is_away:
             raise LogUnavailable("Redis cannot be reached")
-        if command[0] == "SMEMBERS":
-            return [{name.encode() for name in self.holding}]
-        *_, name, has_ended = command
+        return [{name.encode() for name in self.holding}]
+
+    def script(self, _text: str) -> Callable[[list[Any]], Any]:
+        return lambda arguments: self.forget(*arguments)
+
+    def forget(self, name: str, has_ended: str) -> int:
+        if self.is_away:
+            raise LogUnavailable("Redis cannot be reached")
         if has_ended == "0" and name in self.living:
-            return [0]
+            return 0
         self.living.discard(name)
         self.holding.discard(name)
-        return [1]
+        return 1
 
     def pass_time(self, seconds: float, step_s: float = 1.0) -> None:
         ends_at_s = self.now_s + seconds
@@ -102,14 +107,13 @@ def test_a_process_that_comes_back_while_it_is_forgotten_is_not_dead() -> None:
     others = Others()
     others.pass_time(CALM_S + 1)
     others.living.discard("other")
-    forget = others.ask
+    forget = others.forget
 
-    def ask(*commands: tuple[Any, ...]) -> list[Any]:
-        if commands[-1][0] == "EVALSHA":
-            others.living.add("other")  # it has taken its lease again
-        return forget(*commands)
+    def forget_later(name: str, has_ended: str) -> int:
+        others.living.add("other")  # it has taken its lease again
+        return forget(name, has_ended)
 
-    others.ask = ask  # type: ignore[method-assign]
+    others.forget = forget_later  # type: ignore[method-assign]
     others.pass_time(10)
     assert not others.told
     assert others.holding == {"me", "other"}

@@ -309,7 +309,8 @@ class RedisLog:
     def append(self, *, sender: str | UnsetType = UNSET, **fields: Any) -> NewMessage:
         """Take the fields of `MessageLog.append`."""
         self.check()
-        entry = self._recent.composed(**fields)
+        seq = self._recent.next_offset()
+        entry = NewMessage(id=f"{self.epoch}-{seq}", seq=seq, **fields)
         self._pending.append(entry)
         if sender is not UNSET and entry.client_id is not UNSET:
             self._senders[entry.seq] = sender

@@ -27,7 +27,6 @@ class RedisPeers:
         self.on_back: list[Callable[[], object]] = []
         self.on_follow: list[OnFollow] = []
         self.on_unfollow: list[Callable[[list[str]], object]] = []
-        self.lost_total = 0
         self._server = server
         self._bus = bus
         self._channels = channels
@@ -61,7 +60,6 @@ class RedisPeers:
             self._put_bytes += size_bytes
             self._queue.put(command)
         else:
-            self.lost_total += 1
             self._has_lost = True
 
     def _run(self) -> None:
@@ -84,7 +82,6 @@ class RedisPeers:
                         self._bus.barrier(call)
             except Refused:
                 self._has_lost = True
-                self.lost_total += len(commands)
             except Exception:
                 logger.exception("%d things were not told to other processes", len(commands))
             self._sent_bytes += size_bytes

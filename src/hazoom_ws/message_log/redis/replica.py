@@ -10,11 +10,11 @@ from typing import NamedTuple
 from msgspec import UNSET
 
 from hazoom_ws.events.rooms import NewMessage
-from hazoom_ws.message_log.contract import Batch, Entry, number, revoke
+from hazoom_ws.message_log.contract import Batch, Entry, number, number_as_before, revoke
 from hazoom_ws.message_log.memory import MemoryLog
 from hazoom_ws.message_log.peers import Heard
 from hazoom_ws.message_log.redis.bus import Bus, Item, Published
-from hazoom_ws.message_log.redis.encoding import decode_message, places_of, unpack_change
+from hazoom_ws.message_log.redis.encoding import decode_message, unpack_change
 from hazoom_ws.message_log.redis.followed import Followed
 from hazoom_ws.message_log.redis.store import Store, Written
 from hazoom_ws.message_log.room_state import StateChange
@@ -108,10 +108,12 @@ class Replica:
             before, seq, text = heard.data.split(b" ", 2)
             if not self.followed.note(room, int(before), int(seq)):
                 return
+            self.move_on(int(seq))
             if heard.origin != self.writing:
                 entry = decode_message(text, int(seq), self.recent.epoch)
                 if entry is not None:
-                    self.recent.add(entry)
+                    # Who sent it is not published; whether something was said before `scripts.WRITE` knows.
+                    self.recent.add(entry, is_sender_known=False)
                     self._news.append(entry)
         elif heard.kind == b"s":
             room = heard.channel.removeprefix("room:")
@@ -127,23 +129,22 @@ class Replica:
                 self._news.append(Heard(heard.channel, process, heard.kind, heard.data))
 
     def _apply_own(self, own: OwnBatch) -> None:
-        places, written = places_of(own.batch), own.written
+        written, epoch = own.written, self.recent.epoch
         if own.batch.state_changes:
             self._states.note_written(own.batch.state_changes)
         is_followed = self.followed.is_followed
-        for entry in sorted(own.batch.entries(), key=lambda entry: entry.seq):
-            place = places[entry.seq]
+        for place, entry in enumerate(sorted(own.batch.entries(), key=lambda entry: entry.seq)):  # `places_of`
             sender = own.batch.senders.get(entry.seq, UNSET)
             if place in written.refused:
                 revoke(entry)
                 continue
-            before = written.said_before.get(place)
-            if before is not None:
+            if place in written.said_before:
                 # It was said before, over another process: it is acknowledged as that, and shown to nobody.
-                number(entry, -before[0], f"{self.recent.epoch}-{before[0]}")
+                seq, timestamp = written.said_before[place]
+                number_as_before(entry, seq, f"{epoch}-{seq}", timestamp)
                 continue
             seq = written.first_seq + place
-            number(entry, seq, f"{self.recent.epoch}-{seq}")
+            number(entry, seq, f"{epoch}-{seq}")
             self.move_on(seq)
             if isinstance(entry, NewMessage):
                 self.messages_total += entry.event_name is UNSET
