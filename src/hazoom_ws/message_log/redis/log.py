@@ -187,6 +187,8 @@ class RedisLog:
 
     def listen(self, wake: Callable[[], object], used: Callable[[], list[str]], hear: Callable[[], None]) -> None:
         self._bus.on_heard, self._followed.used, self._replica.tell_all = wake, used, hear
+        self._bus.begin_to_take()  # what was heard before was told to nobody
+        self._bus.tell_if_there_is_more()
 
     def follow(self, rooms: Iterable[str]) -> None:
         self._followed.require(rooms)
