@@ -27,6 +27,7 @@ from hazoom_ws.cluster.boards import SharedBoards
 from hazoom_ws.cluster.cluster import Cluster
 from hazoom_ws.cluster.documents import OtherProcesses, SharedDocuments
 from hazoom_ws.cluster.news import News
+from hazoom_ws.cluster.questions import Questions
 from hazoom_ws.commands.workers import worker_number
 from hazoom_ws.delivery.beside import run_beside
 from hazoom_ws.delivery.delivery import Delivery
@@ -70,7 +71,9 @@ from hazoom_ws.schema.documents import Documents as SchemaDocuments
 from hazoom_ws.settings import Settings, SettingsError
 from hazoom_ws.settings.checks import checked
 from hazoom_ws.settings.sources import load_settings
+from hazoom_ws.transport.engineio.elsewhere import Elsewhere
 from hazoom_ws.transport.engineio.engine import Engine
+from hazoom_ws.transport.engineio.requests import id_prefix
 from hazoom_ws.transport.serving.http_requests import handle_request
 from hazoom_ws.transport.socketio.dispatch import Dispatcher
 from hazoom_ws.transport.socketio.fan_out import FanOut
@@ -142,7 +145,6 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         message_timeout_s=settings.message_timeout_s,
         handle_request=handle_request,
         admit=accounts.admit,
-        process_number=number,
     )
     engine.install(socketio.server)
 
@@ -207,6 +209,20 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
             clock=time.monotonic,
         )
         engine.sweeps.append(cluster.processes.sweep)
+        questions = Questions(
+            log.peers,
+            news,
+            cluster.processes,
+            problem=lambda: log.problem,
+            turn=delivery.turn,
+            start_task=start_task,
+            run_beside=beside,
+        )
+        engine.sweeps.append(questions.sweep)
+        engine.elsewhere = Elsewhere(engine, questions)
+        questions.on_asked = engine.elsewhere.answer
+        engine.id_prefix = id_prefix(number, log.peers.name)
+        engine.parting.counts.append(questions.__len__)
     documents = Documents(
         log.documents,
         queue=lambda send: delivery.add_when_kept(Later(lambda _: send())),
@@ -349,6 +365,7 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         worker=worker,
         listener=listener,
         leave=(lambda: None) if cluster is None else cluster.end,
+        end_elsewhere=(lambda: None) if engine.elsewhere is None else engine.elsewhere.end,
     )
     logging_out = LoggingOut(hub, answers, accounts, delivery, turn=outside.turn, note=admission.note_logged_out)
     if cluster is not None:
@@ -458,8 +475,9 @@ class _Running:
         worker: Any,
         listener: Listener,
         leave: Callable[[], object],
+        end_elsewhere: Callable[[], object],
     ) -> None:
-        """``leave`` tells other processes that this one ends."""
+        """``leave`` tells other processes that this one ends; ``end_elsewhere`` as in `Ending`."""
         self.ending = Ending(
             delivery,
             refuse_new=(engine.refuse_new, bridge.refuse_new),
@@ -467,6 +485,7 @@ class _Running:
             hear_no_more=engine.hear_no_more,
             answers_count=answers.slots.taken_count,
             is_upgrading=engine.is_upgrading,
+            end_elsewhere=end_elsewhere,
             is_all_heard=engine.parting.is_over,
             grace_s=grace_s,
             clock=time.monotonic,

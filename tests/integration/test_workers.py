@@ -60,7 +60,7 @@ def workers_of(server: Hazoom) -> list[psutil.Process]:
 
 def number_of(sid: str) -> str:
     """Return the number of the worker that has a session."""
-    return re.fullmatch(r"([1-9])-[0-9a-f]{30}", sid)[1]
+    return re.fullmatch(r"([1-9])-[0-9a-f]{16}-[0-9a-f]{30}", sid)[1]
 
 
 def one_of_each(server: Hazoom) -> list[Polling]:

@@ -127,10 +127,15 @@ class Cluster:
         self._peers.close()
 
     def _heard_new(self, heard: Heard) -> None:
+        self.processes.heard_new(heard.process)
+        self._tell_all(heard)
+
+    def _tell_all(self, heard: Heard) -> None:
         self._sizes.tell_all(f"process:{heard.process}")
         if self._counts is not None:
             self._counts.tell_all(f"process:{heard.process}")
 
     def _heard_back(self, heard: Heard) -> None:
-        self._heard_new(heard)
+        self.processes.heard_back(heard.process)
+        self._tell_all(heard)
         self._presence.heard_back(heard)

@@ -10,8 +10,10 @@ nobody for a while after it has started, after Redis was away, and after it coul
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
+from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.message_log.peers import Heard, Peers
 
 EVERYBODY = "processes"  # the channel that all processes follow
@@ -58,18 +60,24 @@ class Processes:
     """The other processes. All of it is called within turns, but for `sweep`, which is called every second or so.
 
     ``on_ended`` is told the name of one that has ended or died: what it did for others is over. ``on_gone`` too, and for
-    one that has ended calmly ``grace_s`` later: then who was there is not waited for any longer.
+    one that has ended calmly ``grace_s`` later: then who was there is not waited for any longer. ``on_back`` is told of one
+    that was away from Redis, and may have missed what was published.
+
+    ``known``: which have lived since this one has, itself included. Not to be changed by others.
     """
 
     def __init__(self, peers: Peers, run_beside: RunBeside, *, grace_s: float, clock: Callable[[], float]) -> None:
         self.on_ended: list[Callable[[str], object]] = []
         self.on_gone: list[Callable[[str], object]] = []
+        self.on_back: list[Callable[[str], object]] = []
         self._peers = peers
         self._run_forget = peers.script(_FORGET)
         self._run_beside = run_beside
         self._grace_s = grace_s
         self._clock = clock
-        self._known: set[str] = set()  # which have lived since this one has
+        self.known: set[str] = set()
+        with suppress(LogUnavailable):  # it is looked for again
+            self.known = peers.alive()
         self._missing: dict[str, float] = {}  # since when there was no lease
         self._ended: dict[str, float] = {}  # calmly; until when their users are waited for
         self._forgetting: set[str] = set()
@@ -84,10 +92,20 @@ class Processes:
             self._is_looking = True
             self._run_beside(self._look, self._judge)
 
+    def heard_new(self, name: str) -> None:
+        """Note that a process has begun."""
+        self.known.add(name)
+
+    def heard_back(self, name: str) -> None:
+        """Note that a process was away."""
+        self.known.add(name)
+        for call in self.on_back:
+            call(name)
+
     def heard_end(self, heard: Heard) -> None:
         """Note that a process has ended calmly."""
         name = heard.process
-        self._known.discard(name)
+        self.known.discard(name)
         self._missing.pop(name, None)
         self._ended[name] = self._clock() + self._grace_s
         for call in self.on_ended:
@@ -113,10 +131,10 @@ class Processes:
         if found is None:
             return
         alive, holding = found
-        self._known |= alive - self._ended.keys()
+        self.known |= alive - self._ended.keys()
         for name in [name for name, until_s in self._ended.items() if until_s <= now_s]:
             self._forget(name, has_ended=True)
-        suspects = (self._known | holding) - alive - self._ended.keys() - {self._peers.name}
+        suspects = (self.known | holding) - alive - self._ended.keys() - {self._peers.name}
         self._missing = {name: self._missing.get(name, now_s) for name in suspects}
         if now_s >= self._judges_from_s:
             for name in [name for name, since_s in self._missing.items() if now_s - since_s >= MISSING_S]:
@@ -135,7 +153,7 @@ class Processes:
             self._forgetting.discard(name)
             if error is not None or not is_dead:
                 return  # it is looked for again
-            self._known.discard(name)
+            self.known.discard(name)
             self._missing.pop(name, None)
             if self._ended.pop(name, None) is None:
                 for call in self.on_ended:

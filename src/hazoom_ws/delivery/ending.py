@@ -46,6 +46,7 @@ class Ending:
         hear_no_more: Callable[[str], object],
         answers_count: Callable[[], int],
         is_upgrading: Callable[[], bool],
+        end_elsewhere: Callable[[], object],
         is_all_heard: Callable[[], bool],
         grace_s: float,
         clock: Callable[[], float],
@@ -55,7 +56,8 @@ class Ending:
 
         ``hear_no_more(id)``: what a session still sends is not acted on. ``answers_count()``: answers that run or wait.
         ``is_upgrading()``: some session changes its transport just now, and could not hear what is said to it.
-        ``is_all_heard()``: no last words are on their way any more.
+        ``end_elsewhere()``: what waits for other processes waits no more. ``is_all_heard()``: no last words are on their
+        way any more.
         """
         self.is_begun = False
         self._delivery = delivery
@@ -64,6 +66,7 @@ class Ending:
         self._hear_no_more = hear_no_more
         self._answers_count = answers_count
         self._is_upgrading = is_upgrading
+        self._end_elsewhere = end_elsewhere
         self._is_all_heard = is_all_heard
         self._grace_s = grace_s
         self._clock = clock
@@ -106,6 +109,7 @@ class Ending:
             self._sleep(0)
             if self._clock() > until_s:
                 break
+        self._end_elsewhere()
         self._wait(lambda: not self._sessions(), until_s)  # for what is still to be kept before they go
 
     def _wait(self, is_done: Callable[[], bool], until_s: float) -> bool:

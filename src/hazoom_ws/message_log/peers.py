@@ -19,7 +19,7 @@ OnFollow = Callable[[Sequence[str]], Callable[[], object]]
 
 
 class Peers(Protocol):
-    """The other processes. ``name`` is that of this one: text without spaces or slashes, never used before.
+    """The other processes. ``name`` is that of this one: 16 hexadecimal digits, never used before.
 
     What is published comes to all that follow the channel (`MessageLog.news`), in one order with what is kept, but not to
     this process itself. Nothing is promised of it: while Redis is away it is lost. Who has to know what there is now keeps
@@ -67,3 +67,10 @@ class Peers(Protocol):
 
     def alive(self) -> set[str]:
         """Return the names of the processes that have a lease now. Beside turns. Raises `LogUnavailable`."""
+
+    def deaf(self, processes: Collection[str]) -> set[str]:
+        """Return which of some processes hear nothing now. Beside turns. Raises `LogUnavailable`.
+
+        One that was killed is among them at once, and has its lease for some seconds more; one whose machine has gone may
+        seem to hear for as long. One that lives is only connecting again.
+        """

@@ -40,6 +40,7 @@ class World:
             hear_no_more=lambda session_id: self.happened.append(f"deaf {session_id}"),
             answers_count=lambda: int(self.now_s < self._answers_end_at_s),
             is_upgrading=lambda: self.now_s < self._upgrades_end_at_s,
+            end_elsewhere=lambda: self.happened.append("end elsewhere"),
             is_all_heard=lambda: self.now_s >= self._words_end_at_s,
             grace_s=GRACE_S,
             clock=lambda: self.now_s,
@@ -70,7 +71,17 @@ def test_nothing_new_then_everybody_in_order_then_the_log():
     world = World()
     world.ending.run()
     assert world.ending.is_begun
-    assert world.happened == ["refuse", "deaf s0", "bye s0", "deaf s1", "bye s1", "deaf s2", "bye s2", "settle"]
+    assert world.happened == [
+        "refuse",
+        "deaf s0",
+        "bye s0",
+        "deaf s1",
+        "bye s1",
+        "deaf s2",
+        "bye s2",
+        "end elsewhere",
+        "settle",
+    ]
     assert {(bye.reason, bye.reconnect) for bye in world.byes.values()} == {("shutting_down", True)}
     assert world.now_s < 0.1, "there is nothing to wait for"
 

@@ -107,6 +107,10 @@ class RedisPeers:
         answers = self._server.pipeline([("EXISTS", f"{PREFIX}process:{name}") for name in names])
         return {name for name, is_there in zip(names, answers, strict=True) if is_there}
 
+    def deaf(self, processes: Collection[str]) -> set[str]:
+        answer = self._server.command("PUBSUB", "NUMSUB", *(f"{self._channels()}process:{name}" for name in processes))
+        return {name for name, followers in zip(processes, answer[1::2], strict=True) if not int(followers)}
+
     def close(self) -> None:
         if not self._is_closed:
             self._is_closed = True

@@ -58,19 +58,18 @@ class Engine(LibraryFace):
         handle_request: HandleRequest | None = None,
         admit: Callable[[Mapping[str, Any]], float] = lambda _environ: 0.0,
         clock: Callable[[], float] = time.monotonic,
-        process_number: int = 0,
         **options: Any,
     ) -> None:
         """``options`` are `engineio.Server`'s; ``connect_timeout_s`` is how long a session may be in no namespace.
 
         ``handle_request(engine, environ, start_response)`` serves HTTP; None: there is none. ``admit(environ)`` counts a
-        handshake and returns 0 if it may open a session, else in how many seconds another may. ``process_number``: of
-        several processes on one port which one this is (`requests.process_of`), 0 where it is alone.
+        handshake and returns 0 if it may open a session, else in how many seconds another may.
         """
         super().__init__(handle_request, **options)
         self.outlet: Outlet = DirectOutlet()
         self.loop: Any = None  # the `Loop` that is the outlet, where there is one
-        self.clock, self._id_prefix = clock, f"{process_number}-" if process_number else ""
+        self.clock, self.id_prefix = clock, ""  # the second of ids, where there are several processes: `requests.id_prefix`
+        self.elsewhere: Any = None  # `Elsewhere`, which has polls answered by other processes, where there are any
         self._outbox_limit_bytes = outbox_limit_bytes
         self._outbox_total = OutboxTotal(outbox_total_limit_bytes)
         # Greenlets change places only where they wait, and nothing under the lock does; eventlet's lock costs much.
@@ -147,8 +146,8 @@ class Engine(LibraryFace):
         return self.loop is None or not self.loop.is_current()
 
     def generate_id(self) -> str:
-        """Return an id that nobody can guess; it begins with the number of this process where there are several."""
-        return self._id_prefix + os.urandom(_ID_BYTES).hex()
+        """Return an id that nobody can guess; it begins with the name of this process where there are several."""
+        return self.id_prefix + os.urandom(_ID_BYTES).hex()
 
     # A session
 

@@ -7,13 +7,14 @@ Source: Engine.IO protocol revision 4, "HTTP long-polling".
 """
 
 import base64
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 from hazoom_ws.transport.engineio import requests as handshake
-from hazoom_ws.transport.engineio.engine import Engine
-from hazoom_ws.transport.engineio.requests import BAD_METHOD, BAD_REQUEST, Refused, refuse_session
+from hazoom_ws.transport.engineio.engine import BAD_PACKET, Engine
+from hazoom_ws.transport.engineio.requests import BAD_METHOD, BAD_REQUEST, Refused, process_of, refuse_session
 from hazoom_ws.transport.engineio.session import EngineSession
 from hazoom_ws.transport.websocket import frames
 
@@ -32,27 +33,46 @@ _TURN_S = 0.002
 
 def serve(engine: Engine, environ: dict[str, Any], query: Mapping[str, str]) -> bytes:
     """Serve a poll, or a POST, and return the body of its answer; a poll waits. Raises `Refused`."""
-    method, sid = environ["REQUEST_METHOD"], query.get("sid", "")
-    parting = engine.parting.find(sid)
+    sid, method = query.get("sid"), environ["REQUEST_METHOD"]
+    if sid is None:
+        return _open(engine, environ, query)
+    read_body = partial(_read_body, engine, environ)
+    if engine.elsewhere is not None and sid not in engine.sessions and query.get("transport") == "polling":
+        process = process_of(sid)
+        if engine.elsewhere.has(process):
+            return bytes(engine.elsewhere.serve(process, method, sid, read_body))
+    return serve_session(engine, method, query, read_body)
+
+
+def _open(engine: Engine, environ: dict[str, Any], query: Mapping[str, str]) -> bytes:
+    """Open a session, and return what it is told first."""
+    handshake.find_session(engine, query)
+    if query["transport"] != "polling":
+        raise Refused(BAD_REQUEST)
+    if environ["REQUEST_METHOD"] != "GET":
+        raise Refused(BAD_METHOD)
+    handshake.admit(engine, environ)
+    session = engine.open(environ)
+    session.start_polling()
+    engine.send_open_packet(session)
+    return _poll(engine, session)
+
+
+def serve_session(engine: Engine, method: str, query: Mapping[str, str], read_body: Callable[[], bytes]) -> bytes:
+    """Serve a request of a session, which should be here. Raises `Refused`.
+
+    ``read_body()`` returns what a POST has, and raises `Refused` if that cannot be.
+    """
+    parting = engine.parting.find(query["sid"])
     if parting is not None:
         return _last_words(engine, parting) if method == "GET" else _OK
     session = handshake.find_session(engine, query)
-    if query["transport"] != "polling":
-        raise Refused(BAD_REQUEST)
-    if session is None:
-        if method != "GET":
-            raise Refused(BAD_METHOD)
-        handshake.admit(engine, environ)
-        session = engine.open(environ)
-        session.start_polling()
-        engine.send_open_packet(session)
-        return _poll(engine, session)
-    if session.websocket is not None:
-        raise Refused(BAD_REQUEST)  # it has been upgraded
+    if session is None or session.websocket is not None or query["transport"] != "polling":
+        raise Refused(BAD_REQUEST)  # it may have been upgraded
     if method == "GET":
         return _poll(engine, session)
     if method == "POST":
-        return _post(engine, session, environ)
+        return _post(engine, session, read_body)
     raise Refused(BAD_REQUEST)
 
 
@@ -105,7 +125,7 @@ def _payload(framed: list[bytes]) -> bytes:
     return _SEPARATOR.join(packets).encode()
 
 
-def _post(engine: Engine, session: EngineSession, environ: dict[str, Any]) -> bytes:
+def _post(engine: Engine, session: EngineSession, read_body: Callable[[], bytes]) -> bytes:
     """Take the packets that a client sends."""
     assert session.changed is not None
     with session.changed:
@@ -113,8 +133,13 @@ def _post(engine: Engine, session: EngineSession, environ: dict[str, Any]) -> by
     if not is_alone:
         raise refuse_session(engine, session)
     try:
+        try:
+            body = read_body()
+        except Refused:
+            engine.close(session, BAD_PACKET)
+            raise
         turn_ends_at_s = engine.clock() + _TURN_S
-        for number, packet in enumerate(_packets(engine, session, environ), 1):
+        for number, packet in enumerate(_packets(engine, session, body), 1):
             if number % _PACKETS_PER_TURN == 0 or engine.clock() > turn_ends_at_s:
                 engine.give_way()
                 turn_ends_at_s = engine.clock() + _TURN_S
@@ -131,17 +156,21 @@ def _post(engine: Engine, session: EngineSession, environ: dict[str, Any]) -> by
     return _OK
 
 
-def _packets(engine: Engine, session: EngineSession, environ: dict[str, Any]) -> Iterator[str | bytes]:
-    """Yield the packets of a POST, each made when it is asked for: a million of them would fill the memory."""
+def _read_body(engine: Engine, environ: dict[str, Any]) -> bytes:
+    """Return the body of a POST. Raises `Refused`."""
     length = environ.get("CONTENT_LENGTH") or "0"
     if "HTTP_TRANSFER_ENCODING" in environ or not (length.isascii() and length.isdecimal()):
-        raise refuse_session(engine, session)  # the protocol's clients know how long a payload is before they send it
+        raise Refused(BAD_REQUEST)  # the protocol's clients know how long a payload is before they send it
     if int(length) > engine.max_http_buffer_size:
-        refuse_session(engine, session)
         raise Refused(BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-    body = environ["wsgi.input"].read(int(length))
+    body: bytes = environ["wsgi.input"].read(int(length))
     if len(body) < int(length) or body.count(_SEPARATOR.encode()) >= _PACKETS_LIMIT_COUNT:
-        raise refuse_session(engine, session)
+        raise Refused(BAD_REQUEST)
+    return body
+
+
+def _packets(engine: Engine, session: EngineSession, body: bytes) -> Iterator[str | bytes]:
+    """Yield the packets of a POST, each made when it is asked for: a million of them would fill the memory."""
     try:
         payload, start = body.decode(), 0
         while start <= len(payload):

@@ -23,7 +23,9 @@ from hazoom_ws.transport.http import heads as http_heads
 # be taken for the one with a hyphen, a folded header for two, a bare line feed for none.
 _HEAD = re.compile(r"GET /socket\.io/\?([!-~]*) HTTP/1\.1\r\n((?:[!#$%&'*+.^`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*\r\n)+)\r\n")
 _HEADERS = re.compile(r"([^:]+):([^\r]*)\r\n")  # of what matches
-_PROCESS = re.compile(r"[?&]sid=([1-9][0-9]{0,2})-")  # see `Engine.generate_id`
+# See `id_prefix`.
+_WORKER = re.compile(r"[?&]sid=([1-9][0-9]{0,2})-")
+_ID = re.compile(r"(?:[1-9][0-9]{0,2}-)?([0-9a-f]{16})-[0-9a-f]{1,64}")
 _USUAL_QUERY = {"EIO": "4", "transport": "websocket"}
 _SAID_CHARS = 32  # of what the client chose, in the log
 _CLIENTS = {"2": "Socket.IO 1.0", "3": "Socket.IO 1 or 2"}  # by their version of Engine.IO
@@ -91,10 +93,25 @@ def query_of(environ: Mapping[str, Any]) -> Mapping[str, str]:
     return _USUAL_QUERY if query == "EIO=4&transport=websocket" else dict(reversed(parse_qsl(query)))
 
 
-def process_of(target: str) -> int:
-    """Return the number of the process that has the session which a request names, 0 where its id says none."""
-    named = _PROCESS.search(target)
+def id_prefix(worker_number: int, process_name: str) -> str:
+    """Return what the ids of a process begin with, so that a request which comes to another one gets to it.
+
+    ``worker_number``: which one it is of several on one port, 0 where it is alone there. ``process_name``: 16 hexadecimal
+    digits, by which it is known to all that share a Redis; "" where it shares none.
+    """
+    return "".join(f"{part}-" for part in (worker_number, process_name) if part)
+
+
+def worker_of(target: str) -> int:
+    """Return the number of the worker that has the session which a request names, 0 where its id says none."""
+    named = _WORKER.search(target)
     return int(named[1]) if named else 0
+
+
+def process_of(sid: str) -> str:
+    """Return the name of the process that has a session, "" where the id says none."""
+    named = _ID.fullmatch(sid)
+    return named[1] if named else ""
 
 
 def find_session(engine: Engine, query: Mapping[str, str]) -> EngineSession | None:

@@ -3,7 +3,7 @@
 The system chooses which process accepts a connection. For a WebSocket any will do, which then keeps the client. A client
 that polls makes request after request, each of which may come to another process, over connections that it shares with
 others where there is a proxy; and only one process has its session. So the id of a session begins with the number of its
-process (`Engine.generate_id`), and a request that names another one's session is passed on: not its bytes, but the
+process (`requests.id_prefix`), and a request that names another one's session is passed on: not its bytes, but the
 connection itself, its file descriptor over a socket pair between the processes, with what was read of it. From then on the
 other process serves that connection, and sees the client's own address. So nothing around the server has to know of this:
 no proxy must keep a client with a process, and none has to be there.
@@ -23,7 +23,7 @@ from typing import Any
 import eventlet
 from eventlet import patcher
 
-from hazoom_ws.transport.engineio.requests import process_of
+from hazoom_ws.transport.engineio.requests import worker_of
 from hazoom_ws.transport.http.heads import HEAD_LIMIT_BYTES
 from hazoom_ws.transport.serving.endpoints import Watcher
 
@@ -48,7 +48,7 @@ class Passing:
 
     def other_of(self, target: str) -> int:
         """Return the number of the other process that has to answer a request, 0 where it is for this one."""
-        number = process_of(target)
+        number = worker_of(target)
         return number if number in self._outboxes else 0
 
     def pass_on(self, fd: int, begun: bytes, number: int) -> bool:

@@ -9,7 +9,7 @@ from hazoom_ws.transport.bounds.outbox import DroppableFrame
 from hazoom_ws.transport.engineio import requests as handshake
 from hazoom_ws.transport.engineio.engine import BAD_PACKET, NO_NAMESPACE, Engine
 from hazoom_ws.transport.engineio.python_engineio_overrides import message_frame
-from hazoom_ws.transport.engineio.requests import Refused, process_of
+from hazoom_ws.transport.engineio.requests import Refused, id_prefix, process_of, worker_of
 from hazoom_ws.transport.engineio.session import SLOW_READER, EngineSession, WebSocket
 from hazoom_ws.transport.websocket import frames
 from hazoom_ws.transport.websocket.frames import CloseCode, FrameError, opened
@@ -532,15 +532,28 @@ def test_what_was_kept_for_a_session_that_ends_counts_no_more() -> None:
 
 
 def test_an_id_names_its_process_where_there_are_several():
-    assert process_of(f"/socket.io/?EIO=4&sid={Engine(async_mode='threading').generate_id()}") == 0
-    sid = Engine(async_mode="threading", process_number=12).generate_id()
-    assert re.fullmatch(r"12-[0-9a-f]{30}", sid)
+    def id_with(prefix: str) -> str:
+        engine = Engine(async_mode="threading")
+        engine.id_prefix = prefix
+        return engine.generate_id()
+
+    name = "0123456789abcdef"
+    alone, worker, process, both = (id_with(id_prefix(*parts)) for parts in ((0, ""), (12, ""), (0, name), (12, name)))
+    assert re.fullmatch(r"[0-9a-f]{30}", alone)
+    for sid, start in ((worker, "12-"), (process, f"{name}-"), (both, f"12-{name}-")):
+        assert re.fullmatch(rf"{start}[0-9a-f]{{30}}", sid)
+    sids = (alone, worker, process, both)
+    assert [worker_of(f"/socket.io/?EIO=4&sid={sid}") for sid in sids] == [0, 12, 0, 12]
+    assert [process_of(sid) for sid in sids] == ["", "", name, name]
+    for made_up in (f"{name}-", f"{name}-x", f"0-{name}-00", f"1000-{name}-00", f"{name}0-00", f"{name}-{'0' * 65}", "\n"):
+        assert process_of(made_up) == ""
+    sid = worker
     for target in (
         f"/socket.io/?EIO=4&transport=polling&sid={sid}",
         f"/socket.io/?sid={sid}&EIO=4",
         f"/socket.io/?sid={sid}&sid=3-0",
     ):
-        assert process_of(target) == 12
+        assert worker_of(target) == 12
     for target in (
         "/socket.io/",
         "/socket.io/?xsid=3-0",
@@ -548,4 +561,4 @@ def test_an_id_names_its_process_where_there_are_several():
         "/socket.io/?sid=1000-0",
         "/socket.io/?sid=3",
     ):
-        assert process_of(target) == 0
+        assert worker_of(target) == 0
