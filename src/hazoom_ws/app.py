@@ -27,7 +27,6 @@ from hazoom_ws.cluster.boards import SharedBoards
 from hazoom_ws.cluster.cluster import Cluster
 from hazoom_ws.cluster.documents import OtherProcesses, SharedDocuments
 from hazoom_ws.cluster.news import News
-from hazoom_ws.cluster.questions import Questions
 from hazoom_ws.commands.workers import worker_number
 from hazoom_ws.delivery.beside import run_beside
 from hazoom_ws.delivery.delivery import Delivery
@@ -202,27 +201,21 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
             hub,
             relay,
             news,
+            problem=lambda: log.problem,
             take_over=log.take_over,
+            turn=delivery.turn,
+            start_task=start_task,
             run_beside=beside,
             wake=timers.ensure_running,
             wake_ticker=ticker.ensure_running,
             clock=time.monotonic,
         )
         engine.sweeps.append(cluster.processes.sweep)
-        questions = Questions(
-            log.peers,
-            news,
-            cluster.processes,
-            problem=lambda: log.problem,
-            turn=delivery.turn,
-            start_task=start_task,
-            run_beside=beside,
-        )
-        engine.sweeps.append(questions.sweep)
-        engine.elsewhere = Elsewhere(engine, questions)
-        questions.on_asked = engine.elsewhere.answer
+        engine.sweeps.append(cluster.questions.sweep)
+        engine.parting.counts.append(cluster.questions.__len__)
+        engine.elsewhere = Elsewhere(engine, cluster.questions)
+        cluster.questions.on_asked = engine.elsewhere.answer
         engine.id_prefix = id_prefix(number, log.peers.name)
-        engine.parting.counts.append(questions.__len__)
     documents = Documents(
         log.documents,
         queue=lambda send: delivery.add_when_kept(Later(lambda _: send())),

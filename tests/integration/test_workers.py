@@ -135,6 +135,17 @@ def test_a_websocket_finds_the_session_that_it_takes_over(server: Hazoom) -> Non
                 websocket.probe()
 
 
+def test_a_session_may_be_polled_by_way_of_another_machine(server: Hazoom, env: dict[str, str]) -> None:
+    with hazoom(env=env) as other:
+        ways = [(one, other.url) for one in one_of_each(server)] + [(Polling(other.url), server.url)]
+        for polling, url in ways:
+            polling.url = url
+            polling.send("40")
+            for _ in range(4):  # whichever worker it comes to
+                polling.send("6")
+            assert "40{" in polling.poll().body
+
+
 def test_a_session_that_is_none_is_unknown_at_once(server: Hazoom) -> None:
     for sid in ("1-00", "2-00", "3-00", "999-00", "0-00", "1", "-1", "2-", "00"):
         query = f"EIO=4&transport=polling&sid={sid}"

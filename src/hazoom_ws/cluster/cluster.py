@@ -4,7 +4,8 @@ Made where the log has peers; a process alone has none of this.
 """
 
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
+from typing import Any
 
 from hazoom_ws.access.accounts import Accounts
 from hazoom_ws.chat.hub import Hub
@@ -13,6 +14,7 @@ from hazoom_ws.cluster.counts import COUNTS, Counts
 from hazoom_ws.cluster.news import News
 from hazoom_ws.cluster.presence import Presence
 from hazoom_ws.cluster.processes import ENDED, EVERYBODY, FORGET_USERS, Processes, RunBeside, script
+from hazoom_ws.cluster.questions import Questions
 from hazoom_ws.cluster.relay import RelayElsewhere
 from hazoom_ws.cluster.room_sizes import RoomSizes
 from hazoom_ws.cluster.sessions import CLAIMED, Sessions, SessionsElsewhere
@@ -27,7 +29,7 @@ NEW, LOGGED_OUT = b"n", b"o"
 
 
 class Cluster:
-    """Joins it. ``processes`` tells who ends. Called within turns, but for `end`."""
+    """Joins it. ``processes`` tells who ends, ``questions`` asks others. Called within turns, but for `end`."""
 
     def __init__(
         self,
@@ -37,17 +39,25 @@ class Cluster:
         live_relay: Relay,
         news: News,
         *,
+        problem: Callable[[], str | None],
         take_over: Callable[[str], Sessions],
+        turn: Callable[[], AbstractContextManager[Any]],
+        start_task: Callable[..., object],
         run_beside: RunBeside,
         wake: Callable[[], object],
         wake_ticker: Callable[[], object],
         clock: Callable[[], float],
     ) -> None:
-        """``wake`` and ``wake_ticker`` are called when `run_due` and `tick` have something to do."""
+        """``problem``, ``turn`` and ``start_task`` are for `Questions`.
+
+        ``wake`` and ``wake_ticker`` are called when `run_due` and `tick` have something to do."""
         rooms = hub.rooms
         self._peers = peers
         self._has_ended = False
         self.processes = Processes(peers, run_beside, grace_s=settings.presence_grace_s, clock=clock)
+        self.questions = Questions(
+            peers, news, self.processes, problem=problem, turn=turn, start_task=start_task, run_beside=run_beside
+        )
         self._relay = RelayElsewhere(peers, rooms, live_relay)
         self._presence = Presence(peers, rooms, self._relay, wake=wake, clock=clock)
         self._typing = TypingElsewhere(
@@ -125,6 +135,7 @@ class Cluster:
                     self._peers.tell(*command)
         self._peers.publish(EVERYBODY, ENDED, b"")
         self._peers.close()
+        self.questions.close()
 
     def _heard_new(self, heard: Heard) -> None:
         self.processes.heard_new(heard.process)

@@ -134,6 +134,12 @@ class Questions:
         for process in deaf or ():
             self._lose_gone(process)
 
+    def close(self) -> None:
+        """Ask nothing more, and wait for no answer: nothing is published any more. Beside turns."""
+        self._problem = lambda: "closed"
+        with self._turn():
+            self._lose_answers()
+
     def _publish(self, process: str, what: _Asked | _Answered) -> None:
         kind = ASKED if isinstance(what, _Asked) else ANSWERED
         self._peers.publish(f"process:{process}", kind, _pack(what))

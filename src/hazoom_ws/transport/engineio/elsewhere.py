@@ -28,7 +28,7 @@ from hazoom_ws.transport.websocket.frames import frame
 
 logger = logging.getLogger(__name__)
 
-NOT_REACHED = (3, "The process that has the session does not answer")
+NOT_REACHED = (3, "Session not reached")
 _NOOP = b"6"
 _NOOP_FRAME = frame(frames.TEXT, _NOOP)
 _END = "end"  # instead of a method: the poll that waits is to be answered
@@ -86,8 +86,8 @@ class Elsewhere:
         if not self._has_warned:
             self._has_warned = True
             logger.warning(
-                "a client that polls has its session at another process, which answers it by way of Redis from now on: that"
-                " costs some ten times of what a poll costs. Let the proxy send an address to the same process (nginx: hash"
+                "a client that polls has its session at another process, which answers it by way of Redis from now on: such"
+                " a request takes five times the work. Let the proxy send an address to the same process (nginx: hash"
                 ' $remote_addr), or clients use transports: ["websocket"]'
             )
         if method == "GET":
