@@ -178,6 +178,25 @@ def test_a_process_that_was_taken_for_dead_says_nothing_before_it_has_begun_anew
     assert second.peers.alive() == {second.peers.name}
 
 
+def test_a_process_that_hears_no_more_is_known_by_that_before_its_lease_is_over(
+    redis: RedisServer, open_redis: Callable[..., Any]
+) -> None:
+    first, second = open_redis(), open_redis()
+    names = [first.peers.name, second.peers.name, "0" * 16]
+    assert second.peers.deaf(names) == {"0" * 16}
+    redis.client().client_kill_filter(_type="pubsub")
+    wait_until(lambda: second.peers.deaf(names) == set(names), "Redis has found out")
+    assert second.peers.alive() == set(names[:2])
+
+
+def test_what_was_heard_before_somebody_listens_keeps_nothing_from_being_told(open_redis: Callable[..., Any]) -> None:
+    log, other = open_redis()._inner, open_redis()
+    told: list[bool] = []
+    log.listen(lambda: told.append(True), list, lambda: None)
+    other.peers.publish(f"process:{log.peers.name}", b"k", b"hello")
+    wait_until(lambda: told and [heard.data for heard in log.news()] == [b"hello"], "it is told")
+
+
 def test_what_does_not_fit_into_memory_is_looked_up(
     open_redis: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
