@@ -10,7 +10,7 @@ The page's origin is judged where the request comes in, everything else where th
 of its handshake, so nothing of the headers is passed on. A WebSocket that is to take over a session elsewhere is refused:
 its client goes on polling.
 
-Called beside turns, by what serves requests, but for `end`.
+Called beside turns, by what serves requests, by the tasks that answer those of others, and at the end.
 """
 
 import logging
