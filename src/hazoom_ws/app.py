@@ -175,8 +175,6 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
     news = News(delivery.add, decoded=registry.decoded)
     delivery.tell = news.tell
     listener = Listener(delivery.hear)
-    wake = listener.wake if worker is None else partial(worker.wake, delivery.hear)
-    log.listen(wake, lambda: [*hub.rooms.names(), *answers.register.rooms()], delivery.hear)
     ticker = Ticker(
         delivery, interval_s=settings.relay_interval_ms / 1000, worker=worker, start_task=start_task, sleep=sleep
     )
@@ -443,6 +441,9 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         *shared,
         *([cluster.run_due] if cluster else []),
     )
+    # From now on there is somebody for all that is heard.
+    wake_to_hear = listener.wake if worker is None else partial(worker.wake, delivery.hear)
+    log.listen(wake_to_hear, lambda: [*hub.rooms.names(), *answers.register.rooms()], delivery.hear)
     running.start()
     if gunicorn_worker is not None:
         _watch(gunicorn_worker, engine, partial(start_task, running.stop))  # the sweeps go on meanwhile
