@@ -99,7 +99,7 @@ class Passing:
         try:
             with closing(greenio.GreenSocket(asker)) as answer, eventlet.Timeout(_TELL_TIMEOUT_S, False):
                 answer.sendall(self._tell())
-        except BrokenPipeError:  # it waits no longer
+        except ConnectionError:  # it waits no longer
             pass
         except Exception:
             logger.exception("another process was told nothing")
