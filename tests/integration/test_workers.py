@@ -89,11 +89,19 @@ def connection_to(server: Hazoom, number: str) -> requests.Session:
         session.close()
 
 
-def scrape(server: Hazoom, session: requests.Session | None = None) -> dict[str, Metric]:
-    """Return what is scraped, by the names of the families; ``session``: over its connection."""
-    reply = (session or requests).get(f"{server.url}/metrics", timeout=DEADLINE_S)
-    reply.raise_for_status()
-    return {family.name: family for family in text_string_to_metric_families(reply.text)}
+def scrape_when(server: Hazoom, ready: dict[str, float], session: requests.Session | None = None) -> dict[str, Metric]:
+    """Return what is scraped as soon as it says so of the workers, by the names of the families.
+
+    ``session``: over its connection. A machine that is busy may keep a worker from answering in time.
+    """
+
+    def scrape() -> dict[str, Metric] | None:
+        reply = (session or requests).get(f"{server.url}/metrics", timeout=DEADLINE_S)
+        reply.raise_for_status()
+        found = {family.name: family for family in text_string_to_metric_families(reply.text)}
+        return found if by_worker(found["hazoom_ready"]) == ready else None
+
+    return wait_until(scrape, f"{ready} is told")
 
 
 def by_worker(family: Metric) -> dict[str, float]:
@@ -108,8 +116,7 @@ def test_whichever_worker_is_scraped_tells_of_all(server: Hazoom) -> None:
     one_of_each(server)
     counted: dict[tuple[str, str], float] = {}
     for _ in range(10):  # each from a worker by chance
-        found = scrape(server)
-        assert by_worker(found["hazoom_ready"]) == {"1": 1, "2": 1}
+        found = scrape_when(server, {"1": 1, "2": 1})
         started = [worker.create_time() for worker in workers_of(server)]
         assert by_worker(found["process_start_time_seconds"]) == pytest.approx(dict(zip("12", started, strict=True)))
         for family in found.values():
@@ -206,18 +213,16 @@ def test_one_that_dies_is_missed_by_nobody_but_its_own_clients_and_is_started_ag
         assert number_of(Polling(server.url).sid) == "2"
         with pytest.raises((ConnectionError, http.client.HTTPException)):
             of_first.poll()
-    found = scrape(server)
-    assert by_worker(found["hazoom_ready"]) == {"1": 0, "2": 1}
+    found = scrape_when(server, {"1": 0, "2": 1})
     assert by_worker(found["hazoom_connections"]).keys() == {"2"}
     assert of_second.post("40").body == "ok"
     workers_of(server)[0].resume()
     wait_until(lambda: number_of(Polling(server.url).sid) == "1", "it serves again")
-    wait_until(lambda: by_worker(scrape(server)["hazoom_ready"]) == {"1": 1, "2": 1}, "that is told too")
+    scrape_when(server, {"1": 1, "2": 1})
     assert of_first.poll().status == 400
     with connection_to(server, "2") as to_second:
         workers_of(server)[0].suspend()  # it hangs
-        found = scrape(server, to_second)
-    assert by_worker(found["hazoom_ready"]) == {"1": 0, "2": 1}
+        found = scrape_when(server, {"1": 0, "2": 1}, to_second)
     assert by_worker(found["hazoom_connections"]).keys() == {"2"}
     workers_of(server)[0].kill()
     said_by(server, "worker 1 has ended with status -9 and is started again in 2 s")
