@@ -38,7 +38,8 @@ class _Bucket(TokenBucket):
 
     def settle(self, now_s: float) -> float:
         """Leave out what has come again since it was spent; return what others have to know if they count this one too."""
-        self.untold = min(self.untold, self.missing(now_s))
+        if self.untold and (missing := self.missing(now_s)) < self.untold:
+            self.untold = missing
         return self.untold
 
     def take_untold(self) -> float:
@@ -88,18 +89,18 @@ class Share:
 
     def is_full(self, now_s: float) -> bool:
         """Return whether one made now would be as good."""
-        return not any(bucket.missing(now_s) for bucket in self._buckets())
+        return not any(bucket is not None and bucket.missing(now_s) for bucket in (self._events, self.handshakes))
 
     def settle(self, now_s: float) -> bool:
         """Note that nobody else counts this one; return whether something has to be told to whoever begins to."""
-        return sum(bucket.settle(now_s) for bucket in self._buckets()) > 0
+        events = 0.0 if self._events is None else self._events.settle(now_s)
+        handshakes = 0.0 if self.handshakes is None else self.handshakes.settle(now_s)
+        return events > 0 or handshakes > 0
 
     def take_untold(self) -> Spent:
         """Return what others have not been told, who are told now."""
-        return Spent(*(0.0 if bucket is None else bucket.take_untold() for bucket in (self._events, self.handshakes)))
-
-    def _buckets(self) -> list[_Bucket]:
-        return [bucket for bucket in (self._events, self.handshakes) if bucket is not None]
+        events = 0.0 if self._events is None else self._events.take_untold()
+        return Spent(events, 0.0 if self.handshakes is None else self.handshakes.take_untold())
 
     def close(self, now_s: float) -> None:
         """Count a connection less."""
@@ -129,7 +130,7 @@ class Shares:
         full_after_s = max([0.0, *(burst / rate for burst, rate in rates if rate)])
         self._remembered_count = remembered_count
         # Where other processes count too: whose number of connections has changed, and who has spent what others may have
-        # to know, None where there are no others; and how many connections there are elsewhere, by process.
+        # to know, None where there are no others or no rates; and how many connections there are elsewhere, by process.
         self.changed: dict[str, None] | None = None
         self.spent: dict[Share, None] | None = None
         self._elsewhere: dict[str, dict[str, int]] = {}
@@ -175,7 +176,9 @@ class Shares:
 
     def begin_to_tell(self) -> None:
         """Note from now on what others have to be told."""
-        self.changed, self.spent = {}, {}
+        self.changed = {}
+        if self.rate_per_s or self.handshakes_per_s:
+            self.spent = {}
 
     def connection_count(self, key: str) -> int:
         """Return how many connections there are, here and on other processes as far as they have told."""
@@ -203,15 +206,17 @@ class Shares:
 
         That is of those who have connections elsewhere too, and of those who have none here any more.
         """
+        told: dict[str, Spent] = {}
+        if self.spent is None:
+            return told
         with self._lock:
-            spenders, self.spent = self.spent or {}, {}
-            told: dict[str, Spent] = {}
+            spenders, self.spent = self.spent, {}
             for share in list(spenders):  # another thread may still add one
                 if not share.connection_count or share.key in self._elsewhere:
                     told[share.key] = share.take_untold()
                 elif share.settle(now_s):
                     self.spent[share] = None
-            return told
+        return told
 
     def charge(self, spent: dict[str, Spent], now_s: float) -> None:
         """Take what some have spent at another process; those who are not known here are remembered like who has left."""
