@@ -51,11 +51,6 @@ class Replicas:
             for process in {process for _, process, _ in waiting}:
                 self._publish(f"process:{process}", notes.Watch(request_id))
 
-    def processes(self) -> set[str]:
-        """Return the processes of which something is wanted."""
-        awaited = {process for waiting in self._awaited.values() for _, process, _ in waiting}
-        return awaited | {answer.owner for answer in self._running()}
-
     def _running(self) -> list[Answer]:
         return [answer for answer in self._answers.register.all() if answer.owner and not answer.is_ended]
 
@@ -169,15 +164,13 @@ class Replicas:
         elif answer.owner and not answer.is_ended:
             self._fail(answer)
 
-    def lose_all(self, process: str) -> list[str]:
-        """Tell who waits for answers of a process, or gets them, that it has died; return those in rooms that are known."""
+    def lose_all(self, process: str) -> None:
+        """Tell who waits for answers of a process, or gets them, that it has died."""
         for answer in self._running():
             if answer.owner == process:
                 self._fail(answer)
         for request_id in list(self._awaited):
             self.lose(process, request_id)
-        answers = self._answers.register.all()
-        return [answer.prompt.request_id for answer in answers if answer.owner == process and answer.room is not UNSET]
 
 
 def _died(request_id: str, room: str) -> LlmError:
