@@ -4,11 +4,12 @@ Keys, beside those of the log:
     answers            a hash: the process and `Owner` of each question that was accepted and can be resumed, by its id
     answers:<process>  a hash of those of one process: the room of each that runs (`_RUNNING` before it), "" of the others
     died               a hash: the room of each answer whose process has died, until somebody keeps what there is of it
+    failed:<process>   a hash: the ids of answers that ran in a process when it was taken for dead
 
 Whoever finds that a process has died moves what it has left, in one step (`processes`). A question that it had may be asked
-again.
+again. If it was only paused, it finds out when it begins anew what it has no more (`claim_again`).
 
-Called within turns, but for `died`, `take`, `look_up` and what `NotLoaded` loads.
+Called within turns, but for `died`, `take`, `claim_again`, `look_up` and what `NotLoaded` loads.
 """
 
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from hazoom_ws.message_log.peers import Peers
 
 _ANSWERS = f"{PREFIX}answers"
 _RUNNING = "r"
+_CLAIMED_AT_ONCE_COUNT = 1000
 _FOUND_LIMIT_S = 60.0  # for which what was read is remembered for who asked
 
 _KNOWN = f"""
@@ -64,6 +66,41 @@ return {{value, ''}}
 )
 
 
+# ARGV: a process, then of each question that it has the id, what is kept for it, and its value in the hash of the process.
+# Keeps that again, as Redis may have lost it. Returns the ids of those that it has no more.
+_CLAIM_AGAIN = (
+    _KNOWN
+    + f"""
+local process, gone = ARGV[1], {{}}
+if redis.call('EXISTS', prefix .. 'process:' .. process) == 0 then return gone end
+for place = 2, #ARGV, 3 do
+  local id, value, room = ARGV[place], ARGV[place + 1], ARGV[place + 2]
+  local there = known(id)
+  local is_elsewhere = there and string.match(there[1], '^%S+') ~= process
+  if is_elsewhere or redis.call('HEXISTS', prefix .. 'failed:' .. process, id) == 1 then
+    gone[#gone + 1] = id
+  else
+    redis.call('HSET', answers, id, value)
+    redis.call('HSET', answers .. ':' .. process, id, room)
+    redis.call('SADD', '{HOLDING}', process)
+  end
+end
+return gone
+"""
+)
+
+
+# ARGV: a process, then ids. Returns those that it is to keep in their rooms; none if it was taken for dead itself.
+_TAKE = f"""
+local taken = {{}}
+if redis.call('EXISTS', '{PREFIX}process:' .. ARGV[1]) == 0 then return taken end
+for place = 2, #ARGV do
+  if redis.call('HDEL', '{DIED}', ARGV[place]) == 1 then taken[#taken + 1] = ARGV[place] end
+end
+return taken
+"""
+
+
 class Owner(msgspec.Struct, frozen=True, array_like=True):
     """Whose question it is, and in which room; "": it is private."""
 
@@ -82,7 +119,8 @@ class Claims:
         self._problem = problem
         self._clock = clock
         self._of_process = f"{_ANSWERS}:{peers.name}"
-        self._find, self._claim = map(peers.script, (_FIND, _CLAIM))
+        scripts = (_FIND, _CLAIM, _CLAIM_AGAIN, _TAKE)
+        self._find, self._claim, self._claim_again, self._take = map(peers.script, scripts)
         self._found: dict[tuple[str, str], tuple[Known | None, float]] = {}  # what was read for somebody, and when
 
     def find(self, request_id: str) -> Known | None:
@@ -134,10 +172,26 @@ class Claims:
 
     def accepted(self, answer: Answer) -> None:
         """Note that a question was accepted."""
-        request_id, room = answer.prompt.request_id, "" if answer.room is UNSET else answer.room
-        self._peers.tell("HSET", _ANSWERS, request_id, self._value(answer.user, room))
-        self._peers.tell("HSET", self._of_process, request_id, _RUNNING + room)
+        request_id, value, room = self._kept(answer)
+        self._peers.tell("HSET", _ANSWERS, request_id, value)
+        self._peers.tell("HSET", self._of_process, request_id, room)
         self._peers.tell("SADD", HOLDING, self._peers.name)
+
+    def _kept(self, answer: Answer) -> tuple[str, str, str]:
+        room = "" if answer.room is UNSET else answer.room
+        return answer.prompt.request_id, self._value(answer.user, room), "" if answer.size_bytes else _RUNNING + room
+
+    def claim_again(self, answers: list[Answer]) -> set[str]:
+        """Note again all questions of this process; return those that others have, or have told that they failed.
+
+        Redis may have lost what was noted, and others may have taken this process for dead. Beside turns. Raises
+        `LogUnavailable`.
+        """
+        gone: set[str] = set()
+        for start in range(0, len(answers), _CLAIMED_AT_ONCE_COUNT):
+            kept = [text for answer in answers[start : start + _CLAIMED_AT_ONCE_COUNT] for text in self._kept(answer)]
+            gone.update(request_id.decode() for request_id in self._claim_again([self._peers.name, *kept]))
+        return gone
 
     def ended(self, answer: Answer) -> None:
         """Note that its answer has ended."""
@@ -148,6 +202,10 @@ class Claims:
         self._peers.tell("HDEL", _ANSWERS, request_id)
         self._peers.tell("HDEL", self._of_process, request_id)
 
+    def forget_failed(self, request_id: str) -> None:
+        """Note that this process has nothing of one any more that it has lost by `claim_again`: it may be asked again."""
+        self._peers.tell("HDEL", f"{PREFIX}failed:{self._peers.name}", request_id)
+
     # When another process has died
 
     def died(self) -> dict[str, str]:
@@ -157,8 +215,7 @@ class Claims:
 
     def take(self, request_ids: list[str]) -> set[str]:
         """Return which of those nobody else has taken: they are this process'. Raises `LogUnavailable`."""
-        taken = self._peers.ask(*(("HDEL", DIED, request_id) for request_id in request_ids))
-        return {request_id for request_id, is_mine in zip(request_ids, taken, strict=True) if is_mine}
+        return {request_id.decode() for request_id in self._take([self._peers.name, *request_ids])}
 
 
 def _known(answer: Any) -> Known | None:

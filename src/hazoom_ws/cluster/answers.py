@@ -17,6 +17,10 @@ When a process dies
     `processes` tells of it. Who watches its answers tells that they failed, and that asking again may succeed. Of each one
     process, if possible one that knows it, keeps what there is of it in its room, and tells all who hear that.
 
+When a process was paused for longer than its lease
+    Then it was taken for dead, and others have told all that. When it begins anew it finds which of its answers that were:
+    it stops them, tells its own clients that they failed, as others have, and keeps nothing of them.
+
 Slots of users and addresses count on all processes (`slots`).
 
 All of it is called within turns.
@@ -40,7 +44,7 @@ from hazoom_ws.cluster.slots import SlotsElsewhere
 from hazoom_ws.llm_bridge.answer import Answer
 from hazoom_ws.llm_bridge.answers import Answers
 from hazoom_ws.llm_bridge.elsewhere import Elsewhere, Known
-from hazoom_ws.message_log.peers import Heard, Peers
+from hazoom_ws.message_log.peers import EXPIRED, Heard, Peers
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +75,7 @@ class AnswersElsewhere(Elsewhere):
         self._hub = hub
         self._peers = peers
         self._claims = Claims(peers, problem, clock)
+        self._problem = problem
         self._clock = clock
         self._run_beside = run_beside
         self._wake = wake
@@ -92,7 +97,10 @@ class AnswersElsewhere(Elsewhere):
         self._watching: dict[Answer, set[str]] = {}  # the processes that get one that runs here
         self._untold: dict[Answer, list[str]] = {}  # tokens, of those
         self._searches: list[tuple[Connection, list[str], bool]] = []  # that are done with the next look
+        self._failed: set[str] = set()  # ids of those that this process had, and others have told that they failed
+        self._postponed: list[Callable[[], object]] = []  # ends of answers
         self._died_at_s: dict[str, float] = {}  # since when it is known of answers that nobody has taken
+        peers.before_back.append(self._claim_again)
         peers.on_back.append(self._after_away)
         peers.on_follow.append(lambda rooms: partial(self._watch_rooms, list(rooms)))
 
@@ -131,7 +139,8 @@ class AnswersElsewhere(Elsewhere):
             self._wake()
 
     def ended(self, answer: Answer) -> None:
-        self._claims.ended(answer)
+        if not self.has_failed(answer):
+            self._claims.ended(answer)
         if answer in self._watching:
             self.flush(answer)
             outcome, told_seq = notes.told(answer.outcome), notes.told_seq_of(answer)
@@ -140,7 +149,21 @@ class AnswersElsewhere(Elsewhere):
             del self._watching[answer]
 
     def forget(self, answer: Answer) -> None:
-        self._claims.forget(answer.prompt.request_id)
+        request_id = answer.prompt.request_id
+        if self.has_failed(answer):
+            self._failed.discard(request_id)
+            self._claims.forget_failed(request_id)
+        else:
+            self._claims.forget(request_id)
+
+    def has_failed(self, answer: Answer) -> bool:
+        return answer.prompt.request_id in self._failed
+
+    def postpone(self, end: Callable[[], object]) -> bool:
+        if self._problem() != EXPIRED:
+            return False
+        self._postponed.append(end)
+        return True
 
     def is_watched(self, answer: Answer) -> bool:
         return answer in self._watching
@@ -263,15 +286,27 @@ class AnswersElsewhere(Elsewhere):
 
     # When Redis was away, and when another process has died
 
+    def _claim_again(self) -> None:
+        """Find out which answers have failed, as others have it. Beside turns."""
+        mine = [answer for answer in self._answers.register.all() if not answer.owner]
+        self._failed.update(self._claims.claim_again(mine))
+
     def _after_away(self) -> None:
-        """Tell and ask again what may be lost of what was told meanwhile."""
+        """Stop what has failed; tell and ask again what may be lost of what was told meanwhile."""
         for answer in self._answers.register.all():
-            if not answer.owner:
-                self._claims.accepted(answer)
-                if answer.size_bytes:
-                    self._claims.ended(answer)
-                elif answer.beginning:
-                    self.started(answer)
+            if answer.owner:
+                continue
+            if self.has_failed(answer):
+                if not answer.is_ended:
+                    logger.warning("AI request %r has failed: this process was taken for dead", answer.prompt.request_id)
+                    self._answers.stop(answer)  # how it ends then `has_failed` says
+            elif answer.size_bytes:
+                self._claims.ended(answer)
+            elif answer.beginning:
+                self.started(answer)
+        postponed, self._postponed = self._postponed, []
+        for end in postponed:
+            end()
         self._replicas.ask_again()
         self._watch_rooms(self._hub.rooms.names())
         self._slots.tell_again()
@@ -299,8 +334,8 @@ class AnswersElsewhere(Elsewhere):
 
     def _take_died(self, died: dict[str, str] | None, error: BaseException | None) -> None:
         """Keep answers in their rooms: those that are known here, and those that nobody seems to know."""
-        if error is not None or died is None:
-            return
+        if error is not None or died is None or self._problem() is not None:
+            return  # nothing can be kept
         now_s = self._clock()
         self._died_at_s = {request_id: self._died_at_s.get(request_id, now_s) for request_id in died}
         chosen = [

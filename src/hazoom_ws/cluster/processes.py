@@ -3,7 +3,8 @@
 A process that ends calmly says so. Of one that has died its lease runs out (15 s), which the others look for once a second.
 What it held in Redis is removed by whoever notices first, in one script that asks once more whether it has a lease: so one
 that was only away and has just come back loses nothing. That is who is in which room by it, and which answers of the AI run
-there: those of rooms are put into ``died``, so that somebody else keeps in the room what there is of each.
+there: those of rooms are put into ``died``, so that somebody else keeps in the room what there is of each. Of all that ran
+it is noted that they have failed, for a process that was only paused for longer than its lease.
 
 Nobody is judged too soon: all leases look over when Redis was away, and when this process was held up itself. So it judges
 nobody for a while after it has started, after Redis was away, and after it could not look for some seconds.
@@ -23,6 +24,7 @@ DIED = f"{PREFIX}died"
 LOOK_INTERVAL_S = 1.0
 MISSING_S = 1.0  # for which a lease has to be over: two looks
 HELD_UP_S = 5.0  # without a look: this process was held up, or Redis was
+_PAUSE_LIMIT_S = 86_400  # after which nobody knows any more what was told of one that goes on
 CALM_S = 8.0  # after that, in which the others take their leases again
 
 # ARGV: a process. Forgets who is where by it.
@@ -45,11 +47,13 @@ local answers = prefix .. 'answers'
 local of_process = answers .. ':' .. name
 local held = redis.call('HGETALL', of_process)
 for place = 1, #held, 2 do
-  local id, room = held[place], string.match(held[place + 1], '^r(.+)')
+  local id, room = held[place], string.match(held[place + 1], '^r(.*)')
   local owner = string.match(redis.call('HGET', answers, id) or '', '^%S+')
   if owner == name then redis.call('HDEL', answers, id) end
-  if room then redis.call('HSET', '{DIED}', id, room) end
+  if room then redis.call('HSET', prefix .. 'failed:' .. name, id, '') end
+  if room and room ~= '' then redis.call('HSET', '{DIED}', id, room) end
 end
+redis.call('EXPIRE', prefix .. 'failed:' .. name, {_PAUSE_LIMIT_S})
 redis.call('DEL', of_process)
 """
 )

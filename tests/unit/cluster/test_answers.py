@@ -58,6 +58,7 @@ class Process:
 
     def __init__(self, name: str, wire: Wire) -> None:
         self.name = name
+        self.before_back: list[Callable[[], object]] = []
         self.on_back: list[Callable[[], object]] = []
         self.on_follow: list[Any] = []
         self.text, self.ends, self.indexes = "", 0, []
@@ -88,16 +89,15 @@ class Process:
     def tell(self, *command: Any) -> None:
         """Take what is kept in Redis, which nobody asks for here."""
 
-    def ask(self, *commands: tuple[Any, ...]) -> list[Any]:
-        assert {command[:2] for command in commands} <= {("HGETALL", DIED), ("HDEL", DIED)}
-        died = self._wire.died
-        return [
-            dict(died) if command[0] == "HGETALL" else died.pop(command[2].encode(), None) is not None
-            for command in commands
-        ]
+    def ask(self, command: tuple[Any, ...]) -> list[Any]:
+        assert command == ("HGETALL", DIED)
+        return [dict(self._wire.died)]
 
     def script(self, text: str) -> Callable[[list[Any]], Any]:
-        return lambda _: []
+        def take(arguments: list[str]) -> list[bytes]:
+            return [name for name in map(str.encode, arguments[1:]) if self._wire.died.pop(name, None) is not None]
+
+        return take if "HDEL" in text else lambda _: []
 
     def _send(self, effect: Any) -> None:
         """Show what is sent to the room as a client does that appends tokens and begins anew with a snapshot."""

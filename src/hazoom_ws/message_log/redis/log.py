@@ -462,7 +462,7 @@ class RedisLog:
         if about.last_seq < heard_seq:
             self._restore(about.last_seq)
         self.documents.lose_touch()
-        self._bus.connect(self._store.channels, lambda: [*self._followed.missed(), *self.peers.on_back])
+        self._bus.connect(self._store.channels, lambda: [*self._followed.missed(), *self.peers.back()])
         self._try()
 
     def _restore(self, last_seq: int) -> None:
