@@ -282,7 +282,7 @@ def test_what_is_not_told_while_redis_hangs_is_told_afterwards(backend: Backend,
             assert [event["index"] for event in answer.tokens(bob)] == list(range(len(TOKENS)))
 
 
-def test_what_failed_while_its_process_was_paused_stays_so_for_all_when_that_goes_on(
+def test_what_failed_while_its_process_was_paused_stays_so_and_its_clients_are_its_own_again(
     environment: dict[str, str], two: tuple[Hazoom, Hazoom], backend: Backend, client: OfficialClient
 ) -> None:
     room, name = unique("team"), unique("Ann")
@@ -330,6 +330,12 @@ def test_what_failed_while_its_process_was_paused_stays_so_for_all_when_that_goe
     assert sorted((entry["request_id"], entry["finish_reason"]) for entry in kept) == sorted(
         [(answer.id, "failed") for answer in (shared, waiting, hasty)] + [(answer.id, "stop") for answer in last]
     )
+    # Others had taken over the sessions of its clients too. Where these are since, is kept again.
+    assert ann.emit("join_room", {"room": unique("later")})["ok"]
+    back = client.connect(other.url, auth={"user_name": name, **ann.session()})
+    [status] = back.received("status")
+    assert status["recovered"]
+    assert len(status["rooms"]) == 3
 
 
 def test_when_a_process_dies_who_gets_its_answers_is_told_that_they_failed_and_the_room_keeps_it_once(

@@ -4,10 +4,9 @@ Keys, beside those of the log:
     answers            a hash: the process and `Owner` of each question that was accepted and can be resumed, by its id
     answers:<process>  a hash of those of one process: the room of each that runs (`_RUNNING` before it), "" of the others
     died               a hash: the room of each answer whose process has died, until somebody keeps what there is of it
-    failed:<process>   a hash: the ids of answers that ran in a process when it was taken for dead
 
 Whoever finds that a process has died moves what it has left, in one step (`processes`). A question that it had may be asked
-again. If it was only paused, it finds out when it begins anew what it has no more (`claim_again`).
+again. If it was only paused, it finds out when it begins anew what it has no more (`claim_again`, ``taken:<process>``).
 
 Called within turns, but for `died`, `take`, `claim_again`, `look_up` and what `NotLoaded` loads.
 """
@@ -19,7 +18,7 @@ import msgspec
 from msgspec import UNSET
 
 from hazoom_ws.chat.presence import User
-from hazoom_ws.cluster.processes import DIED, HOLDING, PREFIX
+from hazoom_ws.cluster.processes import DIED, HOLDING, PREFIX, TAKEN
 from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.llm_bridge.answer import Answer
 from hazoom_ws.llm_bridge.elsewhere import Known
@@ -77,7 +76,7 @@ for place = 2, #ARGV, 3 do
   local id, value, room = ARGV[place], ARGV[place + 1], ARGV[place + 2]
   local there = known(id)
   local is_elsewhere = there and string.match(there[1], '^%S+') ~= process
-  if is_elsewhere or redis.call('HEXISTS', prefix .. 'failed:' .. process, id) == 1 then
+  if is_elsewhere or redis.call('HEXISTS', '{TAKEN}' .. process, id) == 1 then
     gone[#gone + 1] = id
   else
     redis.call('HSET', answers, id, value)
@@ -204,7 +203,7 @@ class Claims:
 
     def forget_failed(self, request_id: str) -> None:
         """Note that this process has nothing of one any more that it has lost by `claim_again`: it may be asked again."""
-        self._peers.tell("HDEL", f"{PREFIX}failed:{self._peers.name}", request_id)
+        self._peers.tell("HDEL", f"{TAKEN}{self._peers.name}", request_id)
 
     # When another process has died
 

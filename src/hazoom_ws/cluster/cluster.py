@@ -61,7 +61,7 @@ class Cluster:
         )
         self._sizes = RoomSizes(peers, rooms, wake=wake, clock=clock)
         self._counts: Counts | None = None
-        sessions = SessionsElsewhere(hub, take_over, run_beside)
+        sessions = SessionsElsewhere(hub, peers, take_over, run_beside)
         self.processes.on_gone.append(sessions.gone)
         self._clock = clock
         self._news = news

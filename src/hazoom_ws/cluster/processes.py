@@ -3,8 +3,10 @@
 A process that ends calmly says so. Of one that has died its lease runs out (15 s), which the others look for once a second.
 What it held in Redis is removed by whoever notices first, in one script that asks once more whether it has a lease: so one
 that was only away and has just come back loses nothing. That is who is in which room by it, and which answers of the AI run
-there: those of rooms are put into ``died``, so that somebody else keeps in the room what there is of each. Of all that ran
-it is noted that they have failed, for a process that was only paused for longer than its lease.
+there: those of rooms are put into ``died``, so that somebody else keeps in the room what there is of each.
+
+A process may only have been paused, for longer than its lease. So that it finds what others have taken, ``taken:<process>``
+is a hash of the ids of its answers that ran then, and "" if sessions were taken over; it stays for a day.
 
 Nobody is judged too soon: all leases look over when Redis was away, and when this process was held up itself. So it judges
 nobody for a while after it has started, after Redis was away, and after it could not look for some seconds.
@@ -21,6 +23,7 @@ ENDED = b"e"
 PREFIX = "{hazoom}:"
 HOLDING = f"{PREFIX}holding"  # the names of processes that have told Redis what they hold
 DIED = f"{PREFIX}died"
+TAKEN = f"{PREFIX}taken:"  # and the name of a process
 LOOK_INTERVAL_S = 1.0
 MISSING_S = 1.0  # for which a lease has to be over: two looks
 HELD_UP_S = 5.0  # without a look: this process was held up, or Redis was
@@ -50,10 +53,10 @@ for place = 1, #held, 2 do
   local id, room = held[place], string.match(held[place + 1], '^r(.*)')
   local owner = string.match(redis.call('HGET', answers, id) or '', '^%S+')
   if owner == name then redis.call('HDEL', answers, id) end
-  if room then redis.call('HSET', prefix .. 'failed:' .. name, id, '') end
+  if room then redis.call('HSET', '{TAKEN}' .. name, id, '') end
   if room and room ~= '' then redis.call('HSET', '{DIED}', id, room) end
 end
-redis.call('EXPIRE', prefix .. 'failed:' .. name, {_PAUSE_LIMIT_S})
+redis.call('EXPIRE', '{TAKEN}' .. name, {_PAUSE_LIMIT_S})
 redis.call('DEL', of_process)
 """
 )
