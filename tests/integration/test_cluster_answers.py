@@ -64,6 +64,17 @@ def is_record(answer: Gated, entry: dict) -> bool:
     return (entry.get("kind"), entry.get("request_id")) == ("assistant", answer.id)
 
 
+def name_of(server: Hazoom) -> str:
+    name: str = server.stats()["processes"][0]["name"]
+    return name
+
+
+def end_lease(environment: dict[str, str], process: str) -> None:
+    """Let the others find what they find when nothing was heard of a process for `LEASE_S`."""
+    with redis.Redis.from_url(environment["HAZOOM_LOG_URL"]) as told:
+        told.delete(f"{{hazoom}}:process:{process}")
+
+
 @pytest.mark.parametrize("asked", [0, 1])
 def test_all_in_a_room_see_an_answer_whichever_process_runs_it(
     two: tuple[Hazoom, Hazoom], backend: Backend, client: OfficialClient, asked: int
@@ -295,11 +306,10 @@ def test_what_failed_while_its_process_was_paused_stays_so_and_its_clients_are_i
     for answer, socket in ((shared, bob), (hasty, bob), (private, tab)):
         answer.release(2)
         answer.wait_for_tokens(socket, 2)
-    process = paused.stats()["processes"][0]["name"]
+    process = name_of(paused)
     os.kill(paused.child.process.pid, signal.SIGSTOP)
     try:
-        with redis.Redis.from_url(environment["HAZOOM_LOG_URL"]) as told:
-            told.delete(f"{{hazoom}}:process:{process}")  # as if it had run out
+        end_lease(environment, process)
         for answer in (shared, hasty):
             bob.wait_for("new_message", partial(is_record, answer))
         hasty.release_all()  # its end waits for who goes on, before that knows anything
@@ -353,7 +363,7 @@ def test_when_a_process_dies_who_gets_its_answers_is_told_that_they_failed_and_t
             answer.wait_for_tokens(socket, 2)
         assert tab.emit("llm_resume", {"request_id": private.id, "index": 0})["ok"]
         private.wait_for_tokens(tab, 2)
-        session = ann.session()
+        session, process = ann.session(), name_of(third)
         third.child.kill()
         back = client.connect(two[0].url, auth={"user_name": name, **session})
         assert back.received("status")[0]["recovered"]
@@ -362,6 +372,7 @@ def test_when_a_process_dies_who_gets_its_answers_is_told_that_they_failed_and_t
         # One that comes now is no reason to think that those which run have ended.
         fourth = stack.enter_context(hazoom(env=environment))
         late = in_room(client, fourth, room)
+        end_lease(environment, process)
         told = [(bob, shared), (late, shared), (tab, private), (other, private), (back, shared), (back, private)]
         for socket, answer in told:
             error = socket.wait_for("llm_error", lambda event, answer=answer: event["request_id"] == answer.id)
