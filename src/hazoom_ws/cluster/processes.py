@@ -27,8 +27,8 @@ TAKEN = f"{PREFIX}taken:"  # and the name of a process
 LOOK_INTERVAL_S = 1.0
 MISSING_S = 1.0  # for which a lease has to be over: two looks
 HELD_UP_S = 5.0  # without a look: this process was held up, or Redis was
-_PAUSE_LIMIT_S = 86_400  # after which nobody knows any more what was told of one that goes on
 CALM_S = 8.0  # after that, in which the others take their leases again
+_PAUSE_LIMIT_S = 86_400  # after which nobody knows any more what was told of one that goes on
 
 # ARGV: a process. Forgets who is where by it.
 FORGET_USERS = f"""
