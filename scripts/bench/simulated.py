@@ -1,6 +1,6 @@
 """What many processes of hazoom_ws do to one Redis, without clients.
 
-``simulated.py port=6379 processes=100 seconds=8 cores=0,1``; the cores are those of Redis and of this program.
+``simulated.py port=6379 processes=100 seconds=5 cores=0,1``; the cores are those of Redis and of this program.
 
 Each simulated process is a thread with the parts of a real one that talk to Redis: its `Store`, which writes batches by
 the same script, its `RedisPeers`, which publishes in a thread of its own, `Processes` and `Lookout`, which look who lives,
