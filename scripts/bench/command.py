@@ -137,7 +137,7 @@ def _scale(options: argparse.Namespace) -> int:
     for run in range(1, runs + 1):
         for processes_count in scale.PROCESSES_COUNTS:
             _say(f"scale, run {run} of {runs}: {processes_count} processes")
-            results.append(scale.simulate(cores, processes_count, 2.0 if options.quick else 5.0))
+            results.append(scale.simulate(cores, processes_count, 2.0 if options.quick else 4.0))
     _say("")
     scale.print_tables(results)
     options.json.parent.mkdir(parents=True, exist_ok=True)

@@ -5,8 +5,10 @@ client's. All numbers are Redis' own: publications, bytes and the CPU time of it
 after the other and so is what one Redis has; only what is heard is counted by who hears it. A table is of one load, which
 comes on top of what the processes tell each other when nothing happens ("idle").
 
-What is calculated is printed last. A message costs what a load took more than nothing, divided by its messages; what
-processes tell each other is fitted to ``a x processes + b x processes squared``, through the two largest measured.
+What is calculated is printed last. A message costs what a load took more than idling does, divided by its messages. What
+processes tell each other is fitted to ``a x processes + b x processes squared``, through the two largest measured. Windows
+are a multiple of 2 s, in which all happens that idling is.
+
 A machine whose cores others use gives too small figures: a Redis that has to wait for its core finds more to do at
 once, which costs less for each. So the CPU time of others is shown.
 """
