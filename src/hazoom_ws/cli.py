@@ -251,7 +251,11 @@ def serve_with_eventlet(
     from hazoom_ws.transport.serving.wsgi import HttpServer
 
     engine = app.extensions["socketio"].server.eio
-    passing = None if worker is None else Passing(worker.inbox_fd, worker.outbox_fds)
+    passing = None
+    if worker is not None:
+        scrape = app.extensions["hazoom_ws"].scrape
+        passing = Passing(worker.inbox_fd, worker.outbox_fds, scrape.tell)
+        scrape.ask_others = passing.ask_others
     http = HttpServer(
         app,
         engine,

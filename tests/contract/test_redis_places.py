@@ -156,6 +156,9 @@ def test_in_a_cluster_the_log_is_on_one_node_and_follows_its_slot(open_redis: Ca
         say(log, "1")
         [owner] = [node for node in nodes if node.ask("DBSIZE") != b":0"]
         assert owner is not nodes[0], "it is another than the one that is asked"
+        for node in nodes:  # else each would get all that is published, to find that nobody there wants it
+            assert node.ask("PUBSUB", "SHARDCHANNELS") == (b"*2" if node is owner else b"*0")
+            assert node.ask("PUBSUB", "CHANNELS") == b"*0"
         move_slot(owner, next(node for node in nodes if node is not owner), nodes)
         with pytest.raises(LogUnavailable):
             say(log, "2")

@@ -6,7 +6,7 @@ import pytest
 import requests
 
 from redis_server import Databases, databases
-from servers import DEADLINE_S, Hazoom, OfficialClient, hazoom, wait_until
+from servers import DEADLINE_S, Hazoom, OfficialClient, Socket, hazoom, wait_until
 
 __all__ = ["databases"]
 pytestmark = pytest.mark.redis
@@ -24,25 +24,34 @@ def status(server: Hazoom) -> dict:
     return response.json()
 
 
+def say(socket: Socket, text: str) -> str:
+    """Send a message; return why it is refused, nothing if it is not."""
+    answer = socket.emit("message", {"message": text})
+    return "" if answer["ok"] else answer["error"]["message"]
+
+
 def test_statistics_and_limits_are_those_of_all_processes(databases: Databases, client: OfficialClient) -> None:
     env = {
         "HAZOOM_LOG_URL": databases.next_url(),
         "HAZOOM_CONNECTIONS_PER_USER_LIMIT": "3",
         "HAZOOM_TRUSTED_PROXIES": "127.0.0.0/8",
         "HAZOOM_CONNECTIONS_PER_ADDRESS_LIMIT": "4",
+        "HAZOOM_USER_RATE_LIMIT_PER_S": "0.001",
+        "HAZOOM_USER_RATE_LIMIT_BURST_COUNT": "6",
         "HAZOOM_SHUTDOWN_GRACE_S": "1",
     }
 
-    def connect(server: Hazoom, name: str, address: str, number: int) -> None:
+    def connect(server: Hazoom, name: str, address: str, number: int) -> Socket:
         """Connect from an address that a proxy tells; the room says nothing new."""
-        client.connect(
+        socket = client.connect(
             server.url, auth={"user_name": name}, extraHeaders={"X-Forwarded-For": address}, transports=["websocket"]
-        ).emit("message", {"message": f"{name} {number}"})
+        )
+        assert not say(socket, f"{name} {number}")
+        return socket
 
     with hazoom(env=env) as first, hazoom(env=env) as second:
-        for number in range(3):
-            connect(first if number else second, "Ann", "10.0.0.1", number)
-        connect(second, "Bob", "10.0.0.2", 0)
+        at_second, _, at_first = [connect(first if number else second, "Ann", "10.0.0.1", number) for number in range(3)]
+        bob = connect(second, "Bob", "10.0.0.2", 0)
         for server, other in ((first, second), (second, first)):
             wait_until(lambda server=server: status(server)["total_connections"] == 4, "all are counted")
             told = wait_until(
@@ -53,6 +62,13 @@ def test_statistics_and_limits_are_those_of_all_processes(databases: Databases, 
             assert own["connections"] + elsewhere["connections"] == 4
             assert own["name"] == status(other)["processes"][1]["name"]
             assert own["rss_mb"] > 1
+        while not (refused := say(at_first, "Ann again")):
+            pass
+        assert "0.001 events of your user" in refused
+        said = status(first)["processes"][0]["messages_total"]
+        wait_until(lambda: status(second)["processes"][1]["messages_total"] == said, "the other has been told")
+        assert "0.001 events of your user" in say(at_second, "Ann elsewhere")
+        assert not say(bob, "Bob again")
         refused = client.try_to_connect(
             second.url,
             auth={"user_name": "Ann"},

@@ -17,7 +17,7 @@ from hazoom_ws.message_log.redis.bus import Published
 from hazoom_ws.message_log.redis.log import RedisLog
 from hazoom_ws.message_log.redis.server import AWAY, Refused
 from hazoom_ws.settings import Settings
-from redis_server import Databases, databases, loaded
+from redis_server import Databases, databases, loaded, running_redis
 from servers import unique, wait_until
 
 __all__ = ["databases"]
@@ -204,6 +204,30 @@ def test_what_is_heard_while_the_log_begins_anew_is_nothing_that_redis_has_lost(
     one.reopen()
     assert (one.problem, one.documents.losses_count) == (None, 0)
     assert "had lost" not in caplog.text
+
+
+def test_no_number_is_given_twice_and_what_redis_has_lost_is_given_back_though_others_have_gone_on(
+    room: str,
+) -> None:
+    """Numbers may be ahead of the clock: then that does not keep a Redis from giving those again that it has lost."""
+    with running_redis() as redis:
+        one, other = LogOfProcess(redis.url()), LogOfProcess(redis.url())
+        redis.ask("HSET", "{hazoom}:about", "last", str(one.last_seq + 10**10))  # many have said much
+        assert redis.ask("SAVE") == b"+OK"
+        one.follow_now(room)
+        lost = one.say(room, "lost")
+        redis.kill()
+        redis.start()
+        wait_until(lambda: one.problem is not None and other.problem is not None, "it is noticed")
+        other.reopen()
+        assert other.say("another room", "after that").seq > lost.seq
+        one.reopen()
+        assert (one.problem, other.texts(room)) == (None, ["lost"])
+        other.say(room, "and that")
+        wait_until(lambda: one.tell() or one.told, "it is heard")
+        assert one.texts(room) == ["lost", "and that"]
+        one.close()
+        other.close()
 
 
 def test_a_connection_that_listens_does_not_come_back_by_itself(logs: tuple[LogOfProcess, LogOfProcess]) -> None:

@@ -13,8 +13,11 @@ from contextlib import suppress
 
 import psutil
 import pytest
+import requests
+from prometheus_client.metrics_core import Metric
+from prometheus_client.parser import text_string_to_metric_families
 
-from protocol_client import Answer, Polling, ask
+from protocol_client import POLLING, Answer, Polling, ask
 from redis_server import Databases, databases
 from servers import DEADLINE_S, Hazoom, OfficialClient, Socket, hazoom, run_hazoom, unique, wait_until
 
@@ -76,8 +79,56 @@ def one_of_each(server: Hazoom) -> list[Polling]:
     return [found[number] for number in "12"]
 
 
+def connection_to(server: Hazoom, number: str) -> requests.Session:
+    """Return an HTTP client with a connection to one worker, which it keeps."""
+    while True:
+        session = requests.Session()
+        opened = session.get(f"{server.url}/socket.io/?{POLLING}", timeout=DEADLINE_S).text
+        if f'"sid":"{number}-' in opened:
+            return session
+        session.close()
+
+
+def scrape_when(server: Hazoom, ready: dict[str, float], session: requests.Session | None = None) -> dict[str, Metric]:
+    """Return what is scraped as soon as it says so of the workers, by the names of the families.
+
+    ``session``: over its connection. A machine that is busy may keep a worker from answering in time.
+    """
+
+    def scrape() -> dict[str, Metric] | None:
+        reply = (session or requests).get(f"{server.url}/metrics", timeout=DEADLINE_S)
+        reply.raise_for_status()
+        found = {family.name: family for family in text_string_to_metric_families(reply.text)}
+        return found if by_worker(found["hazoom_ready"]) == ready else None
+
+    return wait_until(scrape, f"{ready} is told")
+
+
+def by_worker(family: Metric) -> dict[str, float]:
+    return {sample.labels["worker"]: sample.value for sample in family.samples}
+
+
 def said_by(server: Hazoom, text: str) -> bool:
     return wait_until(lambda: text in server.log, f"{text!r} is logged")
+
+
+def test_whichever_worker_is_scraped_tells_of_all(server: Hazoom) -> None:
+    one_of_each(server)
+    counted: dict[tuple[str, str], float] = {}
+    for _ in range(10):  # each from a worker by chance
+        found = scrape_when(server, {"1": 1, "2": 1})
+        started = [worker.create_time() for worker in workers_of(server)]
+        assert by_worker(found["process_start_time_seconds"]) == pytest.approx(dict(zip("12", started, strict=True)))
+        for family in found.values():
+            assert {sample.labels["worker"] for sample in family.samples} <= {"1", "2"}
+            for sample in family.samples if family.type in ("counter", "histogram") else []:
+                key = (sample.name, str(sorted(sample.labels.items())))
+                assert sample.value >= counted.get(key, 0), "it falls, which Prometheus takes for a restart"
+                counted[key] = sample.value
+    assert all(count >= 1 for count in by_worker(found["hazoom_sessions_opened"]).values())
+    for _ in range(6):
+        passed_on = {"X-Forwarded-For": "192.0.2.1"}
+        assert requests.get(f"{server.url}/metrics", headers=passed_on, timeout=DEADLINE_S).status_code == 401
 
 
 @pytest.mark.parametrize("transports", TRANSPORTS, ids=" then ".join)
@@ -162,10 +213,17 @@ def test_one_that_dies_is_missed_by_nobody_but_its_own_clients_and_is_started_ag
         assert number_of(Polling(server.url).sid) == "2"
         with pytest.raises((ConnectionError, http.client.HTTPException)):
             of_first.poll()
+    found = scrape_when(server, {"1": 0, "2": 1})
+    assert by_worker(found["hazoom_connections"]).keys() == {"2"}
     assert of_second.post("40").body == "ok"
     workers_of(server)[0].resume()
     wait_until(lambda: number_of(Polling(server.url).sid) == "1", "it serves again")
+    scrape_when(server, {"1": 1, "2": 1})
     assert of_first.poll().status == 400
+    with connection_to(server, "2") as to_second:
+        workers_of(server)[0].suspend()  # it hangs
+        found = scrape_when(server, {"1": 0, "2": 1}, to_second)
+    assert by_worker(found["hazoom_connections"]).keys() == {"2"}
     workers_of(server)[0].kill()
     said_by(server, "worker 1 has ended with status -9 and is started again in 2 s")
     assert workers_of(server)[-1] == second

@@ -63,9 +63,7 @@ class Accounts:
                 return retry_after_s
         retry_after_s = self._handshakes.spend(now_s)
         if address and not retry_after_s:
-            share = self.addresses.remember(address, now_s)
-            if share.handshakes is not None:
-                share.handshakes.spend(now_s)
+            self.addresses.remember(address, now_s).spend_handshake(now_s)
         return retry_after_s
 
     def open(self, session_id: str, environ: Mapping[str, Any]) -> Account:

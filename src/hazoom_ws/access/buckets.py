@@ -28,6 +28,18 @@ class TokenBucket:
             return 0.0
         return (needed - self._tokens) / self._rate_per_s
 
+    def charge(self, now_s: float, cost: float) -> None:
+        """Spend ``cost`` tokens that were spent already, somewhere else: what is not there is owed."""
+        self._tokens = self._burst - self.missing(now_s) - cost
+
+    def missing(self, now_s: float) -> float:
+        """Return how many tokens less there are than the bucket holds, more than that where some are owed."""
+        if self._rate_per_s == 0:
+            return 0.0
+        self._tokens = min(self._burst, self._tokens + (now_s - self._updated_s) * self._rate_per_s)
+        self._updated_s = now_s
+        return self._burst - self._tokens
+
     def wait_s(self, now_s: float) -> float:
         """Return the seconds until there is a token, 0 if there is one, and spend nothing."""
         if self._rate_per_s == 0:

@@ -13,6 +13,7 @@ from hazoom_ws.live.shared_state import States
 from hazoom_ws.llm_bridge.answers import Answers
 from hazoom_ws.message_log.contract import MessageLog
 from hazoom_ws.metrics.charts import Charts
+from hazoom_ws.metrics.prometheus import Scrape
 from hazoom_ws.metrics.refused import Refused
 from hazoom_ws.metrics.statistics import Statistics
 from hazoom_ws.namespaces.identities import Identities
@@ -34,6 +35,7 @@ class Parts(Struct, frozen=True):
     answers: Answers
     statistics: Statistics
     charts: Charts
+    scrape: Scrape
     refused: Refused
     delivery: Delivery
     log: MessageLog

@@ -219,8 +219,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     user_rate_limit_per_s: Annotated[
         float,
         _rate(
-            "Events per second of all connections of a user, four at full rate; what is relayed counts as a part of one, "
-            "many bytes as several. Guests are not limited by it. 0 turns it off."
+            "Events per second of all connections of a user, four at full rate, on all processes together; what is "
+            "relayed counts as a part of one, many bytes as several. Guests are not limited by it. 0 turns it off."
         ),
     ] = 200.0
     user_rate_limit_burst_count: Annotated[
@@ -233,8 +233,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     address_rate_limit_per_s: Annotated[
         float,
         _rate(
-            "Events per second of all connections from one address, counted as those of a user: a school behind one "
-            "address, and no more than the server has left for everybody else. 0 turns it off."
+            "Events per second of all connections from one address, on all processes together, counted as those of a "
+            "user: a school behind one address, and no more than the server has left for everybody else. 0 turns it off."
         ),
     ] = 1000.0
     address_rate_limit_burst_count: Annotated[
@@ -245,14 +245,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = 1000
     connect_rate_limit_per_s: Annotated[
         float,
-        _rate("New connections per second from one address, with which a school is back within 10 s. 0 turns it off."),
+        _rate(
+            "New connections per second from one address, on all processes together, with which a school is back within "
+            "10 s. 0 turns it off."
+        ),
     ] = 50.0
     connect_rate_limit_burst_count: Annotated[
         int, _count("New connections that may come from one address at once before connect_rate_limit_per_s holds.")
     ] = 500
     connect_total_rate_limit_per_s: Annotated[
         float,
-        _rate("New connections per second in all: a third of what a core takes. 0 turns it off."),
+        _rate("New connections per second in all, for each process: a third of what a core takes. 0 turns it off."),
     ] = 2000.0
     connect_total_rate_limit_burst_count: Annotated[
         int, _count("New connections that may come at once: all of a server that was started anew.")

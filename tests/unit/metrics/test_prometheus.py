@@ -134,6 +134,31 @@ def test_what_a_feature_refuses_is_counted_by_its_own_code() -> None:
         assert scrape(app)["hazoom_refusals_total", (("code", "too_late"),)] == 1
 
 
+@pytest.mark.parametrize("accept", [TEXT, OPENMETRICS])
+def test_of_several_workers_the_one_that_is_asked_answers_for_all(
+    make_app: Any, monkeypatch: pytest.MonkeyPatch, accept: str
+) -> None:
+    monkeypatch.setenv("HAZOOM_WORKER_NUMBER", "10")
+    asked, other = make_app(), make_app()
+    Client(other).call("message", {"message": "hello"})
+    Client(other).call("nonsense")
+    told = other.extensions["hazoom_ws"].scrape.tell()
+    # The third has died in the middle, the fourth hangs or is not there.
+    asked.extensions["hazoom_ws"].scrape.ask_others = lambda: {2: told, 3: told[:-1], 4: None}
+    found = scrape(asked, accept)
+    workers = {number: (("worker", number),) for number in ("2", "3", "4", "10")}
+    assert [found["hazoom_ready", worker] for worker in workers.values()] == [1, 0, 0, 1]
+    assert {dict(labels)["worker"] for name, labels in found if name != "hazoom_ready"} == {"2", "10"}
+    assert found["hazoom_messages_total", workers["2"]] == 1
+    assert found["hazoom_messages_total", workers["10"]] == 0
+    assert found["hazoom_refusals_total", (("code", "unknown_event"), *workers["2"])] == 1
+    assert found["hazoom_log_commit_seconds_bucket", (("le", "+Inf"), *workers["2"])] == 0
+    monkeypatch.delenv("HAZOOM_WORKER_NUMBER")
+    of_worker = [(name, labels) for name, labels in found if ("worker", "10") in labels]
+    alone = scrape(make_app(), accept)
+    assert {(name, tuple(label for label in labels if label[0] != "worker")) for name, labels in of_worker} == set(alone)
+
+
 def test_two_applications_count_for_themselves(make_app: Any) -> None:
     one, other = make_app(), make_app()
     Client(one).call("message", {"message": "hello"})

@@ -25,7 +25,7 @@ def series() -> set[str]:
 
 
 def labels() -> set[str]:
-    return {label for metric in METRICS for label in metric.labels} | {"job", "instance", "le"}
+    return {label for metric in METRICS for label in metric.labels} | {"job", "instance", "worker", "le"}
 
 
 def asked_for(expression: str) -> set[str]:
@@ -36,6 +36,12 @@ def asked_for(expression: str) -> set[str]:
 def labels_in(expression: str) -> set[str]:
     by = re.findall(r"(?:by|on) \(([^)]*)\)", expression)
     return set(re.findall(r"(\w+)=", expression)) | {label.strip() for one in by for label in one.split(",")}
+
+
+def tells_workers_apart(expression: str) -> bool:
+    """Return whether what a query finds has one value for each worker, where there are workers."""
+    by = re.search(r"(?:sum|min|max)(?: by \(([^)]*)\))? ?\(", expression)
+    return by is None or "worker" in (by[1] or "")
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +86,9 @@ def test_the_dashboard_asks_for_what_there_is() -> None:
     shown = set().union(*map(asked_for, queries))
     for metric in METRICS:
         assert any(name.startswith(metric.name) for name in shown), f"{metric.name} is on no panel"
+    for target in [target for panel in panels for target in panel.get("targets", [])]:
+        is_told = "{{worker}}" in target["legendFormat"]
+        assert tells_workers_apart(target["expr"]) is is_told, f"lines without a name of their own: {target['expr']}"
     assert len({panel["id"] for panel in panels}) == len(panels)
     for panel in panels:
         assert panel["gridPos"]["x"] + panel["gridPos"]["w"] <= 24
@@ -92,7 +101,11 @@ def test_the_alerts_ask_for_what_there_is_and_say_what_to_do(rules: list[dict[st
         assert asked_for(rule["expr"]) <= series(), rule["expr"]
         assert labels_in(rule["expr"]) <= labels(), rule["expr"]
         assert rule["labels"]["severity"] in {"critical", "warning"}
-        assert "{{ $labels.instance }}" in rule["annotations"]["summary"]
+        summary = rule["annotations"]["summary"]
+        assert "{{ $labels.instance }}" in summary
+        # Prometheus makes the first of the two, the other is only there with a file, which workers cannot share.
+        is_for_each = tells_workers_apart(rule["expr"]) and rule["alert"] not in ("HazoomDown", "HazoomDiskFills")
+        assert ("{{ with $labels.worker }} (worker {{ . }}){{ end }}" in summary) is is_for_each, rule["alert"]
         assert rule["annotations"]["runbook"] == f"operating.md#alerts, {rule['alert']}"
     assert re.findall(r"^\| `(Hazoom\w+)` \|", guide, re.MULTILINE) == [rule["alert"] for rule in rules]
 

@@ -114,7 +114,7 @@ class Bus:
         with self._lock:
             gone = [self._prefix + channel for channel in channels if channel not in self._wanted]
             if gone:
-                self._send("UNSUBSCRIBE", *gone)
+                self._send(self._server.pubsub.unsubscribe, *gone)
 
     def _subscribe(self, choose: Callable[[], list[str]]) -> list[Any]:
         """Ask for channels; return what is set for each when that is so. The last word on a channel holds."""
@@ -124,7 +124,7 @@ class Bus:
             self._unconfirmed.update(events)
             for start in range(0, len(channels), _SUBSCRIBED_AT_ONCE_COUNT):
                 part = channels[start : start + _SUBSCRIBED_AT_ONCE_COUNT]
-                self._send("SUBSCRIBE", *(self._prefix + channel for channel in part))
+                self._send(self._server.pubsub.subscribe, *(self._prefix + channel for channel in part))
         return list(events.values())
 
     def barrier(self, call: Callable[[], object]) -> None:
@@ -202,8 +202,8 @@ class Bus:
             self._broken(connection, AWAY)  # or redis-py was reading when another thread found that it has ended
 
     def _hear(self, response: list[Any]) -> None:
-        word = response[0]
-        if word == b"message":
+        word, pubsub = response[0], self._server.pubsub
+        if word == pubsub.message:
             channel = response[1].decode().removeprefix(self._prefix)
             origin, kind, data = response[2].split(b" ", 2)
             self._put(Published(channel, origin, kind, data))
@@ -213,7 +213,7 @@ class Bus:
             if (barrier := self._barriers.get(response[1])) is not None:
                 self._put(barrier[0])
                 barrier[1].set()
-        elif word == b"subscribe":
+        elif word == pubsub.subscribed:
             event = self._unconfirmed.pop(response[1].decode().removeprefix(self._prefix), None)
             if event is not None:
                 event.set()

@@ -10,19 +10,21 @@ from typing import Any
 from hazoom_ws.settings import SettingsError
 
 _OLDEST_VERSION = (6, 2)
+_SHARDED_VERSION = (7, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
     """``product``: its name and version. ``keeps``: what it has on its disk. ``warning``: what it may lose, if much.
 
-    ``replicas_count``: those that are connected.
+    ``replicas_count``: those that are connected. ``is_sharded``: what is published can stay in one shard of its cluster.
     """
 
     product: str
     replicas_count: int
     keeps: str
     warning: str
+    is_sharded: bool
 
     def __str__(self) -> str:
         return f"{self.product}, {self.keeps}"
@@ -40,7 +42,8 @@ def condition_of(
     # Valkey says which Redis it is compatible with, and its own version beside it.
     version = str(info["redis_version"])
     product = f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"Redis {version}"
-    if tuple(int(part) for part in version.split(".")[:2]) < _OLDEST_VERSION:
+    number = tuple(int(part) for part in version.split(".")[:2])
+    if number < _OLDEST_VERSION:
         raise SettingsError(f"log_url: Redis at {shown} is {version}; 6.2 or newer is needed")
     if info.get("cluster_enabled") and not is_cluster:
         raise SettingsError(f"log_url: Redis at {shown} is a node of a Redis Cluster; name that as redis+cluster://")
@@ -57,4 +60,5 @@ def condition_of(
         if save == "":
             lost = "it writes nothing to its disk, so all is gone when it ends, but for what this server's memory has"
         warning = f"{lost} (appendonly yes keeps it)"
-    return Condition(product, int(info.get("connected_slaves", 0)), keeps, warning)
+    is_sharded = is_cluster and number >= _SHARDED_VERSION
+    return Condition(product, int(info.get("connected_slaves", 0)), keeps, warning, is_sharded)

@@ -10,9 +10,8 @@ Source: https://redis.io/docs/latest/develop/programmability/functions-intro/
 from hazoom_ws.message_log.contract import RECORD_BYTES
 from hazoom_ws.message_log.redis.scripts import CONSTANTS, PREFIX, RESENT_BUCKET_S, SAY, TRIM
 
-FUNCTIONS = (
-    "#!lua name=hazoom_ws\n"
-    + f"local prefix, about = '{PREFIX}', '{PREFIX}about'\n"
+_FUNCTIONS = (
+    f"local prefix, about = '{PREFIX}', '{PREFIX}about'\n"
     + CONSTANTS
     + f" local BUCKET_S, RECORD_BYTES = {RESENT_BUCKET_S}, {RECORD_BYTES - 2}"
     + TRIM
@@ -73,3 +72,8 @@ redis.register_function('hazoom_publish', function(_, args)
 end)
 """
 )
+
+
+def functions(publish: str) -> str:
+    """Return them for a Redis where things are published by this command."""
+    return f"#!lua name=hazoom_ws\nlocal PUBLISH = '{publish}'\n{_FUNCTIONS}"

@@ -20,9 +20,10 @@ How that can fail
     if another process had said it.
 
 What Redis may lose
-    With ``appendfsync everysec`` a Redis that dies may lose what it acknowledged in the last second or two. When it is back
-    without the last that was heard, it is given again what memory has: messages and states; sessions are saved anew, and
-    who holds documents saves snapshots (`Documents.losses_count`).
+    With ``appendfsync everysec`` a Redis that dies may lose what it acknowledged in the last second or two, and a replica
+    that takes over lacks what it had not got yet. When it has begun anew, or is another one, without the last that was
+    heard, it is given again what memory has: messages and states; sessions are saved anew, and who holds documents saves
+    snapshots (`Documents.losses_count`).
 
 This is long because it has all that a `MessageLog` has; most of it says in a line who does it.
 
@@ -159,6 +160,7 @@ class RedisLog:
         """Go on where earlier processes have ended. Before any turn."""
         self._recent = self._replica.recent = new_recent(self._settings, about.last_seq, about.epoch)
         self._start_seq = about.start_seq
+        self._run = about.run
         self._trims.newest_seq = about.trimmed_seq
         digests, is_complete = self._store.digests()
         self._resent.begin_with(digests, is_complete=is_complete)
@@ -459,18 +461,19 @@ class RedisLog:
         """Hear again, first what was missed; and let Redis have what it has lost of what was heard up to ``heard_seq``."""
         if about.epoch != self._recent.epoch:
             raise LogUnavailable("this is another Redis than before; restart the server to use what it has")
-        if about.last_seq < heard_seq:
-            self._restore(about.last_seq)
+        if about.run != self._run and about.kept_seq < heard_seq:
+            self._restore(about.kept_seq)
+        self._run = about.run
         self.documents.lose_touch()
         self._bus.connect(self._store.channels, lambda: [*self._followed.missed(), *self.peers.on_back])
         self._try()
 
-    def _restore(self, last_seq: int) -> None:
-        """Give Redis what it has lost of what was heard after ``last_seq``, as far as memory has it."""
-        self._store.restore_states(each for each in self.states.kept_values() if each[2].seq > last_seq)
+    def _restore(self, kept_seq: int) -> None:
+        """Give Redis what it has lost of what was heard after ``kept_seq``, as far as memory has it."""
+        self._store.restore_states(each for each in self.states.kept_values() if each[2].seq > kept_seq)
         self._sessions.lose()
         self.documents.losses_count += 1
-        held = self._recent.newer_than(last_seq)
+        held = self._recent.newer_than(kept_seq)
         for start in range(0, len(held), _RESTORED_AT_ONCE_COUNT):
             self._store.restore_messages(held[start : start + _RESTORED_AT_ONCE_COUNT])
         logger.error(

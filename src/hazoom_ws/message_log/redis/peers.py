@@ -44,7 +44,7 @@ class RedisPeers:
         return self._put_bytes - self._sent_bytes
 
     def publish(self, channel: str, kind: bytes, data: bytes) -> None:
-        self._put(("PUBLISH", self._channels() + channel, self._origin + kind + b" " + data))
+        self._put((self._server.pubsub.publish, self._channels() + channel, self._origin + kind + b" " + data))
 
     def tell(self, *command: Any) -> None:
         self._put(command)

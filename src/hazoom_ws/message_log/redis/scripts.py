@@ -1,7 +1,9 @@
 """What Redis does in one step: Lua scripts, each of which is done as a whole or not at all.
 
 Keys, each below `PREFIX` (one hash slot, for one order over all rooms):
-    about             a hash: epoch, start_seq, last (the highest number that was given), beat, trimmed_seq
+    about             a hash: epoch, start_seq, last (the highest number that was given), beat, trimmed_seq, and of the
+                      Redis that has it now run (its ``run_id``, and the text of the first process that saw it) and
+                      kept_seq (what ``last`` was then)
     processes         a set of the names of all processes that were seen; of each that lives there is
     process:<name>    a text that changes when the process begins anew; it goes when nothing was heard for `LEASE_S`
     messages:<room>   a stream, entry ``<seq>-<size in bytes>`` with the message as JSON, without its id and its number
@@ -25,8 +27,9 @@ with its origin, the process and the batch, and with a letter for what it is:
                       have said before it
 
 Numbers are microseconds since the epoch by Redis' clock, or higher: a batch begins at least `GAP` above the one before, so
-that each process has room for the numbers of what is not kept, tokens say, in between. They are texts on their way: Lua has
-doubles, which hold them (below 2**53), but writes large ones in its own way.
+that each process has room for the numbers of what is not kept, tokens say, in between. A Redis that begins anew, or takes
+over, may lack the last that was written, so it goes on far above (`JUMP`): no number is given twice. They are texts on
+their way: Lua has doubles, which hold them (below 2**53), but writes large ones in its own way.
 
 Source: https://redis.io/docs/latest/develop/programmability/eval-intro/, `XADD`, `XTRIM`.
 """
@@ -34,6 +37,7 @@ Source: https://redis.io/docs/latest/develop/programmability/eval-intro/, `XADD`
 PREFIX = "{hazoom}:"
 LEASE_S = 15
 GAP = 10_000
+JUMP = 10**11  # the numbers of a thousand seconds with 10,000 batches each: no replica is so far behind
 RESENT_BUCKET_S = 43_200
 RESENT_BUCKETS = 3  # a day, and the half of one that has begun
 _KEEP_RESENT_S = (RESENT_BUCKETS + 1) * RESENT_BUCKET_S
@@ -73,7 +77,8 @@ end
 
 CONSTANTS = f"local GAP, LEASE_S, BUCKETS, KEEP_RESENT_S = {GAP}, {LEASE_S}, {RESENT_BUCKETS}, {_KEEP_RESENT_S}"
 
-# What was sent before has a digest, by which it is found in the bucket of its half day.
+# Whoever uses this says how to publish, ``PUBLISH``. What was sent before has a digest, by which it is found in the bucket
+# of its half day.
 SAY = """
 local function bucket_of(number) return prefix .. 'resent:' .. string.format('%.0f', number) end
 
@@ -102,7 +107,7 @@ local function say(trimmed, channels, origin, room, seq, size, timestamp, text, 
     note_trimmed(trimmed, room, trim(room, stream, limit_count, limit_bytes))
   end
   local before = redis.call('HGET', newest, room) or '0'
-  redis.call('PUBLISH', channels .. 'room:' .. room, origin .. ' m ' .. before .. ' ' .. seq .. ' ' .. text)
+  redis.call(PUBLISH, channels .. 'room:' .. room, origin .. ' m ' .. before .. ' ' .. seq .. ' ' .. text)
   redis.call('HSET', newest, room, seq)
 end
 """
@@ -118,6 +123,12 @@ redis.call('HSETNX', about, 'epoch', ARGV[3])
 redis.call('HSETNX', about, 'start_seq', ARGV[4])
 redis.call('HSETNX', about, 'last', ARGV[4])
 redis.call('HSETNX', about, 'trimmed_seq', '0')
+local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') or ''
+if string.match(redis.call('HGET', about, 'run') or '', '^%w*') ~= run then
+  local last, now = redis.call('HGET', about, 'last'), tonumber(redis.call('TIME')[1]) * 1000000
+  redis.call('HSET', about, 'run', run .. ' ' .. ARGV[2])
+  redis.call('HSET', about, 'kept_seq', last, 'last', string.format('%.0f', math.max(tonumber(last), now) + {JUMP}))
+end
 redis.call('HSET', about, 'room_limit_count', ARGV[5], 'room_limit_bytes', ARGV[6], 'message_limit_bytes', ARGV[7])
 return redis.call('HGETALL', about)
 """
@@ -131,28 +142,29 @@ redis.call('SREM', prefix .. 'processes', ARGV[1])
 """
 )
 
-# ARGV: the process, its text, the batch, where channels begin, the highest number that the process has given to anything,
-# the number of the bucket, the bounds of a room (count, bytes), what is in the batch, then the bytes of all that is. Things
-# say which place they have in the batch. Returns the number of the first place, what was said before (places, each followed
-# by its number and timestamp), the places of what is refused since something else is there by now, and rooms that were
-# trimmed, each followed by up to where.
+# ARGV: the process, its text, the batch, where channels begin, how to publish, the highest number that the process has
+# given to anything, the number of the bucket, the bounds of a room (count, bytes), what is in the batch, then the bytes of
+# all that is. Things say which place they have in the batch. Returns the number of the first place, what was said before
+# (places, each followed by its number and timestamp), the places of what is refused since something else is there by now,
+# and rooms that were trimmed, each followed by up to where.
 WRITE = (
     _BEGIN
     + CONSTANTS
     + TRIM
+    + "local PUBLISH = ARGV[5]"
     + SAY
     + """
 local origin, channels = ARGV[1] .. '/' .. ARGV[3], ARGV[4]
-local limit_count, limit_bytes = tonumber(ARGV[7]), tonumber(ARGV[8])
-local count, messages, sessions, changes, states, updates = unpack(cmsgpack.unpack(ARGV[9]))
-local argument = 9
+local limit_count, limit_bytes = tonumber(ARGV[8]), tonumber(ARGV[9])
+local count, messages, sessions, changes, states, updates = unpack(cmsgpack.unpack(ARGV[10]))
+local argument = 10
 local function data()
   argument = argument + 1
   return ARGV[argument]
 end
 
 local time, last = redis.call('TIME'), tonumber(redis.call('HGET', about, 'last'))
-local first = math.max(tonumber(time[1]) * 1000000 + tonumber(time[2]), last + GAP, tonumber(ARGV[5]) + 1)
+local first = math.max(tonumber(time[1]) * 1000000 + tonumber(time[2]), last + GAP, tonumber(ARGV[6]) + 1)
 local function numbered(place) return string.format('%.0f', first + place) end
 
 -- First, since a Redis that is full refuses this, and nothing after a write that it has done.
@@ -160,7 +172,7 @@ if count > 0 then redis.call('HSET', about, 'last', numbered(count - 1))
 else redis.call('HSET', about, 'beat', time[1]) end
 redis.call('EXPIRE', prefix .. 'process:' .. ARGV[1], LEASE_S)
 
-local said_before, bucket = {}, tonumber(ARGV[6])
+local said_before, bucket = {}, tonumber(ARGV[7])
 local function was_said(place, digest)
   local seq, timestamp = found(bucket, digest)
   if not seq then return false end
@@ -224,7 +236,7 @@ for _, change in ipairs(states) do
         if is_there then redis.call('HSET', state, key, seq .. ' ' .. values[number]) end
       end
       remember(bucket, digest, seq, timestamp)
-      redis.call('PUBLISH', channels .. 'room:' .. room, origin .. ' s ' .. seq .. ' ' .. shown)
+      redis.call(PUBLISH, channels .. 'room:' .. room, origin .. ' s ' .. seq .. ' ' .. shown)
     else refused[#refused + 1] = place end
   end
 end
@@ -232,15 +244,15 @@ for _, update in ipairs(updates) do
   local name, place = unpack(update)
   local seq, bytes = numbered(place), data()
   redis.call('XADD', prefix .. 'updates:' .. name, seq .. '-0', 'd', bytes)
-  redis.call('PUBLISH', channels .. 'document:' .. name, origin .. ' u ' .. seq .. ' ' .. bytes)
+  redis.call(PUBLISH, channels .. 'document:' .. name, origin .. ' u ' .. seq .. ' ' .. bytes)
 end
-redis.call('PUBLISH', channels .. 'process:' .. ARGV[1], origin .. ' b ' .. numbered(0))
+redis.call(PUBLISH, channels .. 'process:' .. ARGV[1], origin .. ' b ' .. numbered(0))
 return {numbered(0), said_before, refused, trimmed}
 """
 )
 
-# ARGV: the process, its text, the session, when the connection was opened that wants it, where channels begin. Returns 1 if
-# the process has it now.
+# ARGV: the process, its text, the session, when the connection was opened that wants it, where channels begin, how to
+# publish. Returns 1 if the process has it now.
 CLAIM = (
     _BEGIN
     + """
@@ -250,7 +262,7 @@ local name, opened_at_s = string.match(holder, '^(%S+) (%S+)$')
 if name ~= ARGV[1] then
   if tonumber(opened_at_s) > tonumber(ARGV[4]) then return 0 end
   redis.call('HSET', prefix .. 'holders', ARGV[3], ARGV[1] .. ' ' .. ARGV[4])
-  redis.call('PUBLISH', ARGV[5] .. 'process:' .. name, ARGV[1] .. '/0 c ' .. ARGV[3])
+  redis.call(ARGV[6], ARGV[5] .. 'process:' .. name, ARGV[1] .. '/0 c ' .. ARGV[3])
 end
 return 1
 """

@@ -13,7 +13,7 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from hazoom_ws.errors import LogUnavailable
@@ -62,8 +62,26 @@ class Refused(LogUnavailable):
         self.is_unknown = is_unknown
 
 
+class PubSub(NamedTuple):
+    """The commands of one way to publish, and what Redis says to who listens. Source: `PUBLISH`, `SPUBLISH`."""
+
+    publish: str
+    subscribe: str
+    unsubscribe: str
+    message: bytes
+    subscribed: bytes
+
+
+_TO_ALL = PubSub("PUBLISH", "SUBSCRIBE", "UNSUBSCRIBE", b"message", b"subscribe")
+# In a cluster that sends everything to all nodes, though all who listen are at ours; this stays there.
+_IN_SHARD = PubSub("SPUBLISH", "SSUBSCRIBE", "SUNSUBSCRIBE", b"smessage", b"ssubscribe")
+
+
 class Server:
-    """One Redis. ``name`` is that of all connections from here, by which others see whether this process lives."""
+    """One Redis. ``name`` is that of all connections from here, by which others see whether this process lives.
+
+    ``pubsub``: how things are published there, as `check` has found it.
+    """
 
     def __init__(
         self,
@@ -82,6 +100,7 @@ class Server:
         self._redis = import_module("redis")
         self._errors = self._redis.exceptions
         self.name = name
+        self.pubsub = _TO_ALL
         self._timeout_s = timeout_s
         self._wait_replicas = wait_replicas
         try:
@@ -209,6 +228,7 @@ class Server:
     def check(self) -> None:
         """Do the same, and have the log say what is new of it: another server, or one that may lose messages."""
         condition = self.inspect()
+        self.pubsub = _IN_SHARD if condition.is_sharded else _TO_ALL
         node = self._finder.known if self._finder is not None else None
         if self._last_node is not None and node != self._last_node:
             logger.warning("messages are kept in Redis at %s now, which has taken over from %s", node, self._last_node)

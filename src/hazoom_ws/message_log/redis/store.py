@@ -27,7 +27,7 @@ from hazoom_ws.message_log.redis.encoding import (
     place_of,
     unpack_value,
 )
-from hazoom_ws.message_log.redis.functions import FUNCTIONS
+from hazoom_ws.message_log.redis.functions import functions
 from hazoom_ws.message_log.redis.older import Stretch, Wanted, stretch_of
 from hazoom_ws.message_log.redis.resent import KNOWN_LIMIT_COUNT
 from hazoom_ws.message_log.redis.scripts import PREFIX
@@ -52,11 +52,17 @@ Trimmed = list[tuple[str, int]]  # rooms, and up to which ``seq`` each
 
 
 class About(NamedTuple):
-    """What a log says about itself. ``last_seq``: the highest number that was given."""
+    """What a log says about itself. ``last_seq``: the highest number that was given.
+
+    ``run``: which Redis has it, since which start, be it of Redis or of the log. ``kept_seq``: the highest number that was
+    there then; what was heard before, and has a higher one, is lost.
+    """
 
     epoch: str
+    run: str
     start_seq: int
     last_seq: int
+    kept_seq: int
     trimmed_seq: int
 
 
@@ -126,8 +132,9 @@ class Store:
         self._epoch = about[b"epoch"].decode()
         self._channels = f"{PREFIX}{self._epoch}:"
         with suppress(Refused):  # Redis 6 has no functions, and may not allow any: then there are none for others
-            self._server.command("FUNCTION", "LOAD", "REPLACE", FUNCTIONS)
-        return About(self._epoch, *(int(about[name]) for name in (b"start_seq", b"last", b"trimmed_seq")))
+            self._server.command("FUNCTION", "LOAD", "REPLACE", functions(self._server.pubsub.publish))
+        seqs = (int(about[name]) for name in (b"start_seq", b"last", b"kept_seq", b"trimmed_seq"))
+        return About(self._epoch, about[b"run"].decode(), *seqs)
 
     def end(self) -> None:
         """Give the lease back."""
@@ -151,7 +158,7 @@ class Store:
         """
         arguments = batch_arguments(batch, conditions)
         first, said_before, refused, trimmed = self._run(
-            "WRITE", name, self._channels, floor_seq, self._bucket(), *self._bounds, *arguments
+            "WRITE", name, self._channels, self._server.pubsub.publish, floor_seq, self._bucket(), *self._bounds, *arguments
         )
         known = zip(said_before[::3], said_before[1::3], said_before[2::3], strict=True)
         return Written(
@@ -314,7 +321,7 @@ class Store:
 
     def claim(self, key: str, opened_at_s: float) -> StoredSession | None:
         """Have a session from now on that another process has; None if nobody has it, or a later connection there."""
-        is_mine = self._run("CLAIM", key, repr(opened_at_s), self._channels)
+        is_mine = self._run("CLAIM", key, repr(opened_at_s), self._channels, self._server.pubsub.publish)
         return self._session(key) if is_mine else None
 
     def take_over(self, is_dead: Callable[[str], bool]) -> Iterator[tuple[str, StoredSession]]:

@@ -1,4 +1,4 @@
-"""Several processes on one port: how a request gets to the process that has its session.
+"""Several processes on one port: how a request gets to the process that has its session, and how one asks the others.
 
 The system chooses which process accepts a connection. For a WebSocket any will do, which then keeps the client. A client
 that polls makes request after request, each of which may come to another process, over connections that it shares with
@@ -12,35 +12,45 @@ Rejected: answering such requests with an error. The official client takes that 
 polls would begin anew for ever. Also rejected: a port for each process, and a proxy that chooses it by the id. That needs a
 proxy, and costs more than a descriptor: passing one takes about as long as accepting a connection.
 
-Everything but `Passing.pass_on` runs in a turn of the loop and never waits. Only processes that were started together have
-the other ends of these sockets.
+A process asks the others how they are (`Passing.ask_others`) in the same way: it passes them one end of a socket pair, on
+which they write what they tell, and close it. It is told from a client's connection by its family, which no client can
+choose: clients come by TCP.
+
+Only `Passing.pass_on` and what is about asking wait, in greenlets of their own; all else runs in a turn of the loop. Only
+processes that were started together have the other ends of these sockets.
 """
 
+import logging
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from typing import Any
 
 import eventlet
-from eventlet import patcher
+from eventlet import greenio, patcher
 
 from hazoom_ws.transport.engineio.requests import process_of
 from hazoom_ws.transport.http.heads import HEAD_LIMIT_BYTES
 from hazoom_ws.transport.serving.endpoints import Watcher
 
+logger = logging.getLogger(__name__)
 _socket: Any = patcher.original("socket")
 # A whole head, and what a file has read beyond it.
 _BEGUN_LIMIT_BYTES = HEAD_LIMIT_BYTES + 65_536
 _FULL_PAUSE_S = 0.005
 _FULL_PAUSES_COUNT = 200  # a second, after which the other process hangs
+_TELL_TIMEOUT_S = 2.0  # far more than it takes, and a fifth of what Prometheus waits for as it comes
+_TOLD_AT_ONCE_BYTES = 65_536
 
 
 class Passing:
     """This process among those that serve one port."""
 
-    def __init__(self, inbox_fd: int, outbox_fds: Mapping[int, int]) -> None:
+    def __init__(self, inbox_fd: int, outbox_fds: Mapping[int, int], tell: Callable[[], bytes]) -> None:
         """``inbox_fd`` is where connections come to this process, ``outbox_fds`` where they are passed on to the others, by
-        number; all are datagram sockets.
+        number; all are datagram sockets. ``tell()`` is what others get that ask; it is called in a greenlet of its own.
         """
+        self._tell = tell
         self.inbox: Any = _socket.socket(fileno=inbox_fd)
         self._outboxes: dict[int, Any] = {other: _socket.socket(fileno=fd) for other, fd in outbox_fds.items()}
         for one in (self.inbox, *self._outboxes.values()):
@@ -67,6 +77,32 @@ class Passing:
             else:
                 return True
         return False
+
+    def ask_others(self) -> dict[int, bytes | None]:
+        """Return what each of the others tells, by number, None for one that hangs or is not there. Waits, 2 s at most."""
+        return dict(zip(self._outboxes, eventlet.GreenPool().imap(self._ask, self._outboxes), strict=True))
+
+    def _ask(self, number: int) -> bytes | None:
+        try:
+            ours, theirs = _socket.socketpair()
+            with closing(greenio.GreenSocket(ours)) as answer, eventlet.Timeout(_TELL_TIMEOUT_S, False):
+                with closing(theirs):
+                    if not self.pass_on(theirs.fileno(), b"", number):
+                        return None
+                return b"".join(iter(lambda: answer.recv(_TOLD_AT_ONCE_BYTES), b"")) or None
+        except OSError:  # no file descriptor is left, or it ended before it has read this
+            pass
+        return None
+
+    def tell(self, asker: Any) -> None:
+        """Tell another process how this one is, which waits for it at the other end of ``asker``, and close that."""
+        try:
+            with closing(greenio.GreenSocket(asker)) as answer, eventlet.Timeout(_TELL_TIMEOUT_S, False):
+                answer.sendall(self._tell())
+        except ConnectionError:  # it waits no longer
+            pass
+        except Exception:
+            logger.exception("another process was told nothing")
 
     def receive(self) -> tuple[Any, bytes] | None:
         """Return a connection that was passed on to this process and what was read of it, None if there is none now."""
@@ -95,6 +131,9 @@ class Inbox:
         if received is None:
             return False
         connection, begun = received
+        if connection.family == _socket.AF_UNIX:
+            eventlet.spawn_n(self._passing.tell, connection)
+            return True
         try:
             address = connection.getpeername()
         except OSError:  # it has gone meanwhile

@@ -57,3 +57,9 @@ def test_who_runs_a_redis_that_may_lose_much_hears_of_it(options: dict[str, Any]
     assert (told.keeps, told.replicas_count) == (keeps, 2)
     assert warning in told.warning
     assert bool(warning) == bool(told.warning)
+
+
+def test_what_is_published_stays_in_its_shard_where_there_are_shards_that_can_do_that() -> None:
+    assert condition(is_cluster=True).is_sharded
+    assert not condition(is_cluster=True, redis_version="6.2.0").is_sharded
+    assert not condition().is_sharded
