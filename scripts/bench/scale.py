@@ -80,6 +80,11 @@ def print_tables(results: Sequence[Result]) -> None:
             f"  processes {processes_count}: {one['connections']} connections, {one['subscriptions']:,} subscriptions, "
             f"{share:.0f} bytes of Redis' memory for each"
         )
+    connected, in_a_room = (results[0]["known_bytes"][name] for name in ("connected", "in a room"))
+    print(
+        f"  in the memory of each process: {connected:.0f} bytes for a user, or an address, that another has connections of,"
+    )
+    print(f"  {in_a_room:.0f} for a user of another process in a room that somebody is in here")
     print("\n  calculated from that:")
     for line in _calculated(by_count):
         print(f"    {line}")

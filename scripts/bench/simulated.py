@@ -22,6 +22,7 @@ import socket
 import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,7 +31,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from hazoom_ws.access.shares import Shares
-from hazoom_ws.chat.presence import User
+from hazoom_ws.chat.presence import StandIn, User
+from hazoom_ws.chat.rooms import Rooms
 from hazoom_ws.cluster import answer_notes
 from hazoom_ws.cluster.answer_claims import Claims
 from hazoom_ws.cluster.answers import KIND
@@ -52,6 +54,7 @@ from hazoom_ws.settings import Settings
 
 PROCESSES_LIMIT_COUNT = 300  # threads of one Python: it would be what is measured
 ROOMS_COUNT = 10_000  # of four members each
+_KNOWN_COUNT = 10_000  # users whose memory is measured
 _WARM_UP_S = 1.5
 _PROBE_INTERVAL_S = 1.0
 _LOOK_INTERVAL_S = 0.1  # at the load that is on, and at what is due once a second
@@ -357,6 +360,34 @@ def _busy_s(cores: str) -> float:
     return busy / os.sysconf("SC_CLK_TCK")
 
 
+def known_bytes() -> dict[str, float]:
+    """Return what a process has in its memory of each user of the others: of one who is connected, of one in a room."""
+    names = [(f"a user's id {number:08}", f"A name {number:08}") for number in range(_KNOWN_COUNT)]
+
+    def connected() -> object:
+        shares = Shares("user", 200, 400, remembered_count=1000)
+        shares.set_elsewhere("another", {user_id: 1 for user_id, _ in names})
+        return shares
+
+    def in_a_room() -> object:
+        rooms = Rooms(Settings(log_url="memory://"), lambda _: None, wake=lambda: None)
+        others: Any = SimpleNamespace(changed=lambda _: None)
+        rooms.others = others
+        for user_id, name in names:
+            rooms.add_elsewhere("room", StandIn("another", User(user_id, name)), 0.0)
+        return rooms
+
+    result = {}
+    for name, fill in (("connected", connected), ("in a room", in_a_room)):
+        tracemalloc.start()
+        kept = fill()
+        # Their names are strings of the process' own, too.
+        result[name] = tracemalloc.get_traced_memory()[0] / _KNOWN_COUNT + sys.getsizeof(names[0][0])
+        tracemalloc.stop()
+        del kept
+    return result
+
+
 def main() -> int:
     options = dict(argument.split("=", 1) for argument in sys.argv[1:])
     processes_count, seconds = int(options["processes"]), float(options["seconds"])
@@ -388,6 +419,7 @@ def main() -> int:
         "connections": told["connected_clients"],
         "subscriptions": subscribed_count,
         "subscribed_memory_bytes": told["used_memory"] - before_bytes,
+        "known_bytes": known_bytes(),
         "loads": {},
     }
     load = LOADS[0]
