@@ -81,10 +81,10 @@ def print_tables(results: Sequence[Result]) -> None:
             f"{share:.0f} bytes of Redis' memory for each"
         )
     connected, in_a_room = (results[0]["known_bytes"][name] for name in ("connected", "in a room"))
+    print("  in the memory of each process, bytes for each user of another:")
     print(
-        f"  in the memory of each process: {connected:.0f} bytes for a user, or an address, that another has connections of,"
+        f"  {connected:.0f} if connected, the same for an address; {in_a_room:.0f} more for one in a room that is held here"
     )
-    print(f"  {in_a_room:.0f} for a user of another process in a room that somebody is in here")
     print("\n  calculated from that:")
     for line in _calculated(by_count):
         print(f"    {line}")
