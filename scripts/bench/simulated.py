@@ -56,6 +56,7 @@ PROCESSES_LIMIT_COUNT = 300  # threads of one Python: it would be what is measur
 ROOMS_COUNT = 10_000  # of four members each
 _KNOWN_COUNT = 10_000  # users whose memory is measured
 _WARM_UP_S = 1.5
+_HEARD_LIMIT_S = 1.0
 _PROBE_INTERVAL_S = 1.0
 _LOOK_INTERVAL_S = 0.1  # at the load that is on, and at what is due once a second
 _SUBSCRIBED_AT_ONCE_COUNT = 500
@@ -109,19 +110,29 @@ class Ears:
         return connection
 
     def run(self) -> None:
-        """Hear, for ever."""
-        while True:
-            for key, _ in self._selector.select():
-                connection: Any = key.fileobj
-                received = connection.recv(1_048_576)
-                if not received:
-                    os._exit(3)  # Redis has closed it, or has ended: what is measured would be less than it says
-                data = self._tails[connection] + received
-                self.heard_count += data.count(_MESSAGE)
-                self.subscribed_count += data.count(_SUBSCRIBED)
-                self._tails[connection] = data[1 - len(_SUBSCRIBED) :]
-                if _MESSAGE in self._tails[connection]:
-                    self.heard_count -= 1  # else it would count twice
+        """Hear until Redis has closed a connection, which it does if that does not keep up."""
+        while self.hear():
+            pass
+
+    def hear(self) -> bool:
+        """Hear what has come, or wait for it; return whether all connections are open."""
+        for key, _ in self._selector.select(_HEARD_LIMIT_S):
+            connection: Any = key.fileobj
+            received = connection.recv(1_048_576)
+            data = self._tails[connection] + received
+            self.heard_count += data.count(_MESSAGE)
+            self.subscribed_count += data.count(_SUBSCRIBED)
+            self._tails[connection] = data[1 - len(_SUBSCRIBED) :]
+            if _MESSAGE in self._tails[connection]:
+                self.heard_count -= 1  # else it would count twice
+            if not received:
+                return False
+        return True
+
+    def close(self) -> None:
+        self._selector.close()
+        for connection in self._tails:
+            connection.close()
 
     def wait_until_subscribed(self, count: int) -> None:
         """Return when so many channels are confirmed."""
@@ -139,7 +150,7 @@ class Process:
         self._others_rooms = others_rooms
         self.messages_count = self.things_count = 0  # said; said, told or visited
         self._name = f"{number:016x}"
-        server = Server(url, self._name, timeout_s=timeout_s)
+        self._server = server = Server(url, self._name, timeout_s=timeout_s)
         self._store = Store(server, settings, wall_clock=time.time)
         self._store.begin(epoch="simulated", start_seq=int(time.time() * 1e6))
         self._ears = ears.open()
@@ -215,10 +226,10 @@ class Process:
                     count += 1
                     due_s[what] += 1 / per_s
                 if count:
-                    getattr(self, f"_do_{what}")(on, count)
+                    getattr(self, f"do_{what}")(on, count)
             time.sleep(max(0.0, min(*due_s.values(), now_s + _LOOK_INTERVAL_S) - time.monotonic()))
 
-    def _do_keep(self, on: Load, count: int) -> None:  # noqa: ARG002
+    def do_keep(self, on: Load, count: int) -> None:  # noqa: ARG002
         now_s = time.monotonic()
         self._processes.sweep(now_s)
         self._lookout.sweep(now_s)
@@ -227,12 +238,12 @@ class Process:
             self._probed_at_s = now_s
             self._write(Batch([], {}, {}, 0))
 
-    def _do_sizes(self, on: Load, count: int) -> None:  # noqa: ARG002
+    def do_sizes(self, on: Load, count: int) -> None:  # noqa: ARG002
         sizes, self._sizes = self._sizes, {}
         if sizes:
             self._peers.publish(EVERYBODY, SIZES, _pack(sizes))
 
-    def _do_messages(self, on: Load, count: int) -> None:
+    def do_messages(self, on: Load, count: int) -> None:
         messages = []
         for _ in range(count * on.batch_count):
             self._number += 1
@@ -251,7 +262,7 @@ class Process:
         self.messages_count += len(messages)
         self.things_count += len(messages)
 
-    def _do_events(self, on: Load, count: int) -> None:
+    def do_events(self, on: Load, count: int) -> None:
         for _ in range(count):
             self._number += 1
             self.things_count += 1
@@ -266,7 +277,7 @@ class Process:
                 tokens = answer_notes.Tokens("r" * 32, self._number, [" token", " after"])
                 self._peers.publish(room, KIND, answer_notes.encode(tokens))
 
-    def _do_visits(self, on: Load, count: int) -> None:  # noqa: ARG002
+    def do_visits(self, on: Load, count: int) -> None:  # noqa: ARG002
         going, self._visitors = self._visitors, []
         sessions: dict[str, StoredSession | None] = {key: None for _, key, _ in going}
         for room, _, user in going:
@@ -293,6 +304,10 @@ class Process:
 
     def _room(self, on: Load) -> str:
         return random.choice(self._rooms[on.spread])  # noqa: S311
+
+    def close(self) -> None:
+        self._peers.close()
+        self._server.close()
 
     def _write(self, batch: Batch) -> None:
         self._number += 1
@@ -399,7 +414,8 @@ def main() -> int:
     control = Server(url, "control", timeout_s=10)
     ears = Ears(int(options["port"]))
     before_bytes = control.command("INFO", "memory")["used_memory"]
-    threading.Thread(target=ears.run, daemon=True).start()
+    hearing = threading.Thread(target=ears.run, daemon=True)
+    hearing.start()
     processes = [
         Process(
             number,
@@ -432,6 +448,9 @@ def main() -> int:
         ended = count(control, ears, processes, options["cores"])
         window = {name: getattr(ended, name) - getattr(begun, name) for name in Counted._fields}
         result["loads"][load.name] = {**window, "wanted_messages_per_s": load.messages_per_s}
+    if not hearing.is_alive():
+        print("the simulation did not hear fast enough, and Redis has closed a connection", file=sys.stderr)
+        os._exit(1)
     print(json.dumps(result), flush=True)
     os._exit(0)  # its threads would go on
 
