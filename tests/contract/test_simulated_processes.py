@@ -34,7 +34,9 @@ def test_two_simulated_processes_do_all_that_is_measured_and_all_of_it_is_heard(
             process.do_events(load, 3)
             process.do_visits(load, 1)
             process.do_sizes(load, 1)
-        hear_until(lambda: ears.heard_count >= 2 * (1 + 2 + 2 * 2 + 1 + 3 * 2 + 2 + 1 + 2) + 2, ears)
+        told_count = 2 * (1 + 2 + 2 * 2 + 1 + 3 * 2 + 2 + 1 + 2) + 2
+        hear_until(lambda: ears.heard_count >= told_count, ears)
+        assert ears.heard_count == told_count
         assert sum(process.messages_count for process in processes) == 4
     finally:
         for process in processes:
