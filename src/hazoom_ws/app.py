@@ -247,7 +247,6 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         )
         news.on[ANSWER] = elsewhere.hear
         on_tick.append(elsewhere.run_due)
-        engine.sweeps.append(elsewhere.lookout.sweep)
         elsewhere.greet()
     if cluster is not None:
         on_tick.append(cluster.tick)
@@ -322,6 +321,8 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
             clock=time.monotonic,
         )
         cluster.processes.on_ended += [elsewhere.gone, documents.lose, shared_boards.lose]
+        cluster.processes.on_gone.append(elsewhere.gone)  # Redis has named it to who looks for one until then
+        cluster.processes.on_looked.append(elsewhere.looked)
         shared += [shared_documents.run_due, shared_boards.run_due]
     TestClients(socketio.server, fan_out, dispatcher)
     outside = FromApplication(

@@ -7,6 +7,7 @@ import pytest
 
 from hazoom_ws.chat.presence import Connection, User
 from hazoom_ws.cluster.answer_claims import Claims
+from hazoom_ws.cluster.processes import Processes
 from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.llm_bridge.answer import Answer
 from hazoom_ws.llm_bridge.elsewhere import Known
@@ -15,6 +16,7 @@ from hazoom_ws.message_log.contract import NotLoaded
 from hazoom_ws.message_log.redis.log import RedisLog
 from hazoom_ws.settings import Settings
 from redis_server import Databases, loaded
+from servers import wait_until
 
 pytestmark = pytest.mark.redis
 
@@ -29,6 +31,9 @@ class Process:
         self.name = self.log.peers.name
         self.now_s = 0.0
         self.claims = Claims(self.log.peers, lambda: self.log.problem, lambda: self.now_s)
+        self.processes = Processes(
+            self.log.peers, lambda function, done: done(function(), None), grace_s=0.0, clock=lambda: self.now_s
+        )
 
     def claim(self, request_id: str, room: str = "") -> Known:
         known: Known = loaded(self.claims.claim, request_id, ANN, room)
@@ -56,7 +61,14 @@ class Process:
         """Wait until Redis has all that this process has told it."""
         self.log.peers.close()
 
+    def look(self) -> None:
+        """Look who lives, for long enough to judge."""
+        for _ in range(12):
+            self.now_s += 1
+            self.processes.sweep(self.now_s)
+
     def die(self) -> None:
+        """Have no lease any more, be it that it is paused."""
         self.log.peers.ask(("DEL", f"{{hazoom}}:process:{self.name}"))
 
 
@@ -81,23 +93,51 @@ def test_a_question_is_claimed_by_one_process_until_that_dies(three: list[Proces
     assert other.claim("r", "else") == Known(other.name, ANN.id, "else", is_running=False)
 
 
-def test_what_a_dead_process_had_is_taken_once_and_first_what_somebody_knows(three: list[Process]) -> None:
+def test_what_a_dead_process_had_is_taken_once_by_one_that_lives(three: list[Process]) -> None:
     one, other, third = three
-    for request_id, room in (("a", "team"), ("b", "side by side"), ("ended", "team")):
+    for request_id, room in (("a", "team"), ("b", "side by side"), ("private", ""), ("ended", "team")):
         one.accept(request_id, room)
     one.claims.ended(one.accept("ended", "team"))
     one.claim("unused")
     one.wait_until_told()
     assert other.find("a") == Known(one.name, ANN.id, "team", is_running=True)
     assert other.find("ended") == Known(one.name, ANN.id, "team", is_running=False)
-    assert other.claims.take(one.name, []) == {}, "it lives"
+    other.look()
+    assert other.claims.died() == {}, "it lives"
     one.die()
-    assert other.claims.take(one.name, ["a", "x"]) == {"a": "team"}
-    assert one.name in third.claims.answering()
-    assert third.claims.take(one.name, []) == {"b": "side by side"}
-    assert other.claims.take(one.name, []) == {}
-    assert one.name not in third.claims.answering()
-    assert third.log.peers.ask(("HGETALL", "{hazoom}:answers")) == [{}]
+    other.look()
+    third.look()
+    assert other.claims.died() == third.claims.died() == {"a": "team", "b": "side by side"}
+    assert other.claims.take(["a", "x"]) == {"a"}
+    assert third.claims.take(["a"]) == set()
+    third.die()
+    assert third.claims.take(["b"]) == set(), "others are about to take it for dead too"
+    assert other.claims.take(["b"]) == {"b"}
+    assert other.claims.died() == {}
+    assert other.log.peers.ask(("HGETALL", "{hazoom}:answers")) == [{}]
+
+
+def test_a_process_that_was_taken_for_dead_finds_which_questions_it_has_no_more(three: list[Process]) -> None:
+    one, other, third = three
+    failed, private, done = one.accept("failed", "team"), one.accept("private", ""), one.accept("done", "")
+    one.claims.ended(done)
+    done.size_bytes = 1
+    wait_until(lambda: (known := other.find("done")) is not None and not known.is_running, "Redis has all")
+    assert one.claims.claim_again([failed, private, done]) == set(), "nobody has taken it for dead"
+    one.die()
+    other.look()
+    third.look()  # who notices later changes nothing
+    assert other.claim("done").process == other.name, "it was asked again"
+    assert one.claims.claim_again([failed]) == set(), "it has not begun anew"
+    one.log.reopen()
+    forgotten = one.accept("forgotten", "team")  # by Redis, say
+    for _ in range(2):  # the first answer may have been lost
+        assert one.claims.claim_again([failed, private, done, forgotten]) == {"failed", "private", "done"}
+    assert other.find("failed") is None
+    assert other.find("done") == Known(other.name, ANN.id, "", is_running=False)
+    assert other.find("forgotten") == Known(one.name, ANN.id, "team", is_running=True)
+    one.claims.forget_failed("failed")
+    wait_until(lambda: one.claims.claim_again([failed]) == set(), "it may be asked again")
 
 
 def test_what_was_claimed_for_who_did_not_come_again_is_let_go(three: list[Process]) -> None:

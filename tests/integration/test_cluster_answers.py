@@ -1,10 +1,14 @@
 """Answers of the AI on several processes that are one by Redis: whichever runs it, all see it, once and in order."""
 
+import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
+import redis
 
 from gated_answers import ANSWER, TOKENS, Gated
 from redis_server import Databases, databases, running_redis
@@ -53,6 +57,22 @@ def in_room(client: OfficialClient, server: Hazoom, room: str, **auth: str) -> S
 
 def of(answer: Gated, socket: Socket, event: str) -> list[dict]:
     return [data for data in socket.received(event) if data["request_id"] == answer.id]
+
+
+def is_record(answer: Gated, entry: dict) -> bool:
+    """Return whether a message is what a room keeps of an answer."""
+    return (entry.get("kind"), entry.get("request_id")) == ("assistant", answer.id)
+
+
+def name_of(server: Hazoom) -> str:
+    name: str = server.stats()["processes"][0]["name"]
+    return name
+
+
+def end_lease(environment: dict[str, str], process: str) -> None:
+    """Let the others find what they find when nothing was heard of a process for `LEASE_S`."""
+    with redis.Redis.from_url(environment["HAZOOM_LOG_URL"]) as told:
+        told.delete(f"{{hazoom}}:process:{process}")
 
 
 @pytest.mark.parametrize("asked", [0, 1])
@@ -273,6 +293,61 @@ def test_what_is_not_told_while_redis_hangs_is_told_afterwards(backend: Backend,
             assert [event["index"] for event in answer.tokens(bob)] == list(range(len(TOKENS)))
 
 
+def test_what_failed_while_its_process_was_paused_stays_so_and_its_clients_are_its_own_again(
+    environment: dict[str, str], two: tuple[Hazoom, Hazoom], backend: Backend, client: OfficialClient
+) -> None:
+    room, name = unique("team"), unique("Ann")
+    paused, other = two
+    ann, cid = in_room(client, paused, room, user_name=name), in_room(client, paused, room)
+    bob, tab = in_room(client, other, room), client.connect(other.url, auth={"user_name": name})
+    shared, private = Gated(backend, ann, room=room), Gated(backend, ann, request_id=unique("request"))
+    waiting, hasty = Gated(backend, ann, room=room), Gated(backend, cid, room=room)
+    assert tab.emit("llm_resume", {"request_id": private.id, "index": 0})["ok"]
+    for answer, socket in ((shared, bob), (hasty, bob), (private, tab)):
+        answer.release(2)
+        answer.wait_for_tokens(socket, 2)
+    process = name_of(paused)
+    os.kill(paused.child.process.pid, signal.SIGSTOP)
+    try:
+        end_lease(environment, process)
+        for answer in (shared, hasty):
+            bob.wait_for("new_message", partial(is_record, answer))
+        hasty.release_all()  # its end waits for who goes on, before that knows anything
+    finally:
+        os.kill(paused.child.process.pid, signal.SIGCONT)
+    everybody = (ann, cid, bob)
+    readers = {shared: everybody, waiting: everybody, hasty: everybody, private: (ann, tab)}
+    errors = []
+    for answer, sockets in readers.items():
+        for socket in sockets:
+            socket.wait_for("llm_error", lambda event, answer=answer: event["request_id"] == answer.id)
+            errors += of(answer, socket, "llm_error")
+    assert {(error["code"], error["message"], error["retry"]) for error in errors} == {
+        ("llm_failed", errors[0]["message"], True)
+    }
+    assert len(errors) == 11, "each has told it once"
+    for answer in (shared, private):
+        answer.release_all()
+    last = [Gated(backend, ann, room=room) for _ in range(STREAMS_PER_USER)]  # the slots are free
+    for answer in last:
+        answer.release_all()
+        for socket in (ann, bob):
+            socket.wait_for("llm_complete", lambda event, answer=answer: event["request_id"] == answer.id)
+    for socket in (ann, cid, bob, tab):
+        assert {event["request_id"] for event in socket.received("llm_complete")} <= {answer.id for answer in last}
+    bob.wait_for("new_message", partial(is_record, waiting))  # which nobody else has known
+    kept = [entry for entry in bob.emit("get_history", {"room": room})["messages"] if entry.get("kind") == "assistant"]
+    assert sorted((entry["request_id"], entry["finish_reason"]) for entry in kept) == sorted(
+        [(answer.id, "failed") for answer in (shared, waiting, hasty)] + [(answer.id, "stop") for answer in last]
+    )
+    # Others had taken over the sessions of its clients too. Where these are since, is kept again.
+    assert ann.emit("join_room", {"room": unique("later")})["ok"]
+    back = client.connect(other.url, auth={"user_name": name, **ann.session()})
+    [status] = back.received("status")
+    assert status["recovered"]
+    assert len(status["rooms"]) == 3
+
+
 def test_when_a_process_dies_who_gets_its_answers_is_told_that_they_failed_and_the_room_keeps_it_once(
     environment: dict[str, str], two: tuple[Hazoom, Hazoom], backend: Backend, client: OfficialClient
 ) -> None:
@@ -288,7 +363,7 @@ def test_when_a_process_dies_who_gets_its_answers_is_told_that_they_failed_and_t
             answer.wait_for_tokens(socket, 2)
         assert tab.emit("llm_resume", {"request_id": private.id, "index": 0})["ok"]
         private.wait_for_tokens(tab, 2)
-        session = ann.session()
+        session, process = ann.session(), name_of(third)
         third.child.kill()
         back = client.connect(two[0].url, auth={"user_name": name, **session})
         assert back.received("status")[0]["recovered"]
@@ -297,6 +372,7 @@ def test_when_a_process_dies_who_gets_its_answers_is_told_that_they_failed_and_t
         # One that comes now is no reason to think that those which run have ended.
         fourth = stack.enter_context(hazoom(env=environment))
         late = in_room(client, fourth, room)
+        end_lease(environment, process)
         told = [(bob, shared), (late, shared), (tab, private), (other, private), (back, shared), (back, private)]
         for socket, answer in told:
             error = socket.wait_for("llm_error", lambda event, answer=answer: event["request_id"] == answer.id)

@@ -207,6 +207,17 @@ class RecoverableSessions:
         self._shared_answers.pop(request_id, None)
         self._log.save_session(_ANSWER_PREFIX + request_id, None)
 
+    def opened(self) -> list[tuple[str, float]]:
+        """Return the keys of all sessions, and when the connection of each was opened, by the wall clock."""
+        return [(session.key, session.opened_at_s) for session in self._by_key.values()]
+
+    def save_again(self, key: str) -> None:
+        """Keep a session as it is, whatever the log has of it."""
+        session = self._by_key.get(key)
+        if session is not None:
+            session.kept = None  # so that it is saved whole
+            self._store(session, session.ends_at)
+
     def drop(self, connection: Connection, *, may_return: bool, wall_now_s: float, now_s: float) -> bool:
         """Note that a connection has ended, before it leaves its rooms; return whether its user may come back."""
         session = self._of(connection)

@@ -3,12 +3,12 @@
 Keys, beside those of the log:
     answers            a hash: the process and `Owner` of each question that was accepted and can be resumed, by its id
     answers:<process>  a hash of those of one process: the room of each that runs (`_RUNNING` before it), "" of the others
-    answering          a set of the processes that may have such a hash
+    died               a hash: the room of each answer whose process has died, until somebody keeps what there is of it
 
-A process that ends without a word leaves its hashes behind: whoever finds that first takes them (`take`), in one step, and
-does what there is to be done. A question that a dead process had may be asked again.
+Whoever finds that a process has died moves what it has left, in one step (`processes`). A question that it had may be asked
+again. If it was only paused, it finds out when it begins anew what it has no more (`claim_again`, ``taken:<process>``).
 
-Called within turns, but for `take` and what `NotLoaded` loads.
+Called within turns, but for `died`, `take`, `claim_again`, `look_up` and what `NotLoaded` loads.
 """
 
 from collections.abc import Callable
@@ -18,19 +18,20 @@ import msgspec
 from msgspec import UNSET
 
 from hazoom_ws.chat.presence import User
+from hazoom_ws.cluster.processes import DIED, HOLDING, PREFIX, TAKEN
 from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.llm_bridge.answer import Answer
 from hazoom_ws.llm_bridge.elsewhere import Known
 from hazoom_ws.message_log.contract import NotLoaded
 from hazoom_ws.message_log.peers import Peers
 
-_PREFIX = "{hazoom}:"
-_ANSWERS, _ANSWERING = f"{_PREFIX}answers", f"{_PREFIX}answering"
+_ANSWERS = f"{PREFIX}answers"
 _RUNNING = "r"
+_CLAIMED_AT_ONCE_COUNT = 1000
 _FOUND_LIMIT_S = 60.0  # for which what was read is remembered for who asked
 
 _KNOWN = f"""
-local answers, prefix = '{_ANSWERS}', '{_PREFIX}'
+local answers, prefix = '{_ANSWERS}', '{PREFIX}'
 local function known(id)
   local there = redis.call('HGET', answers, id)
   local process = there and string.match(there, '^%S+')
@@ -58,32 +59,42 @@ local there = known(id)
 if there then return there end
 redis.call('HSET', answers, id, value)
 redis.call('HSET', answers .. ':' .. process, id, '')
-redis.call('SADD', '{_ANSWERING}', process)
+redis.call('SADD', '{HOLDING}', process)
 return {{value, ''}}
 """
 )
 
-# ARGV: the process, then ids; without any, all that it had. Returns each id and its value in the hash of the process, but
-# for what somebody else has taken; nothing if the process lives.
-_TAKE = f"""
-local process, answers, prefix = ARGV[1], '{_ANSWERS}', '{_PREFIX}'
-if redis.call('EXISTS', prefix .. 'process:' .. process) == 1 then return {{}} end
-local of_process, ids, taken = answers .. ':' .. process, ARGV, {{}}
-if #ARGV == 1 then
-  ids = {{}}
-  local all = redis.call('HGETALL', of_process)
-  for place = 1, #all, 2 do ids[#ids + 1] = all[place] end
-  redis.call('SREM', '{_ANSWERING}', process)
-end
-for _, id in ipairs(ids) do
-  local value = redis.call('HGET', of_process, id)
-  if value then
-    taken[#taken + 1] = id
-    taken[#taken + 1] = value
-    redis.call('HDEL', of_process, id)
-    local there = redis.call('HGET', answers, id)
-    if there and string.match(there, '^%S+') == process then redis.call('HDEL', answers, id) end
+
+# ARGV: a process, then of each question that it has the id, what is kept for it, and its value in the hash of the process.
+# Keeps that again, as Redis may have lost it. Returns the ids of those that it has no more.
+_CLAIM_AGAIN = (
+    _KNOWN
+    + f"""
+local process, gone = ARGV[1], {{}}
+if redis.call('EXISTS', prefix .. 'process:' .. process) == 0 then return gone end
+for place = 2, #ARGV, 3 do
+  local id, value, room = ARGV[place], ARGV[place + 1], ARGV[place + 2]
+  local there = known(id)
+  local is_elsewhere = there and string.match(there[1], '^%S+') ~= process
+  if is_elsewhere or redis.call('HEXISTS', '{TAKEN}' .. process, id) == 1 then
+    gone[#gone + 1] = id
+  else
+    redis.call('HSET', answers, id, value)
+    redis.call('HSET', answers .. ':' .. process, id, room)
+    redis.call('SADD', '{HOLDING}', process)
   end
+end
+return gone
+"""
+)
+
+
+# ARGV: a process, then ids. Returns those that it is to keep in their rooms; none if it was taken for dead itself.
+_TAKE = f"""
+local taken = {{}}
+if redis.call('EXISTS', '{PREFIX}process:' .. ARGV[1]) == 0 then return taken end
+for place = 2, #ARGV do
+  if redis.call('HDEL', '{DIED}', ARGV[place]) == 1 then taken[#taken + 1] = ARGV[place] end
 end
 return taken
 """
@@ -107,7 +118,8 @@ class Claims:
         self._problem = problem
         self._clock = clock
         self._of_process = f"{_ANSWERS}:{peers.name}"
-        self._find, self._claim, self._take = map(peers.script, (_FIND, _CLAIM, _TAKE))
+        scripts = (_FIND, _CLAIM, _CLAIM_AGAIN, _TAKE)
+        self._find, self._claim, self._claim_again, self._take = map(peers.script, scripts)
         self._found: dict[tuple[str, str], tuple[Known | None, float]] = {}  # what was read for somebody, and when
 
     def find(self, request_id: str) -> Known | None:
@@ -159,10 +171,26 @@ class Claims:
 
     def accepted(self, answer: Answer) -> None:
         """Note that a question was accepted."""
-        request_id, room = answer.prompt.request_id, "" if answer.room is UNSET else answer.room
-        self._peers.tell("HSET", _ANSWERS, request_id, self._value(answer.user, room))
-        self._peers.tell("HSET", self._of_process, request_id, _RUNNING + room)
-        self._peers.tell("SADD", _ANSWERING, self._peers.name)
+        request_id, value, room = self._kept(answer)
+        self._peers.tell("HSET", _ANSWERS, request_id, value)
+        self._peers.tell("HSET", self._of_process, request_id, room)
+        self._peers.tell("SADD", HOLDING, self._peers.name)
+
+    def _kept(self, answer: Answer) -> tuple[str, str, str]:
+        room = "" if answer.room is UNSET else answer.room
+        return answer.prompt.request_id, self._value(answer.user, room), "" if answer.size_bytes else _RUNNING + room
+
+    def claim_again(self, answers: list[Answer]) -> set[str]:
+        """Note again all questions of this process; return those that others have, or have told that they failed.
+
+        Redis may have lost what was noted, and others may have taken this process for dead. Beside turns. Raises
+        `LogUnavailable`.
+        """
+        gone: set[str] = set()
+        for start in range(0, len(answers), _CLAIMED_AT_ONCE_COUNT):
+            kept = [text for answer in answers[start : start + _CLAIMED_AT_ONCE_COUNT] for text in self._kept(answer)]
+            gone.update(request_id.decode() for request_id in self._claim_again([self._peers.name, *kept]))
+        return gone
 
     def ended(self, answer: Answer) -> None:
         """Note that its answer has ended."""
@@ -173,22 +201,20 @@ class Claims:
         self._peers.tell("HDEL", _ANSWERS, request_id)
         self._peers.tell("HDEL", self._of_process, request_id)
 
-    # When another process dies
+    def forget_failed(self, request_id: str) -> None:
+        """Note that this process has nothing of one any more that it has lost by `claim_again`: it may be asked again."""
+        self._peers.tell("HDEL", f"{TAKEN}{self._peers.name}", request_id)
 
-    def answering(self) -> set[str]:
-        """Return the processes that have, or had, answers. Beside turns. Raises `LogUnavailable`."""
-        [names] = self._peers.ask(("SMEMBERS", _ANSWERING))
-        return {name.decode() for name in names}
+    # When another process has died
 
-    def take(self, process: str, request_ids: list[str]) -> dict[str, str]:
-        """Return which answers a dead process has left that ran in rooms, the room of each by id; only one is told of each.
+    def died(self) -> dict[str, str]:
+        """Return the answers that ran in rooms when their process died, the room of each by id. Raises `LogUnavailable`."""
+        [found] = self._peers.ask(("HGETALL", DIED))
+        return {request_id.decode(): room.decode() for request_id, room in found.items()}
 
-        ``request_ids``: of these; if it is empty, of all. Beside turns. Raises `LogUnavailable`.
-        """
-        taken = self._take([process, *request_ids])
-        pairs = zip(taken[::2], taken[1::2], strict=True)
-        rooms = {request_id.decode(): where.decode().removeprefix(_RUNNING) for request_id, where in pairs}
-        return {request_id: room for request_id, room in rooms.items() if room}
+    def take(self, request_ids: list[str]) -> set[str]:
+        """Return which of those nobody else has taken: they are this process'. Raises `LogUnavailable`."""
+        return {request_id.decode() for request_id in self._take([self._peers.name, *request_ids])}
 
 
 def _known(answer: Any) -> Known | None:

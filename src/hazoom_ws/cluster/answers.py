@@ -14,9 +14,12 @@ Which process that is
     comes back and waits for one, finds its process.
 
 When a process dies
-    It says so (`processes`), or its lease ends (`lookout`). Who watches its answers tells that they failed, and that asking
-    again may succeed. Of each one process, if possible one that knows it, keeps what there is of it in its room, and tells
-    all who hear that.
+    `processes` tells of it. Who watches its answers tells that they failed, and that asking again may succeed. Of each one
+    process, if possible one that knows it, keeps what there is of it in its room, and tells all who hear that.
+
+When a process was paused for longer than its lease
+    Then it was taken for dead, and others have told all that. When it begins anew it finds which of its answers that were:
+    it stops them, tells its own clients that they failed, as others have, and keeps nothing of them.
 
 Slots of users and addresses count on all processes (`slots`).
 
@@ -35,19 +38,18 @@ from hazoom_ws.chat.hub import Hub
 from hazoom_ws.chat.presence import Connection, User
 from hazoom_ws.cluster import answer_notes as notes
 from hazoom_ws.cluster.answer_claims import Claims
-from hazoom_ws.cluster.lookout import Lookout
 from hazoom_ws.cluster.processes import EVERYBODY, RunBeside
 from hazoom_ws.cluster.replicas import Replicas
 from hazoom_ws.cluster.slots import SlotsElsewhere
 from hazoom_ws.llm_bridge.answer import Answer
 from hazoom_ws.llm_bridge.answers import Answers
 from hazoom_ws.llm_bridge.elsewhere import Elsewhere, Known
-from hazoom_ws.message_log.peers import Heard, Peers
+from hazoom_ws.message_log.peers import EXPIRED, Heard, Peers
 
 logger = logging.getLogger(__name__)
 
 KIND = b"answer"
-_FIRST_S = 6.0  # for which only those take over an answer from a dead process that know it
+_FIRST_S = 6.0  # for which an answer whose process has died is left to those that know it
 
 
 class AnswersElsewhere(Elsewhere):
@@ -73,19 +75,12 @@ class AnswersElsewhere(Elsewhere):
         self._hub = hub
         self._peers = peers
         self._claims = Claims(peers, problem, clock)
+        self._problem = problem
+        self._clock = clock
         self._run_beside = run_beside
         self._wake = wake
         self._replicas = replicas = Replicas(answers, hub, self._publish, clock)
         self._slots = SlotsElsewhere(answers.slots, lambda note: self._publish(EVERYBODY, note))
-        self.lookout = Lookout(
-            peers,
-            seen=self._claims.answering,
-            known=self._known_processes,
-            on_gone=self.gone,
-            on_looked=self._search,
-            run_beside=run_beside,
-            clock=clock,
-        )
         self._on: Mapping[type, Callable[[Heard, Any], object]] = {
             notes.State: replicas.hear_state,
             notes.Tokens: replicas.hear_tokens,
@@ -102,6 +97,10 @@ class AnswersElsewhere(Elsewhere):
         self._watching: dict[Answer, set[str]] = {}  # the processes that get one that runs here
         self._untold: dict[Answer, list[str]] = {}  # tokens, of those
         self._searches: list[tuple[Connection, list[str], bool]] = []  # that are done with the next look
+        self._failed: set[str] = set()  # ids of those that this process had, and others have told that they failed
+        self._postponed: list[Callable[[], object]] = []  # ends of answers
+        self._died_at_s: dict[str, float] = {}  # since when it is known of answers that nobody has taken
+        peers.before_back.append(self._claim_again)
         peers.on_back.append(self._after_away)
         peers.on_follow.append(lambda rooms: partial(self._watch_rooms, list(rooms)))
 
@@ -140,7 +139,8 @@ class AnswersElsewhere(Elsewhere):
             self._wake()
 
     def ended(self, answer: Answer) -> None:
-        self._claims.ended(answer)
+        if not self.has_failed(answer):
+            self._claims.ended(answer)
         if answer in self._watching:
             self.flush(answer)
             outcome, told_seq = notes.told(answer.outcome), notes.told_seq_of(answer)
@@ -149,7 +149,21 @@ class AnswersElsewhere(Elsewhere):
             del self._watching[answer]
 
     def forget(self, answer: Answer) -> None:
-        self._claims.forget(answer.prompt.request_id)
+        request_id = answer.prompt.request_id
+        if self.has_failed(answer):
+            self._failed.discard(request_id)
+            self._claims.forget_failed(request_id)
+        else:
+            self._claims.forget(request_id)
+
+    def has_failed(self, answer: Answer) -> bool:
+        return answer.prompt.request_id in self._failed
+
+    def postpone(self, end: Callable[[], object]) -> bool:
+        if self._problem() != EXPIRED:
+            return False
+        self._postponed.append(end)
+        return True
 
     def is_watched(self, answer: Answer) -> bool:
         return answer in self._watching
@@ -270,52 +284,73 @@ class AnswersElsewhere(Elsewhere):
         self._slots.hear(heard.process, note)
         self._answers.start_waiting()
 
-    # When Redis was away, and when another process is gone
+    # When Redis was away, and when another process has died
+
+    def _claim_again(self) -> None:
+        """Find out which answers have failed, as others have it. Beside turns."""
+        mine = [answer for answer in self._answers.register.all() if not answer.owner]
+        self._failed.update(self._claims.claim_again(mine))
 
     def _after_away(self) -> None:
-        """Tell and ask again what may be lost of what was told meanwhile."""
+        """Stop what has failed; tell and ask again what may be lost of what was told meanwhile."""
         for answer in self._answers.register.all():
-            if not answer.owner:
-                self._claims.accepted(answer)
-                if answer.size_bytes:
-                    self._claims.ended(answer)
-                elif answer.beginning:
-                    self.started(answer)
+            if answer.owner:
+                continue
+            if self.has_failed(answer):
+                if not answer.is_ended:
+                    logger.warning("AI request %r has failed: this process was taken for dead", answer.prompt.request_id)
+                    self._answers.stop(answer)  # how it ends then `has_failed` says
+            elif answer.size_bytes:
+                self._claims.ended(answer)
+            elif answer.beginning:
+                self.started(answer)
+        postponed, self._postponed = self._postponed, []
+        for end in postponed:
+            end()
         self._replicas.ask_again()
         self._watch_rooms(self._hub.rooms.names())
         self._slots.tell_again()
         self._wake()
         self.greet()
 
-    def _search(self) -> None:
-        """Do again what could not be done while Redis was away, and let go what nobody has come for."""
-        searches, self._searches = self._searches, []
-        for connection, request_ids, is_last in searches:
-            self._look_for(connection, request_ids, is_last=is_last)
-        self._claims.forget_unused(lambda request_id: self._get(request_id) is not None)
-
-    def _known_processes(self) -> set[str]:
-        """Return the processes that this one has to do with."""
-        watching = {process for processes in self._watching.values() for process in processes}
-        return self._replicas.processes() | watching | set(self._answers.slots.elsewhere.processes())
-
-    def gone(self, process: str, gone_s: float = 0.0) -> None:
-        """Note that a process has died, or ended and said so, so long ago."""
-        known = self._replicas.lose_all(process)
+    def gone(self, process: str) -> None:
+        """Note that a process has died, or ended and said so."""
+        self._replicas.lose_all(process)
         for answer in list(self._watching):
             self._watched_no_more(answer, process)
         self._answers.slots.elsewhere.forget(process)
         self._answers.start_waiting()
-        if gone_s >= _FIRST_S:
-            known = []  # all that nobody knows
-        elif not known:
-            return
 
-        def take(died: Any, error: BaseException | None) -> None:
-            for request_id, room in died.items() if error is None else ():
-                logger.warning("AI request %r ended with process %s", request_id, process)
+    def looked(self) -> None:
+        """Do again what could not be done while Redis was away, and look for answers whose process has died.
+
+        To be called every second or so while Redis is there.
+        """
+        searches, self._searches = self._searches, []
+        for connection, request_ids, is_last in searches:
+            self._look_for(connection, request_ids, is_last=is_last)
+        self._claims.forget_unused(lambda request_id: self._get(request_id) is not None)
+        self._run_beside(self._claims.died, self._take_died)
+
+    def _take_died(self, died: dict[str, str] | None, error: BaseException | None) -> None:
+        """Keep answers in their rooms: those that are known here, and those that nobody seems to know."""
+        if error is not None or died is None or self._problem() is not None:
+            return  # nothing can be kept
+        now_s = self._clock()
+        self._died_at_s = {request_id: self._died_at_s.get(request_id, now_s) for request_id in died}
+        chosen = [
+            request_id
+            for request_id, since_s in self._died_at_s.items()
+            if self._get(request_id) is not None or now_s - since_s >= _FIRST_S
+        ]
+
+        def keep(mine: set[str] | None, error: BaseException | None) -> None:
+            for request_id in mine or () if error is None else ():
+                room = died[request_id]
+                logger.warning("AI request %r ended with its process", request_id)
                 self._telling.keep_failed(request_id, room)
                 self._publish(f"room:{room}", notes.Died(request_id))
                 self._replicas.tell_died(request_id, room)
 
-        self._run_beside(lambda: self._claims.take(process, known), take)
+        if chosen:
+            self._run_beside(lambda: self._claims.take(chosen), keep)

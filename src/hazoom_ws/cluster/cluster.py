@@ -12,7 +12,7 @@ from hazoom_ws.cluster import presence, relay, room_sizes, typing
 from hazoom_ws.cluster.counts import COUNTS, Counts
 from hazoom_ws.cluster.news import News
 from hazoom_ws.cluster.presence import Presence
-from hazoom_ws.cluster.processes import ENDED, EVERYBODY, FORGET_USERS, Processes, RunBeside, script
+from hazoom_ws.cluster.processes import ENDED, EVERYBODY, FORGET_HELD, Processes, RunBeside, script
 from hazoom_ws.cluster.relay import RelayElsewhere
 from hazoom_ws.cluster.room_sizes import RoomSizes
 from hazoom_ws.cluster.sessions import CLAIMED, Sessions, SessionsElsewhere
@@ -61,7 +61,7 @@ class Cluster:
         )
         self._sizes = RoomSizes(peers, rooms, wake=wake, clock=clock)
         self._counts: Counts | None = None
-        sessions = SessionsElsewhere(hub, take_over, run_beside)
+        sessions = SessionsElsewhere(hub, peers, take_over, run_beside)
         self.processes.on_gone.append(sessions.gone)
         self._clock = clock
         self._news = news
@@ -121,7 +121,7 @@ class Cluster:
         self._has_ended = True
         with suppress(LogUnavailable):
             if self._peers.alive() <= {self._peers.name}:
-                for command in script(FORGET_USERS, self._peers.name):  # nobody else will wait for them
+                for command in script(FORGET_HELD, self._peers.name):  # nobody else will wait for its users
                     self._peers.tell(*command)
         self._peers.publish(EVERYBODY, ENDED, b"")
         self._peers.close()

@@ -1,8 +1,12 @@
 """Which other processes live, and what becomes known when one has ended: calmly, or not.
 
 A process that ends calmly says so. Of one that has died its lease runs out (15 s), which the others look for once a second.
-What it held in Redis for who begins to follow a room is removed by whoever notices, in one script that asks once more
-whether it has a lease: so one that was only away and has just come back loses nothing.
+What it held in Redis is removed by whoever notices first, in one script that asks once more whether it has a lease: so one
+that was only away and has just come back loses nothing. That is who is in which room by it, and which answers of the AI run
+there: those of rooms are put into ``died``, so that somebody else keeps in the room what there is of each.
+
+A process may only have been paused, for longer than its lease. So that it finds what others have taken, ``taken:<process>``
+is a hash of the ids of its answers that ran then, and "" if sessions were taken over; it stays for a day.
 
 Nobody is judged too soon: all leases look over when Redis was away, and when this process was held up itself. So it judges
 nobody for a while after it has started, after Redis was away, and after it could not look for some seconds.
@@ -17,11 +21,14 @@ from hazoom_ws.message_log.peers import Heard, Peers
 EVERYBODY = "processes"  # the channel that all processes follow
 ENDED = b"e"
 PREFIX = "{hazoom}:"
-HOLDING = f"{PREFIX}holding"  # the names of processes that have told Redis who is with them
+HOLDING = f"{PREFIX}holding"  # the names of processes that have told Redis what they hold
+DIED = f"{PREFIX}died"
+TAKEN = f"{PREFIX}taken:"  # and the name of a process
 LOOK_INTERVAL_S = 1.0
 MISSING_S = 1.0  # for which a lease has to be over: two looks
 HELD_UP_S = 5.0  # without a look: this process was held up, or Redis was
 CALM_S = 8.0  # after that, in which the others take their leases again
+_PAUSE_LIMIT_S = 86_400  # after which nobody knows any more what was told of one that goes on
 
 # ARGV: a process. Forgets who is where by it.
 FORGET_USERS = f"""
@@ -35,12 +42,31 @@ redis.call('DEL', present)
 redis.call('SREM', prefix .. 'holding', name)
 """
 
+# ARGV: a process. Forgets what it holds: also its answers (`answer_claims` has the keys).
+FORGET_HELD = (
+    FORGET_USERS
+    + f"""
+local answers = prefix .. 'answers'
+local of_process = answers .. ':' .. name
+local held = redis.call('HGETALL', of_process)
+for place = 1, #held, 2 do
+  local id, room = held[place], string.match(held[place + 1], '^r(.*)')
+  local owner = string.match(redis.call('HGET', answers, id) or '', '^%S+')
+  if owner == name then redis.call('HDEL', answers, id) end
+  if room then redis.call('HSET', '{TAKEN}' .. name, id, '') end
+  if room and room ~= '' then redis.call('HSET', '{DIED}', id, room) end
+end
+redis.call('EXPIRE', '{TAKEN}' .. name, {_PAUSE_LIMIT_S})
+redis.call('DEL', of_process)
+"""
+)
+
 # ARGV: a process, and "1" if it is known to have ended. Returns whether it is dead, and then forgets it.
 _FORGET = f"""
 local lease = '{PREFIX}process:' .. ARGV[1]
 if ARGV[2] == '1' then redis.call('DEL', lease) elseif redis.call('EXISTS', lease) == 1 then return 0 end
 redis.call('SREM', '{PREFIX}processes', ARGV[1])
-{FORGET_USERS}
+{FORGET_HELD}
 return 1
 """
 
@@ -58,12 +84,14 @@ class Processes:
     """The other processes. All of it is called within turns, but for `sweep`, which is called every second or so.
 
     ``on_ended`` is told the name of one that has ended or died: what it did for others is over. ``on_gone`` too, and for
-    one that has ended calmly ``grace_s`` later: then who was there is not waited for any longer.
+    one that has ended calmly ``grace_s`` later: then who was there is not waited for any longer. ``on_looked`` is called
+    after each look that Redis has answered.
     """
 
     def __init__(self, peers: Peers, run_beside: RunBeside, *, grace_s: float, clock: Callable[[], float]) -> None:
         self.on_ended: list[Callable[[str], object]] = []
         self.on_gone: list[Callable[[str], object]] = []
+        self.on_looked: list[Callable[[], object]] = []
         self._peers = peers
         self._run_forget = peers.script(_FORGET)
         self._run_beside = run_beside
@@ -121,6 +149,8 @@ class Processes:
         if now_s >= self._judges_from_s:
             for name in [name for name, since_s in self._missing.items() if now_s - since_s >= MISSING_S]:
                 self._forget(name, has_ended=False)
+        for call in self.on_looked:
+            call()
 
     def _forget(self, name: str, *, has_ended: bool) -> None:
         """Forget a process, if it is dead indeed, and tell who has to know."""

@@ -7,17 +7,15 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable
 
-from msgspec import UNSET
-
 from hazoom_ws.chat.effects import Broadcast
 from hazoom_ws.chat.hub import Hub
 from hazoom_ws.chat.presence import Connection
 from hazoom_ws.cluster import answer_notes as notes
-from hazoom_ws.errors import HazoomError, LlmFailed
-from hazoom_ws.events.llm import LlmError, LlmStarted
+from hazoom_ws.errors import HazoomError
+from hazoom_ws.events.llm import LlmStarted
 from hazoom_ws.llm_bridge.answer import Answer
 from hazoom_ws.llm_bridge.answers import Answers
-from hazoom_ws.llm_bridge.wire import error_event
+from hazoom_ws.llm_bridge.missed import died
 from hazoom_ws.message_log.peers import Heard
 
 logger = logging.getLogger(__name__)
@@ -50,11 +48,6 @@ class Replicas:
         for request_id, waiting in self._awaited.items():
             for process in {process for _, process, _ in waiting}:
                 self._publish(f"process:{process}", notes.Watch(request_id))
-
-    def processes(self) -> set[str]:
-        """Return the processes of which something is wanted."""
-        awaited = {process for waiting in self._awaited.values() for _, process, _ in waiting}
-        return awaited | {answer.owner for answer in self._running()}
 
     def _running(self) -> list[Answer]:
         return [answer for answer in self._answers.register.all() if answer.owner and not answer.is_ended]
@@ -158,28 +151,21 @@ class Replicas:
             self._fail(answer)
 
     def _fail(self, answer: Answer) -> None:
-        self._telling.conclude(answer, _died(answer.prompt.request_id, answer.room or ""))
+        self._telling.conclude(answer, died(answer.prompt.request_id, answer.room or ""))
         self._telling.finish(answer, 0)
 
     def tell_died(self, request_id: str, room: str) -> None:
         """Tell a room that an answer there has died, unless it knows that."""
         answer = self._get(request_id)
         if answer is None:
-            self._hub.deliver(Broadcast(room, _died(request_id, room)))
+            self._hub.deliver(Broadcast(room, died(request_id, room)))
         elif answer.owner and not answer.is_ended:
             self._fail(answer)
 
-    def lose_all(self, process: str) -> list[str]:
-        """Tell who waits for answers of a process, or gets them, that it has died; return those in rooms that are known."""
+    def lose_all(self, process: str) -> None:
+        """Tell who waits for answers of a process, or gets them, that it has died."""
         for answer in self._running():
             if answer.owner == process:
                 self._fail(answer)
         for request_id in list(self._awaited):
             self.lose(process, request_id)
-        answers = self._answers.register.all()
-        return [answer.prompt.request_id for answer in answers if answer.owner == process and answer.room is not UNSET]
-
-
-def _died(request_id: str, room: str) -> LlmError:
-    error = LlmFailed("the server that had asked the AI has ended in the middle of the answer; ask again")
-    return error_event(request_id, error, room or UNSET)

@@ -1,15 +1,37 @@
-"""The sessions of processes that have died, and who claims one: clients come back to whichever process they reach."""
+"""The sessions of processes that have died, and who claims one: clients come back to whichever process they reach.
+
+A process that was paused for longer than its lease, and taken for dead, has clients that never left it. So when it begins
+anew it claims back what others have taken over, but for sessions whose clients have come to another process.
+"""
 
 from collections.abc import Callable
 from functools import partial
 
 from hazoom_ws.chat.hub import Hub
-from hazoom_ws.cluster.processes import RunBeside
+from hazoom_ws.cluster.processes import PREFIX, TAKEN, RunBeside
 from hazoom_ws.message_log.contract import StoredSession
-from hazoom_ws.message_log.peers import Heard
+from hazoom_ws.message_log.peers import Heard, Peers
 
 CLAIMED = b"c"  # `MessageLog.claim_session`
-_ADOPTED_AT_ONCE_COUNT = 200  # in one turn
+_AT_ONCE_COUNT = 200  # in one turn
+_CLOCKS_S = 1.0  # by which those of two machines may differ
+
+# ARGV: a process, then pairs: a session, and when its connection was opened here. Returns of those that another process has
+# the session, that process, and whether it is this one's again: its client is with no later connection elsewhere.
+_CLAIM_BACK = f"""
+local holders, found = '{PREFIX}holders', {{}}
+if redis.call('EXISTS', '{PREFIX}process:' .. ARGV[1]) == 0 then return found end
+for place = 2, #ARGV, 2 do
+  local holder = redis.call('HGET', holders, ARGV[place]) or ''
+  local name, opened_at_s = string.match(holder, '^(%S+) (%S+)$')
+  if name and name ~= ARGV[1] then
+    local is_mine = tonumber(opened_at_s) <= tonumber(ARGV[place + 1]) + {_CLOCKS_S}
+    if is_mine then redis.call('HSET', holders, ARGV[place], ARGV[1] .. ' ' .. opened_at_s) end
+    found[#found + 1] = {{ARGV[place], name, is_mine and 1 or 0}}
+  end
+end
+return found
+"""
 
 Sessions = list[tuple[str, StoredSession]]
 
@@ -17,11 +39,16 @@ Sessions = list[tuple[str, StoredSession]]
 class SessionsElsewhere:
     """Called within turns."""
 
-    def __init__(self, hub: Hub, take_over: Callable[[str], Sessions], run_beside: RunBeside) -> None:
+    def __init__(self, hub: Hub, peers: Peers, take_over: Callable[[str], Sessions], run_beside: RunBeside) -> None:
         """``take_over`` as of `MessageLog`."""
         self._hub = hub
+        self._peers = peers
+        self._claim_back = peers.script(_CLAIM_BACK)
         self._take_over = take_over
         self._run_beside = run_beside
+        self._was_dead = False  # as others have it
+        peers.before_back.append(self._ask)
+        peers.on_back.append(self._come_back)
 
     def heard_claim(self, heard: Heard) -> None:
         """Let another process have a session."""
@@ -34,8 +61,44 @@ class SessionsElsewhere:
     def _adopt(self, sessions: Sessions | None, error: BaseException | None) -> None:
         if error is not None or not sessions:
             return  # while Redis is away nobody comes back; whoever comes later claims a session by itself
-        for key, session in sessions[:_ADOPTED_AT_ONCE_COUNT]:
+        for key, session in sessions[:_AT_ONCE_COUNT]:
             self._hub.adopt(key, session)
-        left = sessions[_ADOPTED_AT_ONCE_COUNT:]
+        left = sessions[_AT_ONCE_COUNT:]
         if left:
             self._run_beside(lambda: left, self._adopt)
+
+    # When this process was taken for dead
+
+    def _ask(self) -> None:
+        """Note whether it was. Beside turns."""
+        [was_dead] = self._peers.ask(("HEXISTS", f"{TAKEN}{self._peers.name}", ""))
+        self._was_dead = bool(was_dead)
+
+    def _come_back(self) -> None:
+        if self._was_dead:
+            self._have_again(self._hub.recoverable.opened())
+
+    def _have_again(self, sessions: list[tuple[str, float]]) -> None:
+        some, left = sessions[:_AT_ONCE_COUNT], sessions[_AT_ONCE_COUNT:]
+
+        def claim() -> list[tuple[bytes, bytes, int]]:
+            arguments = [text for key, opened_at_s in some for text in (key, repr(opened_at_s))]
+            found: list[tuple[bytes, bytes, int]] = self._claim_back([self._peers.name, *arguments])
+            return found
+
+        def done(found: list[tuple[bytes, bytes, int]] | None, error: BaseException | None) -> None:
+            if error is not None or found is None:
+                return  # it is tried again when Redis is back
+            for key, holder, is_mine in found:
+                if is_mine:
+                    self._peers.publish(f"process:{holder.decode()}", CLAIMED, key)
+                    self._hub.recoverable.save_again(key.decode())
+                else:
+                    self._hub.hand_over(key.decode())
+            if left:
+                self._have_again(left)
+            else:
+                self._was_dead = False
+                self._peers.tell("HDEL", f"{TAKEN}{self._peers.name}", "")
+
+        self._run_beside(claim, done)

@@ -32,7 +32,7 @@ from hazoom_ws.events.rooms import NewMessage
 from hazoom_ws.llm_bridge.answer import Answer, Writer
 from hazoom_ws.llm_bridge.bridge import LlmBridge
 from hazoom_ws.llm_bridge.elsewhere import Elsewhere
-from hazoom_ws.llm_bridge.missed import Missed
+from hazoom_ws.llm_bridge.missed import Missed, died
 from hazoom_ws.llm_bridge.register import Register
 from hazoom_ws.llm_bridge.slots import Slots
 from hazoom_ws.llm_bridge.telling import Telling
@@ -372,11 +372,17 @@ class Answers:
 
     def _end(self, answer: Answer, event: ServerEvent) -> None:
         self.elsewhere.flush(answer)
-        entry = None if answer.room is UNSET else self._keep(answer, answer.room, event)
+        is_kept_here = not self.elsewhere.has_failed(answer)
+        entry = self._keep(answer, answer.room, event) if answer.room is not UNSET and is_kept_here else None
         answer.is_ended = True
         self._after_kept(partial(self._finish, answer, event, entry))
 
     def _finish(self, answer: Answer, event: ServerEvent, entry: NewMessage | None) -> None:
+        room, is_refused = answer.room or "", entry is None or entry.seq == REVOKED
+        if self.elsewhere.has_failed(answer):
+            event = died(answer.prompt.request_id, room)
+        elif room and is_refused and self.elsewhere.postpone(partial(self._end, answer, event)):
+            return
         self.telling.conclude(answer, event)
         writer, writing = answer.writer, answer.prompt.writing
         if writer is not None and writing is not None:

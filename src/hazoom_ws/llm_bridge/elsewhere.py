@@ -3,7 +3,7 @@
 With several the application puts `cluster.answers` in its place (`Answers.elsewhere`). All of it is called within a turn.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from hazoom_ws.chat.presence import Connection, User
@@ -59,6 +59,14 @@ class Elsewhere:
 
     def forget(self, answer: Answer) -> None:
         """Note that it cannot be resumed any more."""
+
+    def has_failed(self, answer: Answer) -> bool:  # noqa: ARG002
+        """Return whether others have told that it failed, as they have taken this process for dead: then it ends so."""
+        return False
+
+    def postpone(self, end: Callable[[], object]) -> bool:  # noqa: ARG002
+        """Call ``end`` later if it is not known yet whether an answer has failed; return whether that is so."""
+        return False
 
     def is_watched(self, answer: Answer) -> bool:  # noqa: ARG002
         """Return whether somebody on another process gets it."""

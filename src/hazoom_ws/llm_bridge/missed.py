@@ -23,6 +23,12 @@ def lost(request_id: str, room: str) -> LlmError:
     return error_event(request_id, error, room or UNSET)
 
 
+def died(request_id: str, room: str) -> LlmError:
+    """Return the end of an answer whose process has died, or was taken for dead. ``room`` as in `lost`."""
+    error = LlmFailed("the server that had asked the AI has ended in the middle of the answer; ask again")
+    return error_event(request_id, error, room or UNSET)
+
+
 class Missed:
     """What there is of answers, for one connection. ``elsewhere()`` as in `Answers`."""
 

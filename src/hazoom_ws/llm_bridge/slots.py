@@ -72,10 +72,6 @@ class TakenElsewhere:
             if not self._totals[name]:
                 del self._totals[name]
 
-    def processes(self) -> list[str]:
-        """Return the processes that have said something."""
-        return list(self._by_process)
-
     def count(self, place: str, whose: str, key: str) -> int:
         """Return how many of all."""
         return self._totals.get((place, whose, key), 0)

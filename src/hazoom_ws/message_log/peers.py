@@ -3,6 +3,9 @@
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple, Protocol
 
+# The log's problem when nothing was heard of this process for too long, or it has begun anew meanwhile: it does that soon.
+EXPIRED = "the lease of this process has run out"
+
 
 class Heard(NamedTuple):
     """Something that another process has published: in which channel, which process, what kind of thing, and what."""
@@ -23,13 +26,17 @@ class Peers(Protocol):
 
     What is published comes to all that follow the channel (`MessageLog.news`), in one order with what is kept, but not to
     this process itself. Nothing is promised of it: while Redis is away it is lost. Who has to know what there is now keeps
-    it with `ask` too, and reads it when it begins to follow, and when Redis was away (``on_back``).
+    it with `ask` too, and reads it when it begins to follow, and when Redis was away.
+
+    ``before_back`` is called when Redis was away, beside turns and before anything can be kept again, and may raise
+    `LogUnavailable`; ``on_back`` afterwards, in a turn.
 
     All follow the channel ``processes``, and each follows ``process:<its name>``. ``on_follow`` and ``on_unfollow``: who
     wants to know which rooms this process begins to hear, and in a turn which it hears no more.
     """
 
     name: str
+    before_back: list[Callable[[], object]]
     on_back: list[Callable[[], object]]
     on_follow: list[OnFollow]
     on_unfollow: list[Callable[[list[str]], object]]

@@ -12,7 +12,9 @@ from hazoom_ws.chat.effects import Broadcast
 from hazoom_ws.chat.hub import Hub
 from hazoom_ws.chat.presence import Connection, User
 from hazoom_ws.cluster.answers import KIND, AnswersElsewhere
-from hazoom_ws.events.llm import LlmComplete, LlmStarted, LlmToken
+from hazoom_ws.cluster.processes import DIED
+from hazoom_ws.events.llm import LlmComplete, LlmError, LlmStarted, LlmToken
+from hazoom_ws.events.rooms import NewMessage
 from hazoom_ws.llm_bridge.answer import Answer
 from hazoom_ws.llm_bridge.register import Register
 from hazoom_ws.llm_bridge.slots import Slots
@@ -26,9 +28,14 @@ ROOM = "team"
 
 
 class Wire:
-    """What processes publish, told to all others in its order, or lost while ``is_cut``."""
+    """What processes publish, told to all others in its order, or lost while ``is_cut``; and what is kept, and the time.
+
+    ``died``: the answers that nobody has taken yet whose process has died, the room of each by id.
+    """
 
     def __init__(self) -> None:
+        self.died: dict[bytes, bytes] = {}
+        self.now_s = 0.0
         self.is_cut = False
         self.processes: list[Process] = []
         self._queue: list[Heard] = []
@@ -51,9 +58,12 @@ class Process:
 
     def __init__(self, name: str, wire: Wire) -> None:
         self.name = name
+        self.before_back: list[Callable[[], object]] = []
         self.on_back: list[Callable[[], object]] = []
         self.on_follow: list[Any] = []
         self.text, self.ends, self.indexes = "", 0, []
+        self.errors: list[LlmError] = []
+        self.kept: list[tuple[str, str]] = []  # by this process: text and finish reason
         self._wire = wire
         settings, log = Settings(), MemoryLog(room_limit_count=10, limit_bytes=10**6)
         hub = Hub(settings, log, self._send, wake=lambda: None, clock=lambda: 0.0, wall_clock=lambda: 0.0)
@@ -67,9 +77,9 @@ class Process:
             hub,
             self,  # type: ignore[arg-type]
             problem=lambda: None,
-            run_beside=lambda *_: None,
+            run_beside=lambda function, done: done(function(), None),
             wake=lambda: None,
-            clock=lambda: 0.0,
+            clock=lambda: wire.now_s,
         )
         wire.processes.append(self)
 
@@ -79,8 +89,15 @@ class Process:
     def tell(self, *command: Any) -> None:
         """Take what is kept in Redis, which nobody asks for here."""
 
+    def ask(self, command: tuple[Any, ...]) -> list[Any]:
+        assert command == ("HGETALL", DIED)
+        return [dict(self._wire.died)]
+
     def script(self, text: str) -> Callable[[list[Any]], Any]:
-        return lambda _: []
+        def take(arguments: list[str]) -> list[bytes]:
+            return [name for name in map(str.encode, arguments[1:]) if self._wire.died.pop(name, None) is not None]
+
+        return take if "HDEL" in text else lambda _: []
 
     def _send(self, effect: Any) -> None:
         """Show what is sent to the room as a client does that appends tokens and begins anew with a snapshot."""
@@ -92,6 +109,10 @@ class Process:
             self.indexes.append(event.index)
         elif isinstance(effect, Broadcast) and isinstance(effect.event, LlmComplete):
             self.ends += 1
+        elif isinstance(effect, Broadcast) and isinstance(effect.event, LlmError):
+            self.errors.append(effect.event)
+        elif isinstance(effect, Broadcast) and isinstance(effect.event, NewMessage):
+            self.kept.append((effect.event.message, str(effect.event.finish_reason)))
 
 
 def begin(owner: Process) -> Answer:
@@ -196,3 +217,34 @@ def test_what_is_not_understood_is_told_in_the_log_and_changes_nothing(caplog) -
     for data in (b"", b"\xc1", msgspec.msgpack.encode({"type": "New"}), msgspec.msgpack.encode([1] * 100)):
         process.elsewhere.hear(Heard(f"room:{ROOM}", "b", KIND, data))
     assert caplog.text.count("is not understood") == 4
+
+
+def test_what_there_is_of_an_answer_whose_process_has_died_is_kept_once_if_possible_by_one_that_knows_it() -> None:
+    wire = Wire()
+    stranger, owner, one, other = [Process(name, wire) for name in "sabc"]
+    wire.processes.remove(stranger)  # it has nobody in the room
+    answer = begin(owner)
+    wire.deliver()
+    owner.answers.telling.tokens(answer, ["so ", "far"])
+    owner.elsewhere.add_tokens(answer, ["so ", "far"])
+    owner.elsewhere.run_due()
+    wire.deliver()
+    wire.processes = [stranger, one, other]
+    wire.died = {b"r": ROOM.encode(), b"unknown": ROOM.encode()}
+    for _ in range(2):
+        for process in wire.processes:
+            process.elsewhere.gone(owner.name)
+            process.elsewhere.looked()
+        wire.deliver()
+    assert (stranger.kept, one.kept, other.kept) == ([], [("so far", "failed")], [])
+    assert wire.died == {b"unknown": ROOM.encode()}, "somebody may know it who has not noticed yet"
+    wire.now_s += 10
+    for process in wire.processes:
+        process.elsewhere.looked()
+    wire.deliver()
+    assert (stranger.kept, len(one.kept), other.kept) == ([("", "failed")], 1, [])
+    assert wire.died == {}
+    for process in wire.processes:
+        ids = [error.request_id for error in process.errors]
+        assert sorted(ids) == ["r", "unknown"]
+        assert all(error.retry for error in process.errors)

@@ -25,6 +25,8 @@ class Others:
         self.processes = Processes(self, self.run, grace_s=GRACE_S, clock=lambda: self.now_s)  # type: ignore[arg-type]
         self.processes.on_ended.append(lambda name: self.told.append(f"{name} ended"))
         self.processes.on_gone.append(lambda name: self.told.append(f"{name} gone"))
+        self.looks = 0
+        self.processes.on_looked.append(self.note_look)
 
     def run(self, function: Callable[[], Any], done: Callable[[Any, BaseException | None], None]) -> None:
         try:
@@ -33,6 +35,9 @@ class Others:
             done(None, error)
         else:
             done(result, None)
+
+    def note_look(self) -> None:
+        self.looks += 1
 
     def alive(self) -> set[str]:
         return set(self.living)
@@ -85,7 +90,9 @@ def test_nobody_is_judged_soon_after_a_start_an_outage_or_a_pause_of_this_proces
     others.living.discard("other")
     others.pass_time(1)
     others.is_away = True
+    looks = others.looks
     others.pass_time(30)
+    assert others.looks == looks, "nothing was seen"
     others.is_away = False
     others.pass_time(CALM_S - 1)
     assert not others.told, "Redis was away"

@@ -465,7 +465,7 @@ class RedisLog:
             self._restore(about.kept_seq)
         self._run = about.run
         self.documents.lose_touch()
-        self._bus.connect(self._store.channels, lambda: [*self._followed.missed(), *self.peers.on_back])
+        self._bus.connect(self._store.channels, lambda: [*self._followed.missed(), *self.peers.back()])
         self._try()
 
     def _restore(self, kept_seq: int) -> None:

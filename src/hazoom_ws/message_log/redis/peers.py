@@ -19,11 +19,12 @@ _QUEUED_LIMIT_COUNT, _QUEUED_LIMIT_BYTES = 100_000, 67_108_864
 
 
 class RedisPeers:
-    """See `Peers`. ``on_back`` is called in a turn when what was published meanwhile may be lost."""
+    """See `Peers`. ``before_back`` and ``on_back`` are called when what was published meanwhile may be lost."""
 
     def __init__(self, server: Server, bus: Bus, import_module: ImportModule, channels: Callable[[], str]) -> None:
         """``channels()`` returns what the names of channels begin with."""
         self.name = server.name
+        self.before_back: list[Callable[[], object]] = []
         self.on_back: list[Callable[[], object]] = []
         self.on_follow: list[OnFollow] = []
         self.on_unfollow: list[Callable[[list[str]], object]] = []
@@ -78,13 +79,19 @@ class RedisPeers:
                 self._server.pipeline(commands, is_any_answer_fine=True)
                 if self._has_lost and self._queue.empty():
                     self._has_lost = False
-                    for call in self.on_back:  # which the log does too, if it has noticed anything
+                    for call in self.back():  # which the log does too, if it has noticed anything
                         self._bus.barrier(call)
             except Refused:
                 self._has_lost = True
             except Exception:
                 logger.exception("%d things were not told to other processes", len(commands))
             self._sent_bytes += size_bytes
+
+    def back(self) -> list[Callable[[], object]]:
+        """Find out what has become of what this process holds; return what is to be called in a turn. Beside turns."""
+        for call in self.before_back:
+            call()
+        return self.on_back
 
     def follow(self, channels: Collection[str]) -> None:
         self._bus.follow(channels)

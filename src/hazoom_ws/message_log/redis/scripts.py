@@ -14,6 +14,7 @@ Keys, each below `PREFIX` (one hash slot, for one order over all rooms):
     sessions          a hash of whole sessions; ``changes:<key>`` is a list of what has changed in one since
     holders           a hash: of each session the process that has it, and when its connection was opened
     changed           a set of the sessions that have such a list
+    taken:<process>   a hash that has "" if sessions of a process were taken over, that may only be paused; gone in a day
     state:<room>      a hash of keys to ``<seq> <1, or 0 if it was deleted> <MessagePack>``; ``forgotten`` is a hash of
                       rooms (`RoomState.complete`)
     updates:<name>    a stream of a document's updates; ``snapshot:<name>`` is a hash: through, data
@@ -268,8 +269,8 @@ return 1
 """
 )
 
-# ARGV: the process, its text, then pairs: a session and the process that had it, which is dead. Returns the sessions that
-# the process has now.
+# ARGV: the process, its text, then pairs: a session and the process that had it, which is dead, or this one. Returns the
+# sessions that the process has now.
 TAKE_OVER = (
     _BEGIN
     + """
@@ -277,8 +278,12 @@ local taken = {}
 for place = 3, #ARGV, 2 do
   local holder = redis.call('HGET', prefix .. 'holders', ARGV[place])
   local name, opened_at_s = string.match(holder or ' ', '^(%S*) (%S*)$')
-  if name == ARGV[place + 1] then
-    redis.call('HSET', prefix .. 'holders', ARGV[place], ARGV[1] .. ' ' .. opened_at_s)
+  if name == ARGV[place + 1] and (name == ARGV[1] or redis.call('EXISTS', prefix .. 'process:' .. name) == 0) then
+    if name ~= ARGV[1] then
+      redis.call('HSET', prefix .. 'holders', ARGV[place], ARGV[1] .. ' ' .. opened_at_s)
+      redis.call('HSET', prefix .. 'taken:' .. name, '', '')
+      redis.call('EXPIRE', prefix .. 'taken:' .. name, 86400)
+    end
     taken[#taken + 1] = ARGV[place]
   end
 end

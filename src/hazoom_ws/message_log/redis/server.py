@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from hazoom_ws.errors import LogUnavailable
+from hazoom_ws.message_log.peers import EXPIRED
 from hazoom_ws.message_log.redis.condition import Condition, condition_of
 from hazoom_ws.message_log.redis.finding import Finder, NobodyKnows
 from hazoom_ws.message_log.redis.scripts import PREFIX
@@ -29,8 +30,6 @@ ImportModule = Callable[[str], Any]
 
 AWAY, SILENT, FULL = "Redis cannot be reached", "Redis does not answer", "Redis is full"
 LOADING = "Redis is still loading its data"
-# What a script of ours answers: nothing was heard of this process for too long, or it has begun anew meanwhile.
-EXPIRED = "the lease of this process has run out"
 NO_PASSWORD = "Redis wants a password, or another one"  # noqa: S105 - it says that there is none
 TOO_FEW_REPLICAS = "too few replicas have what Redis was told last"
 _MOVED = "the cluster has moved our keys to another node"
