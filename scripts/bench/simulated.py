@@ -3,7 +3,7 @@
 ``simulated.py port=6379 processes=100 seconds=4 cores=0,1``; the cores are those of Redis and of this program.
 
 Each simulated process is a thread with the parts of a real one that talk to Redis: its `Store`, which writes batches by
-the same script, its `RedisPeers`, which publishes in a thread of its own, `Processes` and `Lookout`, which look who lives,
+the same script, its `RedisPeers`, which publishes in a thread of its own, `Processes`, which looks who lives,
 `Counts`, which tells all others once a second how many connections users have, `Presence`. What it has not: clients, and a
 loop; and what it hears is counted and thrown away, by one thread for all, since only Redis is measured. So a process has
 one connection that listens, as a real one has, and two that write and read. An empty batch is written each second whatever
@@ -37,7 +37,6 @@ from hazoom_ws.cluster import answer_notes
 from hazoom_ws.cluster.answer_claims import Claims
 from hazoom_ws.cluster.answers import KIND
 from hazoom_ws.cluster.counts import Counts
-from hazoom_ws.cluster.lookout import Lookout
 from hazoom_ws.cluster.presence import Presence
 from hazoom_ws.cluster.processes import EVERYBODY, Processes
 from hazoom_ws.cluster.relay import RELAYED
@@ -158,16 +157,7 @@ class Process:
         self._peers = peers = RedisPeers(server, bus, importlib.import_module, lambda: self._store.channels)
         self._users, self._addresses = (Shares(whose, 0, 1, remembered_count=1000) for whose in ("user", "address"))
         self._processes = Processes(peers, _run_at_once, grace_s=settings.presence_grace_s, clock=time.monotonic)
-        self._claims = Claims(peers, lambda: None, time.monotonic)
-        self._lookout = Lookout(
-            peers,
-            seen=self._claims.answering,
-            known=set,
-            on_gone=lambda *_: None,
-            on_looked=lambda: None,
-            run_beside=_run_at_once,
-            clock=time.monotonic,
-        )
+        self._processes.on_looked.append(Claims(peers, lambda: None, time.monotonic).died)
         self._counts = Counts(peers, self._users, self._addresses, self._describe, clock=time.monotonic)
         # Of rooms and relays, what a process does to itself when it hears of somebody elsewhere: nothing here.
         nobody: Any = SimpleNamespace(
@@ -232,7 +222,6 @@ class Process:
     def do_keep(self, on: Load, count: int) -> None:  # noqa: ARG002
         now_s = time.monotonic()
         self._processes.sweep(now_s)
-        self._lookout.sweep(now_s)
         self._counts.run_due()
         if now_s - self._probed_at_s >= _PROBE_INTERVAL_S:
             self._probed_at_s = now_s
