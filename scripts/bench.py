@@ -1,7 +1,7 @@
 """Compare hazoom_ws with socket.io on Node and with stock Flask-SocketIO: ``python scripts/bench.py [scenario] [options]``.
 
-Scenarios: fanout, rooms, latency, connections, fairness, llm, live, cluster, beside, all. Linux only; needs two cores and
-a C compiler.
+Scenarios: fanout, rooms, latency, connections, fairness, llm, live, cluster, beside, all (of these), and scale. Linux only;
+needs two cores and a C compiler.
 
 Method
 - Each server runs alone, pinned to one core, as its user starts it: ``python -m hazoom_ws`` with its defaults, only the
@@ -44,9 +44,10 @@ Method
 - cluster: 1, 2 and 4 processes on one Redis, and Node with its Redis adapter the same; clients take turns among them. The
   first process has the server's core, each further one a core of its own where there are more than two, else they take
   turns on both: then processes, the load client and Redis compete for them, the figures of throughput say little, and the
-  CPU time of all processes per message or delivery says what a machine with more cores would do. Ratios are to one process
-  on Redis ("redis"); "hazoom" is the one with its file. Redis is on the load client's core. One-way times are of those who
-  are on another process than the sender.
+  CPU time of all processes per message or delivery says what a machine with more cores would do, which is calculated.
+  Ratios are to one process on Redis ("redis"); "hazoom" is the one with its file. Redis is on the load client's core.
+  One-way times are of those who are on another process than the sender.
+- scale: what 1, 10 and 100 processes do to one Redis, simulated: no server is compared. More in bench/scale.py.
 - The floor is a C program that does one recv() per message and one send() per delivery, and nothing else: what those
   system calls cost here, and so what is left to win.
 """

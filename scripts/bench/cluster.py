@@ -2,8 +2,9 @@
 process costs that has nobody in a room.
 
 Clients take turns among the processes, so that each room has members on all of them. A goal for throughput needs a core for
-each process, one for the load client and Redis: with fewer they compete, and the CPU time per message and delivery says
-what the growth would be.
+each process, one for the load client and Redis: with fewer they compete. Then what the growth would be is calculated from
+the CPU time of all processes for each message or delivery: as many processes as there are, times that of the one, by
+theirs. That is what the processes could do; what Redis can is another figure, and ``bench.py scale``.
 """
 
 from collections.abc import Iterator
@@ -36,6 +37,7 @@ def cluster(setting: Setting, peer: Peer) -> Iterator[Sample]:
 def _flood(setting: Setting, server: Server, **options: object) -> dict:
     result = run_load(setting.tools, setting.cores, server, "flood", clients=_CLIENTS, seconds=setting.window_s, **options)
     raw: dict = result["windows"][0]
+    raw["processes"] = max(1, len(server.ports))
     return raw
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import fcntl
+import json
 import os
 import platform
 import signal
@@ -12,9 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import environment
-from bench import behaviour, cluster, live, llm, traffic
+from bench import behaviour, cluster, live, llm, scale, traffic
 from bench.load import NoCompilerError, compile_tools
 from bench.peers import BenchError, all_peers, choose_cores, raise_file_limit
 from bench.report import REFERENCE, Record, print_table, write_json
@@ -45,7 +47,7 @@ def main(method: str) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
         with _alone(), tempfile.TemporaryDirectory() as folder:
-            return _measure(options, Path(folder))
+            return _scale(options) if options.scenario == "scale" else _measure(options, Path(folder))
     except (BenchError, NoCompilerError) as error:
         return _refuse(str(error))
     except KeyboardInterrupt:
@@ -59,7 +61,7 @@ def _parse(method: str) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("scenario", nargs="?", default="all", choices=(*SCENARIOS, "all"))
+    parser.add_argument("scenario", nargs="?", default="all", choices=(*SCENARIOS, "scale", "all"))
     parser.add_argument("--runs", type=int, help="runs of each server (default 3)")
     parser.add_argument("--quick", action="store_true", help="one run, short windows, 2,000 connections: a first look")
     parser.add_argument("--only", help=f"servers, separated by commas (default {PEERS}; in cluster {cluster.PEERS})")
@@ -100,12 +102,7 @@ def _measure(options: argparse.Namespace, folder: Path) -> int:
     chosen = list(SCENARIOS) if options.scenario == "all" else [options.scenario]
     print(f"server on core {cores.server}, load client on core {cores.load}; {runs} run(s), interleaved")
     records: list[Record] = []
-    about = {
-        "at_s": time.time(),
-        "machine": platform.platform(),
-        "load_average": os.getloadavg(),
-        "setting": setting._asdict() | {"tools": None},
-    }
+    about = _about() | {"setting": setting._asdict() | {"tools": None}}
     for scenario in chosen:
         title, measure = SCENARIOS[scenario]
         is_cluster = scenario == "cluster"
@@ -129,6 +126,26 @@ def _measure(options: argparse.Namespace, folder: Path) -> int:
     return 0
 
 
+def _scale(options: argparse.Namespace) -> int:
+    """Measure Redis, and no server: so this is none of the scenarios that compare them."""
+    environment.install_python_packages()
+    cores = choose_cores()
+    raise_file_limit()
+    runs = options.runs or 1
+    print(f"Redis on core {cores.server}, the simulation on core {cores.load}; {runs} run(s), interleaved")
+    results = []
+    for run in range(1, runs + 1):
+        for processes_count in scale.PROCESSES_COUNTS:
+            _say(f"scale, run {run} of {runs}: {processes_count} processes")
+            results.append(scale.simulate(cores, processes_count, 2.0 if options.quick else 4.0))
+    _say("")
+    scale.print_tables(results)
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps({**_about(), "results": results}, indent=1), encoding="utf-8")
+    print(f"\nraw values: {options.json}")
+    return 0
+
+
 @contextmanager
 def _alone() -> Iterator[None]:
     """Wait until no other benchmark runs on this machine: two at once would measure each other."""
@@ -145,6 +162,10 @@ def _alone() -> Iterator[None]:
                     print("waiting for another benchmark on this machine to end", file=sys.stderr)
                 time.sleep(1)
         yield
+
+
+def _about() -> dict[str, Any]:
+    return {"at_s": time.time(), "machine": platform.platform(), "load_average": os.getloadavg()}
 
 
 def _say(text: str) -> None:

@@ -186,7 +186,7 @@ def running(peer: Peer, cores: Cores, *, clients: int = 0, rooms: int = 1, **var
     """
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
-        _redis(folder, cores) if peer.uses_redis else nullcontext(_Redis("", ())) as redis,
+        running_redis(folder, cores.load) if peer.uses_redis else nullcontext(Redis("", 0, ())) as redis,
         ExitStack() as stack,
     ):
         own = {"HAZOOM_LOG_URL": redis.url or f"sqlite:///{folder}/messages.sqlite3"}  # as by default, but a new one
@@ -237,17 +237,21 @@ def _process(peer: Peer, command: list[str], variables: Mapping[str, str], core:
             _kill_group(process)
 
 
-class _Redis(NamedTuple):
+class Redis(NamedTuple):
+    """A running Redis."""
+
     url: str
+    port: int
     pids: tuple[int, ...]
 
 
 @contextmanager
-def _redis(folder: str, cores: Cores) -> Iterator[_Redis]:
-    """Run a Redis that keeps an append-only file, on the load client's core."""
-    os.sched_setaffinity(0, {cores.load})
+def running_redis(folder: str, core: int) -> Iterator[Redis]:
+    """Run a Redis that keeps an append-only file, on a core."""
+    os.sched_setaffinity(0, {core})
     port = _free_port()
-    command = [environment.redis_command(), "--port", str(port), "--dir", folder, "--save", "", "--appendonly", "yes"]
+    command = [environment.redis_command(), "--port", str(port), "--bind", "127.0.0.1", "--dir", folder]
+    command += ["--save", "", "--appendonly", "yes"]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
     try:
         ends_at_s = time.monotonic() + _START_LIMIT_S
@@ -255,7 +259,7 @@ def _redis(folder: str, cores: Cores) -> Iterator[_Redis]:
             with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
                 break
             time.sleep(0.05)
-        yield _Redis(f"redis://127.0.0.1:{port}/0", (process.pid,))
+        yield Redis(f"redis://127.0.0.1:{port}/0", port, (process.pid,))
     finally:
         _kill_group(process)
 

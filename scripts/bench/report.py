@@ -16,8 +16,8 @@ class Sample(NamedTuple):
     """One value of one run.
 
     ``case`` names it together with its unit. ``cpu_us``: what the server's processes used per unit, None where that means
-    nothing. ``raw``: what the load client said, with the CPU time and the wall time of its window. ``goal``: what
-    hazoom_ws should reach, in words.
+    nothing. ``raw``: what the load client said, with the CPU time and the wall time of its window, and of how many
+    ``processes`` the server is, if it is several. ``goal``: what hazoom_ws should reach, in words.
     """
 
     case: str
@@ -87,6 +87,10 @@ def _row(peer: str, samples: list[Sample], reference: list[Sample] | None, floor
     notes += [f"others used {other:.0%} of a core"] if other > DISTURBED_SHARE else []
     if floor and cpu_us and samples is not floor:
         notes.append(f"CPU {median(cpu_us) / median(sample.cpu_us or 1 for sample in floor):.1f} x the floor")
+    processes_count = samples[0].raw.get("processes", 1)
+    if processes_count > 1 and reference and cpu_us and median(cpu_us):
+        growth = processes_count * median(sample.cpu_us or 0 for sample in reference) / median(cpu_us)
+        notes.append(f"calculated, with a core for each process: {growth:.2f} x")
     numbers = "".join(f"{_number(value):>12}" for value in (min(values), max(values)))
     cpu = f"{median(cpu_us):.1f}" if cpu_us else "-"
     client_text = f"{client:.0%}" if "seconds" in samples[0].raw else "-"

@@ -151,7 +151,7 @@ class Followed:
         if now_s - self._looked_at_s < _LOOK_INTERVAL_S:
             return
         self._looked_at_s = now_s
-        used = self.used()
+        used = set(self.used())  # which may be a list: thousands of rooms are looked for in it
         gone = [room for room, each in self._rooms.items() if now_s - each.asked_at_s > _KEPT_S and room not in used]
         for room in gone:
             del self._rooms[room]
