@@ -1,3 +1,3 @@
 """The version of this package. Imports nothing: everybody may ask for it."""
 
-__version__ = "0.9.0"
+__version__ = "0.9.1"
