@@ -148,8 +148,12 @@ def test_a_redis_that_nobody_writes_to_is_looked_after(redis: RedisServer, open_
         with pytest.raises(LogUnavailable):
             write(log)
         assert log.problem == "Redis is full"
+        log.peers.on_back.append(lambda: pytest.fail("nothing that was published is lost"))
         log.reopen()
         assert log.problem == "Redis is full"
+        assert log.peers.problem is None, "who is asked something hears it"
+        assert log.news() == []
+        log.peers.on_back.pop()
     finally:
         redis.ask("CONFIG", "SET", "maxmemory", "0")
     mend(log)

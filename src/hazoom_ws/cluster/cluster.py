@@ -39,7 +39,6 @@ class Cluster:
         live_relay: Relay,
         news: News,
         *,
-        problem: Callable[[], str | None],
         take_over: Callable[[str], Sessions],
         turn: Callable[[], AbstractContextManager[Any]],
         start_task: Callable[..., object],
@@ -48,16 +47,14 @@ class Cluster:
         wake_ticker: Callable[[], object],
         clock: Callable[[], float],
     ) -> None:
-        """``problem``, ``turn`` and ``start_task`` are for `Questions`.
+        """``turn`` and ``start_task`` are for `Questions`.
 
         ``wake`` and ``wake_ticker`` are called when `run_due` and `tick` have something to do."""
         rooms = hub.rooms
         self._peers = peers
         self._has_ended = False
         self.processes = Processes(peers, run_beside, grace_s=settings.presence_grace_s, clock=clock)
-        self.questions = Questions(
-            peers, news, self.processes, problem=problem, turn=turn, start_task=start_task, run_beside=run_beside
-        )
+        self.questions = Questions(peers, news, self.processes, turn=turn, start_task=start_task, run_beside=run_beside)
         self._relay = RelayElsewhere(peers, rooms, live_relay)
         self._presence = Presence(peers, rooms, self._relay, wake=wake, clock=clock)
         self._typing = TypingElsewhere(

@@ -118,7 +118,11 @@ class Processes:
         """Look who lives, if it is time."""
         if not self._is_looking and now_s - self._looked_at_s >= LOOK_INTERVAL_S:
             self._is_looking = True
-            self._run_beside(self._look, self._judge)
+            try:
+                self._run_beside(self._look, self._judge)
+            except RuntimeError:  # no thread can be started; the next look may have one
+                self._is_looking = False
+                raise
 
     def heard_new(self, name: str) -> None:
         """Note that a process has begun."""
@@ -191,4 +195,8 @@ class Processes:
             for call in self.on_gone:
                 call(name)
 
-        self._run_beside(forget, done)
+        try:
+            self._run_beside(forget, done)
+        except RuntimeError:
+            self._forgetting.discard(name)
+            raise

@@ -64,16 +64,14 @@ class Questions:
         news: News,
         processes: Processes,
         *,
-        problem: Callable[[], str | None],
         turn: Callable[[], AbstractContextManager[Any]],
         start_task: Callable[..., object],
         run_beside: RunBeside,
     ) -> None:
-        """``problem()`` returns why nothing can be asked, None if it can. ``start_task(function, *arguments)`` runs it."""
+        """``start_task(function, *arguments)`` runs it, and raises RuntimeError if it cannot."""
         self.on_asked: Callable[[bytes], bytes] = lambda _: b""
         self._peers = peers
         self._processes = processes
-        self._problem = problem
         self._turn = turn
         self._start_task = start_task
         self._run_beside = run_beside
@@ -103,7 +101,7 @@ class Questions:
         """
         answer: Future[bytes] = Future()
         with self._turn():
-            problem = self._problem()
+            problem = self._peers.problem
             if problem is None and (len(self._waiting) >= _LIMIT_COUNT or self._is_full(len(question))):
                 problem = "too much is asked already"
             if problem is not None:
@@ -118,16 +116,21 @@ class Questions:
                 self._waiting.pop(number, None)
 
     def tell(self, process: str, question: bytes) -> None:
-        """Ask, and wait for no answer. Beside turns."""
+        """Ask, and wait for no answer: the question is lost where `ask` raises OSError. Beside turns."""
         with self._turn():
-            self._publish(process, _Asked(0, question))
+            if not self._is_full(len(question)):
+                self._publish(process, _Asked(0, question))
 
     def sweep(self, now_s: float) -> None:
         """Look whether those who are waited for hear, if it is time for that. Not within a turn."""
         if self._waiting and not self._is_looking and now_s - self._looked_at_s >= _LOOK_INTERVAL_S:
             self._is_looking, self._looked_at_s = True, now_s
             processes = {waiting.process for waiting in self._waiting.copy().values()}
-            self._run_beside(lambda: self._peers.deaf(processes), self._looked)
+            try:
+                self._run_beside(lambda: self._peers.deaf(processes), self._looked)
+            except RuntimeError:  # no thread can be started; the next look may have one
+                self._is_looking = False
+                raise
 
     def _looked(self, deaf: set[str] | None, _error: BaseException | None) -> None:
         self._is_looking = False
@@ -135,8 +138,7 @@ class Questions:
             self._lose_gone(process)
 
     def close(self) -> None:
-        """Ask nothing more, and wait for no answer: nothing is published any more. Beside turns."""
-        self._problem = lambda: "closed"
+        """Wait for no answer: nothing is published any more. Beside turns."""
         with self._turn():
             self._lose_answers()
 
@@ -162,12 +164,16 @@ class Questions:
     def _heard_question(self, heard: Heard) -> None:
         asked = _unpack_asked(heard.data)
         size_bytes = len(asked.question)
-        if self._answering_count >= _LIMIT_COUNT or self._answering_bytes + size_bytes > _ANSWERING_LIMIT_BYTES:
-            self._publish(heard.process, _Answered(asked.number, None))
-            return
         self._answering_count += 1
         self._answering_bytes += size_bytes
-        self._start_task(self._answer, heard.process, asked)
+        if self._answering_count > _LIMIT_COUNT or self._answering_bytes > _ANSWERING_LIMIT_BYTES:
+            self._say(heard.process, asked, None)
+            return
+        try:
+            self._start_task(self._answer, heard.process, asked)
+        except RuntimeError as error:  # a thread each, where there is no loop
+            logger.warning("a question of process %s was not answered: %s", heard.process, error)
+            self._say(heard.process, asked, None)
 
     def _answer(self, process: str, asked: _Asked) -> None:
         """Answer, in a task."""
@@ -177,11 +183,15 @@ class Questions:
         except Exception:
             logger.exception("a question of process %s was not answered", process)
         with self._turn():
-            self._answering_count -= 1
-            self._answering_bytes -= len(asked.question)
-            if asked.number:
-                is_full = answer is None or self._is_full(len(answer))
-                self._publish(process, _Answered(asked.number, None if is_full else answer))
+            self._say(process, asked, answer)
+
+    def _say(self, process: str, asked: _Asked, answer: bytes | None) -> None:
+        """Be done with a question, and let who has asked have the answer, if one is wanted."""
+        self._answering_count -= 1
+        self._answering_bytes -= len(asked.question)
+        if asked.number:
+            is_full = answer is None or self._is_full(len(answer))
+            self._publish(process, _Answered(asked.number, None if is_full else answer))
 
     def _fail(self, number: int, error: Exception) -> None:
         waiting = self._waiting.get(number)

@@ -42,6 +42,12 @@ class Peers(Protocol):
     on_unfollow: list[Callable[[list[str]], object]]
 
     @property
+    def problem(self) -> str | None:
+        """Why what is published now would not be heard, None if it would: also where the log keeps nothing for lack of
+        space, of a disk, or of replicas.
+        """
+
+    @property
     def queued_bytes(self) -> int:
         """How much is published and told and not on its way yet. What is worth little should wait or be left out then."""
 

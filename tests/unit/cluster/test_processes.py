@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from hazoom_ws.cluster.processes import CALM_S, MISSING_S, Processes
 from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.message_log.peers import Heard
@@ -20,6 +22,7 @@ class Others:
         self.living = {"me", "other"}
         self.holding = {"me", "other"}
         self.is_away = False
+        self.fails: list[bool] = []  # the next tasks, for which no thread can be started
         self.now_s = 100.0
         self.told: list[str] = []
         self.processes = Processes(self, self.run, grace_s=GRACE_S, clock=lambda: self.now_s)  # type: ignore[arg-type]
@@ -29,6 +32,8 @@ class Others:
         self.processes.on_looked.append(self.note_look)
 
     def run(self, function: Callable[[], Any], done: Callable[[Any, BaseException | None], None]) -> None:
+        if self.fails and self.fails.pop(0):
+            raise RuntimeError("can't start new thread")
         try:
             result = function()
         except LogUnavailable as error:
@@ -138,3 +143,17 @@ def test_users_of_a_process_that_ends_calmly_are_waited_for() -> None:
     assert others.told == ["other ended", "other gone"]
     others.pass_time(60)
     assert len(others.told) == 2
+
+
+def test_a_moment_in_which_no_thread_can_be_started_does_not_end_the_looking() -> None:
+    others = Others()
+    others.pass_time(CALM_S + 1)
+    others.living.discard("other")
+    others.pass_time(MISSING_S)
+    for fails in ([True], [False, True]):  # the look; then what forgets who is found to be dead
+        others.fails = fails
+        with pytest.raises(RuntimeError):
+            others.pass_time(1)
+    assert not others.told
+    others.pass_time(2)
+    assert others.told == ["other ended", "other gone"]

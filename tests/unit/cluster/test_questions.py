@@ -39,10 +39,9 @@ class Process:
             self,  # type: ignore[arg-type]
             self.news,
             processes,
-            problem=lambda: self.problem,
             turn=self.turn,
             start_task=network.start,
-            run_beside=lambda function, done: done(function(), None),
+            run_beside=self.run_beside,
         )
 
     def turn(self) -> AbstractContextManager[Any]:
@@ -51,6 +50,11 @@ class Process:
     def publish(self, channel: str, kind: bytes, data: bytes) -> None:
         self.published += 1
         self._network.publish(Heard(channel, self.name, kind, data))
+
+    def run_beside(self, function: Callable[[], Any], done: Callable[[Any, BaseException | None], None]) -> None:
+        if not self._network.has_threads:
+            raise RuntimeError("can't start new thread")
+        done(function(), None)
 
     def deaf(self, processes: set[str]) -> set[str]:
         return processes & self.deaf_ones
@@ -63,9 +67,12 @@ class Network:
         self.is_cut = False
         self._heard: deque[Heard] = deque()
         self.one, self.two = self.processes = (Process("one", self), Process("two", self))
+        self.has_threads = True
         self._threads: list[threading.Thread] = []
 
     def start(self, function: Callable[..., object], *arguments: Any) -> None:
+        if not self.has_threads:
+            raise RuntimeError("can't start new thread")
         thread = threading.Thread(target=function, args=arguments)
         self._threads.append(thread)
         thread.start()
@@ -219,3 +226,38 @@ def test_who_tells_waits_for_no_answer(network: Network) -> None:
     network.one.questions.tell("two", b"this")
     network.join()
     assert (heard, network.two.published) == ([b"this"], 0)
+
+
+def test_who_tells_is_bounded_like_who_asks(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[bytes] = []
+    network.two.questions.on_asked = lambda question: heard.append(question) or b""
+    monkeypatch.setattr(module, "_QUEUED_LIMIT_BYTES", 100)
+    network.one.questions.tell("two", b"x" * 101)
+    monkeypatch.setattr(module, "_ANSWERING_LIMIT_BYTES", 99)
+    network.one.questions.tell("two", b"x" * 100)
+    network.join()
+    assert (heard, network.two.published) == ([], 0)
+
+
+def test_a_question_for_which_no_thread_can_be_started_is_refused_and_forgotten(network: Network) -> None:
+    network.two.questions.on_asked = lambda question: question
+    network.has_threads = False
+    with pytest.raises(ConnectionError):
+        network.one.questions.ask("two", b"what?", LONG_S)
+    network.one.questions.tell("two", b"this")
+    assert len(network.two.questions) == 0
+    network.has_threads = True
+    assert network.one.questions.ask("two", b"what?", LONG_S) == b"what?"
+
+
+def test_a_look_for_which_no_thread_can_be_started_is_not_the_last(network: Network) -> None:
+    network.is_cut = True
+    results = asked(network)
+    network.one.deaf_ones = {"two"}
+    network.has_threads = False
+    with pytest.raises(RuntimeError):
+        network.one.questions.sweep(100.0)
+    network.has_threads = True
+    network.one.questions.sweep(200.0)
+    network.join()
+    assert type(results[0]) is LookupError

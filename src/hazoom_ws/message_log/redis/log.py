@@ -121,7 +121,7 @@ class RedisLog:
         self._store = Store(self._server, settings, wall_clock=wall_clock)
         self._bus = Bus(self._server, import_module, timeout_s=timeout_s)
         self._bus.on_broken = self._note_broken
-        self.peers = RedisPeers(self._server, self._bus, import_module, lambda: self._store.channels)
+        self.peers = RedisPeers(self._server, self._bus, import_module, lambda: self._store.channels, lambda: self.problem)
         self._batch_names = count(1)
         self._pending: list[NewMessage] = []  # messages that are to be written
         self._senders: dict[int, str] = {}  # of those of them whose names do not say it

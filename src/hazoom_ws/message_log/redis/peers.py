@@ -7,7 +7,7 @@ from typing import Any
 from hazoom_ws.message_log.peers import OnFollow
 from hazoom_ws.message_log.redis.bus import Bus
 from hazoom_ws.message_log.redis.scripts import PREFIX
-from hazoom_ws.message_log.redis.server import ImportModule, Refused, Server
+from hazoom_ws.message_log.redis.server import KEEPS_NOTHING, ImportModule, Refused, Server
 
 logger = logging.getLogger(__name__)
 
@@ -21,8 +21,15 @@ _QUEUED_LIMIT_COUNT, _QUEUED_LIMIT_BYTES = 100_000, 67_108_864
 class RedisPeers:
     """See `Peers`. ``before_back`` and ``on_back`` are called when what was published meanwhile may be lost."""
 
-    def __init__(self, server: Server, bus: Bus, import_module: ImportModule, channels: Callable[[], str]) -> None:
-        """``channels()`` returns what the names of channels begin with."""
+    def __init__(
+        self,
+        server: Server,
+        bus: Bus,
+        import_module: ImportModule,
+        channels: Callable[[], str],
+        problem: Callable[[], str | None],
+    ) -> None:
+        """``channels()`` returns what the names of channels begin with, ``problem()`` why the log can keep nothing."""
         self.name = server.name
         self.before_back: list[Callable[[], object]] = []
         self.on_back: list[Callable[[], object]] = []
@@ -31,6 +38,7 @@ class RedisPeers:
         self._server = server
         self._bus = bus
         self._channels = channels
+        self._problem = problem
         self._threading = import_module("threading")
         self._sleep: Callable[[float], object] = import_module("time").sleep
         self._queue: Any = import_module("queue").SimpleQueue()
@@ -39,6 +47,13 @@ class RedisPeers:
         self._is_closed = False
         self._has_lost = False  # something, since ``on_back`` was called last
         self._put_bytes = self._sent_bytes = 0  # each has one who changes it: turns, and the thread
+
+    @property
+    def problem(self) -> str | None:
+        if self._is_closed:
+            return "closed"
+        problem = self._problem()
+        return None if problem in KEEPS_NOTHING else problem
 
     @property
     def queued_bytes(self) -> int:

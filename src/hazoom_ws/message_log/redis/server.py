@@ -51,6 +51,8 @@ _BY_CODE = {
     "BUSY": "Redis is busy with a script",
     "NOREPLICAS": "Redis has too few replicas (min-replicas-to-write)",
 }
+# For these it keeps nothing, and publishes as ever.
+KEEPS_NOTHING = frozenset({FULL, TOO_FEW_REPLICAS, _BY_CODE["MISCONF"], _BY_CODE["NOREPLICAS"]})
 
 
 class Refused(LogUnavailable):
