@@ -210,7 +210,7 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
         engine.sweeps.append(cluster.processes.sweep)
         engine.sweeps.append(cluster.questions.sweep)
         engine.parting.counts.append(cluster.questions.__len__)
-        engine.elsewhere = Elsewhere(engine, cluster.questions)
+        engine.elsewhere = Elsewhere(engine, cluster.questions, wait_s=accounts.wait_s, note_unknown=accounts.note_unknown)
         cluster.questions.on_asked = engine.elsewhere.answer
         engine.id_prefix = id_prefix(number, log.peers.name)
     documents = Documents(

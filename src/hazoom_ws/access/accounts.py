@@ -56,11 +56,21 @@ class Accounts:
         address, now_s = self._address_of(environ), self._clock()
         if address and self.addresses.connection_count(address) >= self._settings.connections_per_address_limit:
             return _FULL_RETRY_S
+        return self._wait_s(address, now_s) or self._spend(address, now_s)
+
+    def wait_s(self, environ: Mapping[str, Any]) -> float:
+        """Return in how many seconds an address has a handshake again, 0 if it has not had its share. Counts nothing."""
+        return self._wait_s(self._address_of(environ), self._clock())
+
+    def note_unknown(self, environ: Mapping[str, Any]) -> None:
+        """Count who has asked for a session of another process that is not there, like a handshake."""
+        self._spend(self._address_of(environ), self._clock())
+
+    def _wait_s(self, address: str, now_s: float) -> float:
         share = self.addresses.find(address) if address else None
-        if share is not None:
-            retry_after_s = 0.0 if share.handshakes is None else share.handshakes.wait_s(now_s)
-            if retry_after_s:
-                return retry_after_s
+        return 0.0 if share is None or share.handshakes is None else share.handshakes.wait_s(now_s)
+
+    def _spend(self, address: str, now_s: float) -> float:
         retry_after_s = self._handshakes.spend(now_s)
         if address and not retry_after_s:
             self.addresses.remember(address, now_s).spend_handshake(now_s)

@@ -263,3 +263,16 @@ def test_the_first_to_have_gone_are_forgotten_first():
     assert door.admit("198.51.100.3") > 0
     assert door.admit("198.51.100.2") > 0
     assert door.admit("198.51.100.1") == 0
+
+
+def test_who_names_sessions_that_are_not_there_is_counted_like_a_handshake() -> None:
+    door = Door(connect_rate_limit_per_s=2, connect_rate_limit_burst_count=3, connect_total_rate_limit_burst_count=100)
+    stranger, neighbour, here = ({"REMOTE_ADDR": address} for address in ("198.51.100.1", "198.51.100.2", "127.0.0.1"))
+    for _ in range(3):
+        assert door.accounts.wait_s(stranger) == 0
+        door.accounts.note_unknown(stranger)
+    assert door.accounts.wait_s(stranger) == door.accounts.admit(stranger) == 0.5
+    for other in (neighbour, here):
+        assert door.accounts.wait_s(other) == door.accounts.admit(other) == 0
+    door.now_s += 0.5
+    assert door.accounts.wait_s(stranger) == 0

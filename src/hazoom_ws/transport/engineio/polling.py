@@ -33,15 +33,15 @@ _TURN_S = 0.002
 
 def serve(engine: Engine, environ: dict[str, Any], query: Mapping[str, str]) -> bytes:
     """Serve a poll, or a POST, and return the body of its answer; a poll waits. Raises `Refused`."""
-    sid, method = query.get("sid"), environ["REQUEST_METHOD"]
+    sid = query.get("sid")
     if sid is None:
         return _open(engine, environ, query)
     read_body = partial(_read_body, engine, environ)
     if engine.elsewhere is not None and sid not in engine.sessions and query.get("transport") == "polling":
         process = process_of(sid)
         if engine.elsewhere.has(process):
-            return bytes(engine.elsewhere.serve(process, method, sid, read_body))
-    return serve_session(engine, method, query, read_body)
+            return bytes(engine.elsewhere.serve(process, environ, sid, read_body))
+    return serve_session(engine, environ["REQUEST_METHOD"], query, read_body)
 
 
 def _open(engine: Engine, environ: dict[str, Any], query: Mapping[str, str]) -> bytes:
@@ -66,14 +66,20 @@ def serve_session(engine: Engine, method: str, query: Mapping[str, str], read_bo
     parting = engine.parting.find(query["sid"])
     if parting is not None:
         return _last_words(engine, parting) if method == "GET" else _OK
-    session = handshake.find_session(engine, query)
-    if session is None or session.websocket is not None or query["transport"] != "polling":
-        raise Refused(BAD_REQUEST)  # it may have been upgraded
+    session = find_polling(engine, query)
     if method == "GET":
         return _poll(engine, session)
     if method == "POST":
         return _post(engine, session, read_body)
     raise Refused(BAD_REQUEST)
+
+
+def find_polling(engine: Engine, query: Mapping[str, str]) -> EngineSession:
+    """Return the session of a request, which should poll. Raises `Refused`."""
+    session = handshake.find_session(engine, query)
+    if session is None or session.websocket is not None or query["transport"] != "polling":
+        raise Refused(BAD_REQUEST)  # it may have been upgraded
+    return session
 
 
 def _poll(engine: Engine, session: EngineSession) -> bytes:

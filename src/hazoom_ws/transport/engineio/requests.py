@@ -138,8 +138,13 @@ def admit(engine: Engine, environ: Mapping[str, Any]) -> None:
     """Count a handshake that is as it should be. Raises `Refused`, after which the official client comes back by itself."""
     retry_after_s = engine.admit(environ)
     if retry_after_s:
-        retry_after = ("Retry-After", str(math.ceil(retry_after_s)))
-        raise Refused(TOO_MANY, HTTPStatus.TOO_MANY_REQUESTS, headers=(retry_after,))
+        raise too_many(retry_after_s)
+
+
+def too_many(retry_after_s: float) -> Refused:
+    """Return what refuses who has had their share of handshakes, and may come again after so many seconds."""
+    retry_after = ("Retry-After", str(math.ceil(retry_after_s)))
+    return Refused(TOO_MANY, HTTPStatus.TOO_MANY_REQUESTS, headers=(retry_after,))
 
 
 def is_websocket(environ: Mapping[str, Any]) -> bool:
