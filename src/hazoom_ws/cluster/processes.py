@@ -109,7 +109,8 @@ class Processes:
         self._missing: dict[str, float] = {}  # since when there was no lease
         self._ended: dict[str, float] = {}  # calmly; until when their users are waited for
         self._forgetting: set[str] = set()
-        self._looked_at_s = clock()
+        # The first look is at once: with eventlet nothing is heard before something was done beside turns.
+        self._looked_at_s = clock() - LOOK_INTERVAL_S
         self._judges_from_s = clock() + CALM_S
         self._is_looking = False
         peers.on_back.append(self._hold_back)

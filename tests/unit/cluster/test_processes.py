@@ -157,3 +157,11 @@ def test_a_moment_in_which_no_thread_can_be_started_does_not_end_the_looking() -
     assert not others.told
     others.pass_time(2)
     assert others.told == ["other ended", "other gone"]
+
+
+def test_a_process_looks_who_lives_as_soon_as_it_is_served() -> None:
+    others = Others()
+    others.processes.sweep(others.now_s)
+    assert others.looks == 1
+    others.processes.sweep(others.now_s + 0.9)
+    assert others.looks == 1
