@@ -65,6 +65,8 @@ def by_turns(servers: Sequence[Hazoom], folder: Path) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def env(databases: Databases) -> dict[str, str]:
     limits = {"HAZOOM_MESSAGE_LIMIT_BYTES": "200000", "HAZOOM_RATE_LIMIT_PER_S": "0"}
+    limits |= {"HAZOOM_TRUSTED_PROXIES": "127.0.0.1", "HAZOOM_CONNECT_RATE_LIMIT_PER_S": "0.001"}
+    limits |= {"HAZOOM_CONNECT_RATE_LIMIT_BURST_COUNT": "3"}  # for the addresses that a proxy names, and none does but one
     return {"HAZOOM_LOG_URL": databases.next_url(), "HAZOOM_DEFAULT_ROOM": "", **limits}
 
 
@@ -177,6 +179,16 @@ def test_made_up_ids_are_unknown(servers: tuple[Hazoom, Hazoom]) -> None:
     for sid in (f"{name}-{'0' * 30}", f"2-{name}-{'0' * 30}", f"{'0' * 16}-{'0' * 30}", f"{name}-", name, "0" * 5000):
         for server in servers:
             assert ask(server.url, f"EIO=4&transport=polling&sid={sid}") == UNKNOWN
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_who_makes_up_many_ids_is_refused(servers: tuple[Hazoom, Hazoom], place: int) -> None:
+    here, there = servers[place], servers[1 - place]
+    sid = f"{process_of(Polling(there.url).sid)}-{'0' * 30}"
+    url, headers = f"{here.url}/socket.io/?EIO=4&transport=polling&sid={sid}", {"X-Forwarded-For": f"198.51.100.{place}"}
+    answers = [requests.post(url, LONG, headers=headers, timeout=DEADLINE_S) for _ in range(5)]
+    assert [answer.status_code for answer in answers] == [400, 400, 400, 429, 429]
+    assert int(answers[-1].headers["Retry-After"]) > 900
 
 
 def test_when_a_process_ends_calmly_who_polls_by_way_of_it_goes_on_and_its_own_clients_hear_goodbye(

@@ -71,10 +71,10 @@ class Share:
         return retry_after_s
 
     def spend_handshake(self, now_s: float) -> None:
-        """Count a handshake, if these are counted."""
+        """Count a handshake, if these are counted; where there was none left, since others came meanwhile, it is owed."""
         if self.handshakes is not None:
-            retry_after_s = self.handshakes.spend(now_s)
-            if self.of.spent is not None and not retry_after_s:
+            self.handshakes.charge(now_s, 1)
+            if self.of.spent is not None:
                 self.handshakes.untold += 1
                 self.of.spent[self] = None
 

@@ -276,3 +276,6 @@ def test_who_names_sessions_that_are_not_there_is_counted_like_a_handshake() -> 
         assert door.accounts.wait_s(other) == door.accounts.admit(other) == 0
     door.now_s += 0.5
     assert door.accounts.wait_s(stranger) == 0
+    for _ in range(2):  # two were asked for at once
+        door.accounts.note_unknown(stranger)
+    assert door.accounts.wait_s(stranger) == 1
