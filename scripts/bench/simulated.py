@@ -154,7 +154,7 @@ class Process:
         self._store.begin(epoch="simulated", start_seq=int(time.time() * 1e6))
         self._ears = ears.open()
         bus = Bus(server, importlib.import_module, timeout_s=timeout_s)  # which is never connected: `Ears` is instead
-        self._peers = peers = RedisPeers(server, bus, importlib.import_module, lambda: self._store.channels)
+        self._peers = peers = RedisPeers(server, bus, importlib.import_module, lambda: self._store.channels, lambda: None)
         self._users, self._addresses = (Shares(whose, 0, 1, remembered_count=1000) for whose in ("user", "address"))
         self._processes = Processes(peers, _run_at_once, grace_s=settings.presence_grace_s, clock=time.monotonic)
         self._processes.on_looked.append(Claims(peers, lambda: None, time.monotonic).died)
