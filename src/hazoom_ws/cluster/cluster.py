@@ -48,13 +48,13 @@ class Cluster:
         wake_ticker: Callable[[], object],
         clock: Callable[[], float],
     ) -> None:
-        """``problem``, ``turn`` and ``start_task`` are for `Questions`.
+        """``problem`` is for `Processes` and `Questions`, ``turn`` and ``start_task`` for the latter.
 
         ``wake`` and ``wake_ticker`` are called when `run_due` and `tick` have something to do."""
         rooms = hub.rooms
         self._peers = peers
         self._has_ended = False
-        self.processes = Processes(peers, run_beside, grace_s=settings.presence_grace_s, clock=clock)
+        self.processes = Processes(peers, run_beside, problem=problem, grace_s=settings.presence_grace_s, clock=clock)
         self.questions = Questions(
             peers, news, self.processes, problem=problem, turn=turn, start_task=start_task, run_beside=run_beside
         )

@@ -9,7 +9,8 @@ A process may only have been paused, for longer than its lease. So that it finds
 is a hash of the ids of its answers that ran then, and "" if sessions were taken over; it stays for a day.
 
 Nobody is judged too soon: all leases look over when Redis was away, and when this process was held up itself. So it judges
-nobody for a while after it has started, after Redis was away, and after it could not look for some seconds.
+nobody for a while after it has started, after Redis was away, and after it could not look for some seconds. Nor does it
+while the log is unwell: of a Redis that is full one can read who has a lease, but nobody can renew it there.
 """
 
 import hashlib
@@ -93,7 +94,16 @@ class Processes:
     ``known``: which have lived since this one has, itself included. Not to be changed by others.
     """
 
-    def __init__(self, peers: Peers, run_beside: RunBeside, *, grace_s: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        peers: Peers,
+        run_beside: RunBeside,
+        *,
+        problem: Callable[[], str | None],
+        grace_s: float,
+        clock: Callable[[], float],
+    ) -> None:
+        """``problem()`` returns why this process can keep nothing, None if it can."""
         self.on_ended: list[Callable[[str], object]] = []
         self.on_gone: list[Callable[[str], object]] = []
         self.on_back: list[Callable[[str], object]] = []
@@ -101,6 +111,7 @@ class Processes:
         self._peers = peers
         self._run_forget = peers.script(_FORGET)
         self._run_beside = run_beside
+        self._problem = problem
         self._grace_s = grace_s
         self._clock = clock
         self.known: set[str] = set()
@@ -153,7 +164,7 @@ class Processes:
     def _judge(self, found: tuple[set[str], set[str]] | None, error: BaseException | None) -> None:
         self._is_looking = False
         now_s = self._clock()
-        if error is not None or found is None or now_s - self._looked_at_s > HELD_UP_S:
+        if error is not None or now_s - self._looked_at_s > HELD_UP_S or self._problem() is not None:
             self._hold_back()
         self._looked_at_s = now_s
         if found is None:

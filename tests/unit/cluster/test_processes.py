@@ -22,7 +22,14 @@ class Others:
         self.is_away = False
         self.now_s = 100.0
         self.told: list[str] = []
-        self.processes = Processes(self, self.run, grace_s=GRACE_S, clock=lambda: self.now_s)  # type: ignore[arg-type]
+        self.problem: str | None = None
+        self.processes = Processes(
+            self,  # type: ignore[arg-type]
+            self.run,
+            problem=lambda: self.problem,
+            grace_s=GRACE_S,
+            clock=lambda: self.now_s,
+        )
         self.processes.on_ended.append(lambda name: self.told.append(f"{name} ended"))
         self.processes.on_gone.append(lambda name: self.told.append(f"{name} gone"))
         self.looks = 0
@@ -108,6 +115,22 @@ def test_nobody_is_judged_soon_after_a_start_an_outage_or_a_pause_of_this_proces
     assert not others.told, "what it hears was cut off"
     others.pass_time(2)
     assert others.told == ["other ended", "other gone"]
+
+
+def test_who_can_keep_nothing_judges_nobody() -> None:
+    """A Redis that is full can be read, and nobody's lease can be renewed: all processes took each other for dead."""
+    others = Others()
+    others.pass_time(CALM_S + 1)
+    others.problem = "Redis is full"
+    others.living.clear()
+    looks = others.looks
+    others.pass_time(60)
+    assert others.looks > looks, "what can be read is"
+    others.problem = None
+    others.pass_time(CALM_S - 1)
+    assert not others.told, "there is space again, and the others take their leases again"
+    others.pass_time(2)
+    assert others.told == ["other ended", "other gone"], "it has died meanwhile"
 
 
 def test_a_process_that_comes_back_while_it_is_forgotten_is_not_dead() -> None:
