@@ -73,6 +73,7 @@ class Cluster:
         self._counts: Counts | None = None
         sessions = SessionsElsewhere(hub, peers, take_over, run_beside)
         self.processes.on_gone.append(sessions.gone)
+        self.processes.on_looked.append(sessions.looked)
         self._clock = clock
         self._news = news
         rooms.others = self._presence
