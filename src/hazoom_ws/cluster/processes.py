@@ -119,7 +119,7 @@ class Processes:
             self.known = peers.alive()
         self._missing: dict[str, float] = {}  # since when there was no lease
         self._ended: dict[str, float] = {}  # calmly; until when their users are waited for
-        self._forgetting: set[str] = set()
+        self._forgetting: dict[str, object] = {}  # by process, the judgement; void if it is not there any more
         self._looked_at_s = clock()
         self._judges_from_s = clock() + CALM_S
         self._is_looking = False
@@ -138,6 +138,7 @@ class Processes:
     def heard_back(self, name: str) -> None:
         """Note that a process was away."""
         self.known.add(name)
+        self._forgetting.pop(name, None)  # it tells anew what it has; if it is dead again, it is judged again
         for call in self.on_back:
             call(name)
 
@@ -155,6 +156,7 @@ class Processes:
     def _hold_back(self) -> None:
         self._judges_from_s = self._clock() + CALM_S
         self._missing.clear()
+        self._forgetting.clear()
 
     def _look(self) -> tuple[set[str], set[str]]:
         """Return who lives, and who is not forgotten yet. Beside turns."""
@@ -185,13 +187,15 @@ class Processes:
         """Forget a process, if it is dead indeed, and tell who has to know."""
         if name in self._forgetting:
             return
-        self._forgetting.add(name)
+        judgement = self._forgetting[name] = object()
 
         def forget() -> bool:
             return bool(self._run_forget([name, "1" if has_ended else "0"]))
 
         def done(is_dead: bool | None, error: BaseException | None) -> None:
-            self._forgetting.discard(name)
+            if self._forgetting.get(name) is not judgement:
+                return
+            del self._forgetting[name]
             if error is not None or not is_dead:
                 return  # it is looked for again
             self.known.discard(name)
