@@ -1,5 +1,6 @@
 """What only a Redis can do to a log: hang, be full, be taken over, lose what it had; and whom it must not be used by."""
 
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -17,10 +18,11 @@ from hazoom_ws.message_log.redis import resent
 from hazoom_ws.namespaces.replies import unkept
 from hazoom_ws.settings import Settings, SettingsError
 from redis_server import Databases, Patient, RedisServer, running_redis
-from servers import free_port, wait_until
+from servers import ROOT, free_port, wait_until
 
 pytestmark = pytest.mark.redis
 PASSWORD = "not to be shown"
+GUIDES = ROOT / "src" / "hazoom_ws" / "web" / "guides"
 
 
 @pytest.fixture(scope="module")
@@ -276,6 +278,11 @@ def test_another_program_says_something_by_a_function_of_redis(redis: RedisServe
         ([""], b"-ERR room, user and message are needed, and none may be empty"),
     ]:
         assert redis.ask(*call, *arguments).startswith(expected)
+    [user] = re.findall("^user (shop .*)", (GUIDES / "several-machines.md").read_text(), re.MULTILINE)
+    with redis.client() as client:
+        client.execute_command("ACL", "SETUSER", *user.split(" "))
+        client.execute_command("AUTH", "shop", "another-long-password")
+        assert client.execute_command(*call, "by few rights", "order-2")[1] == 0
     broken = b"*6\r\n" + b"".join(b"$%d\r\n%b\r\n" % (len(one), one) for one in [*map(str.encode, call), b"\xff"])
     assert b"not UTF-8" in redis.send(broken)
 

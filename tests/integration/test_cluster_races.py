@@ -14,7 +14,9 @@ from hazoom_ws.errors import LogUnavailable
 from hazoom_ws.events.rooms import NewMessage
 from hazoom_ws.message_log.contract import Batch, NotLoaded
 from hazoom_ws.message_log.redis.bus import Published
+from hazoom_ws.message_log.redis.followed import AHEAD_LIMIT
 from hazoom_ws.message_log.redis.log import RedisLog
+from hazoom_ws.message_log.redis.scripts import GAP
 from hazoom_ws.message_log.redis.server import AWAY, Refused
 from hazoom_ws.settings import Settings
 from redis_server import Databases, databases, loaded, running_redis
@@ -194,8 +196,8 @@ def test_what_is_heard_while_the_log_begins_anew_is_nothing_that_redis_has_lost(
     one.follow_now(room)
     begin = one._store.begin
 
-    def begin_slowly(*, epoch: str, start_seq: int) -> object:
-        about = begin(epoch=epoch, start_seq=start_seq)
+    def begin_slowly(**options: Any) -> object:
+        about = begin(**options)
         other.say(room, "said")
         wait_until(lambda: one.tell() or "said" in one.told, "a turn has told it")
         return about
@@ -212,15 +214,21 @@ def test_no_number_is_given_twice_and_what_redis_has_lost_is_given_back_though_o
     """Numbers may be ahead of the clock: then that does not keep a Redis from giving those again that it has lost."""
     with running_redis() as redis:
         one, other = LogOfProcess(redis.url()), LogOfProcess(redis.url())
-        redis.ask("HSET", "{hazoom}:about", "last", str(one.last_seq + 10**10))  # many have said much
+        redis.ask("HSET", "{hazoom}:about", "last", str(one.last_seq + 10**12))  # many have said much
         assert redis.ask("SAVE") == b"+OK"
         one.follow_now(room)
         lost = one.say(room, "lost")
+        other._bus.on_broken = lambda _: None  # it has not noticed yet, and could write by a new connection
         redis.kill()
         redis.start()
-        wait_until(lambda: one.problem is not None and other.problem is not None, "it is noticed")
+        with pytest.raises(Refused):
+            other.say(room, "too soon")
+        with redis.client() as client:
+            number, _ = client.fcall("hazoom_publish", 0, "another room", "Shop", "by a program")
+        assert int(number) > lost.seq
+        wait_until(lambda: one.problem is not None, "it is noticed")
         other.reopen()
-        assert other.say("another room", "after that").seq > lost.seq
+        assert other.say("another room", "after that").seq > int(number)
         one.reopen()
         assert (one.problem, other.texts(room)) == (None, ["lost"])
         other.say(room, "and that")
@@ -228,6 +236,29 @@ def test_no_number_is_given_twice_and_what_redis_has_lost_is_given_back_though_o
         assert one.texts(room) == ["lost", "and that"]
         one.close()
         other.close()
+
+
+def test_what_is_said_after_many_tokens_is_after_them(logs: tuple[LogOfProcess, LogOfProcess], room: str) -> None:
+    """A number is a token's place too, by which its client comes back to any process."""
+    one, other = logs
+    one.follow_now(room)
+    began_at_s = time.monotonic()
+    tokens = [one.next_offset() for _ in range(2 * GAP)]
+    wait_until(lambda: time.monotonic() - began_at_s > len(tokens) / 1e6, "the clock has gone on as far as the numbers")
+    other.say(room, "after that")
+    wait_until(lambda: one.tell() or one.told, "it is heard")
+    for log in (one, other):
+        page = loaded(log.read, room, after=tokens[-1], limit=10, newest=False)
+        assert [entry.message for entry in page.messages] == ["after that"]
+
+
+def test_a_number_that_nobody_can_have_heard_is_in_nobodys_way(logs: tuple[LogOfProcess, LogOfProcess], room: str) -> None:
+    one, other = logs
+    one.follow_now(room)
+    assert loaded(one.read, room, after=2**53, limit=10, newest=False).gap
+    one._server.command("HSET", "{hazoom}:about", "last", one.last_seq + 10 * AHEAD_LIMIT)
+    seen = other.say("another room", "much later").seq
+    assert not loaded(one.read, room, after=seen, limit=10, newest=False).gap
 
 
 def test_a_connection_that_listens_does_not_come_back_by_itself(logs: tuple[LogOfProcess, LogOfProcess]) -> None:

@@ -27,6 +27,9 @@ class Spent(NamedTuple):
     handshakes: float
 
 
+_NOTHING = Spent(0.0, 0.0)
+
+
 class _Bucket(TokenBucket):
     """One that also knows how much of what was spent here other processes have not been told."""
 
@@ -213,7 +216,10 @@ class Shares:
             spenders, self.spent = self.spent, {}
             for share in list(spenders):  # another thread may still add one
                 if not share.connection_count or share.key in self._elsewhere:
-                    told[share.key] = share.take_untold()
+                    events, handshakes = share.take_untold()
+                    # One that was forgotten and its successor may both have spent something.
+                    before = told.get(share.key, _NOTHING)
+                    told[share.key] = Spent(before.events + events, before.handshakes + handshakes)
                 elif share.settle(now_s):
                     self.spent[share] = None
         return told

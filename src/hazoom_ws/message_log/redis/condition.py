@@ -18,6 +18,7 @@ class Condition:
     """``product``: its name and version. ``keeps``: what it has on its disk. ``warning``: what it may lose, if much.
 
     ``replicas_count``: those that are connected. ``is_sharded``: what is published can stay in one shard of its cluster.
+    ``run_id``: which server it is, since which start.
     """
 
     product: str
@@ -25,6 +26,7 @@ class Condition:
     keeps: str
     warning: str
     is_sharded: bool
+    run_id: str
 
     def __str__(self) -> str:
         return f"{self.product}, {self.keeps}"
@@ -61,4 +63,5 @@ def condition_of(
             lost = "it writes nothing to its disk, so all is gone when it ends, but for what this server's memory has"
         warning = f"{lost} (appendonly yes keeps it)"
     is_sharded = is_cluster and number >= _SHARDED_VERSION
-    return Condition(product, int(info.get("connected_slaves", 0)), keeps, warning, is_sharded)
+    run_id = str(info.get("run_id", ""))
+    return Condition(product, int(info.get("connected_slaves", 0)), keeps, warning, is_sharded, run_id)

@@ -22,6 +22,8 @@ from hazoom_ws.message_log.state_cache import StateCache
 _LOOK_INTERVAL_S = 10.0
 _KEPT_S = 30.0  # for which a room is followed though nobody is in it
 _FILLED = b"/"  # the origin of what was read instead of heard: no batch is called so
+AHEAD_LIMIT = 10_000_000  # a number that is so much higher than any here is none of this log's: ten seconds
+_LOOKED_UP_LIMIT_COUNT = 1000
 MISSED = "something that was said on another process was missed"
 
 
@@ -64,6 +66,7 @@ class Followed:
         self._clock = clock
         self._rooms: dict[str, _Room] = {}
         self._caught_up_with = 0
+        self._looked_up: set[int] = set()  # numbers that nobody can have heard, until that is asked again
         self._looked_at_s = clock()
         self._leaving: list[str] = []
 
@@ -91,9 +94,10 @@ class Followed:
 
     def catch_up_with(self, seq: int) -> None:
         """Raise `NotLoaded` unless all is heard that anybody can have heard who knows a number."""
-        if seq > self._caught_up_with:
+        if seq > self._caught_up_with and seq not in self._looked_up:
             self._replica.check()
             raise NotLoaded(lambda: self._caught_up(seq))
+        self._looked_up.discard(seq)
 
     def _follow(self, rooms: list[str]) -> Callable[[], None]:
         """Listen to rooms, beside turns; return what is to be called within one."""
@@ -123,7 +127,12 @@ class Followed:
 
         def note() -> None:
             self._replica.move_on(last_seq)
-            self._caught_up_with = seq
+            if seq <= last_seq + AHEAD_LIMIT:
+                self._caught_up_with = max(self._caught_up_with, seq)
+                return
+            if len(self._looked_up) >= _LOOKED_UP_LIMIT_COUNT:  # they asked, and went away
+                self._looked_up.clear()
+            self._looked_up.add(seq)
 
         self._bus.barrier(note)
         return self._replica.tell_all

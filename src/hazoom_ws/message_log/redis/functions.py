@@ -8,12 +8,13 @@ Source: https://redis.io/docs/latest/develop/programmability/functions-intro/
 """
 
 from hazoom_ws.message_log.contract import RECORD_BYTES
-from hazoom_ws.message_log.redis.scripts import CONSTANTS, PREFIX, RESENT_BUCKET_S, SAY, TRIM
+from hazoom_ws.message_log.redis.scripts import CONSTANTS, NUMBERS, PREFIX, RESENT_BUCKET_S, SAY, TRIM
 
 _FUNCTIONS = (
     f"local prefix, about = '{PREFIX}', '{PREFIX}about'\n"
     + CONSTANTS
     + f" local BUCKET_S, RECORD_BYTES = {RESENT_BUCKET_S}, {RECORD_BYTES - 2}"
+    + NUMBERS
     + TRIM
     + SAY
     + """
@@ -38,7 +39,7 @@ end
 
 redis.register_function('hazoom_publish', function(_, args)
   local room, user, message, client_id = args[1], args[2], args[3], args[4] or ''
-  local names = redis.call('HMGET', about, 'epoch', 'last', 'room_limit_count', 'room_limit_bytes', 'message_limit_bytes')
+  local names = redis.call('HMGET', about, 'epoch', 'room_limit_count', 'room_limit_bytes', 'message_limit_bytes')
   if not names[1] then return redis.error_reply('ERR no hazoom_ws has used this database yet') end
   for _, text in ipairs({room or '', user or '', message or ''}) do
     if text == '' then return redis.error_reply('ERR room, user and message are needed, and none may be empty') end
@@ -46,16 +47,18 @@ redis.register_function('hazoom_publish', function(_, args)
   if #room > 512 or #user > 256 or #client_id > 512 then
     return redis.error_reply('ERR room, user or client_id is too long')
   end
-  if #message > tonumber(names[5]) then
-    return redis.error_reply('ERR message has ' .. #message .. ' bytes; the limit is ' .. names[5])
+  if #message > tonumber(names[4]) then
+    return redis.error_reply('ERR message has ' .. #message .. ' bytes; the limit is ' .. names[4])
   end
   if not (is_utf8(room) and is_utf8(user) and is_utf8(message) and is_utf8(client_id)) then
     return redis.error_reply('ERR not UTF-8')
   end
-  local time, last = redis.call('TIME'), tonumber(names[2])
-  local seconds = tonumber(time[1])
-  local timestamp = time[1] .. '.' .. string.format('%06d', tonumber(time[2]))
-  local seq = string.format('%.0f', math.max(seconds * 1000000 + tonumber(time[2]), last + GAP))
+  local now = clock()
+  go_on(seq_of(now))
+  local seconds = math.floor(now / 1000000)
+  local timestamp = seq_of(seconds) .. '.' .. string.format('%06d', now % 1000000)
+  local numbers = redis.call('HMGET', about, 'last', 'ahead')
+  local seq = seq_of(math.max(now + tonumber(numbers[2]), tonumber(numbers[1]) + GAP))
   local bucket = math.floor(seconds / BUCKET_S)
   local digest = client_id == '' and '' or redis.sha1hex(room .. '\0' .. user .. '\0' .. client_id)
   local before = found(bucket, digest)
@@ -66,7 +69,7 @@ redis.register_function('hazoom_publish', function(_, args)
     .. ',"room":' .. cjson.encode(room)
   if client_id ~= '' then text = text .. ',"client_id":' .. cjson.encode(client_id) end
   say({}, prefix .. names[1] .. ':', '-/0', room, seq, #encoded + RECORD_BYTES, timestamp, text .. '}',
-    tonumber(names[3]), tonumber(names[4]))
+    tonumber(names[2]), tonumber(names[3]))
   remember(bucket, digest, seq, timestamp)
   return {seq, 0}
 end)

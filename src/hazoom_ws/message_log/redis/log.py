@@ -63,6 +63,7 @@ from hazoom_ws.message_log.recent_and_older import new_recent, read_page
 from hazoom_ws.message_log.redis.bus import Bus
 from hazoom_ws.message_log.redis.documents import RedisDocuments
 from hazoom_ws.message_log.redis.encoding import batch_digests, digest_of
+from hazoom_ws.message_log.redis.followed import AHEAD_LIMIT
 from hazoom_ws.message_log.redis.older import Older, Wanted
 from hazoom_ws.message_log.redis.peers import RedisPeers
 from hazoom_ws.message_log.redis.replica import OwnBatch, Replica
@@ -79,7 +80,6 @@ from hazoom_ws.settings import Settings, SettingsError
 logger = logging.getLogger(__name__)
 
 _OLDER_SHARE = 2  # of the bound of messages in memory, what is read from Redis may have this part
-_AHEAD_LIMIT = 10_000_000  # a number that is so much higher than ours is none of this log's: ten seconds
 _PROBE_INTERVAL_S = 1.0
 _RESTORED_AT_ONCE_COUNT = 500
 _CLAIMED_LIMIT_COUNT = 1000
@@ -160,7 +160,7 @@ class RedisLog:
         """Go on where earlier processes have ended. Before any turn."""
         self._recent = self._replica.recent = new_recent(self._settings, about.last_seq, about.epoch)
         self._start_seq = about.start_seq
-        self._run = about.run
+        self._run, self._ahead = about.run, about.ahead
         self._trims.newest_seq = about.trimmed_seq
         digests, is_complete = self._store.digests()
         self._resent.begin_with(digests, is_complete=is_complete)
@@ -221,7 +221,7 @@ class RedisLog:
         self._followed.require([room])
         if after is not None and after > self.last_seq:
             self._followed.catch_up_with(after)
-            if after <= self.last_seq + _AHEAD_LIMIT:
+            if after <= self.last_seq + AHEAD_LIMIT:
                 return Page([], more=False, gap=False)  # it has seen a number that another process has given to a token
         taken, more = read_page(
             self._recent,
@@ -449,7 +449,8 @@ class RedisLog:
     def reopen(self) -> None:
         heard_seq = self._followed.heard_seq  # turns may hear more while Redis is asked
         try:
-            self._go_on(self._store.begin(epoch=self._recent.epoch, start_seq=self._start_seq), heard_seq)
+            about = self._store.begin(epoch=self._recent.epoch, start_seq=self._start_seq, ahead=self._ahead)
+            self._go_on(about, heard_seq)
         except LogUnavailable as error:
             self.problem = error.reason
         except SettingsError as error:
@@ -465,7 +466,7 @@ class RedisLog:
             raise LogUnavailable("this is another Redis than before; restart the server to use what it has")
         if about.run != self._run and about.kept_seq < heard_seq:
             self._restore(about.kept_seq)
-        self._run = about.run
+        self._run, self._ahead = about.run, about.ahead
         self.documents.lose_touch()
         self._bus.connect(self._store.channels, lambda: [*self._followed.missed(), *self.peers.back()])
         self._try()

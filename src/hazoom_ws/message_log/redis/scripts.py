@@ -2,8 +2,8 @@
 
 Keys, each below `PREFIX` (one hash slot, for one order over all rooms):
     about             a hash: epoch, start_seq, last (the highest number that was given), beat, trimmed_seq, and of the
-                      Redis that has it now run (its ``run_id``, and the text of the first process that saw it) and
-                      kept_seq (what ``last`` was then)
+                      Redis that has it now run (its ``run_id``, and a text of who saw it first), kept_seq (what ``last``
+                      was then) and ahead (by how much numbers are ahead of its clock)
     processes         a set of the names of all processes that were seen; of each that lives there is
     process:<name>    a text that changes when the process begins anew; it goes when nothing was heard for `LEASE_S`
     messages:<room>   a stream, entry ``<seq>-<size in bytes>`` with the message as JSON, without its id and its number
@@ -27,10 +27,10 @@ with its origin, the process and the batch, and with a letter for what it is:
     process:<name>    ``b <number of the first thing>`` when all of a batch is published: so its process knows what others
                       have said before it
 
-Numbers are microseconds since the epoch by Redis' clock, or higher: a batch begins at least `GAP` above the one before, so
-that each process has room for the numbers of what is not kept, tokens say, in between. A Redis that begins anew, or takes
-over, may lack the last that was written, so it goes on far above (`JUMP`): no number is given twice. They are texts on
-their way: Lua has doubles, which hold them (below 2**53), but writes large ones in its own way.
+Numbers go on with Redis' clock, a million in a second, or faster: a batch begins at least `GAP` above the one before. So
+each process has room for the numbers of what is not kept, tokens say, in between. A Redis that begins anew, or takes over,
+may lack the last that was written, so it goes on far ahead (`JUMP`) of that and of the clock: no number is given twice.
+They are texts on their way: Lua has doubles, which hold them (below 2**53), but writes large ones in its own way.
 
 Source: https://redis.io/docs/latest/develop/programmability/eval-intro/, `XADD`, `XTRIM`.
 """
@@ -76,6 +76,25 @@ local function note_trimmed(trimmed, room, up_to, freed)
 end
 """
 
+# Numbers: those of the clock; and what is to be done first where there may be another Redis than before. ``text`` is in
+# ``run`` then, so that it is another one than before even if somebody has emptied the same Redis.
+NUMBERS = f"""
+local function seq_of(number) return string.format('%.0f', number) end
+
+local function clock()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000000 + tonumber(time[2])
+end
+
+local function go_on(text)
+  local there, run = redis.call('HGET', about, 'run'), string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') or ''
+  if there and string.match(there, '^%w*') == run then return end
+  local now, last = clock(), redis.call('HGET', about, 'last')
+  local ahead = math.max(now + tonumber(redis.call('HGET', about, 'ahead') or '0'), tonumber(last)) - now + {JUMP}
+  redis.call('HSET', about, 'run', run .. ' ' .. text, 'kept_seq', last, 'ahead', seq_of(ahead))
+end
+"""
+
 CONSTANTS = f"local GAP, LEASE_S, BUCKETS, KEEP_RESENT_S = {GAP}, {LEASE_S}, {RESENT_BUCKETS}, {_KEEP_RESENT_S}"
 
 # Whoever uses this says how to publish, ``PUBLISH``. What was sent before has a digest, by which it is found in the bucket
@@ -113,24 +132,21 @@ local function say(trimmed, channels, origin, room, seq, size, timestamp, text, 
 end
 """
 
-# ARGV: the process, its text of now, epoch and start_seq of a new log, the bounds of a room (count, bytes) and of a message
-# (bytes), for `functions`. Returns all of ``about``.
+# ARGV: the process, its text of now, epoch, start_seq and ahead of a new log, the bounds of a room (count, bytes) and of a
+# message (bytes), for `functions`. Returns all of ``about``.
 BEGIN = f"""
 local prefix = '{PREFIX}'
 local about = prefix .. 'about'
+{NUMBERS}
 redis.call('SADD', prefix .. 'processes', ARGV[1])
 redis.call('SET', prefix .. 'process:' .. ARGV[1], ARGV[2], 'EX', {LEASE_S})
 redis.call('HSETNX', about, 'epoch', ARGV[3])
 redis.call('HSETNX', about, 'start_seq', ARGV[4])
 redis.call('HSETNX', about, 'last', ARGV[4])
 redis.call('HSETNX', about, 'trimmed_seq', '0')
-local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') or ''
-if string.match(redis.call('HGET', about, 'run') or '', '^%w*') ~= run then
-  local last, now = redis.call('HGET', about, 'last'), tonumber(redis.call('TIME')[1]) * 1000000
-  redis.call('HSET', about, 'run', run .. ' ' .. ARGV[2])
-  redis.call('HSET', about, 'kept_seq', last, 'last', string.format('%.0f', math.max(tonumber(last), now) + {JUMP}))
-end
-redis.call('HSET', about, 'room_limit_count', ARGV[5], 'room_limit_bytes', ARGV[6], 'message_limit_bytes', ARGV[7])
+redis.call('HSETNX', about, 'ahead', ARGV[5])
+go_on(ARGV[2])
+redis.call('HSET', about, 'room_limit_count', ARGV[6], 'room_limit_bytes', ARGV[7], 'message_limit_bytes', ARGV[8])
 return redis.call('HGETALL', about)
 """
 
@@ -151,6 +167,7 @@ redis.call('SREM', prefix .. 'processes', ARGV[1])
 WRITE = (
     _BEGIN
     + CONSTANTS
+    + NUMBERS
     + TRIM
     + "local PUBLISH = ARGV[5]"
     + SAY
@@ -164,13 +181,13 @@ local function data()
   return ARGV[argument]
 end
 
-local time, last = redis.call('TIME'), tonumber(redis.call('HGET', about, 'last'))
-local first = math.max(tonumber(time[1]) * 1000000 + tonumber(time[2]), last + GAP, tonumber(ARGV[6]) + 1)
-local function numbered(place) return string.format('%.0f', first + place) end
+local now, about_now = clock(), redis.call('HMGET', about, 'last', 'ahead')
+local first = math.max(now + tonumber(about_now[2]), tonumber(about_now[1]) + GAP, tonumber(ARGV[6]) + 1)
+local function numbered(place) return seq_of(first + place) end
 
 -- First, since a Redis that is full refuses this, and nothing after a write that it has done.
 if count > 0 then redis.call('HSET', about, 'last', numbered(count - 1))
-else redis.call('HSET', about, 'beat', time[1]) end
+else redis.call('HSET', about, 'beat', seq_of(now)) end
 redis.call('EXPIRE', prefix .. 'process:' .. ARGV[1], LEASE_S)
 
 local said_before, bucket = {}, tonumber(ARGV[7])

@@ -3,7 +3,7 @@
 Its sockets are plain ones that block the thread which uses them, so everything here is called beside turns, in any thread,
 or while the server starts and stops. Nothing is tried again by itself: a command that was not answered may have been done
 all the same, and what becomes of that is for who sent it to decide. Nor does anything go to another server than before,
-where Sentinels or a cluster name it, until `Server.start_anew`: a replica that has taken over may lack what came last.
+or to the same one after it has begun anew, until `Server.start_anew`: it may lack what came last.
 
 No text from here holds the URL, which may have a password.
 """
@@ -109,8 +109,9 @@ class Server:
             raise SettingsError(f"log_url: {error}") from None
         self._finder = Finder(self._url, self._ask) if self._url.kind != "server" else None
         self._last_node: Node | None = None  # that `check` found
+        self._run_id = ""  # that `check` found
         self._last_warning = ""
-        options: dict[str, Any] = {"client_name": name}
+        options: dict[str, Any] = {"client_name": name, "redis_connect_func": self._connected}
         whole = self._url.of_node(self._url.nodes[0]) if self._url.nodes else self._url.whole
         if self._finder is not None:
             plain = self._redis.SSLConnection if whole.startswith("rediss://") else self._redis.Connection
@@ -228,6 +229,7 @@ class Server:
     def check(self) -> None:
         """Do the same, and have the log say what is new of it: another server, or one that may lose messages."""
         condition = self.inspect()
+        self._run_id = condition.run_id
         self.pubsub = _IN_SHARD if condition.is_sharded else _TO_ALL
         node = self._finder.known if self._finder is not None else None
         if self._last_node is not None and node != self._last_node:
@@ -257,6 +259,14 @@ class Server:
         connection.connect = connection.connect_check_health = self._connect_no_more
         return connection
 
+    def _connected(self, connection: Any) -> None:
+        """Let redis-py's connections, which it makes anew by itself, only lead to the server that `check` has found."""
+        connection.on_connect()
+        if self._run_id:
+            connection.send_command("INFO", "server")
+            if f"run_id:{self._run_id}".encode() not in connection.read_response(disable_decoding=True):
+                raise self._errors.ConnectionError("Redis has begun anew, or is another one")
+
     def _connect_no_more(self, **_: Any) -> None:
         raise self._errors.ConnectionError
 
@@ -274,6 +284,7 @@ class Server:
 
     def start_anew(self) -> None:
         """Let go of all connections: those that were there before may be dead, or lead to who is the master no more."""
+        self._run_id = ""
         if self._finder is not None:
             self._finder.forget()
         with suppress(self._errors.RedisError):

@@ -55,7 +55,7 @@ class About(NamedTuple):
     """What a log says about itself. ``last_seq``: the highest number that was given.
 
     ``run``: which Redis has it, since which start, be it of Redis or of the log. ``kept_seq``: the highest number that was
-    there then; what was heard before, and has a higher one, is lost.
+    there then; what was heard before, and has a higher one, is lost. ``ahead``: by how much numbers are ahead of the clock.
     """
 
     epoch: str
@@ -63,6 +63,7 @@ class About(NamedTuple):
     start_seq: int
     last_seq: int
     kept_seq: int
+    ahead: int
     trimmed_seq: int
 
 
@@ -117,8 +118,8 @@ class Store:
 
     # The lease
 
-    def begin(self, *, epoch: str, start_seq: int) -> About:
-        """Take a new lease; what this process had on its way is not done any more. Begin a log if there is none.
+    def begin(self, *, epoch: str, start_seq: int, ahead: int = 0) -> About:
+        """Take a new lease; what this process had on its way is not done any more. Begin a log if there is none, as told.
 
         Raises `SettingsError` for a Redis that must not be used.
         """
@@ -126,14 +127,14 @@ class Store:
         self._server.check()
         text = secrets.token_hex(8)
         bounds = (*self._bounds, self._settings.message_limit_bytes)
-        told = self._scripts["BEGIN"]([self._server.name, text, epoch, start_seq, *bounds])
+        told = self._scripts["BEGIN"]([self._server.name, text, epoch, start_seq, ahead, *bounds])
         self._text = text
         about = dict(zip(told[::2], told[1::2], strict=True))
         self._epoch = about[b"epoch"].decode()
         self._channels = f"{PREFIX}{self._epoch}:"
         with suppress(Refused):  # Redis 6 has no functions, and may not allow any: then there are none for others
             self._server.command("FUNCTION", "LOAD", "REPLACE", functions(self._server.pubsub.publish))
-        seqs = (int(about[name]) for name in (b"start_seq", b"last", b"kept_seq", b"trimmed_seq"))
+        seqs = (int(about[name]) for name in (b"start_seq", b"last", b"kept_seq", b"ahead", b"trimmed_seq"))
         return About(self._epoch, about[b"run"].decode(), *seqs)
 
     def end(self) -> None:
