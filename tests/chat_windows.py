@@ -1,6 +1,7 @@
 """The chat page in a browser, for its tests: windows that are in a room, what is said and asked there, what is shown."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
@@ -75,9 +76,11 @@ def say(window: Page, text: str) -> None:
     ask_ai = button(window, "Ask AI")
     if ask_ai.get_attribute("aria-pressed") == "true":
         ask_ai.click()
-    field(window, "Message").fill(text)
-    field(window, "Message").press("Enter")
-    expect(field(window, "Message")).to_have_value("")
+    message = field(window, "Message")
+    expect(message).to_have_attribute("placeholder", re.compile("Message to .+"))  # after a reload the page begins anew
+    message.fill(text)
+    message.press("Enter")
+    expect(message).to_have_value("")
 
 
 def ask(window: Page, question: str, *, level: str | None = None, scope: str | None = None) -> None:

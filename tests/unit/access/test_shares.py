@@ -232,11 +232,10 @@ def patient_door(limit_count: int) -> Door:
     return Door(address_limit_count=limit_count, connect_total_rate_limit_per_s=0, **rates)
 
 
-@pytest.mark.long
-def test_a_million_addresses_are_no_more_than_the_setting_says():
+def test_a_hundred_thousand_addresses_are_no_more_than_the_setting_says():
     door = patient_door(2_000)
     held = door.open("203.0.113.1")
-    assert visits(door, 1_000_000) == 2_000 + 1
+    assert visits(door, 100_000) == 2_000 + 1
     assert door.accounts.addresses.find("203.0.113.1") is not None, "who is connected is never forgotten"
     held.close()
 
