@@ -156,7 +156,9 @@ class Process:
         bus = Bus(server, importlib.import_module, timeout_s=timeout_s)  # which is never connected: `Ears` is instead
         self._peers = peers = RedisPeers(server, bus, importlib.import_module, lambda: self._store.channels, lambda: None)
         self._users, self._addresses = (Shares(whose, 0, 1, remembered_count=1000) for whose in ("user", "address"))
-        self._processes = Processes(peers, _run_at_once, grace_s=settings.presence_grace_s, clock=time.monotonic)
+        self._processes = Processes(
+            peers, _run_at_once, problem=lambda: None, grace_s=settings.presence_grace_s, clock=time.monotonic
+        )
         self._processes.on_looked.append(Claims(peers, lambda: None, time.monotonic).died)
         self._counts = Counts(peers, self._users, self._addresses, self._describe, clock=time.monotonic)
         # Of rooms and relays, what a process does to itself when it hears of somebody elsewhere: nothing here.

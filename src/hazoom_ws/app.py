@@ -199,6 +199,7 @@ def create_app(  # noqa: PLR0915 - it joins the parts, one after the other
             hub,
             relay,
             news,
+            problem=lambda: log.problem,
             take_over=log.take_over,
             turn=delivery.turn,
             start_task=start_task,

@@ -32,8 +32,14 @@ class Process:
         self.now_s = 0.0
         self.claims = Claims(self.log.peers, lambda: self.log.problem, lambda: self.now_s)
         self.processes = Processes(
-            self.log.peers, lambda function, done: done(function(), None), grace_s=0.0, clock=lambda: self.now_s
+            self.log.peers,
+            lambda function, done: done(function(), None),
+            problem=lambda: self.log.problem,
+            grace_s=0.0,
+            clock=lambda: self.now_s,
         )
+        self.forgotten: list[str] = []
+        self.processes.on_ended.append(self.forgotten.append)
 
     def claim(self, request_id: str, room: str = "") -> Known:
         known: Known = loaded(self.claims.claim, request_id, ANN, room)
@@ -138,6 +144,32 @@ def test_a_process_that_was_taken_for_dead_finds_which_questions_it_has_no_more(
     assert other.find("forgotten") == Known(one.name, ANN.id, "team", is_running=True)
     one.claims.forget_failed("failed")
     wait_until(lambda: one.claims.claim_again([failed]) == set(), "it may be asked again")
+
+
+def test_nobody_is_taken_for_dead_while_redis_is_full(three: list[Process], databases: Databases) -> None:
+    """No lease could be renewed, and what is told of a dead process could be written all the same."""
+    one, other, third = three
+    answer = one.accept("a", "team")
+    wait_until(lambda: other.find("a") is not None, "Redis has it")
+    databases.server.ask("CONFIG", "SET", "maxmemory", "1")
+    try:
+        for process in three:
+            process.log.reopen()
+            assert process.log.problem == "Redis is full"
+            process.die()  # as it does in 15 s
+        other.look()
+        third.look()
+    finally:
+        databases.server.ask("CONFIG", "SET", "maxmemory", "0")
+    for process in three:
+        process.log.reopen()
+        process.look()
+        assert (process.log.problem, process.forgotten) == (None, [])
+    assert one.claims.claim_again([answer]) == set()
+    assert other.find("a") == Known(one.name, ANN.id, "team", is_running=True)
+    one.die()
+    other.look()
+    assert other.forgotten == [one.name], "now there is space"
 
 
 def test_what_was_claimed_for_who_did_not_come_again_is_let_go(three: list[Process]) -> None:

@@ -296,3 +296,24 @@ def test_what_was_said_before_over_another_process_is_acknowledged_as_that(
     again = one.say(room, "said", client_id="1")
     assert (-again.seq, again.id, again.timestamp) == (first.seq, first.id, 1000.5)
     assert one.texts(room) == ["said"]
+
+
+def test_what_fails_while_it_is_found_out_what_was_missed_is_tried_again(
+    logs: tuple[LogOfProcess, LogOfProcess], caplog: pytest.LogCaptureFixture
+) -> None:
+    """What others were not told while Redis was away was never told again, if that failed by anything but Redis."""
+    one, _ = logs
+    calls: list[str] = []
+
+    def fail_once() -> None:
+        calls.append("before")
+        if len(calls) == 1:
+            raise RuntimeError
+
+    one.peers.before_back.append(fail_once)
+    one.peers.on_back.append(lambda: calls.append("back"))
+    one.peers._has_lost = True
+    one.peers.publish("processes", b"n", b"")
+    wait_until(lambda: one.tell() or calls[-1:] == ["back"], "it is told")
+    assert calls == ["before", "before", "back"]
+    assert "not told" in caplog.text

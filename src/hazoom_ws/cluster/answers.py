@@ -97,7 +97,7 @@ class AnswersElsewhere(Elsewhere):
         self._watching: dict[Answer, set[str]] = {}  # the processes that get one that runs here
         self._untold: dict[Answer, list[str]] = {}  # tokens, of those
         self._searches: list[tuple[Connection, list[str], bool]] = []  # that are done with the next look
-        self._failed: set[str] = set()  # ids of those that this process had, and others have told that they failed
+        self._failed: set[Answer] = set()  # of this process, and others have told that they failed
         self._postponed: list[Callable[[], object]] = []  # ends of answers
         self._died_at_s: dict[str, float] = {}  # since when it is known of answers that nobody has taken
         peers.before_back.append(self._claim_again)
@@ -151,13 +151,13 @@ class AnswersElsewhere(Elsewhere):
     def forget(self, answer: Answer) -> None:
         request_id = answer.prompt.request_id
         if self.has_failed(answer):
-            self._failed.discard(request_id)
+            self._failed.discard(answer)
             self._claims.forget_failed(request_id)
         else:
             self._claims.forget(request_id)
 
     def has_failed(self, answer: Answer) -> bool:
-        return answer.prompt.request_id in self._failed
+        return answer in self._failed
 
     def postpone(self, end: Callable[[], object]) -> bool:
         if self._problem() != EXPIRED:
@@ -216,9 +216,10 @@ class AnswersElsewhere(Elsewhere):
                     self.watch(connection, request_id, known.process, None)
                 elif self._get(request_id) is None:
                     missing.append(request_id)
-            if missing and not is_last:
-                self._searches.append((connection, missing, True))
-            for request_id in missing if is_last else ():
+            is_well = self._problem() is None  # else no process may have been able to renew its lease
+            if missing and not (is_last and is_well):
+                self._searches.append((connection, missing, is_well))
+            for request_id in missing if is_last and is_well else ():
                 self._telling.lost(connection, request_id)
 
         if connection.is_open:
@@ -289,10 +290,13 @@ class AnswersElsewhere(Elsewhere):
     def _claim_again(self) -> None:
         """Find out which answers have failed, as others have it. Beside turns."""
         mine = [answer for answer in self._answers.register.all() if not answer.owner]
-        self._failed.update(self._claims.claim_again(mine))
+        gone = self._claims.claim_again(mine)
+        self._failed.update([answer for answer in mine if answer.prompt.request_id in gone])
 
     def _after_away(self) -> None:
         """Stop what has failed; tell and ask again what may be lost of what was told meanwhile."""
+        for answer in self._failed.difference(self._answers.register.all()):
+            self.forget(answer)  # again: it was forgotten while it was found out that it has failed
         for answer in self._answers.register.all():
             if answer.owner:
                 continue

@@ -39,6 +39,7 @@ class Cluster:
         live_relay: Relay,
         news: News,
         *,
+        problem: Callable[[], str | None],
         take_over: Callable[[str], Sessions],
         turn: Callable[[], AbstractContextManager[Any]],
         start_task: Callable[..., object],
@@ -47,13 +48,13 @@ class Cluster:
         wake_ticker: Callable[[], object],
         clock: Callable[[], float],
     ) -> None:
-        """``turn`` and ``start_task`` are for `Questions`.
+        """``problem`` is for `Processes`, ``turn`` and ``start_task`` are for `Questions`.
 
         ``wake`` and ``wake_ticker`` are called when `run_due` and `tick` have something to do."""
         rooms = hub.rooms
         self._peers = peers
         self._has_ended = False
-        self.processes = Processes(peers, run_beside, grace_s=settings.presence_grace_s, clock=clock)
+        self.processes = Processes(peers, run_beside, problem=problem, grace_s=settings.presence_grace_s, clock=clock)
         self.questions = Questions(peers, news, self.processes, turn=turn, start_task=start_task, run_beside=run_beside)
         self._relay = RelayElsewhere(peers, rooms, live_relay)
         self._presence = Presence(peers, rooms, self._relay, wake=wake, clock=clock)
@@ -70,6 +71,7 @@ class Cluster:
         self._counts: Counts | None = None
         sessions = SessionsElsewhere(hub, peers, take_over, run_beside)
         self.processes.on_gone.append(sessions.gone)
+        self.processes.on_looked.append(sessions.looked)
         self._clock = clock
         self._news = news
         rooms.others = self._presence

@@ -9,7 +9,8 @@ A process may only have been paused, for longer than its lease. So that it finds
 is a hash of the ids of its answers that ran then, and "" if sessions were taken over; it stays for a day.
 
 Nobody is judged too soon: all leases look over when Redis was away, and when this process was held up itself. So it judges
-nobody for a while after it has started, after Redis was away, and after it could not look for some seconds.
+nobody for a while after it has started, after Redis was away, and after it could not look for some seconds. Nor does it
+while the log is unwell: of a Redis that is full one can read who has a lease, but nobody can renew it there.
 """
 
 import hashlib
@@ -93,7 +94,16 @@ class Processes:
     ``known``: which have lived since this one has, itself included. Not to be changed by others.
     """
 
-    def __init__(self, peers: Peers, run_beside: RunBeside, *, grace_s: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        peers: Peers,
+        run_beside: RunBeside,
+        *,
+        problem: Callable[[], str | None],
+        grace_s: float,
+        clock: Callable[[], float],
+    ) -> None:
+        """``problem()`` returns why this process can keep nothing, None if it can."""
         self.on_ended: list[Callable[[str], object]] = []
         self.on_gone: list[Callable[[str], object]] = []
         self.on_back: list[Callable[[str], object]] = []
@@ -101,6 +111,7 @@ class Processes:
         self._peers = peers
         self._run_forget = peers.script(_FORGET)
         self._run_beside = run_beside
+        self._problem = problem
         self._grace_s = grace_s
         self._clock = clock
         self.known: set[str] = set()
@@ -108,7 +119,7 @@ class Processes:
             self.known = peers.alive()
         self._missing: dict[str, float] = {}  # since when there was no lease
         self._ended: dict[str, float] = {}  # calmly; until when their users are waited for
-        self._forgetting: set[str] = set()
+        self._forgetting: dict[str, object] = {}  # by process, the judgement; void if it is not there any more
         # The first look is at once: with eventlet nothing is heard before something was done beside turns.
         self._looked_at_s = clock() - LOOK_INTERVAL_S
         self._judges_from_s = clock() + CALM_S
@@ -132,6 +143,7 @@ class Processes:
     def heard_back(self, name: str) -> None:
         """Note that a process was away."""
         self.known.add(name)
+        self._forgetting.pop(name, None)  # it tells anew what it has; if it is dead again, it is judged again
         for call in self.on_back:
             call(name)
 
@@ -149,6 +161,7 @@ class Processes:
     def _hold_back(self) -> None:
         self._judges_from_s = self._clock() + CALM_S
         self._missing.clear()
+        self._forgetting.clear()
 
     def _look(self) -> tuple[set[str], set[str]]:
         """Return who lives, and who is not forgotten yet. Beside turns."""
@@ -158,7 +171,7 @@ class Processes:
     def _judge(self, found: tuple[set[str], set[str]] | None, error: BaseException | None) -> None:
         self._is_looking = False
         now_s = self._clock()
-        if error is not None or found is None or now_s - self._looked_at_s > HELD_UP_S:
+        if error is not None or now_s - self._looked_at_s > HELD_UP_S or self._problem() is not None:
             self._hold_back()
         self._looked_at_s = now_s
         if found is None:
@@ -179,13 +192,15 @@ class Processes:
         """Forget a process, if it is dead indeed, and tell who has to know."""
         if name in self._forgetting:
             return
-        self._forgetting.add(name)
+        judgement = self._forgetting[name] = object()
 
         def forget() -> bool:
             return bool(self._run_forget([name, "1" if has_ended else "0"]))
 
         def done(is_dead: bool | None, error: BaseException | None) -> None:
-            self._forgetting.discard(name)
+            if self._forgetting.get(name) is not judgement:
+                return
+            del self._forgetting[name]
             if error is not None or not is_dead:
                 return  # it is looked for again
             self.known.discard(name)
@@ -199,5 +214,5 @@ class Processes:
         try:
             self._run_beside(forget, done)
         except RuntimeError:
-            self._forgetting.discard(name)
+            del self._forgetting[name]
             raise

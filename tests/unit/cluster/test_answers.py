@@ -8,11 +8,12 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hazoom_ws.chat.effects import Broadcast
+from hazoom_ws.chat.effects import Broadcast, Push
 from hazoom_ws.chat.hub import Hub
 from hazoom_ws.chat.presence import Connection, User
+from hazoom_ws.cluster import answer_claims
 from hazoom_ws.cluster.answers import KIND, AnswersElsewhere
-from hazoom_ws.cluster.processes import DIED
+from hazoom_ws.cluster.processes import DIED, TAKEN
 from hazoom_ws.events.llm import LlmComplete, LlmError, LlmStarted, LlmToken
 from hazoom_ws.events.rooms import NewMessage
 from hazoom_ws.llm_bridge.answer import Answer
@@ -64,6 +65,10 @@ class Process:
         self.text, self.ends, self.indexes = "", 0, []
         self.errors: list[LlmError] = []
         self.kept: list[tuple[str, str]] = []  # by this process: text and finish reason
+        self.problem: str | None = None
+        self.failed: list[bytes] = []  # ids of those of this process that others have told to have failed
+        self.while_claiming: Callable[[], object] = lambda: None
+        self.told: list[tuple[Any, ...]] = []
         self._wire = wire
         settings, log = Settings(), MemoryLog(room_limit_count=10, limit_bytes=10**6)
         hub = Hub(settings, log, self._send, wake=lambda: None, clock=lambda: 0.0, wall_clock=lambda: 0.0)
@@ -76,7 +81,7 @@ class Process:
             self.answers,
             hub,
             self,  # type: ignore[arg-type]
-            problem=lambda: None,
+            problem=lambda: self.problem,
             run_beside=lambda function, done: done(function(), None),
             wake=lambda: None,
             clock=lambda: wire.now_s,
@@ -87,7 +92,8 @@ class Process:
         self._wire.publish(Heard(channel, self.name, kind, data))
 
     def tell(self, *command: Any) -> None:
-        """Take what is kept in Redis, which nobody asks for here."""
+        """Take what is kept in Redis."""
+        self.told.append(command)
 
     def ask(self, command: tuple[Any, ...]) -> list[Any]:
         assert command == ("HGETALL", DIED)
@@ -97,7 +103,13 @@ class Process:
         def take(arguments: list[str]) -> list[bytes]:
             return [name for name in map(str.encode, arguments[1:]) if self._wire.died.pop(name, None) is not None]
 
-        return take if "HDEL" in text else lambda _: []
+        def claim_again(_arguments: list[str]) -> list[bytes]:
+            self.while_claiming()
+            return self.failed
+
+        if text == answer_claims._FIND:
+            return lambda arguments: [None] * len(arguments)
+        return {answer_claims._TAKE: take, answer_claims._CLAIM_AGAIN: claim_again}.get(text, lambda _: [])
 
     def _send(self, effect: Any) -> None:
         """Show what is sent to the room as a client does that appends tokens and begins anew with a snapshot."""
@@ -109,7 +121,7 @@ class Process:
             self.indexes.append(event.index)
         elif isinstance(effect, Broadcast) and isinstance(effect.event, LlmComplete):
             self.ends += 1
-        elif isinstance(effect, Broadcast) and isinstance(effect.event, LlmError):
+        elif isinstance(effect, Broadcast | Push) and isinstance(effect.event, LlmError):
             self.errors.append(effect.event)
         elif isinstance(effect, Broadcast) and isinstance(effect.event, NewMessage):
             self.kept.append((effect.event.message, str(effect.event.finish_reason)))
@@ -248,3 +260,38 @@ def test_what_there_is_of_an_answer_whose_process_has_died_is_kept_once_if_possi
         ids = [error.request_id for error in process.errors]
         assert sorted(ids) == ["r", "unknown"]
         assert all(error.retry for error in process.errors)
+
+
+def test_an_answer_that_others_run_is_not_lost_because_redis_is_full() -> None:
+    """No process can renew its lease then, so nobody seems to have any."""
+    process = Process("a", Wire())
+    process.problem = "Redis is full"
+    process.elsewhere.look_for(Connection("c", User.named("Ann"), "s"), {"r": ROOM})
+    for _ in range(5):
+        process.elsewhere.looked()
+    assert process.errors == []
+    process.problem = None
+    for _ in range(2):
+        process.elsewhere.looked()
+    assert [error.request_id for error in process.errors] == ["r"], "now it is known"
+
+
+def test_an_answer_that_is_forgotten_while_it_is_asked_what_has_failed_leaves_nothing_behind() -> None:
+    """Its id stayed among those that have failed: the same question, asked here again, would have ended as failed too."""
+    owner = Process("a", Wire())
+    answer = begin(owner)
+
+    def forget() -> None:
+        owner.answers.register.drop(answer)
+        owner.elsewhere.forget(answer)
+
+    owner.failed, owner.while_claiming = [b"r"], forget
+    owner.before_back[0]()
+    again = begin(owner)
+    assert not owner.elsewhere.has_failed(again)
+    owner.on_back[0]()
+    assert ("HDEL", f"{TAKEN}a", "r") in owner.told, "nor is it told that it failed when Redis is away the next time"
+    assert not owner.elsewhere._failed
+    owner.while_claiming = lambda: None
+    owner.before_back[0]()
+    assert owner.elsewhere.has_failed(again)

@@ -1,6 +1,7 @@
 """Which process is dead: one without a lease, for who was well while it looked."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -25,10 +26,18 @@ class Others:
         self.fails: list[bool] = []  # the next tasks, for which no thread can be started
         self.now_s = 100.0
         self.told: list[str] = []
-        self.processes = Processes(self, self.run, grace_s=GRACE_S, clock=lambda: self.now_s)  # type: ignore[arg-type]
+        self.problem: str | None = None
+        self.processes = Processes(
+            self,  # type: ignore[arg-type]
+            self.run,
+            problem=lambda: self.problem,
+            grace_s=GRACE_S,
+            clock=lambda: self.now_s,
+        )
         self.processes.on_ended.append(lambda name: self.told.append(f"{name} ended"))
         self.processes.on_gone.append(lambda name: self.told.append(f"{name} gone"))
         self.looks = 0
+        self.late: list[Callable[[], None]] | None = None  # what is to be called after scripts, if turns are late
         self.processes.on_looked.append(self.note_look)
 
     def run(self, function: Callable[[], Any], done: Callable[[Any, BaseException | None], None]) -> None:
@@ -39,7 +48,10 @@ class Others:
         except LogUnavailable as error:
             done(None, error)
         else:
-            done(result, None)
+            if self.late is not None and isinstance(result, bool):
+                self.late.append(partial(done, result, None))
+            else:
+                done(result, None)
 
     def note_look(self) -> None:
         self.looks += 1
@@ -115,6 +127,22 @@ def test_nobody_is_judged_soon_after_a_start_an_outage_or_a_pause_of_this_proces
     assert others.told == ["other ended", "other gone"]
 
 
+def test_who_can_keep_nothing_judges_nobody() -> None:
+    """A Redis that is full can be read, and nobody's lease can be renewed: all processes took each other for dead."""
+    others = Others()
+    others.pass_time(CALM_S + 1)
+    others.problem = "Redis is full"
+    others.living.clear()
+    looks = others.looks
+    others.pass_time(60)
+    assert others.looks > looks, "what can be read is"
+    others.problem = None
+    others.pass_time(CALM_S - 1)
+    assert not others.told, "there is space again, and the others take their leases again"
+    others.pass_time(2)
+    assert others.told == ["other ended", "other gone"], "it has died meanwhile"
+
+
 def test_a_process_that_comes_back_while_it_is_forgotten_is_not_dead() -> None:
     others = Others()
     others.pass_time(CALM_S + 1)
@@ -129,6 +157,28 @@ def test_a_process_that_comes_back_while_it_is_forgotten_is_not_dead() -> None:
     others.pass_time(10)
     assert not others.told
     assert others.holding == {"me", "other"}
+
+
+@pytest.mark.parametrize("who_was_away", ["other", "me"])
+def test_a_judgement_is_void_if_its_process_has_come_back_before_it_is_told(who_was_away: str) -> None:
+    """What that one had just told anew, its users and their counts, was removed, and it did not tell it again."""
+    others = Others()
+    others.pass_time(CALM_S + 1)
+    others.living.discard("other")
+    others.late = []
+    others.pass_time(3)
+    [told_late] = others.late
+    if who_was_away == "other":
+        others.processes.heard_back("other")
+    else:
+        for call in others.on_back:  # and the other one answers
+            call()
+    told_late()
+    assert not others.told
+    assert "other" in others.processes.known
+    others.late = None
+    others.pass_time(CALM_S + 3)
+    assert others.told == ["other ended", "other gone"], "it has no lease all the same"
 
 
 def test_users_of_a_process_that_ends_calmly_are_waited_for() -> None:

@@ -93,14 +93,22 @@ class RedisPeers:
             try:
                 self._server.pipeline(commands, is_any_answer_fine=True)
                 if self._has_lost and self._queue.empty():
-                    self._has_lost = False
-                    for call in self.back():  # which the log does too, if it has noticed anything
-                        self._bus.barrier(call)
+                    self._come_back()
             except Refused:
                 self._has_lost = True
             except Exception:
-                logger.exception("%d things were not told to other processes", len(commands))
+                logger.exception("something was not told to other processes")
             self._sent_bytes += size_bytes
+
+    def _come_back(self) -> None:
+        """Have all called that is to be called; the log does that too, if it has noticed anything."""
+        self._has_lost = False  # first, since more may be lost meanwhile
+        try:
+            for call in self.back():
+                self._bus.barrier(call)
+        except BaseException:
+            self._has_lost = True  # whatever it was, they have to know
+            raise
 
     def back(self) -> list[Callable[[], object]]:
         """Find out what has become of what this process holds; return what is to be called in a turn. Beside turns."""

@@ -32,6 +32,8 @@ each process has room for the numbers of what is not kept, tokens say, in betwee
 may lack the last that was written, so it goes on far ahead (`JUMP`) of that and of the clock: no number is given twice.
 They are texts on their way: Lua has doubles, which hold them (below 2**53), but writes large ones in its own way.
 
+This is long because all scripts are here, so that one can see what each key is read and written by.
+
 Source: https://redis.io/docs/latest/develop/programmability/eval-intro/, `XADD`, `XTRIM`.
 """
 
