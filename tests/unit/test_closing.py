@@ -99,8 +99,8 @@ def test_twenty_applications_leave_nothing(instance: Path, nothing_left: None) -
 
 
 @pytest.mark.long
-def test_twenty_applications_that_are_dropped_leave_nothing(instance: Path, nothing_left: None) -> None:
-    for number in range(20):
+def test_applications_that_are_dropped_leave_nothing(instance: Path, nothing_left: None) -> None:
+    for number in range(5):
         app = create_app(Settings(log_url="sqlite:///named.sqlite3"))
         assert len(history(app)) == number
         use(app)
