@@ -595,3 +595,12 @@ class Socket:
                 self._taken.add(position)
                 return [data]
         return None
+
+
+def talk(users: list[Socket], room: str, long_text: str) -> None:
+    """Have each say something short and something long in a room, and all hear it."""
+    for user in users:
+        for text in (unique("short"), f"{long_text}{unique('long')}"):
+            assert user.emit("message", {"message": text, "room": room})["ok"]
+            for other in users:
+                other.wait_for("new_message", lambda data, text=text: data["message"] == text)

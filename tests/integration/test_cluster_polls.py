@@ -10,7 +10,7 @@ import requests
 
 from protocol_client import NOOP, WEBSOCKET, Answer, Polling, Request, ask, refusal
 from redis_server import Databases, databases
-from servers import DEADLINE_S, Hazoom, OfficialClient, child_process, free_port, hazoom, program, unique, wait_until
+from servers import DEADLINE_S, Hazoom, OfficialClient, child_process, free_port, hazoom, program, talk, unique, wait_until
 
 __all__ = ["databases"]
 pytestmark = pytest.mark.redis
@@ -125,11 +125,7 @@ def test_official_clients_chat_through_a_proxy_that_keeps_them_with_no_process(
     ]
     for user in users:
         assert user.emit("join_room", {"room": room})["ok"]
-    for user in users:
-        for text in (unique("short"), f"{LONG}{unique('long')}"):
-            assert user.emit("message", {"message": text, "room": room})["ok"]
-            for other in users:
-                other.wait_for("new_message", lambda data, text=text: data["message"] == text)
+    talk(users, room, LONG)
     if len(transports) == 1:
         assert users[0].emit("llm_request", {"message": "hello", "room": room})["ok"]
         answers = set()

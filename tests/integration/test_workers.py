@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from protocol_client import POLLING, Answer, Polling, ask
 from redis_server import Databases, databases
-from servers import DEADLINE_S, Hazoom, OfficialClient, Socket, hazoom, run_hazoom, unique, wait_until
+from servers import DEADLINE_S, Hazoom, OfficialClient, Socket, hazoom, run_hazoom, talk, unique, wait_until
 
 __all__ = ["databases"]
 
@@ -143,11 +143,7 @@ def test_official_clients_chat_whichever_worker_their_requests_come_to(
             assert user.wait_for("upgrade") == {"transport": "websocket"}
         assert user.transport() == transports[-1]
         assert user.emit("join_room", {"room": room})["ok"]
-    for user in users:
-        for text in (unique("short"), f"{LONG}{unique('long')}"):
-            assert user.emit("message", {"message": text, "room": room})["ok"]
-            for other in users:
-                other.wait_for("new_message", lambda data, text=text: data["message"] == text)
+    talk(users, room, LONG)
     assert [user.received("disconnect") for user in users] == [[]] * len(users)
 
 
